@@ -1,0 +1,111 @@
+"""The cluster as a scheduler describes it: nodes, batch jobs, partitions, at one moment.
+
+Owns the words for what the scheduler says. What we believe of our pilots is `pilots.PilotState`. Adapters fill these
+records; planner, reconciler and simulator read them.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+
+import msgspec
+
+from harvester.domain.resources import Resources
+
+
+class BatchState(StrEnum):
+    """What the scheduler says of a batch job, in the words that all schedulers share."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETING = "completing"  # told to end, or cleaning up: its nodes are not free yet
+    SUSPENDED = "suspended"
+    COMPLETED = "completed"
+    PREEMPTED = "preempted"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    NODE_FAIL = "node failed"
+    FAILED = "failed"
+    UNKNOWN = "unknown"  # a word that we do not know; never taken for an end
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the batch job is over for good."""
+        return self in _ENDED
+
+
+_ENDED = frozenset(
+    {
+        BatchState.COMPLETED,
+        BatchState.PREEMPTED,
+        BatchState.CANCELLED,
+        BatchState.TIMEOUT,
+        BatchState.NODE_FAIL,
+        BatchState.FAILED,
+    }
+)
+
+
+class NodeState(StrEnum):
+    """Whether a node can take batch jobs."""
+
+    IDLE = "idle"
+    MIXED = "mixed"  # partly allocated
+    ALLOCATED = "allocated"
+    RESERVED = "reserved"
+    DRAINED = "drained"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One node."""
+
+    name: str
+    state: NodeState
+    partitions: tuple[str, ...]
+    total: Resources
+    free: Resources
+
+
+class BatchJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One batch job of anybody's, pending, running, or ended a moment ago."""
+
+    batch_job_id: str
+    name: str
+    user: str
+    partition: str
+    state: BatchState
+    reason: str = ""  # the scheduler's word for why it waits or how it ended
+    nodes: tuple[str, ...] = ()  # its allocation; while pending, the nodes that backfill planned
+    requested: Resources = Resources()  # in all, over its nodes
+    node_count: int = 1
+    submitted_at: float | None = None
+    start_at: float | None = None  # while pending: the expected start, where the scheduler has planned one
+    end_at: float | None = None  # by its limit
+    preempt_at: float | None = None  # when the scheduler asked it to leave; None while nobody has
+
+
+class Partition(msgspec.Struct, frozen=True, kw_only=True):
+    """One partition or queue."""
+
+    name: str
+    is_up: bool = True
+    max_time: timedelta | None = None  # None: unlimited
+    grace_time: timedelta = timedelta(0)
+    is_preemptible: bool = False
+
+
+class ClusterSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one look at the scheduler showed."""
+
+    taken_at: float
+    scheduler: str  # "slurm 22.05.8", "local"
+    nodes: tuple[Node, ...]
+    batch_jobs: tuple[BatchJob, ...]
+    partitions: tuple[Partition, ...]
+
+    def partition(self, name: str) -> Partition | None:
+        """Return the partition called `name`, if there is one."""
+        return next((partition for partition in self.partitions if partition.name == name), None)

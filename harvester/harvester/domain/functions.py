@@ -1,0 +1,47 @@
+"""Functions: registered code, as everybody who handles it sees it.
+
+The body is opaque here: only a slot unpickles or imports it.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from harvester.domain.resources import Resources
+
+
+class FunctionKind(StrEnum):
+    """How the body is to be read."""
+
+    PICKLE = "pickle"  # a callable, pickled by cloudpickle
+    MODULE = "module"  # "package.module:qualified.name", importable on the compute node
+    SOURCE = "source"  # a Python file; `entry` names the function in it
+
+
+class Encoding(StrEnum):
+    """How arguments and result of an invocation are written."""
+
+    JSON = "json"  # arguments {"args": [...], "kwargs": {...}}; the result any JSON value
+    PICKLE = "pickle"  # arguments a pickled (args, kwargs); the result a pickled object
+
+
+class FunctionVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a registered function."""
+
+    function_id: str  # "name@version", unique, what a lease names
+    name: str
+    version: int  # 1, 2, 3 … in the order of registration
+    kind: FunctionKind
+    body: bytes  # the pickle, the reference in UTF-8, or the source in UTF-8
+    entry: str = ""  # SOURCE: the function's name in the file
+    python: str = ""  # "3.11": the minor version that made a pickle; empty where any will do
+    cloudpickle: str = ""  # the version of cloudpickle that made a pickle
+    resources: Resources = Resources()
+    walltime_s: float | None = None  # declared upper bound of one run, in seconds
+    checkpoints: bool = False  # it resumes from its checkpoints, so it may outlive a pilot
+    max_retries: int = 0  # runs after a user's exception, before it is FAILED
+
+
+def function_id(name: str, version: int) -> str:
+    """Return the id under which leases name a version."""
+    return f"{name}@{version}"

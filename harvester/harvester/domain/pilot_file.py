@@ -1,0 +1,36 @@
+"""The pilot file: what a pilot is told when it starts, its credential included.
+
+Written by the daemon with mode 0600 on a filesystem that the compute nodes see; its path is all that the batch script
+holds.
+"""
+
+import msgspec
+
+from harvester.domain.resources import Resources
+
+
+class PilotFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One pilot's orders."""
+
+    pilot_id: str
+    token: str  # this pilot's own
+    gateways: tuple[str, ...]  # "http://host:port" or "https://…"; tried in turn
+    capacity: Resources
+    walltime_s: float  # as asked of the scheduler; the scheduler's own end time wins where it tells one
+    grace_s: float  # notice before the kill, as the partition has it
+    finish_s: float = 1.0  # at an eviction, a function without checkpoints may take this long to end
+    handover_s: float = 5.0  # at an eviction, a function with checkpoints may take this long to reach its next one
+    checkpoint_interval_s: float = 5.0  # in quiet times, a checkpoint travels this often
+    leave_before_s: float = 15.0  # start the walltime drain this long before the end
+    result_limit_bytes: int = 64 * 1024 * 1024
+    scratch: str = ""  # folder for the pilot's own files; empty: beside the pilot file
+
+
+def decode(text: bytes) -> PilotFile:
+    """Return the pilot file in `text` (JSON). Raises `msgspec.DecodeError`."""
+    return msgspec.json.decode(text, type=PilotFile)
+
+
+def encode(pilot: PilotFile) -> bytes:
+    """Return the pilot file as JSON."""
+    return msgspec.json.format(msgspec.json.encode(pilot), indent=2)

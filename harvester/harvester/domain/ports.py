@@ -1,0 +1,65 @@
+"""The port to a scheduler: what the daemon asks of Slurm, PBS or the embedded local one.
+
+Owns the protocol, the order for a pilot, and the errors whose type says who must act. An adapter observes, submits and
+cancels; it decides nothing and remembers nothing that the scheduler could tell it again.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from harvester.domain.cluster import ClusterSnapshot
+from harvester.domain.resources import Resources
+
+
+class SchedulerError(Exception):
+    """Something between us and the scheduler went wrong."""
+
+
+class SchedulerUnavailable(SchedulerError):
+    """The scheduler did not answer, or not in words that we know. Try again later; conclude nothing from it."""
+
+
+class SubmissionRejected(SchedulerError):
+    """The scheduler answered, and the answer was no. Back off: the same order will be refused again."""
+
+
+class PilotOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """One pilot to be submitted as one batch job on one node."""
+
+    pilot_id: str
+    name: str  # unique, so that a submission whose answer was lost is found again by its name
+    partition: str
+    resources: Resources
+    walltime: timedelta
+    command: tuple[str, ...]  # argv of the worker; holds no secret
+    output: Path  # where stdout and stderr of the batch job go; its folder exists
+    nice: int = 0
+    account: str = ""
+    qos: str = ""
+
+
+class SchedulerAdapter(Protocol):
+    """Three verbs. All of them block, none for longer than its own timeout; call them from a thread."""
+
+    def snapshot(self) -> ClusterSnapshot:
+        """Look at the cluster. Raises `SchedulerUnavailable`."""
+        ...
+
+    def submit(self, order: PilotOrder) -> str:
+        """Submit a pilot and return its batch job id.
+
+        Raises `SubmissionRejected` when the scheduler refuses, `SchedulerUnavailable` when nobody knows whether the
+        batch job exists now: look for its name in later snapshots before anything is resubmitted.
+        """
+        ...
+
+    def cancel(self, batch_job_id: str) -> None:
+        """Ask the scheduler to end a batch job; one that is over already is no error. Raises `SchedulerUnavailable`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of threads and files. Pilots stay as they are."""
+        ...
