@@ -1,0 +1,56 @@
+# Everything a newcomer or CI needs. `make demo` and `make test` are each all there is to do on a fresh machine.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo demo-slurm test check format bench clean
+help:
+	@echo "make demo        the whole system on this machine: register, invoke, evict, resume, result"
+	@echo "make demo-slurm  the same on a real one-machine Slurm (root, apt)"
+	@echo "make test        set up and run all tests"
+	@echo "make check       lint, types, formatting: what CI runs before the tests"
+	@echo "make bench       measurements"
+	@echo "make clean       remove what the others made"
+
+# One virtual environment; the stamps tell what is in it.
+$(VENV)/.made:
+	@scripts/make-venv $(VENV)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "installing what the harvester needs into $(VENV)"
+	@$(PIP) install -c constraints.txt -e '.[all]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "installing what the tests need into $(VENV)"
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.run
+	@$(BIN)/harvester demo
+
+demo-slurm: $(VENV)/.run
+	@python3 slurm-test/cluster.py up --install --nodes 4 --cpus 2 --grace 60
+	@eval "$$(python3 slurm-test/cluster.py env)"; $(BIN)/harvester demo --scheduler slurm; status=$$?; \
+		python3 slurm-test/cluster.py down; exit $$status
+
+test: check
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "run 'make format'"; exit 1; }
+	@$(BIN)/mypy
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.dev
+	@$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
