@@ -1,0 +1,105 @@
+"""One command of a scheduler, run so that it can neither hang its caller nor leave a process behind.
+
+Owns the subprocess, its time limit and its environment. Knows no scheduler's words: what an exit code means is the
+caller's to judge.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import msgspec
+
+from harvester.domain.ports import SchedulerUnavailable
+
+_REAP_S = 2.0  # how long the pipes of a killed command may stay open
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command that ended in time has said."""
+
+    argv: tuple[str, ...]
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def words(self) -> str:
+        """What it said of itself: its errors, or else its output, on one line."""
+        return " ".join((self.stderr.strip() or self.stdout.strip()).split())
+
+    def expect_success(self) -> str:
+        """Return the output. Raises `SchedulerUnavailable` where the exit code is not 0."""
+        if self.exit_code:
+            raise SchedulerUnavailable(
+                f"{_brief(self.argv)} ended with {self.exit_code}: {self.words or 'it said nothing'}"
+            )
+        return self.stdout
+
+
+def run(argv: Sequence[str], *, timeout: timedelta, environment: Mapping[str, str]) -> Answer:
+    """Run a command and return its answer, whatever its exit code.
+
+    Parameters
+    ----------
+    argv: the command; never passed to a shell.
+    timeout: after this the command and everything that it started are killed.
+    environment: all of its environment.
+
+    Raises `SchedulerUnavailable` when it cannot be started or did not end in time: then nobody knows what it has done.
+    """
+    try:
+        # A session of its own: a Ctrl-C for the daemon must not end an sbatch half way, and a killed command must not
+        # leave children behind that hold its pipes open.
+        process = subprocess.Popen(
+            argv,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise SchedulerUnavailable(
+            f"{argv[0]} cannot be run: {error.strerror}; is it on the PATH of this process?"
+        ) from error
+    with process:
+        try:
+            stdout, stderr = process.communicate(timeout=timeout.total_seconds())
+        except subprocess.TimeoutExpired as error:
+            _kill(process)
+            raise SchedulerUnavailable(
+                f"{_brief(argv)} did not answer within {timeout.total_seconds():.2g} s and was killed"
+            ) from error
+        except BaseException:
+            _kill(process)
+            raise
+    return Answer(
+        argv=tuple(argv),
+        exit_code=process.returncode,
+        stdout=stdout.decode(errors="replace"),
+        stderr=stderr.decode(errors="replace"),
+    )
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    try:
+        process.communicate(timeout=_REAP_S)
+    except subprocess.TimeoutExpired:  # a grandchild left the session and holds the pipe
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def _brief(argv: Sequence[str]) -> str:
+    """Return the command line, printable, and short enough for a message."""
+    text = "".join(char if char.isprintable() else "?" for char in shlex.join(argv))
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,197 @@
+"""The Slurm adapter on a real Slurm: pilots in, a prime job takes the nodes back, and what the snapshots say."""
+
+import os
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from harvester.domain.cluster import BatchState, NodeState
+from harvester.domain.ports import PilotOrder, SubmissionRejected
+from harvester.domain.resources import Resources
+from harvester_adapters.slurm import SlurmAdapter
+
+pytestmark = pytest.mark.slurm
+
+# Writes its environment and every signal with its time, and leaves at the first SIGTERM.
+PILOT = """
+import json, os, signal, sys, time
+log = open(sys.argv[1], "a", buffering=1)
+def told(number, frame):
+    log.write(f"{number} {time.time()}\\n")
+    if number == signal.SIGTERM:
+        sys.exit(0)
+signal.signal(signal.SIGTERM, told)
+log.write(json.dumps(dict(os.environ)) + "\\n")
+while True:
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def adapter(slurm, tmp_path):
+    yield SlurmAdapter(work_dir=tmp_path / "psij", cache_for=timedelta(0))
+    slurm.clear()
+
+
+@pytest.fixture
+def order(tmp_path):
+    """Return a function that makes an order for a pilot as large as a node."""
+    (tmp_path / "pilot.py").write_text(PILOT)
+
+    def make(name: str, **changed) -> PilotOrder:
+        fields = {
+            "pilot_id": name,
+            "name": f"harvester-{tmp_path.name}-{name}",
+            "partition": "harvest",
+            "resources": Resources(cpus=2, memory_mb=500),
+            "walltime": timedelta(minutes=14),
+            "command": (sys.executable, str(tmp_path / "pilot.py"), str(tmp_path / f"{name}.log")),
+            "output": tmp_path / f"{name}.out",
+        }
+        return PilotOrder(**(fields | changed))
+
+    return make
+
+
+def wait_for(condition, seconds: float = 10):
+    """Return the first true value of `condition`."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)
+    return value
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def job(adapter: SlurmAdapter, batch_job_id: str):
+    return next((job for job in adapter.snapshot().batch_jobs if job.batch_job_id == batch_job_id), None)
+
+
+def test_idle_nodes_are_seen_with_what_they_have(slurm, adapter):
+    snapshot = adapter.snapshot()
+    assert tuple(node.name for node in snapshot.nodes) == slurm.nodes
+    assert {node.state for node in snapshot.nodes} == {NodeState.IDLE}
+    assert {node.free for node in snapshot.nodes} == {Resources(cpus=slurm.cpus, memory_mb=4000)}
+    assert snapshot.partition("harvest").grace_time == timedelta(seconds=slurm.grace_s)
+    assert not snapshot.partition("prime").is_preemptible
+
+
+def test_pilots_hear_of_their_eviction_at_once_and_the_prime_job_starts(slurm, adapter, order, tmp_path):
+    pilots = {name: adapter.submit(order(name)) for name in slurm.nodes}
+    wait_for(lambda: all(lines(tmp_path / f"{name}.log") for name in pilots))
+    running = [job(adapter, batch_job_id) for batch_job_id in pilots.values()]
+    assert {pilot.state for pilot in running} == {BatchState.RUNNING}
+    assert sorted(node for pilot in running for node in pilot.nodes) == sorted(slurm.nodes)
+
+    started, submitted_at = tmp_path / "prime", time.time()
+    slurm.run(
+        "sbatch", "--partition=prime", f"--nodes={len(slurm.nodes)}", "--exclusive", "--time=1", "--output=/dev/null",
+        f"--wrap=date +%s.%N > {started}.new && mv {started}.new {started}",
+    )  # fmt: skip
+    wait_for(lambda: lines(started), 20)
+    prime_after = float(started.read_text()) - submitted_at
+    told_after = [float(lines(tmp_path / f"{name}.log")[1].split()[1]) - submitted_at for name in pilots]
+    assert max(told_after) < 3, f"SIGTERM after {told_after} s"
+    assert prime_after < 5, f"the prime job ran after {prime_after} s"
+
+    ended = [job(adapter, batch_job_id) for batch_job_id in pilots.values()]
+    assert {pilot.state for pilot in ended} == {BatchState.PREEMPTED}
+    assert all(pilot.preempt_at and pilot.preempt_at >= int(submitted_at) for pilot in ended)
+
+
+def test_a_pilot_gets_a_few_variables_and_none_of_the_daemons_own(slurm, adapter, order, tmp_path, monkeypatch):
+    monkeypatch.setenv("HARVESTER_SECRET", "token")
+    monkeypatch.setenv("SBATCH_PARTITION", "nowhere")
+    adapter.submit(order("p"))
+    [line] = wait_for(lambda: lines(tmp_path / "p.log"))
+    assert "HARVESTER_SECRET" not in line
+    assert "SLURM_GET_USER_ENV" not in line  # no login shell was run before the pilot
+    for name in ("PATH", "HOME"):
+        assert f'"{name}": "{os.environ[name]}"' in line
+    assert '"SLURM_STEP_ID": "0"' in line  # it is a step, so it hears of an eviction
+
+
+def test_a_pilot_of_an_earlier_daemon_is_cancelled(slurm, adapter, order, tmp_path):
+    running = adapter.submit(order("p"))
+    wait_for(lambda: lines(tmp_path / "p.log"))
+    later = SlurmAdapter(work_dir=tmp_path / "later")
+    later.cancel(running)
+    wait_for(lambda: job(later, running).state is BatchState.CANCELLED)
+    later.cancel(running)
+    later.cancel("4000000")  # Slurm has forgotten it, or never knew it
+
+
+def test_a_refused_pilot_is_rejected_in_slurms_words(slurm, adapter, order):
+    with pytest.raises(SubmissionRejected, match="Invalid partition name"):
+        adapter.submit(order("p", partition="nowhere"))
+    with pytest.raises(SubmissionRejected, match="Requested node configuration is not available"):
+        adapter.submit(order("p", resources=Resources(cpus=slurm.cpus + 1)))
+
+
+def test_a_pending_pilot_shows_its_planned_start_and_nodes(slurm, adapter, order):
+    slurm.run("sbatch", "--partition=prime", f"--nodes={len(slurm.nodes)}", "--exclusive", "--time=3",
+              "--output=/dev/null", "--wrap=sleep 600")  # fmt: skip
+    waiting = adapter.submit(order("p", walltime=timedelta(minutes=2, seconds=1)))
+    planned = wait_for(lambda: (found := job(adapter, waiting)) and found.nodes and found, 20)
+    assert planned.state is BatchState.PENDING
+    assert 60 < planned.start_at - time.time() < 240
+    assert planned.end_at - planned.start_at == 180  # Slurm rounds the walltime up to whole minutes
+
+
+def test_nobodys_batch_job_name_hides_a_pilot(slurm, adapter, order):
+    name = 'a|b\x1fc é\n7\x1froot "x" %i \x1e'
+    slurm.run("sbatch", f"--job-name={name}", "--begin=now+1hour", "--output=/dev/null", "--wrap=true")
+    mine = order("p")
+    batch_job_id = adapter.submit(mine)
+    assert {job.name for job in adapter.snapshot().batch_jobs} >= {name, mine.name}
+    assert job(adapter, batch_job_id).name == mine.name
+
+
+def test_a_pilots_exit_code_is_its_batch_jobs(slurm, adapter, order):
+    failed = adapter.submit(order("p", command=("/bin/false",)))
+    wait_for(lambda: job(adapter, failed).state is BatchState.FAILED)
+    finished = adapter.submit(order("q", command=("/bin/true",)))
+    wait_for(lambda: job(adapter, finished).state is BatchState.COMPLETED)
+
+
+def test_two_clusters_live_side_by_side_and_nothing_is_left_of_one_that_went_down(slurm, tmp_path):
+    script = Path(__file__).parents[2] / "slurm-test" / "cluster.py"
+    second = tmp_path / "second"
+
+    def cluster(verb: str, *more: str) -> str:
+        argv = ["/usr/bin/python3", script, verb, f"--dir={second}", *more]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=90, check=True).stdout
+
+    shape = ("--nodes=1", "--cpus=1", "--gpus=2", "--grace=5")
+    marker = "61.25"
+    try:
+        assert cluster("up", *shape).startswith("up in")
+        assert cluster("up", *shape).startswith("already up")
+        environment = os.environ | {"SLURM_CONF": str(second / "slurm.conf")}
+        gpus = subprocess.run(
+            ["srun", "--gres=gpu:2", "printenv", "CUDA_VISIBLE_DEVICES"], env=environment, capture_output=True,
+            text=True, timeout=30, check=True,
+        ).stdout  # fmt: skip
+        assert gpus.strip() == "0,1"
+        subprocess.run(["sbatch", "-Q", "--output=/dev/null", f"--wrap=sleep {marker}"], env=environment, check=True)
+        wait_for(lambda: processes(f"sleep {marker}"))
+    finally:
+        assert "removed" in cluster("down")
+    assert not second.exists()
+    assert not processes(f"sleep {marker}")
+    assert not processes(str(second))
+    assert cluster("down").startswith("not up")
+    assert set(slurm.run("sinfo", "--noheader", "--format=%T").split()) == {"idle"}
+
+
+def processes(words: str) -> list[str]:
+    """Return the command lines that hold `words`."""
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if words in line and "pytest" not in line.partition(" ")[0]]

@@ -1,0 +1,77 @@
+"""Fake Slurm commands: small scripts on PATH, so that bad days can be played without a Slurm."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from harvester.domain.ports import PilotOrder
+from harvester.domain.resources import Resources
+from harvester_adapters.slurm import SlurmAdapter
+
+SAMPLES = Path(__file__).parents[2] / "unit" / "slurm_samples" / "22.05.8"
+
+
+class FakeSlurm:
+    """A folder of commands that answer what a test says; by default, what a real Slurm 22.05 once did."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "log"
+        self.queue = folder / "queue.txt"
+        self.queue.write_bytes((SAMPLES / "grace.squeue.txt").read_bytes())
+        self.answers(
+            "squeue",
+            'for word in "$@"; do case $word in --Format=*) nonce=${word##*$(printf "\\036")};; esac; done\n'
+            f'sed "s/\\x1fnonce/\\x1f$nonce/g; s/\\x1enonce/\\x1e$nonce/g" {self.queue}',
+        )
+        self.answers(
+            "scontrol",
+            'case "$*" in\n'
+            f"*node) cat {SAMPLES}/grace.node.txt;;\n"
+            f"*partition) cat {SAMPLES}/grace.partition.txt;;\n"
+            "--version) echo slurm-wlm 22.05.8;;\n"
+            "esac",
+        )
+        self.answers("sbatch", f'env > {folder}/env\ncp "${{@: -1}}" {folder}/script\necho 4711')
+        self.answers("scancel", "true")
+
+    def answers(self, command: str, script: str) -> None:
+        """Let `command` run a bash script; every call is logged, an argument with control characters too."""
+        path = self.folder / command
+        path.write_text(f'#!/bin/bash\necho "{command} $*" >> {self.log}\n{script}\n')
+        path.chmod(0o755)
+
+    def calls(self, command: str) -> list[str]:
+        """Return the arguments of every call of `command`."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [line.removeprefix(command + " ") for line in lines if line.startswith(command + " ")]
+
+
+@pytest.fixture
+def fake_slurm(tmp_path, monkeypatch):
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return FakeSlurm(folder)
+
+
+@pytest.fixture
+def adapter(fake_slurm, tmp_path):
+    return SlurmAdapter(
+        work_dir=tmp_path / "psij", user="root", command_timeout=timedelta(seconds=2), cache_for=timedelta(0)
+    )
+
+
+@pytest.fixture
+def order(tmp_path):
+    return PilotOrder(
+        pilot_id="p1",
+        name="harvester-p1",
+        partition="harvest",
+        resources=Resources(cpus=2, gpus=1, memory_mb=500),
+        walltime=timedelta(minutes=14),
+        command=("/opt/python", "-m", "harvester_worker", "a file's path"),
+        output=tmp_path / "100%.out",
+    )

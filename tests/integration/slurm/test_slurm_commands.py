@@ -1,0 +1,238 @@
+"""The Slurm adapter with commands that hang, refuse, lie, or answer well: real processes, no Slurm."""
+
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from harvester.domain.cluster import BatchState, NodeState
+from harvester.domain.ports import SchedulerUnavailable, SubmissionRejected
+from harvester_adapters.slurm import SlurmAdapter
+
+NO_CONTACT = [
+    "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
+    "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+    "sbatch: error: fetch_config: DNS SRV lookup failed\nsbatch: fatal: Could not establish a configuration source",
+    "sbatch: error: Batch job submission failed: Protocol authentication error",
+    "sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received",
+    "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying",
+]
+REFUSALS = [
+    "sbatch: error: Batch job submission failed: Invalid partition name specified",
+    "sbatch: error: Batch job submission failed: Requested node configuration is not available",
+    "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size)",
+    "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
+]
+
+
+def test_a_snapshot_is_one_squeue_and_one_scontrol(fake_slurm, adapter):
+    snapshot = adapter.snapshot()
+    assert snapshot.scheduler == "slurm 22.05.8"
+    assert [node.state for node in snapshot.nodes] == [NodeState.ALLOCATED] * 3 + [NodeState.DRAINED]
+    assert snapshot.partition("harvest").grace_time == timedelta(seconds=60)
+    assert {job.name for job in snapshot.batch_jobs} >= {"harvester-P1", "primeA"}
+    adapter.snapshot()
+    assert len(fake_slurm.calls("squeue")) == 2
+    assert len([call for call in fake_slurm.calls("scontrol") if call.endswith("node")]) == 2
+    assert len([call for call in fake_slurm.calls("scontrol") if call.endswith("partition")]) == 1
+
+
+def test_every_call_of_squeue_has_a_delimiter_of_its_own(fake_slurm, adapter):
+    adapter.snapshot()
+    adapter.snapshot()
+    assert len(set(fake_slurm.calls("squeue"))) == 2
+
+
+def test_a_fresh_snapshot_is_returned_again_until_something_was_submitted(fake_slurm, order, tmp_path):
+    adapter = SlurmAdapter(work_dir=tmp_path / "psij", cache_for=timedelta(minutes=1))
+    assert adapter.snapshot() is adapter.snapshot()
+    assert len(fake_slurm.calls("squeue")) == 1
+    adapter.submit(order)
+    adapter.snapshot()
+    assert len(fake_slurm.calls("squeue")) == 2
+
+
+def test_ended_batch_jobs_of_others_are_left_out(fake_slurm, tmp_path):
+    adapter = SlurmAdapter(work_dir=tmp_path / "psij", user="somebody")
+    assert not [job for job in adapter.snapshot().batch_jobs if job.state.is_ended]
+
+
+@pytest.mark.parametrize("command", ["squeue", "scontrol"])
+def test_a_hung_command_is_given_up_and_killed_with_its_children(fake_slurm, tmp_path, command):
+    adapter = SlurmAdapter(work_dir=tmp_path / "psij", command_timeout=timedelta(seconds=0.3))
+    fake_slurm.answers(command, "sleep 61.5 & wait")
+    started = time.monotonic()
+    with pytest.raises(SchedulerUnavailable, match=rf"{command}.*did not answer within 0\.\d+ s"):
+        adapter.snapshot()
+    assert time.monotonic() - started < 2
+    assert not [child for child in psutil.process_iter(["cmdline"]) if "61.5" in (child.info["cmdline"] or [])]
+
+
+def test_a_failed_command_is_told_with_its_exit_code_and_words(fake_slurm, adapter):
+    fake_slurm.answers("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(SchedulerUnavailable, match=r"squeue.* ended with 1: slurm_load_jobs error: Unable to contact"):
+        adapter.snapshot()
+
+
+@pytest.mark.parametrize("script", ["true", "echo garbage", "head -c 700 QUEUE", "printf 'JOBID\\036wrong\\n'"])
+def test_an_answer_that_is_not_understood_is_not_an_empty_queue(fake_slurm, adapter, script):
+    fake_slurm.answers("squeue", script.replace("QUEUE", str(fake_slurm.queue)))
+    with pytest.raises(SchedulerUnavailable):
+        adapter.snapshot()
+
+
+def test_a_missing_command_says_where_it_was_looked_for(fake_slurm, adapter, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(SchedulerUnavailable, match=r"scontrol cannot be run.*PATH"):
+        adapter.snapshot()
+
+
+def test_the_next_look_after_a_failure_is_a_new_one(fake_slurm, adapter):
+    good = (fake_slurm.folder / "squeue").read_text()
+    fake_slurm.answers("squeue", "exit 1")
+    with pytest.raises(SchedulerUnavailable):
+        adapter.snapshot()
+    (fake_slurm.folder / "squeue").write_text(good)
+    assert adapter.snapshot().batch_jobs
+
+
+def test_a_persons_taste_does_not_change_the_questions(fake_slurm, adapter, monkeypatch):
+    monkeypatch.setenv("SQUEUE_FORMAT", "%i")
+    monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
+    monkeypatch.setenv("SLURM_CONF", "/etc/somewhere/slurm.conf")
+    fake_slurm.answers("scontrol", f"env > {fake_slurm.folder}/asking; exit 1")
+    with pytest.raises(SchedulerUnavailable):
+        adapter.snapshot()
+    variables = (fake_slurm.folder / "asking").read_text().splitlines()
+    assert {"TZ=UTC", "SLURM_CONF=/etc/somewhere/slurm.conf"} <= set(variables)
+    assert not [line for line in variables if line.startswith(("SQUEUE_", "SLURM_TIME"))]
+
+
+# ---- submit --------------------------------------------------------------------------------------------------------
+
+
+def test_a_pilot_is_submitted_as_one_srun_step_with_all_options_on_the_command_line(fake_slurm, adapter, order):
+    order = msgspec.structs.replace(order, nice=100, account="harvest", qos="low")
+    assert adapter.submit(order) == "4711"
+    [call] = fake_slurm.calls("sbatch")
+    for option in (
+        "--job-name=harvester-p1", "--partition=harvest", "--nodes=1", "--ntasks=1", "--cpus-per-task=2",
+        "--time=0:14:00", "--no-requeue", "--mem=500M", "--gres=gpu:1", "--nice=100", "--account=harvest", "--qos=low",
+        f"--chdir={order.output.parent}", f"--output={order.output.parent}/100%%.out",
+    ):  # fmt: skip
+        assert option in call.split()
+    shebang, step = (fake_slurm.folder / "script").read_text().splitlines()
+    assert shebang == "#!/bin/bash"
+    assert step.startswith("exec srun --ntasks=1 --cpus-per-task=2 ")
+    assert step.endswith("/opt/python -m harvester_worker 'a file'\"'\"'s path'")
+
+
+def test_the_daemons_environment_does_not_reach_sbatch(fake_slurm, adapter, order, monkeypatch):
+    monkeypatch.setenv("HARVESTER_SECRET", "token")
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setenv("SBATCH_PARTITION", "prime")
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    adapter.submit(order)
+    names = {line.partition("=")[0] for line in (fake_slurm.folder / "env").read_text().splitlines()}
+    assert {"PATH", "HOME", "LANG"} <= names
+    assert names <= {"PATH", "HOME", "LANG", "USER", "LOGNAME", "SLURM_CONF", "PWD", "SHLVL", "_"}
+
+
+def test_nothing_is_left_of_a_submission(fake_slurm, adapter, order, tmp_path):
+    threads = threading.active_count()
+    adapter.submit(order)
+    fake_slurm.answers("sbatch", "exit 1")
+    with pytest.raises(SubmissionRejected):
+        adapter.submit(order)
+    assert [path for path in (tmp_path / "psij").rglob("*") if path.is_file()] == []
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("words", REFUSALS)
+def test_a_refusal_is_told_in_sbatchs_own_words(fake_slurm, adapter, order, words):
+    fake_slurm.answers("sbatch", f'echo "{words}" >&2; exit 1')
+    with pytest.raises(SubmissionRejected) as refused:
+        adapter.submit(order)
+    assert words in str(refused.value)
+    assert "harvester-p1" in str(refused.value)
+
+
+@pytest.mark.parametrize("words", NO_CONTACT)
+def test_no_contact_is_not_a_refusal(fake_slurm, adapter, order, words):
+    fake_slurm.answers("sbatch", f"echo '{words}' >&2; exit 1")
+    with pytest.raises(SchedulerUnavailable, match="harvester-p1"):
+        adapter.submit(order)
+
+
+def test_an_sbatch_that_hung_although_the_batch_job_exists_is_found_again_by_its_name(fake_slurm, order, tmp_path):
+    adapter = SlurmAdapter(work_dir=tmp_path / "psij", command_timeout=timedelta(seconds=1))
+    fake_slurm.answers("sbatch", f"sed -i s/harvester-P1/{order.name}/ {fake_slurm.queue}; sleep 60")
+    with pytest.raises(SchedulerUnavailable, match=r"sbatch.*did not answer"):
+        adapter.submit(order)
+    [job] = [job for job in adapter.snapshot().batch_jobs if job.name == order.name]
+    assert (job.batch_job_id, job.state) == ("3", BatchState.RUNNING)
+
+
+@pytest.mark.parametrize("answer", ["", "Submitted, thank you", "Submitted batch job"])
+def test_a_success_without_an_id_is_not_taken_for_one(fake_slurm, adapter, order, answer):
+    fake_slurm.answers("sbatch", f'echo "{answer}"')
+    with pytest.raises(SchedulerUnavailable, match=r"harvester-p1.*name"):
+        adapter.submit(order)
+
+
+def test_the_id_of_a_federated_cluster_and_a_sites_chatter_are_read(fake_slurm, adapter, order):
+    fake_slurm.answers("sbatch", 'echo "Welcome to our cluster"; echo "12;east"')
+    assert adapter.submit(order) == "12"
+
+
+def test_a_work_folder_that_cannot_be_written_is_said(fake_slurm, order, tmp_path):
+    (tmp_path / "file").touch()
+    adapter = SlurmAdapter(work_dir=tmp_path / "file")
+    with pytest.raises(SchedulerUnavailable, match=r"no batch script can be written in .*file"):
+        adapter.submit(order)
+    assert fake_slurm.calls("sbatch") == []
+
+
+# ---- cancel --------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_job_of_an_earlier_daemon_is_cancelled(fake_slurm, adapter):
+    adapter.cancel("3")
+    assert fake_slurm.calls("scancel") == ["3"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "scancel: error: Kill job error on job id 3: Invalid job id specified",
+        "scancel: error: Kill job error on job id 3: Job/step already completing or completed",
+    ],
+)
+def test_cancelling_what_is_over_is_no_error(fake_slurm, adapter, words):
+    fake_slurm.answers("scancel", f"echo '{words}' >&2; exit 1")
+    adapter.cancel("3")
+    assert len(fake_slurm.calls("scancel")) == 1
+
+
+def test_a_cancellation_that_did_not_arrive_is_said(fake_slurm, adapter):
+    fake_slurm.answers("scancel", "echo 'scancel: error: Unable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(SchedulerUnavailable, match=r"scancel 3 ended with 1: .*Unable to contact"):
+        adapter.cancel("3")
+
+
+@pytest.mark.parametrize("batch_job_id", ["", "--user=root", "3 4", "all"])
+def test_only_an_id_is_cancelled(fake_slurm, adapter, batch_job_id):
+    with pytest.raises(ValueError, match="no id of a Slurm batch job"):
+        adapter.cancel(batch_job_id)
+    assert fake_slurm.calls("scancel") == []
+
+
+def test_importing_the_package_does_not_import_psij():
+    script = "import sys, harvester_adapters; sys.exit('psij' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False, cwd=Path(__file__).parent).returncode == 0

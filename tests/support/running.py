@@ -1,0 +1,85 @@
+"""A whole harvester as its users start it: `harvester up` in a process of its own, to be killed and started again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+import harvester
+
+
+class Running:
+    """One `harvester up` over one state folder."""
+
+    def __init__(self, state: Path, *options: str) -> None:
+        self.state = state
+        self.options = options
+        self.process: subprocess.Popen | None = None
+        self.log = state.parent / f"{state.name}.log"
+
+    def start(self, timeout_s: float = 20.0) -> "Running":
+        self.endpoint_file.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "harvester.cli", "up", "--state", str(self.state), *self.options]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        self.wait_for(self.endpoint_file.exists, "the gateway to listen", timeout_s)
+        return self
+
+    @property
+    def endpoint_file(self) -> Path:
+        return self.state / "endpoint.json"
+
+    @property
+    def url(self) -> str:
+        return json.loads(self.endpoint_file.read_text())["url"]
+
+    def token(self, role: str = "admin") -> str:
+        return (self.state / "tokens" / role).read_text().strip()
+
+    def client(self, role: str = "admin") -> harvester.Client:
+        return harvester.Client(url=self.url, token=self.token(role))
+
+    def wait_for(self, condition, what: str, timeout_s: float = 20.0, interval_s: float = 0.02):
+        """Wait until `condition()` is true and return its value; on a time-out show the log's end."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if value := condition():
+                return value
+            assert self.process is None or self.process.poll() is None, f"harvester up ended:\n{self.tail()}"
+            time.sleep(interval_s)
+        raise AssertionError(f"waited {timeout_s:.0f} s for {what}\n{self.tail()}")
+
+    def tail(self, lines: int = 40) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
+
+    def kill(self) -> None:
+        """kill -9, gateway and daemon alike; pilots live on."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+    def stop(self, timeout_s: float = 20.0) -> int:
+        """Ctrl-C."""
+        if self.process is None:
+            return 0
+        self.process.send_signal(signal.SIGINT)
+        try:
+            return self.process.wait(timeout_s)
+        finally:
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process = None
+
+    def agents(self) -> list[psutil.Process]:
+        """The pilots' agent processes on this machine that serve this state folder."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            line = process.info["cmdline"] or []
+            if "harvester_worker" in line and any(str(self.state) in word for word in line) and "srun" not in line[0]:
+                found.append(process)
+        return found
