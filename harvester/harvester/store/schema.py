@@ -1,0 +1,48 @@
+"""The schema's version, and the facts that a database keeps about itself: instance, epoch."""
+
+from __future__ import annotations
+
+import secrets
+
+from sqlalchemy import Connection, Engine, insert, inspect, select, update
+
+from harvester.store.dialect import begin_writing, lock_out_others
+from harvester.store.errors import StoreError
+from harvester.store.tables import META, METADATA
+
+VERSION = 1
+
+
+def prepare(engine: Engine) -> tuple[str, int]:
+    """Make the tables where there are none; return (instance, epoch). Raises `StoreError` on a newer schema."""
+    with engine.begin() as connection:
+        begin_writing(connection)
+        lock_out_others(connection)  # of two processes that start at once, one makes the tables
+        if not inspect(connection).has_table(META.name):
+            _create(connection)
+        facts = {row.key: row.value for row in connection.execute(select(META))}
+    try:
+        found = int(facts["schema_version"])
+    except (KeyError, ValueError) as error:
+        raise StoreError(f"its table {META.name} is not a harvester's ({error}); choose another database") from error
+    if found > VERSION:
+        raise StoreError(
+            f"its schema has version {found}, written by a newer harvester; this one knows up to {VERSION}: "
+            "upgrade hpc-harvester, or choose another database"
+        )
+    return facts["instance"], int(facts["epoch"])
+
+
+def next_epoch(connection: Connection) -> int:
+    """Count one more start of a gateway, and return the count."""
+    where = META.c.key == "epoch"
+    found = connection.execute(select(META.c.value).where(where).with_for_update()).scalar_one()
+    epoch = int(found) + 1
+    connection.execute(update(META).where(where).values(value=str(epoch)))
+    return epoch
+
+
+def _create(connection: Connection) -> None:
+    METADATA.create_all(connection)
+    facts = {"schema_version": str(VERSION), "instance": secrets.token_hex(4), "epoch": "0"}
+    connection.execute(insert(META), [{"key": key, "value": value} for key, value in facts.items()])

@@ -1,0 +1,204 @@
+"""The tables. Owns columns and indexes; knows no statement.
+
+Payloads lie beside the row that is updated often, so that a change of state does not rewrite them: arguments and
+newest checkpoint in tables of their own. The result comes with an invocation's last update, so it is a column, the
+last. States are the text of their enum. There are no foreign keys: the hot path would pay for each, and its writer
+keeps the order.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlalchemy import BigInteger, Index, LargeBinary, MetaData, Text, text
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+from harvester.domain.invocations import INVOCATION, InvocationState
+
+# Ids and names sort by byte in both databases; the language of a PostgreSQL database would sort them otherwise.
+_TEXT: Any = Text().with_variant(Text(collation="C"), "postgresql")
+_BYTES: Any = LargeBinary
+_BIG: Any = BigInteger  # a fencing token may carry the gateway's epoch in its upper half
+_NO_ROWID: Any = {"sqlite_with_rowid": False}  # small rows under a composite key: one b-tree instead of two
+
+OPEN_STATES = tuple(state for state in InvocationState if state not in INVOCATION.final)
+RARE_ENDS = (InvocationState.FAILED, InvocationState.CANCELLED, InvocationState.EXPIRED)
+
+# SQLite uses a partial index only when the query repeats its condition, with literals: hence text, and hence OR.
+IS_OPEN = text("(" + " OR ".join(f"state = '{state}'" for state in OPEN_STATES) + ")")
+_IS_RARE_END = text("(" + " OR ".join(f"state = '{state}'" for state in RARE_ENDS) + ")")
+_HAS_KEY = text("idempotency_key IS NOT NULL")
+
+
+class _Row(SQLModel, registry=registry()):
+    """Tables of the harvester, apart from anybody else's SQLModel tables in the process."""
+
+    metadata: ClassVar[MetaData]
+
+
+class Meta(_Row, table=True):
+    """Facts about this database: schema version, instance, epoch."""
+
+    __tablename__ = "meta"
+    key: str = Field(primary_key=True, sa_type=_TEXT)
+    value: str = Field(sa_type=_TEXT)
+
+
+class Note(_Row, table=True):
+    """A small document between daemon and gateway."""
+
+    __tablename__ = "note"
+    key: str = Field(primary_key=True, sa_type=_TEXT)
+    value: bytes = Field(sa_type=_BYTES)
+
+
+class Function(_Row, table=True):
+    """A version of a registered function."""
+
+    __tablename__ = "function"
+    __table_args__ = (Index("ix_function_name", "name", "version", unique=True),)
+    function_id: str = Field(primary_key=True, sa_type=_TEXT)
+    name: str = Field(sa_type=_TEXT)
+    version: int
+    kind: str = Field(sa_type=_TEXT)
+    entry: str = Field(sa_type=_TEXT)
+    python: str = Field(sa_type=_TEXT)
+    cloudpickle: str = Field(sa_type=_TEXT)
+    cpus: int
+    gpus: int
+    memory_mb: int
+    walltime_s: float | None
+    checkpoints: bool
+    max_retries: int
+    added_at: float
+    body: bytes = Field(sa_type=_BYTES)
+
+
+class Invocation(_Row, table=True):
+    """A request to run a function, with its result."""
+
+    __tablename__ = "invocation"
+    __table_args__ = (
+        Index(
+            "ix_invocation_open",
+            "state",
+            "function_id",
+            "accepted_at",
+            sqlite_where=IS_OPEN,
+            postgresql_where=IS_OPEN,
+        ),
+        Index(
+            "ix_invocation_rare_end", "state", "invocation_id", sqlite_where=_IS_RARE_END, postgresql_where=_IS_RARE_END
+        ),
+        Index("ix_invocation_owner", "owner", "invocation_id"),
+        Index("ix_invocation_function", "function_name", "invocation_id"),
+        Index(
+            "ix_invocation_idempotency_key",
+            "owner",
+            "idempotency_key",
+            unique=True,
+            sqlite_where=_HAS_KEY,
+            postgresql_where=_HAS_KEY,
+        ),
+    )
+    invocation_id: str = Field(primary_key=True, sa_type=_TEXT)
+    function_id: str = Field(sa_type=_TEXT)
+    function_name: str = Field(sa_type=_TEXT)  # of function_id, so that all versions can be listed in one order
+    owner: str = Field(sa_type=_TEXT)
+    idempotency_key: str | None = Field(sa_type=_TEXT)
+    encoding: str = Field(sa_type=_TEXT)
+    accepted_at: float
+    state: str = Field(sa_type=_TEXT)
+    started_at: float | None
+    ended_at: float | None
+    fence: int = Field(sa_type=_BIG)
+    pilot_id: str | None = Field(sa_type=_TEXT)
+    attempts: int
+    retries_used: int
+    deaths: int
+    checkpoint_at: float | None
+    failure: bytes | None = Field(sa_type=_BYTES)  # JSON; bytes, since a user's message may hold a NUL
+    result: bytes | None = Field(sa_type=_BYTES)
+
+
+class Arguments(_Row, table=True):
+    """The arguments of an invocation."""
+
+    __tablename__ = "arguments"
+    invocation_id: str = Field(primary_key=True, sa_type=_TEXT)
+    arguments: bytes = Field(sa_type=_BYTES)
+
+
+class Activation(_Row, table=True):
+    """One attempt on one slot."""
+
+    __tablename__ = "activation"
+    __table_args__ = _NO_ROWID
+    invocation_id: str = Field(primary_key=True, sa_type=_TEXT)
+    fence: int = Field(primary_key=True, sa_type=_BIG)
+    attempt: int
+    pilot_id: str = Field(sa_type=_TEXT)
+    granted_at: float
+    resumed: bool
+    started_at: float | None
+    ended_at: float | None
+    end: str | None = Field(sa_type=_TEXT)
+    checkpoints: int
+    checkpoint_at: float | None
+
+
+class Checkpoint(_Row, table=True):
+    """The newest checkpoint of an open invocation."""
+
+    __tablename__ = "checkpoint"
+    invocation_id: str = Field(primary_key=True, sa_type=_TEXT)
+    fence: int = Field(sa_type=_BIG)
+    seq: int = Field(sa_type=_BIG)
+    state: bytes = Field(sa_type=_BYTES)
+
+
+class Pilot(_Row, table=True):
+    """A pilot as we believe it."""
+
+    __tablename__ = "pilot"
+    __table_args__ = (
+        Index("ix_pilot_state", "state"),
+        Index("ix_pilot_planned_at", "planned_at"),
+        Index("ix_pilot_token", "token_sha256", unique=True),
+        Index("ix_pilot_name", "name", unique=True),
+    )
+    pilot_id: str = Field(primary_key=True, sa_type=_TEXT)
+    name: str = Field(sa_type=_TEXT)
+    shape: str = Field(sa_type=_TEXT)
+    partition: str = Field(sa_type=_TEXT)
+    cpus: int
+    gpus: int
+    memory_mb: int
+    walltime_s: float
+    token_sha256: str = Field(sa_type=_TEXT)
+    state: str = Field(sa_type=_TEXT)
+    planned_at: float
+    batch_job_id: str = Field(sa_type=_TEXT)
+    node: str = Field(sa_type=_TEXT)
+    python: str = Field(sa_type=_TEXT)
+    submitted_at: float | None
+    started_at: float | None
+    registered_at: float | None
+    last_seen_at: float | None
+    ends_at: float | None
+    ended_at: float | None
+    activations: int
+    idle_since: float | None
+    reason: str = Field(sa_type=_TEXT)
+
+
+METADATA = _Row.metadata
+META = METADATA.tables["meta"]
+NOTES = METADATA.tables["note"]
+FUNCTIONS = METADATA.tables["function"]
+INVOCATIONS = METADATA.tables["invocation"]
+ARGUMENTS = METADATA.tables["arguments"]
+ACTIVATIONS = METADATA.tables["activation"]
+CHECKPOINTS = METADATA.tables["checkpoint"]
+PILOTS = METADATA.tables["pilot"]
