@@ -1,0 +1,76 @@
+"""Harvester: functions on the node-time that batch jobs leave idle. What a user imports.
+
+Owns the public names and nothing else. They are imported when they are first used, because a compute node imports this
+package for `harvester.domain` alone and must not pay for an HTTP client.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harvester.domain.context import Context, context
+    from harvester.sdk.client import Client, default_client
+    from harvester.sdk.errors import (
+        ClientClosed,
+        ConfigurationError,
+        GatewayError,
+        GatewayUnreachable,
+        HarvesterError,
+        InvocationFailed,
+    )
+    from harvester.sdk.functions import Function, function
+    from harvester.sdk.futures import InvocationFuture
+
+    __version__: str
+
+_HOMES = {
+    "Client": "harvester.sdk.client",
+    "ClientClosed": "harvester.sdk.errors",
+    "ConfigurationError": "harvester.sdk.errors",
+    "Context": "harvester.domain.context",
+    "Function": "harvester.sdk.functions",
+    "GatewayError": "harvester.sdk.errors",
+    "GatewayUnreachable": "harvester.sdk.errors",
+    "HarvesterError": "harvester.sdk.errors",
+    "InvocationFailed": "harvester.sdk.errors",
+    "InvocationFuture": "harvester.sdk.futures",
+    "context": "harvester.domain.context",
+    "default_client": "harvester.sdk.client",
+    "function": "harvester.sdk.functions",
+}
+
+__all__ = [
+    "Client",
+    "ClientClosed",
+    "ConfigurationError",
+    "Context",
+    "Function",
+    "GatewayError",
+    "GatewayUnreachable",
+    "HarvesterError",
+    "InvocationFailed",
+    "InvocationFuture",
+    "__version__",
+    "context",
+    "default_client",
+    "function",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - costs 15 ms, and few ask
+
+        value: object = version("hpc-harvester")
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'harvester' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,182 @@
+"""The `@harvester.function` decorator: a Python function with what the harvester must know of it.
+
+Owns `Function`. Calls run here; `submit`, `map` and `register` go through the default client, which is made when the
+first of them is called.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+
+from harvester.domain.resources import Resources
+from harvester.sdk.shipping import Traits, default_name
+
+if TYPE_CHECKING:
+    from harvester.sdk.futures import InvocationFuture
+    from harvester.sdk.registry import Registration
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Function(Generic[P, R]):
+    """A user's function and its traits.
+
+    Pickles as the plain function, so that one decorated function may use another and the worker meets neither of these
+    objects.
+    """
+
+    __wrapped__: Callable[..., Any]
+
+    def __init__(self, plain: Callable[..., Any], traits: Traits, *, ship_module: bool = False) -> None:
+        functools.update_wrapper(self, plain)
+        self.traits = traits
+        self.ship_module = ship_module
+
+    @property
+    def name(self) -> str:
+        """The name under which it is registered."""
+        return self.traits.name
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run it here, without a harvester. A generator function is run to its end, its result returned.
+
+        An async function returns its coroutine, as ever; on a pilot it is run to its end.
+        """
+        if inspect.isgeneratorfunction(self.__wrapped__):
+            return cast("R", _run_generator(self.__wrapped__, args, kwargs))
+        return cast("R", self.__wrapped__(*args, **kwargs))
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> InvocationFuture[R]:
+        """Invoke it through the default client; see `Client.submit`."""
+        from harvester.sdk.client import default_client  # noqa: PLC0415 - a decorated module must stay cheap to import
+
+        return default_client().submit(self, *args, **kwargs)
+
+    def map(self, *iterables: Iterable[Any], timeout: float | None = None) -> Iterator[R]:
+        """Invoke it once for each set of arguments, through the default client; see `Client.map`."""
+        from harvester.sdk.client import default_client  # noqa: PLC0415 - as in submit
+
+        return default_client().map(self, *iterables, timeout=timeout)
+
+    def register(self) -> Registration:
+        """Register it as it is now, through the default client; see `Client.register`."""
+        from harvester.sdk.client import default_client  # noqa: PLC0415 - as in submit
+
+        return default_client().register(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # operator.getitem is the identity function that every Python has: ((f,), 0) unpickles to f.
+        return (operator.getitem, ((self.__wrapped__,), 0))
+
+    def __repr__(self) -> str:
+        return f"<harvester function {self.name!r}>"
+
+
+def _run_generator(plain: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+    signature = inspect.signature(plain)
+    if "state" in signature.parameters and "state" not in signature.bind_partial(*args, **kwargs).arguments:
+        kwargs = {**kwargs, "state": None}
+    generator: Generator[Any, Any, Any] = plain(*args, **kwargs)
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(self, plain: Callable[P, Generator[Any, Any, R]], /) -> Function[P, R]: ...
+    @overload
+    def __call__(self, plain: Callable[P, R], /) -> Function[P, R]: ...
+
+
+@overload
+def function(plain: Callable[P, Generator[Any, Any, R]], /) -> Function[P, R]: ...
+@overload
+def function(plain: Callable[P, R], /) -> Function[P, R]: ...
+@overload
+def function(
+    *,
+    name: str | None = None,
+    cpus: int = 1,
+    gpus: int = 0,
+    memory_mb: int = 0,
+    walltime: timedelta | float | None = None,
+    checkpoints: bool | None = None,
+    max_retries: int = 0,
+    ship_module: bool = False,
+) -> _Decorator: ...
+
+
+def function(
+    plain: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    cpus: int = 1,
+    gpus: int = 0,
+    memory_mb: int = 0,
+    walltime: timedelta | float | None = None,
+    checkpoints: bool | None = None,
+    max_retries: int = 0,
+    ship_module: bool = False,
+) -> Any:
+    """Make a function that the harvester can run. As a bare decorator, or with parameters.
+
+    Parameters
+    ----------
+    name: under which it is registered; the function's own name unless given.
+    cpus, gpus, memory_mb: what one run takes: cores, devices, MiB.
+    walltime: an upper bound of one run, as a `timedelta` or in seconds; None when nobody knows.
+    checkpoints: it resumes from its checkpoints; True for generator functions unless given.
+    max_retries: runs after an exception of the function, before the invocation is FAILED.
+    ship_module: send the function's whole module, for one that the compute node cannot import.
+
+    Raises `TypeError` for something that is no plain function, `ValueError` for a number that makes no sense.
+    """
+
+    def decorate(plain: Any) -> Function[Any, Any]:  # noqa: ANN401 - decorators meet anything
+        if not callable(plain) or isinstance(plain, (type, Function)):
+            raise TypeError(f"harvester.function decorates functions, and {plain!r} is none")
+        if inspect.isasyncgenfunction(plain):
+            raise TypeError(f"{default_name(plain)} is an async generator, which no slot runs: make it a generator")
+        traits = Traits(
+            name=name or default_name(plain),
+            resources=_resources(cpus, gpus, memory_mb),
+            walltime_s=_seconds(walltime),
+            checkpoints=inspect.isgeneratorfunction(plain) if checkpoints is None else checkpoints,
+            max_retries=_at_least("max_retries", max_retries, 0),
+        )
+        return Function(plain, traits, ship_module=ship_module)
+
+    return decorate if plain is None else decorate(plain)
+
+
+def _resources(cpus: int, gpus: int, memory_mb: int) -> Resources:
+    return Resources(
+        cpus=_at_least("cpus", cpus, 1),
+        gpus=_at_least("gpus", gpus, 0),
+        memory_mb=_at_least("memory_mb", memory_mb, 0),
+    )
+
+
+def _seconds(walltime: timedelta | float | None) -> float | None:
+    if walltime is None:
+        return None
+    seconds = walltime.total_seconds() if isinstance(walltime, timedelta) else float(walltime)
+    if seconds <= 0:
+        raise ValueError(f"walltime must be longer than nothing, not {walltime!r}")
+    return seconds
+
+
+def _at_least(field: str, value: int, least: int) -> int:
+    if value < least:
+        raise ValueError(f"{field} must be at least {least}, not {value}")
+    return value

@@ -1,0 +1,168 @@
+"""Functions on their way to the gateway: what is registered, and how a callable becomes bytes.
+
+Owns the pickling. What is pickled is the user's plain function, so a worker needs cloudpickle and nothing of ours.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import contextlib
+import hashlib
+import platform
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import msgspec
+
+from harvester.domain.functions import FunctionKind
+from harvester.domain.resources import Resources
+from harvester.sdk.errors import HarvesterError
+from harvester.sdk.payloads import PICKLE_PROTOCOL
+
+PYTHON = ".".join(platform.python_version_tuple()[:2])
+_by_value = threading.Lock()  # cloudpickle's list of modules to pickle by value belongs to the whole process
+
+
+class Traits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a function says of itself beside its code."""
+
+    name: str
+    resources: Resources = Resources()
+    walltime_s: float | None = None
+    checkpoints: bool = False
+    max_retries: int = 0
+
+
+class Shipment(msgspec.Struct, frozen=True, kw_only=True):
+    """A function, ready to be registered."""
+
+    traits: Traits
+    kind: FunctionKind
+    body: bytes
+    entry: str = ""
+    python: str = ""
+    cloudpickle: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The same for the same code with the same traits."""
+        return hashlib.sha256(msgspec.msgpack.encode(self)).hexdigest()
+
+    def request(self) -> dict[str, Any]:
+        """Return the JSON of POST /v1/functions."""
+        traits = self.traits
+        is_pickle = self.kind is FunctionKind.PICKLE
+        return {
+            "name": traits.name,
+            "kind": self.kind.value,
+            "body": base64.b64encode(self.body).decode() if is_pickle else self.body.decode(),
+            "entry": self.entry,
+            "python": self.python,
+            "cloudpickle": self.cloudpickle,
+            "resources": msgspec.to_builtins(traits.resources),
+            "walltime_s": traits.walltime_s,
+            "checkpoints": traits.checkpoints,
+            "max_retries": traits.max_retries,
+        }
+
+
+def default_name(fn: Callable[..., Any]) -> str:
+    """Return the name under which `fn` is registered unless its user chose one."""
+    name = getattr(fn, "__name__", "") or type(fn).__name__
+    return re.sub(r"[^A-Za-z0-9_.-]+", "", name) or "function"
+
+
+def pickled(fn: Callable[..., Any], traits: Traits, *, ship_module: bool = False) -> Shipment:
+    """Return a callable as a shipment.
+
+    `__main__`, lambdas and closures travel by value, as does every function decorated with `harvester.function`; other
+    functions of importable modules travel by reference. `ship_module` sends the function's whole module by value, for
+    a module that the compute node cannot import. Raises `HarvesterError` when `fn` cannot be pickled.
+    """
+    try:
+        with shipping_module_of(fn) if ship_module else contextlib.nullcontext():
+            body = bytes(cloudpickle.dumps(fn, protocol=PICKLE_PROTOCOL))
+    except Exception as error:
+        # Pickling runs the code of whatever the function refers to, which may raise anything.
+        raise HarvesterError(
+            f"the function {traits.name!r} cannot be pickled: {type(error).__name__}: {error}; "
+            "look at the globals and closure variables that it uses"
+        ) from error
+    return Shipment(
+        traits=traits,
+        kind=FunctionKind.PICKLE,
+        body=body,
+        python=PYTHON,
+        cloudpickle=cloudpickle.__version__,
+    )
+
+
+@contextlib.contextmanager
+def shipping_module_of(fn: Callable[..., Any]) -> Iterator[None]:
+    """Pickle the module of `fn` by value inside this block."""
+    module = sys.modules.get(getattr(fn, "__module__", "") or "")
+    if module is None or module.__name__ == "__main__":  # cloudpickle sends __main__ by value anyway
+        yield
+        return
+    with _by_value:
+        is_ours = module.__name__ not in cloudpickle.list_registry_pickle_by_value()
+        if is_ours:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            yield
+        finally:
+            if is_ours:
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+def from_reference(reference: str, traits: Traits) -> Shipment:
+    """Return "package.module:name" as a shipment. Raises `HarvesterError` when it does not look like one."""
+    module, _, qualname = reference.partition(":")
+    if not module or not qualname or not all(part.isidentifier() for part in (module + "." + qualname).split(".")):
+        raise HarvesterError(f"{reference!r} names no function: write package.module:name or FILE.py:name")
+    return Shipment(traits=traits, kind=FunctionKind.MODULE, body=reference.encode())
+
+
+def from_source(path: Path, entry: str, traits: Traits) -> Shipment:
+    """Return a Python file as a shipment; `entry` is the function in it.
+
+    Raises `HarvesterError` when the file cannot be read, is no Python, or has no such function.
+    """
+    text, definition = _entry(path, entry)
+    has_yield = any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in _own_nodes(definition))
+    if has_yield and not traits.checkpoints:
+        traits = msgspec.structs.replace(traits, checkpoints=True)  # each yield of a generator is a checkpoint
+    return Shipment(traits=traits, kind=FunctionKind.SOURCE, body=text.encode(), entry=entry)
+
+
+def _entry(path: Path, entry: str) -> tuple[str, ast.FunctionDef]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text, filename=str(path))
+        compile(tree, str(path), "exec", dont_inherit=True)  # finds what the grammar alone lets pass
+    except (OSError, UnicodeDecodeError) as error:
+        raise HarvesterError(f"the file {path} cannot be read: {error}") from error
+    except SyntaxError as error:
+        raise HarvesterError(f"the file {path} is no Python {PYTHON}: line {error.lineno}: {error.msg}") from error
+    known = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    if entry not in known:
+        raise HarvesterError(
+            f"the file {path} defines no function {entry!r} at its top level; it has {', '.join(known) or 'none'}"
+        )
+    return text, known[entry]
+
+
+def _own_nodes(definition: ast.FunctionDef) -> Iterator[ast.AST]:
+    """Walk a function's own body, without the functions and classes inside it."""
+    stack: list[ast.AST] = list(definition.body)
+    while stack:
+        node = stack.pop()
+        yield node
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            stack.extend(ast.iter_child_nodes(node))

@@ -1,0 +1,125 @@
+"""The command line against a gateway in miniature."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from harvester.cli.app import app
+
+SOURCE = """
+def add(a, b=0):
+    return a + b
+
+def count(n, state=None):
+    for i in range(state or 0, n):
+        yield i
+    return n
+
+def broken():
+    raise ValueError("on purpose")
+"""
+
+
+@pytest.fixture
+def run(gateway, monkeypatch):
+    monkeypatch.setenv("HARVESTER_URL", gateway.url)
+    monkeypatch.setenv("HARVESTER_TOKEN", "user-token")
+
+    def call(*words):
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    return call
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "work.py"
+    path.write_text(SOURCE)
+    return path
+
+
+def test_register_invoke_and_result_from_a_file(run, file):
+    assert run("functions", "register", f"{file}:add").output == "add is registered, version 1\n"
+    assert run("invoke", "add", 2, -3).output == "-1\n"
+    assert run("invoke", "add", '"a"', "--kwargs", '{"b": "c"}').output == '"ac"\n'
+    invocation_id = run("invoke", "add", 1, "--no-wait").output.strip()
+    assert run("result", invocation_id).output == "1\n"
+    said = json.loads(run("invoke", "add", 4, "--json").output)
+    assert said["result"] == 4
+
+
+def test_a_generator_in_a_file_is_registered_as_checkpointing(run, file, gateway):
+    assert run("functions", "register", f"{file}:count", "--cpus", 2, "--name", "counter").exit_code == 0
+    document = gateway.functions["counter"][0]["document"]
+    assert document["checkpoints"] is True
+    assert document["resources"]["cpus"] == 2
+    (listed,) = json.loads(run("functions", "--json").output)
+    assert listed["name"] == "counter"
+    assert "counter" in run("functions").output
+
+
+def test_a_failed_function_shows_its_message_and_its_remote_traceback(run, file):
+    run("functions", "register", f"{file}:broken")
+    ended = run("invoke", "broken")
+    assert ended.exit_code == 1
+    assert "ValueError: on purpose" in ended.stderr
+    assert "On the compute node" in ended.stderr
+    assert ended.stdout == ""
+
+
+def test_status_shows_pilots_queue_and_nodes(run):
+    shown = run("status")
+    assert shown.exit_code == 0
+    for word in ("tester", "local", "ready", "pi@1", "n1", "idle"):
+        assert word in shown.output
+    said = json.loads(run("status", "--json").output)
+    assert said["cluster"]["nodes"][0]["name"] == "n1"
+
+
+def test_pilots_explain_evict_and_cancel(run, file, gateway):
+    assert "harvest" in run("pilots").output
+    assert json.loads(run("pilots", "--json").output)[0]["pilot_id"] == "p1"
+    assert run("evict", "p1").output == "p1 was asked to leave\n"
+    gateway.held = {"add"}
+    run("functions", "register", f"{file}:add")
+    invocation_id = run("invoke", "add", "--no-wait").output.strip()
+    assert "no pilot has a free slot" in run("explain", invocation_id).output
+    assert run("cancel", invocation_id).output == f"{invocation_id} is cancelled\n"
+    ended = run("result", invocation_id)
+    assert (ended.exit_code, ended.stderr) == (1, f"error: invocation {invocation_id} was cancelled\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("invoke", "nobody"), "error: there is no function 'nobody' (register it first)"),
+        (("evict", "p9"), "error: there is no pilot 'p9' (harvester pilots lists them)"),
+        (("result", "i-99"), "error: there is no invocation 'i-99' (look at its id)"),
+        (("invoke", "add", "text"), "error: argument 1 is no JSON: text"),
+        (("invoke", "add", "--kwargs", "[]"), "error: --kwargs must be a JSON object"),
+        (("functions", "register", "nowhere.py:f"), "error: the file nowhere.py cannot be read"),
+        (("functions", "register", "no function"), "error: 'no function' names no function"),
+        (("--token", "wrong", "pilots"), "error: this token is unknown (ask your admin for one); is HARVESTER_TOKEN"),
+        (("--url", "ftp://x", "pilots"), "error: the gateway's address 'ftp://x'"),
+        (
+            ("--url", "http://127.0.0.1:1", "--token", "t", "pilots"),
+            "error: the gateway at http://127.0.0.1:1 does not",
+        ),
+        (("up", "--set", "pilots"), "error: --set pilots: write KEY=VALUE"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_1(run, words, said):
+    ended = run(*words)
+    assert ended.exit_code == 1
+    assert ended.stderr.startswith(said)
+    assert ended.stderr.count("\n") == 1
+    assert ended.stdout == ""
+
+
+def test_a_result_that_is_not_there_in_time_is_an_error(run, file, gateway):
+    gateway.held = {"add"}
+    run("functions", "register", f"{file}:add")
+    ended = run("invoke", "add", "--timeout", "0.05")
+    assert ended.exit_code == 1
+    assert "has not ended yet" in ended.stderr
