@@ -1,0 +1,174 @@
+import pickle
+
+import cloudpickle
+import pytest
+
+from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
+from harvester.domain.invocations import FailureKind
+from harvester_worker import runner
+from harvester_worker.checkpointing import Evicted, SlotContext
+from harvester_worker.runner import RunFailed
+
+
+def version(kind, body, **more):
+    return FunctionVersion(function_id="f@1", name="f", version=1, kind=kind, body=body, **more)
+
+
+def context(restored=None):
+    return SlotContext(
+        invocation_id="i",
+        attempt=1,
+        restored=restored,
+        send=lambda _: None,
+        interval_s=5.0,
+        limit_bytes=1000,
+        leave_in_s=60.0,
+    )
+
+
+def failure_of(call, *args):
+    with pytest.raises(RunFailed) as caught:
+        call(*args)
+    return caught.value.failure
+
+
+def test_the_three_kinds_of_functions_load():
+    pickled = version(FunctionKind.PICKLE, cloudpickle.dumps(lambda: 1))
+    module = version(FunctionKind.MODULE, b"os.path:join")
+    source = version(FunctionKind.SOURCE, b"def f():\n    return 3\n", entry="f")
+    assert runner.load(pickled)() == 1
+    assert runner.load(module)("a", "b") == "a/b"
+    assert runner.load(source)() == 3
+
+
+def test_a_pickle_of_another_python_is_refused_with_both_versions():
+    failure = failure_of(runner.load, version(FunctionKind.PICKLE, b"", python="2.7"))
+    assert failure.kind is FailureKind.FUNCTION
+    assert "Python 2.7" in failure.message
+    assert runner.sys.version.split(".")[1] in failure.message
+
+
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [
+        (version(FunctionKind.PICKLE, b"rubbish", cloudpickle="3.1"), "cloudpickle 3.1"),
+        (version(FunctionKind.PICKLE, pickle.dumps(7)), "int"),
+        (version(FunctionKind.MODULE, b"no_such_module:f"), "no_such_module"),
+        (version(FunctionKind.MODULE, b"os:no_such_name"), "no_such_name"),
+        (version(FunctionKind.SOURCE, b"def f(:\n", entry="f"), "SyntaxError"),
+        (version(FunctionKind.SOURCE, b"import sys; sys.exit(1)", entry="f"), "SystemExit"),
+        (version(FunctionKind.SOURCE, b"x = 1", entry="f"), "f"),
+    ],
+)
+def test_what_cannot_be_loaded_is_a_failure_that_says_why(function, named):
+    failure = failure_of(runner.load, function)
+    assert failure.kind is FailureKind.FUNCTION
+    assert named in failure.message
+
+
+@pytest.mark.parametrize(
+    ("encoding", "arguments"),
+    [
+        (Encoding.JSON, b"[1, 2]"),
+        (Encoding.JSON, b"{"),
+        (Encoding.JSON, b'{"arguments": []}'),
+        (Encoding.JSON, b'{"args": 7}'),
+        (Encoding.PICKLE, b""),
+        (Encoding.PICKLE, pickle.dumps(7)),
+        (Encoding.PICKLE, pickle.dumps(((), {}, "more"))),
+    ],
+)
+def test_arguments_that_cannot_be_decoded_are_a_failure(encoding, arguments):
+    assert failure_of(runner.decode_arguments, encoding, arguments).kind is FailureKind.ARGUMENTS
+
+
+def test_arguments_are_decoded():
+    assert runner.decode_arguments(Encoding.JSON, b"") == ((), {})
+    assert runner.decode_arguments(Encoding.JSON, b'{"args": [1], "kwargs": {"a": 2}}') == ((1,), {"a": 2})
+    assert runner.decode_arguments(Encoding.PICKLE, pickle.dumps(([1], {"a": 2}))) == ((1,), {"a": 2})
+
+
+def test_results_that_cannot_be_encoded_name_type_and_remedy():
+    as_json = failure_of(runner.encode_result, Encoding.JSON, object(), 100)
+    as_pickle = failure_of(runner.encode_result, Encoding.PICKLE, (i for i in ()), 100)
+    large = failure_of(runner.encode_result, Encoding.JSON, "x" * 200, 100)
+    assert {as_json.kind, as_pickle.kind, large.kind} == {FailureKind.RESULT}
+    assert "a object" in as_json.message
+    assert "pickle" in as_json.message
+    assert "generator" in as_pickle.message
+    assert "202 bytes" in large.message
+    assert "100" in large.message
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(3), KeyboardInterrupt(), RecursionError()])
+def test_whatever_a_function_raises_is_a_failure(error):
+    def raises():
+        raise error
+
+    failure = failure_of(runner.call, raises, (), {}, context())
+    assert failure.kind is FailureKind.EXCEPTION
+    assert failure.error_type == type(error).__name__
+
+
+def test_an_error_whose_text_cannot_be_read_is_a_failure_all_the_same():
+    class Rude(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    def raises():
+        raise Rude
+
+    assert failure_of(runner.call, raises, (), {}, context()).error_type == "Rude"
+
+
+def test_a_generator_function_gets_its_state_and_yields_checkpoints():
+    def count(to, state=None):
+        start = 0 if state is None else state
+        for number in range(start, to):
+            yield number + 1
+        return start
+
+    assert runner.call(count, (3,), {}, context()) == 0
+    assert runner.call(count, (3,), {}, context(pickle.dumps(2))) == 2
+    assert runner.call(count, (3,), {"state": 1}, context()) == 1
+    assert runner.call(count, (3,), {"state": 1}, context(pickle.dumps(2))) == 2
+
+
+def test_a_generator_function_without_state_keeps_its_arguments():
+    def count(to):
+        yield from range(to)
+        return "done"
+
+    assert runner.call(count, (3,), {}, context(pickle.dumps(2))) == "done"
+
+
+def test_a_generator_is_closed_when_it_is_evicted():
+    closed = []
+
+    def forever():
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.append(True)
+
+    leaving = context()
+    leaving.hand_over(1.0)
+    with pytest.raises(Evicted):
+        runner.call(forever, (), {}, leaving)
+    assert closed
+
+
+def test_a_function_that_the_sdk_decorates_is_run_plain_so_that_its_yields_are_checkpoints():
+    body = b"""
+import harvester
+
+@harvester.function
+def count(to, state=None):
+    start = state or 0
+    for number in range(start, to):
+        yield number + 1
+    return start
+"""
+    function = runner.load(version(FunctionKind.SOURCE, body, entry="count"))
+    assert runner.call(function, (3,), {}, context(pickle.dumps(2))) == 2

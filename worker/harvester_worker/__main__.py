@@ -1,0 +1,63 @@
+"""The command that a batch job runs: `python -m harvester_worker --pilot-file PATH`.
+
+Exit codes: 0 left in order, 2 the pilot file cannot be used, 3 the gateway refuses the pilot, 4 its slots are gone.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+
+from harvester.domain import pilot_file
+from harvester_worker import zygote
+
+EXIT_UNUSABLE = 2
+
+
+def main() -> int:
+    """Read the orders, fork the zygote, run the agent; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="harvester_worker", description="A pilot: runs functions on a harvested node."
+    )
+    parser.add_argument("--pilot-file", type=Path, required=True, metavar="PATH", help="the pilot's orders, as JSON")
+    parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    options = parser.parse_args()
+    try:
+        pilot = pilot_file.decode(options.pilot_file.read_bytes())
+    except OSError as error:
+        return _unusable(f"cannot read the pilot file {options.pilot_file}: {error.strerror}")
+    except msgspec.DecodeError as error:
+        return _unusable(f"{options.pilot_file} is no pilot file: {error}")
+    if not pilot.gateways or any(not url.startswith(("http://", "https://")) for url in pilot.gateways):
+        return _unusable(f"{options.pilot_file}: gateways has to list http:// or https:// addresses")
+    # First of all, while this process is small and has one thread. What follows is imported on both sides at once.
+    pid, to_zygote = zygote.start()
+    import asyncio  # noqa: PLC0415 - after the fork
+    import logging  # noqa: PLC0415 - after the fork
+
+    from harvester_worker import agent  # noqa: PLC0415 - after the fork
+
+    logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        return asyncio.run(agent.run(pilot, to_zygote))
+    finally:
+        _end(pid)
+
+
+def _unusable(message: str) -> int:
+    print(message, file=sys.stderr)  # noqa: T201 - before there is a log
+    return EXIT_UNUSABLE
+
+
+def _end(zygote_pid: int) -> None:
+    """Wait until the zygote has killed what is left; it does so when its socket is closed."""
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(zygote_pid, signal.SIGKILL))
+    signal.setitimer(signal.ITIMER_REAL, 2.0)
+    os.waitpid(zygote_pid, 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""The agent: the pilot's main process. It feeds the session with what happens, and performs what the session decides.
+
+Owns the event loop, the signals and the timer. Decides nothing.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any, assert_never
+
+from harvester.domain import wire
+from harvester.domain.pilot_file import PilotFile
+from harvester.domain.pilots import DrainReason
+from harvester_worker import allocation, gpus
+from harvester_worker.effects import Effect, HandOver, Key, KillSlot, Leave, Reconnect, Send, Start, StopSlot
+from harvester_worker.link import Link, Refused
+from harvester_worker.session import Session
+from harvester_worker.slot_wire import Ended
+from harvester_worker.slots import Slots
+
+log = logging.getLogger(__name__)
+
+EXIT_IN_ORDER = 0
+EXIT_REFUSED = 3
+EXIT_NO_SLOTS = 4
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+"""Which one a scheduler sends differs by its version and site; each of them means: leave."""
+
+
+class Agent:
+    """One pilot.
+
+    Parameters
+    ----------
+    pilot: its orders.
+    to_zygote: the socket to the zygote.
+    """
+
+    def __init__(self, pilot: PilotFile, to_zygote: socket.socket) -> None:
+        self._loop = asyncio.get_running_loop()
+        devices = gpus.found(os.environ, wanted=pilot.capacity.gpus)
+        if len(devices) < pilot.capacity.gpus:
+            log.warning("gpus.missing asked=%d found=%d", pilot.capacity.gpus, len(devices))
+        left_s = allocation.time_left_s(os.environ, now_at=time.time(), walltime_s=pilot.walltime_s)
+        now = self._loop.time()
+        host = allocation.host(os.environ, python=sys.version_info[:2], hostname=socket.gethostname())
+        self._session = Session(pilot, host, devices, now=now, end_at=now + left_s)
+        self._link = Link(
+            pilot.gateways,
+            pilot.token,
+            hello=lambda: self._session.hello(self._loop.time()),
+            on_messages=self._on_messages,
+            on_loss=lambda: self._perform(self._session.unlinked(self._loop.time())),
+        )
+        self._slots = Slots(
+            pilot,
+            has_gpus=bool(devices),
+            to_zygote=to_zygote,
+            on_checkpoint=self._on_checkpoint,
+            on_end=self._on_end,
+            on_death=lambda key: self._perform(self._session.slot_died(key, self._loop.time())),
+            on_disaster=self._on_disaster,
+        )
+        self._timer: asyncio.TimerHandle | None = None
+        self._left: asyncio.Future[int] = self._loop.create_future()
+        self._exit_code = EXIT_IN_ORDER
+        log.info(
+            "pilot.started pilot=%s node=%s batch_job=%s capacity=%r gpus=%s time_left_s=%.0f",
+            pilot.pilot_id, host.node, host.batch_job_id, str(pilot.capacity), ",".join(devices), left_s,
+        )  # fmt: skip
+
+    async def run(self) -> int:
+        """Work until the session says to leave; return the exit code."""
+        for number in SIGNALS:
+            self._loop.add_signal_handler(number, self._on_signal, number)
+        self._perform([])
+        talking = asyncio.create_task(self._link.run())
+        try:
+            either: set[asyncio.Future[Any]] = {talking, self._left}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if self._left.done():
+                await self._link.close()
+                return self._left.result()
+            talking.result()
+        except Refused as error:
+            log.error("pilot.refused %s", error)  # noqa: TRY400 - the sentence says it all
+            return EXIT_REFUSED
+        finally:
+            self._slots.close()
+            talking.cancel()
+        return EXIT_IN_ORDER
+
+    # ---- stimuli -----------------------------------------------------------------------------------------------------
+
+    def _on_messages(self, messages: list[wire.ToPilot]) -> None:
+        self._perform(self._session.received(messages, self._loop.time()))
+
+    def _on_checkpoint(self, key: Key, state: bytes) -> None:
+        self._perform(self._session.checkpointed(key, state, self._loop.time()))
+
+    def _on_end(self, key: Key, ended: Ended) -> None:
+        self._perform(self._session.ended(key, ended, self._loop.time()))
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        log.info("pilot.signalled signal=%s", number.name)
+        self._perform(self._session.leave(DrainReason.EVICTED, self._loop.time()))
+
+    def _on_disaster(self) -> None:
+        # Nobody of ours ends the zygote: it is the node's doing, out of memory most likely.
+        log.error("zygote.lost no more slots can be started; the pilot leaves")
+        self._exit_code = EXIT_NO_SLOTS
+        self._perform(self._session.leave(DrainReason.EVICTED, self._loop.time()))
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._perform(self._session.tick(self._loop.time()))
+
+    # ---- effects -----------------------------------------------------------------------------------------------------
+
+    def _perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            self._perform_one(effect)
+        self._set_timer()
+
+    def _perform_one(self, effect: Effect) -> None:
+        match effect:
+            case Send():
+                self._link.send(effect.message, can_wait=effect.can_wait)
+            case Start():
+                self._slots.start(effect)
+            case HandOver():
+                self._slots.hand_over(effect.key, effect.within_s)
+            case StopSlot():
+                self._slots.stop(effect.key)
+            case KillSlot():
+                self._slots.kill(effect.key)
+            case Reconnect():
+                self._link.drop()
+            case Leave():
+                log.info("pilot.leaves reason=%s", effect.reason.value)
+                self._left.set_result(self._exit_code)
+            case _:
+                assert_never(effect)
+
+    def _set_timer(self) -> None:
+        at = self._session.next_at
+        if self._timer is not None:
+            if self._timer.when() <= at and not self._timer.cancelled():
+                return  # it fires early enough, and asks again then
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._on_timer)
+
+
+async def run(pilot: PilotFile, to_zygote: socket.socket) -> int:
+    """Be a pilot until it is time to leave; return the exit code."""
+    return await Agent(pilot, to_zygote).run()

@@ -1,0 +1,42 @@
+"""The allocation: what the environment of the batch job tells about where the pilot runs and until when.
+
+Reads nothing itself: it is given the environment and the clock.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the pilot runs, as it introduces itself."""
+
+    python: str  # "3.11"
+    node: str
+    batch_job_id: str  # empty where the scheduler told none
+
+
+def host(environ: Mapping[str, str], *, python: tuple[int, int], hostname: str) -> Host:
+    """Return where the pilot runs."""
+    batch_job_id = next(
+        (environ[name] for name in ("SLURM_JOB_ID", "PBS_JOBID", "HARVESTER_BATCH_JOB_ID") if environ.get(name)), ""
+    )
+    return Host(
+        python=f"{python[0]}.{python[1]}",
+        # Several slurmd on one machine (slurm-test does it) share the host name, not SLURMD_NODENAME.
+        node=environ.get("SLURMD_NODENAME") or hostname,
+        batch_job_id=batch_job_id,
+    )
+
+
+def time_left_s(environ: Mapping[str, str], *, now_at: float, walltime_s: float) -> float:
+    """Return how long the allocation lasts from now on, in seconds.
+
+    Parameters
+    ----------
+    environ: Slurm tells the end in SLURM_JOB_END_TIME; it knows better, since backfill may have cut the time asked for.
+    now_at: the present, in Unix seconds.
+    walltime_s: what was asked for; it counts from now where the scheduler tells no end.
+    """
+    end = environ.get("SLURM_JOB_END_TIME", "")
+    return float(end) - now_at if end.isdecimal() else walltime_s

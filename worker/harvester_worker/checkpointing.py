@@ -1,0 +1,136 @@
+"""Checkpointing: the context of a running function inside a slot.
+
+Owns when a state is pickled and when it travels. Knows no socket: it is given a function that sends.
+"""
+
+import pickle
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import cloudpickle
+
+T = TypeVar("T")
+
+COST_SHARE = 20
+"""A state is pickled again when this many times the duration of the last pickling has passed: about 5 % of the run."""
+
+
+class Evicted(BaseException):
+    """Unwinds a function whose state has been handed over. No `Exception`, so that no user's handler catches it."""
+
+
+class Stopped(BaseException):
+    """Unwinds a function that was cancelled."""
+
+
+class CheckpointTooLarge(ValueError):
+    """The state is over the pilot's limit: the function has to save less."""
+
+
+class SlotContext:
+    """What `harvester.context()` returns inside a slot; it implements `harvester.domain.context.Context`.
+
+    `checkpoint` is called by the function, `hand_over` and `flush` by the slot's listening thread.
+
+    Parameters
+    ----------
+    invocation_id, attempt: of the activation.
+    restored: the newest checkpoint's bytes, None on a first run.
+    send: takes the bytes of a checkpoint to the agent; may block.
+    interval_s: in quiet times, checkpoints travel this often.
+    limit_bytes: the largest checkpoint.
+    leave_in_s: for how long the pilot expects to stay.
+    clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        *,
+        invocation_id: str,
+        attempt: int,
+        restored: bytes | None,
+        send: Callable[[bytes], None],
+        interval_s: float,
+        limit_bytes: int,
+        leave_in_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.invocation_id = invocation_id
+        self.attempt = attempt
+        self.is_leaving = False
+        self.was_handed_over = False
+        self._restored = restored
+        self._send = send
+        self._interval_s = interval_s
+        self._limit_bytes = limit_bytes
+        self._clock = clock
+        self._leave_at = clock() + leave_in_s
+        self._pickle_at = 0.0  # not before
+        self._send_at = 0.0  # not before
+        self._unsent: bytes | None = None  # newer than what was sent
+        self._lock = threading.Lock()  # over what the function's and the listening thread share: the two above
+
+    @property
+    def time_left(self) -> timedelta:
+        """Time until the pilot leaves, or until this activation is killed when it is leaving already."""
+        return timedelta(seconds=max(0.0, self._leave_at - self._clock()))
+
+    def restore(self, default: T) -> T:
+        """Return the checkpoint that this activation was started from, or `default` on a first run."""
+        if self._restored is None:
+            return default
+        restored: T = pickle.loads(self._restored)  # noqa: S301 - the user's own state, made by this very function
+        return restored
+
+    def checkpoint(self, state: Any) -> None:  # noqa: ANN401 - a user's state is anything that pickles
+        """Save `state`.
+
+        Raises `CheckpointTooLarge`, whatever pickling raises, and `Evicted` when the pilot has been asked to leave.
+        """
+        began_at = self._clock()
+        if began_at < self._pickle_at and not self.is_leaving:
+            return
+        pickled = self._pickled(state)
+        with self._lock:
+            # Looked at again: the listening thread may have been asked meanwhile, and has nothing else to send.
+            if self.is_leaving or began_at >= self._send_at:
+                self._send_now(pickled)
+            else:
+                self._unsent = pickled
+            self.was_handed_over = self.is_leaving
+        ended_at = self._clock()
+        self._pickle_at = ended_at + COST_SHARE * (ended_at - began_at)
+        if self.was_handed_over:
+            raise Evicted
+
+    def hand_over(self, within_s: float) -> None:
+        """Send the newest state that there is, and stop the function at its next checkpoint."""
+        with self._lock:
+            self.is_leaving = True
+            self._leave_at = self._clock() + within_s
+            if self._unsent is not None:
+                self._send_now(self._unsent)
+
+    def flush(self) -> None:
+        """Send the newest state if its time has come: the function may not call again for long."""
+        with self._lock:
+            if self._unsent is not None and self._clock() >= self._send_at:
+                self._send_now(self._unsent)
+
+    def _send_now(self, pickled: bytes) -> None:
+        self._unsent = None
+        self._send(pickled)
+        self._send_at = self._clock() + self._interval_s
+
+    def _pickled(self, state: object) -> bytes:
+        # cloudpickle, because the classes of a function that came as a pickle can't be imported by name.
+        pickled: bytes = cloudpickle.dumps(state, protocol=5)
+        if len(pickled) > self._limit_bytes:
+            raise CheckpointTooLarge(
+                f"a checkpoint of {len(pickled)} bytes is over this pilot's limit of {self._limit_bytes}: "
+                "save less, or write the large part to a file that every node sees and save its path"
+            )
+        return pickled

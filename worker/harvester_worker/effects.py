@@ -1,0 +1,58 @@
+"""Effects: what the session wants done. The agent performs them, in order, and decides nothing."""
+
+import msgspec
+
+from harvester.domain.functions import FunctionVersion
+from harvester.domain.pilots import DrainReason
+from harvester.domain.wire import Lease, ToGateway
+
+Key = tuple[str, int]
+"""An activation: its invocation's id and its fencing token."""
+
+
+class Send(msgspec.Struct, frozen=True, kw_only=True):
+    """Send a message to the gateway."""
+
+    message: ToGateway
+    can_wait: bool = False  # may share a frame with something that follows within a few milliseconds
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """Run a lease in a slot that sees exactly these devices."""
+
+    lease: Lease
+    function: FunctionVersion
+    gpus: tuple[str, ...]
+    leave_in_s: float  # how long the pilot expects to stay
+
+
+class HandOver(msgspec.Struct, frozen=True, kw_only=True):
+    """Tell a running activation to hand its state over and stop."""
+
+    key: Key
+    within_s: float
+
+
+class StopSlot(msgspec.Struct, frozen=True, kw_only=True):
+    """Interrupt a running activation softly."""
+
+    key: Key
+
+
+class KillSlot(msgspec.Struct, frozen=True, kw_only=True):
+    """End an activation's process and everything that it started. Its death is to be told to the session."""
+
+    key: Key
+
+
+class Reconnect(msgspec.Struct, frozen=True, kw_only=True):
+    """Drop the connection and say `Hello` again."""
+
+
+class Leave(msgspec.Struct, frozen=True, kw_only=True):
+    """Nothing is left to do: end every process, and exit."""
+
+    reason: DrainReason
+
+
+Effect = Send | Start | HandOver | StopSlot | KillSlot | Reconnect | Leave

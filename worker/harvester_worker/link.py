@@ -1,0 +1,183 @@
+"""The link: the one WebSocket to a gateway, opened again whenever it is lost.
+
+Owns connecting, frames and backing off. What is said over it is the session's affair.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus, WebSocketException
+
+from harvester.domain import wire
+
+log = logging.getLogger(__name__)
+
+FRAME_BYTES = 1024 * 1024
+"""A frame is closed when its payloads are over this, so that no frame is much larger than its largest message."""
+
+LINGER_S = 0.003
+"""What can wait shares the frame of something that follows within this time."""
+
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
+OPEN_S = 5.0
+CLOSE_S = 0.3
+PING_S, PONG_S = 10.0, 30.0
+"""A pong queues behind a large checkpoint on a slow link, so it is given time."""
+
+
+class Refused(Exception):
+    """The gateway does not take this pilot: its token is not, or no longer, valid."""
+
+
+class Link:
+    """A connection to one of several gateways.
+
+    Parameters
+    ----------
+    gateways: their base URLs, tried in turn.
+    token: the pilot's own.
+    hello: makes the first message of a connection.
+    on_messages: called with the messages of each frame.
+    on_loss: called when a connection is gone.
+    """
+
+    def __init__(
+        self,
+        gateways: Sequence[str],
+        token: str,
+        *,
+        hello: Callable[[], wire.Hello],
+        on_messages: Callable[[list[wire.ToPilot]], None],
+        on_loss: Callable[[], None],
+    ) -> None:
+        self._urls = [_link_url(gateway) for gateway in gateways]
+        self._token = token
+        self._hello, self._on_messages, self._on_loss = hello, on_messages, on_loss
+        self._unsent: list[wire.ToGateway] = []
+        self._wake = asyncio.Event()
+        self._lingering: asyncio.TimerHandle | None = None
+        self._connection: ClientConnection | None = None
+
+    def send(self, message: wire.ToGateway, *, can_wait: bool = False) -> None:
+        """Send a message with the next frame. Without a connection it is dropped."""
+        if self._connection is None:
+            return
+        self._unsent.append(message)
+        if not can_wait:
+            self._wake.set()
+        elif self._lingering is None and not self._wake.is_set():
+            self._lingering = asyncio.get_running_loop().call_later(LINGER_S, self._wake.set)
+
+    def drop(self) -> None:
+        """Give the connection up, without good manners, and open another one."""
+        if self._connection is not None:
+            self._connection.transport.abort()
+
+    async def close(self) -> None:
+        """Send what is left, and end the connection; never takes long."""
+        if (connection := self._connection) is not None:
+            try:
+                async with asyncio.timeout(CLOSE_S):
+                    await self._flush(connection)
+                    await connection.close()
+            except (TimeoutError, OSError, WebSocketException) as error:
+                log.info("link.close unclean: %s", error)
+
+    async def run(self) -> None:
+        """Keep a connection open, for ever. Raises `Refused`."""
+        tried = failures = 0
+        while True:
+            url = self._urls[tried % len(self._urls)]
+            try:
+                failures = 0 if await self._converse(url) else failures + 1
+            except InvalidStatus as error:
+                status = error.response.status_code
+                if status in {401, 403}:
+                    raise Refused(f"{url} refuses this pilot's token (HTTP {status}): it is no longer ours") from error
+                log.warning("link.failed url=%s: HTTP %d", url, status)
+                failures += 1
+            except (OSError, WebSocketException) as error:
+                log.warning("link.failed url=%s: %s", url, str(error) or type(error).__name__)
+                failures += 1
+            tried += failures > 0
+            pause = min(LONGEST_PAUSE_S, SHORTEST_PAUSE_S * 2 ** min(failures, 8))
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+
+    async def _converse(self, url: str) -> bool:
+        """Hold one connection until it is lost; tell whether the gateway said anything."""
+        was_heard = False
+        connection = await connect(
+            url,
+            additional_headers={"Authorization": f"Bearer {self._token}"},
+            compression=None,
+            max_size=None,
+            open_timeout=OPEN_S,
+            close_timeout=CLOSE_S,
+            ping_interval=PING_S,
+            ping_timeout=PONG_S,
+            proxy=None,  # a node's proxy is for the internet; the gateway is on the cluster
+        )
+        log.info("link.up url=%s", url)
+        self._connection, self._unsent = connection, [self._hello()]
+        self._wake.set()
+        writer = asyncio.create_task(self._write(connection))
+        try:
+            async for frame in connection:
+                was_heard = True
+                self._on_messages(wire.decode_to_pilot(frame if isinstance(frame, bytes) else frame.encode()))
+        except wire.WireError as error:
+            log.error("link.misunderstood url=%s: %s", url, error)  # noqa: TRY400 - the sentence says it all
+        finally:
+            self._connection = None
+            writer.cancel()
+            connection.transport.abort()
+            log.info("link.down url=%s code=%s", url, connection.close_code)
+            self._on_loss()
+        return was_heard
+
+    async def _write(self, connection: ClientConnection) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                await self._flush(connection)
+        except WebSocketException:
+            pass  # the reader hears of it too, and is the one who tells
+
+    async def _flush(self, connection: ClientConnection) -> None:
+        self._wake.clear()
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        messages, self._unsent = self._unsent, []
+        for frame in frames(messages):
+            await connection.send(frame)
+
+
+def frames(messages: Sequence[wire.ToGateway]) -> list[bytes]:
+    """Return `messages` as frames, in order, none much larger than its largest message."""
+    done: list[bytes] = []
+    batch: list[wire.ToGateway] = []
+    size = 0
+    for message in messages:
+        batch.append(message)
+        if isinstance(message, wire.Checkpoint):
+            size += len(message.state)
+        elif isinstance(message, wire.Finished):
+            size += len(message.value)
+        if size > FRAME_BYTES:
+            done.append(wire.encode(batch))
+            batch, size = [], 0
+    if batch:
+        done.append(wire.encode(batch))
+    return done
+
+
+def _link_url(gateway: str) -> str:
+    scheme, separator, rest = gateway.rstrip("/").partition("://")
+    schemes = {"http": "ws", "https": "wss"}
+    if not separator or scheme not in schemes:
+        raise ValueError(f"gateway {gateway!r} is no http:// or https:// address")
+    return f"{schemes[scheme]}://{rest}{wire.LINK_PATH}"
