@@ -76,10 +76,15 @@ class Running:
             self.process = None
 
     def agents(self) -> list[psutil.Process]:
-        """The pilots' agent processes on this machine that serve this state folder."""
-        found = []
-        for process in psutil.process_iter(["cmdline"]):
+        """The pilots' agent processes on this machine that serve this state folder; not what they forked."""
+        mine = {}
+        for process in psutil.process_iter(["cmdline", "ppid"]):
             line = process.info["cmdline"] or []
             if "harvester_worker" in line and any(str(self.state) in word for word in line) and "srun" not in line[0]:
-                found.append(process)
+                mine[process.pid] = process
+        return [process for process in mine.values() if process.info["ppid"] not in mine]
+
+    def agent(self, pilot_id: str) -> psutil.Process:
+        """The agent process of one pilot."""
+        (found,) = [each for each in self.agents() if any(pilot_id in word for word in each.info["cmdline"])]
         return found
