@@ -1,0 +1,72 @@
+"""The `harvester` command: its global options, its commands, and how errors end it.
+
+Owns the one place where an error becomes a line on stderr and exit code 1.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from harvester.cli import commands, functions, start
+from harvester.cli.session import Connection
+from harvester.sdk.errors import GatewayError, HarvesterError, InvocationFailed
+
+
+class _Group(TyperGroup):
+    """Ends with one clear line where a command ends with an error of ours."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the type is a private one of typer's
+        try:
+            return super().invoke(ctx)
+        except (HarvesterError, CancelledError, TimeoutError) as error:
+            typer.echo(_told(error), err=True)
+            raise typer.Exit(1) from None
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, GatewayError) and error.status == 401:
+        return f"error: {error}; is HARVESTER_TOKEN the one of this gateway?"
+    if isinstance(error, InvocationFailed):
+        return str(error)  # with the traceback of the user's own code
+    return f"error: {error}"
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Functions on the node-time that batch jobs leave idle.",
+)
+
+
+@app.callback()
+def connect(
+    ctx: typer.Context,
+    url: Annotated[str | None, typer.Option(envvar="HARVESTER_URL", help="The gateway, http://host:port.")] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="HARVESTER_TOKEN", help="Your token for it.", show_envvar=True)
+    ] = None,
+) -> None:
+    """Take the global options. The user's config file is asked for what is not given."""
+    ctx.obj = Connection(url=url, token=token)
+
+
+# A negative number among the arguments is no option.
+app.command(context_settings={"ignore_unknown_options": True})(commands.invoke)
+for _command in (
+    commands.status,
+    commands.result,
+    commands.cancel,
+    commands.explain,
+    commands.pilots,
+    commands.evict,
+    start.up,
+    start.demo,
+):
+    app.command()(_command)
+app.add_typer(functions.app, name="functions")

@@ -1,0 +1,204 @@
+"""Concrete objects out of a configuration: the only place that knows which adapter, which store, which gateway.
+
+The heavy imports (SQL, PSI/J, FastAPI) are inside the functions, so that a command that needs none of them is quick.
+"""
+
+from __future__ import annotations
+
+import socket
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+from harvester.config import Config, PilotConfig
+from harvester.config_file import ConfigError
+from harvester.daemon.settings import DaemonSettings, Orders
+from harvester.domain.cluster import ClusterSnapshot
+from harvester.domain.planning import HarvestSettings, Shape
+from harvester.domain.ports import SchedulerAdapter
+from harvester.domain.resources import Resources
+from harvester.domain.shapes import whole_nodes
+
+if TYPE_CHECKING:
+    from harvester.store.store import Store
+    from harvester_api.settings import GatewaySettings
+
+_START_AND_LEAVE = timedelta(seconds=15)  # of a pilot's walltime, beyond what it runs and how early it leaves
+_ALL = "0.0.0.0"  # noqa: S104 - pilots on other hosts must reach the gateway; tokens guard it
+
+
+def state_dir(config: Config) -> Path:
+    """Return the folder for everything that is kept."""
+    return Path(config.state or platformdirs.user_state_dir("harvester")).expanduser().resolve()
+
+
+def host(config: Config) -> str:
+    """Return the address to listen on."""
+    return config.gateway.host or ("127.0.0.1" if config.scheduler.kind == "local" else _ALL)
+
+
+def pilots_url(config: Config, port: int) -> str:
+    """Return the gateway's address as pilots reach it. `port`: where it listens."""
+    gateway = config.gateway
+    if gateway.url:
+        return gateway.url.rstrip("/")
+    name = socket.gethostname() if host(config) in {_ALL, "::"} else host(config)
+    name = f"[{name}]" if ":" in name else name
+    return f"{'https' if gateway.tls_certificate else 'http'}://{name}:{port}"
+
+
+def open_store(config: Config) -> Store:
+    """Open the store. Raises `StoreError`."""
+    from harvester.store.store import open_store as open_url  # noqa: PLC0415 - see above
+
+    return open_url(config.store.url or f"sqlite:///{state_dir(config) / 'harvester.db'}")
+
+
+def adapter(config: Config) -> SchedulerAdapter:
+    """Return the adapter to the configured scheduler. Raises `SchedulerError`."""
+    if config.scheduler.kind == "local":
+        from harvester_adapters.local import LocalAdapter  # noqa: PLC0415 - see above
+
+        local = config.scheduler.local
+        return LocalAdapter(
+            state_dir=state_dir(config) / "local",
+            nodes=local.nodes,
+            node_resources=Resources(cpus=local.cpus, gpus=local.gpus, memory_mb=local.memory_mb),
+            grace=timedelta(seconds=local.grace_s),
+        )
+    from harvester_adapters.slurm import SlurmAdapter  # noqa: PLC0415 - see above
+    from harvester_adapters.slurm_submit import EXPORTED  # noqa: PLC0415 - see above
+
+    slurm = config.scheduler.slurm
+    return SlurmAdapter(
+        work_dir=Path(slurm.work_dir).expanduser() if slurm.work_dir else state_dir(config) / "slurm",
+        command_timeout=timedelta(seconds=config.scheduler.timeout_s),
+        exported=EXPORTED if slurm.export is None else slurm.export,
+    )
+
+
+def shut_down(local: SchedulerAdapter) -> None:
+    """End the local scheduler's batch jobs, and it; the pilots have been asked to leave before."""
+    from harvester_adapters.local import LocalAdapter  # noqa: PLC0415 - see above
+
+    if isinstance(local, LocalAdapter):
+        local.shutdown()
+
+
+def shapes(config: Config, snapshot: ClusterSnapshot | None) -> tuple[Shape, ...]:
+    """Return the shapes of the pilots, checked against a first look at the cluster where there was one.
+
+    Raises `ConfigError` for a partition that does not exist, and where there are neither shapes nor a preemptible
+    partition to make some of.
+    """
+    if config.pilot:
+        found = tuple(_shape(pilot) for pilot in config.pilot)
+    elif config.scheduler.kind == "local":
+        local = config.scheduler.local
+        whole = Resources(cpus=local.cpus, gpus=local.gpus, memory_mb=local.memory_mb)
+        found = (Shape(name="harvest", partition="harvest", resources=whole, python=_default_pilot("harvest").minor),)
+    else:
+        python, partition = _default_pilot("any").minor, config.harvest.partition
+        found = whole_nodes(snapshot, partition=partition, python=python) if snapshot is not None else ()
+    _check_partitions(found, config, snapshot)
+    if not any(pilot.ready is not None for pilot in config.pilot):
+        found = tuple(_with_ready(shape, config.harvest.ready * (shape is found[0])) for shape in found)
+    return found
+
+
+def _check_partitions(found: tuple[Shape, ...], config: Config, snapshot: ClusterSnapshot | None) -> None:
+    names = [part.name for part in snapshot.partitions] if snapshot is not None else []
+    has = f"the scheduler has {', '.join(names)}" if names else "the scheduler did not say which it has"
+    asked = config.harvest.partition
+    if names and asked and asked not in names:
+        raise ConfigError("harvest.partition", f'there is no partition "{asked}"', has)
+    if not found:
+        problem = "no pilot shape is configured, and no partition is known to be preemptible"
+        raise ConfigError("pilot", problem, f"write a [[pilot]] table with name, partition and cpus ({has})")
+    for number, shape in enumerate(found):
+        if names and shape.partition not in names:
+            problem = f'there is no partition "{shape.partition}"'
+            raise ConfigError(f"pilot[{number}].partition", problem, has)
+    if config.harvest.ready and config.harvest.ready > config.harvest.max_pilots:
+        problem = f"{config.harvest.ready} is more than max_pilots = {config.harvest.max_pilots}"
+        raise ConfigError("harvest.ready", problem, "lower it, or raise harvest.max_pilots")
+
+
+def _default_pilot(partition: str) -> PilotConfig:
+    return PilotConfig(name=partition, partition=partition)
+
+
+def _shape(pilot: PilotConfig) -> Shape:
+    return Shape(
+        name=pilot.name,
+        partition=pilot.partition,
+        resources=Resources(cpus=pilot.cpus, gpus=pilot.gpus, memory_mb=pilot.memory_mb),
+        ready=pilot.ready or 0,
+        python=pilot.minor,
+    )
+
+
+def _with_ready(shape: Shape, ready: int) -> Shape:
+    return Shape(
+        name=shape.name, partition=shape.partition, resources=shape.resources, ready=ready, python=shape.python
+    )
+
+
+def daemon_settings(config: Config, found: tuple[Shape, ...], port: int) -> DaemonSettings:
+    """Return the daemon's settings for the shapes that `shapes` found. `port`: where the gateway listens."""
+    harvest, scheduler = config.harvest, config.scheduler
+    configured = {pilot.name: pilot for pilot in config.pilot}
+    pilots = {shape.name: configured.get(shape.name) or _default_pilot(shape.partition) for shape in found}
+    tick = harvest.tick_s or (1.0 if scheduler.kind == "local" else 2.0)
+    slurm = scheduler.slurm if scheduler.kind == "slurm" else None
+    return DaemonSettings(
+        state_dir=state_dir(config),
+        gateways=(pilots_url(config, port),),
+        harvest=HarvestSettings(
+            shapes=found,
+            lengths=tuple(timedelta(minutes=length) for length in harvest.lengths_min),
+            max_pilots=harvest.max_pilots,
+            max_pending=harvest.max_pending,
+            patience=timedelta(seconds=harvest.patience_s),
+            idle=timedelta(seconds=harvest.idle_s),
+            margin=timedelta(seconds=max(pilot.leave_before_s for pilot in pilots.values())) + _START_AND_LEAVE,
+        ),
+        orders={name: _orders(pilot) for name, pilot in pilots.items()},
+        tick=timedelta(seconds=tick),
+        paused=harvest.paused,
+        result_limit_bytes=config.gateway.payload_limit_mb * 1024 * 1024,
+        nice=slurm.nice if slurm else 0,
+        account=slurm.account if slurm else "",
+        qos=slurm.qos if slurm else "",
+    )
+
+
+def _orders(pilot: PilotConfig) -> Orders:
+    return Orders(
+        interpreter=pilot.interpreter,
+        finish_s=pilot.finish_s,
+        handover_s=pilot.handover_s,
+        checkpoint_interval_s=pilot.checkpoint_interval_s,
+        leave_before_s=pilot.leave_before_s,
+    )
+
+
+def gateway_settings(config: Config, found: tuple[Shape, ...], user: tuple[str, str], admin: str) -> GatewaySettings:
+    """Return the gateway's settings. `user`: a user's name and token; `admin`: the admin's token."""
+    from harvester_api.settings import GatewaySettings, Offer, Role, Token  # noqa: PLC0415 - see above
+
+    limit = config.gateway.payload_limit_mb * 1024 * 1024
+    return GatewaySettings(
+        tokens=(
+            Token(name=user[0], role=Role.USER, token=user[1]),
+            Token(name="admin", role=Role.ADMIN, token=admin),
+        ),
+        offers=tuple(Offer(name=shape.name, resources=shape.resources, python=shape.python) for shape in found),
+        payload_limit_bytes=limit,
+        batch_limit_bytes=4 * limit,
+        result_limit_bytes=limit,
+        lease=timedelta(seconds=config.gateway.lease_s),
+        heartbeat=timedelta(seconds=config.gateway.lease_s / 4),
+    )

@@ -1,0 +1,131 @@
+"""The commands of a user: look at the system, invoke, and undo."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from harvester.cli.session import AsJson, connected, print_json
+from harvester.sdk.errors import HarvesterError
+
+InvocationId = Annotated[str, typer.Argument(metavar="ID", help="The invocation.")]
+
+
+def status(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Show the gateway, the pilots, the waiting work and the nodes."""
+    with connected(ctx) as client:
+        said: dict[str, Any] = {
+            "gateway": client.url,
+            "user": client.whoami().get("name"),
+            "pilots": client.pilots(),
+            "cluster": client.cluster(),
+        }
+    if as_json:
+        print_json(said)
+        return
+    from harvester.cli import render  # noqa: PLC0415 - rich's tables cost start-up time
+
+    for part in render.status(said):
+        _console().print(part)
+
+
+def invoke(  # noqa: PLR0917 - typer makes the options from the parameters
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="A registered function.")],
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="JSON…", help="Each argument as JSON.")] = None,
+    kwargs: Annotated[str, typer.Option(metavar="JSON", help="Keyword arguments, as a JSON object.")] = "{}",
+    version: Annotated[int | None, typer.Option(help="Its version; the newest unless given.")] = None,
+    wait: Annotated[bool, typer.Option(help="Wait for the result, or print the invocation's id only.")] = True,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Invoke a function and print its result."""
+    args = [_json(text, f"argument {number}") for number, text in enumerate(arguments or (), 1)]
+    named = _json(kwargs, "--kwargs")
+    if not isinstance(named, dict):
+        raise HarvesterError(f"""--kwargs must be a JSON object, such as {{"n": 3}}, not {kwargs}""")
+    with connected(ctx) as client:
+        invocation_id = client.start(name, args, named, version=version)
+        if not wait:
+            print_json({"invocation_id": invocation_id}) if as_json else typer.echo(invocation_id)
+            return
+        value = client.result(invocation_id, timeout)
+    print_json({"invocation_id": invocation_id, "result": value} if as_json else value)
+
+
+def result(
+    ctx: typer.Context,
+    invocation_id: InvocationId,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Wait for an invocation and print its result."""
+    with connected(ctx) as client:
+        value = client.result(invocation_id, timeout)
+    try:
+        print_json({"invocation_id": invocation_id, "result": value} if as_json else value)
+    except (TypeError, ValueError) as error:
+        if as_json:
+            raise HarvesterError(f"the result is no JSON ({error}): leave --json out, or use the SDK") from error
+        typer.echo(repr(value))
+
+
+def cancel(ctx: typer.Context, invocation_id: InvocationId, as_json: AsJson = False) -> None:
+    """Cancel an invocation; one that runs is stopped."""
+    with connected(ctx) as client:
+        document = client.cancel(invocation_id)
+    print_json(document) if as_json else typer.echo(f"{invocation_id} is {document.get('state')}")
+
+
+def explain(ctx: typer.Context, invocation_id: InvocationId, as_json: AsJson = False) -> None:
+    """Say why an invocation waits, and why there is no pilot for it."""
+    with connected(ctx) as client:
+        said = client.explain(invocation_id)
+    if as_json:
+        print_json(said)
+        return
+    typer.echo(f"{invocation_id} is {said.get('state')}: {said.get('summary')}")
+    for detail in said.get("details") or ():
+        typer.echo(f"  {detail}")
+
+
+def pilots(
+    ctx: typer.Context,
+    every: Annotated[bool, typer.Option("--all", help="Those that have ended too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the pilots."""
+    with connected(ctx) as client:
+        items = client.pilots(all=every)
+    if as_json:
+        print_json(items)
+        return
+    from harvester.cli import render  # noqa: PLC0415 - as in status
+
+    _console().print(render.pilots(items) if items else "no pilots")
+
+
+def evict(
+    ctx: typer.Context,
+    pilot_id: Annotated[str, typer.Argument(metavar="PILOT", help="The pilot's id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Ask a pilot to hand its work over and leave (admins)."""
+    with connected(ctx) as client:
+        said = client.evict(pilot_id)
+    print_json(said) if as_json else typer.echo(f"{pilot_id} was asked to leave")
+
+
+def _json(text: str, where: str) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise HarvesterError(f"""{where} is no JSON: {text} ({error}; a text needs quotes: '"text"')""") from error
+
+
+def _console() -> Any:  # noqa: ANN401 - rich is imported here only
+    from rich.console import Console  # noqa: PLC0415 - as in status
+
+    return Console(soft_wrap=False)

@@ -1,0 +1,48 @@
+"""What a user may say to `harvester up` and `harvester demo`. Plain records, which know no default but "not given"."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+
+class Scheduler(StrEnum):
+    """The schedulers that `up` may be told to use."""
+
+    LOCAL = "local"
+    SLURM = "slurm"
+
+
+class DemoScheduler(StrEnum):
+    """Where the demo runs; `auto` is Slurm where `sinfo` answers, else the embedded local scheduler."""
+
+    LOCAL = "local"
+    SLURM = "slurm"
+    AUTO = "auto"
+
+
+class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of `harvester up`; None where the user said nothing, so that the config file or a default decides."""
+
+    config: Path | None = None
+    scheduler: str | None = None  # a value of `Scheduler`
+    nodes: int | None = None  # local: emulated nodes
+    cpus: int | None = None  # local: CPUs of each node
+    gpus: int | None = None  # local: GPUs of each node
+    state: Path | None = None  # folder for everything that must survive a restart
+    host: str | None = None
+    port: int | None = None
+    partition: str | None = None
+    ready: int | None = None  # pilots kept ready beyond what waiting work needs
+    max_pilots: int | None = None
+    settings: tuple[tuple[str, str], ...] = ()  # --set key=value, in order
+
+
+class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of `harvester demo`."""
+
+    scheduler: str = "auto"  # a value of `DemoScheduler`
+    keep: bool = False  # leave the system running when the story is told
+    as_json: bool = False

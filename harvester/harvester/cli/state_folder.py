@@ -1,0 +1,100 @@
+"""The state folder of one `harvester up`: its lock, its tokens, its endpoint file, its log.
+
+Everything in it is the user's alone (0700, 0600).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import secrets
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+import msgspec
+
+
+class StateFolderError(Exception):
+    """The state folder cannot be used; the message says why and what to do."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """`endpoint.json`: where a running gateway is, for tools on the same machine."""
+
+    url: str
+    user_token_file: str
+    admin_token_file: str
+    pid: int
+    scheduler: str
+
+
+class StateFolder:
+    """A state folder that is ours until `close`. Raises `StateFolderError` where it cannot be.
+
+    Parameters
+    ----------
+    path: made when missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # The lock goes with the process, however it ends; the file stays.
+            self._lock = os.open(path / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateFolderError(
+                f"the state folder {path} cannot be used ({error.strerror}); name another with --state"
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pid = os.read(self._lock, 20).decode(errors="replace").strip()
+            os.close(self._lock)
+            raise StateFolderError(
+                f"another `harvester up` (process {pid or 'unknown'}) runs over the state folder {path}; "
+                "end that one, or name another folder with --state"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.write(self._lock, f"{os.getpid()}\n".encode())
+
+    def token_file(self, name: str) -> Path:
+        """Return where the token called `name` lies, making one the first time."""
+        path = self.path / "tokens" / name
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if not path.exists() or not path.read_text(encoding="utf-8").strip():
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_urlsafe(32) + "\n", encoding="utf-8")
+        return path
+
+    def token(self, name: str) -> str:
+        """Return the token called `name`."""
+        return self.token_file(name).read_text(encoding="utf-8").strip()
+
+    def announce(self, endpoint: Endpoint) -> None:
+        """Write `endpoint.json`, at once as a whole."""
+        fresh = self.path / "endpoint.json.new"
+        fresh.write_bytes(msgspec.json.format(msgspec.json.encode(endpoint), indent=2))
+        fresh.replace(self.path / "endpoint.json")
+
+    @property
+    def log_file(self) -> Path:
+        """Where the log goes."""
+        return self.path / "harvester.log"
+
+    def log_to_file(self) -> None:
+        """Send the log to `log_file`, and warnings to the terminal."""
+        file = RotatingFileHandler(self.log_file, maxBytes=10_000_000, backupCount=3)
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        terminal = logging.StreamHandler()
+        terminal.setLevel(logging.WARNING)
+        terminal.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+        logging.basicConfig(level=logging.INFO, handlers=[file, terminal], force=True)
+        for chatty in ("psij", "apscheduler", "websockets", "uvicorn"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+
+    def close(self) -> None:
+        """Let go of the folder after a clean end."""
+        (self.path / "endpoint.json").unlink(missing_ok=True)
+        os.close(self._lock)

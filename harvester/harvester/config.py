@@ -1,0 +1,128 @@
+"""The configuration of a site: what `harvester up` is told by its TOML file and its options.
+
+Owns the fields, their defaults and their limits. Reading a file and saying what is wrong with it is `config_file`'s;
+building objects from it is the CLI's. Durations are seconds here (`_s`), minutes where the name says `_min`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+PositiveSeconds = Annotated[float, Meta(gt=0)]
+Minutes = Annotated[float, Meta(gt=0)]
+Name = Annotated[str, Meta(min_length=1)]
+
+FIBONACCI_MIN: tuple[Minutes, ...] = (2, 4, 6, 8, 14, 22, 34, 56, 90)
+"""HPC-Whisk's set of pilot lengths, in minutes."""
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file."""
+
+
+class GatewayConfig(_Section, frozen=True):
+    """`[gateway]`: where users and pilots call."""
+
+    host: str = ""  # address to listen on; empty: 127.0.0.1 with the local scheduler, 0.0.0.0 otherwise
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8321  # 0: a free one, another after each restart
+    url: str = ""  # how pilots reach it; empty: http(s)://<this host's name>:<port>
+    tls_certificate: str = ""  # PEM file; with it and tls_key the gateway speaks https
+    tls_key: str = ""
+    payload_limit_mb: Positive = 64  # arguments or result of one invocation, body of one function
+    lease_s: PositiveSeconds = 4.0  # silence after which a pilot is LOST
+
+
+class StoreConfig(_Section, frozen=True):
+    """`[store]`: where everything is kept."""
+
+    url: str = ""  # empty: SQLite in the state folder; otherwise sqlite:////… or postgresql+psycopg://…
+
+
+class LocalConfig(_Section, frozen=True):
+    """`[scheduler.local]`: the emulated cluster."""
+
+    nodes: Positive = 2
+    cpus: Positive = 2
+    gpus: Count = 0
+    memory_mb: Count = 4096
+    grace_s: Seconds = 60.0
+
+
+class SlurmConfig(_Section, frozen=True):
+    """`[scheduler.slurm]`: how pilots are submitted."""
+
+    account: str = ""
+    qos: str = ""
+    nice: Count = 0
+    work_dir: str = ""  # where batch scripts lie for a moment; empty: in the state folder
+    export: tuple[str, ...] | None = None  # variables that reach the pilots; none given: the adapter's own short list
+
+
+class SchedulerConfig(_Section, frozen=True):
+    """`[scheduler]`: who runs the pilots."""
+
+    kind: Literal["local", "slurm"] = "local"
+    timeout_s: PositiveSeconds = 10.0  # for one look, one submission, one cancellation
+    local: LocalConfig = LocalConfig()
+    slurm: SlurmConfig = SlurmConfig()
+
+
+class HarvestConfig(_Section, frozen=True):
+    """`[harvest]`: how many pilots, and how long."""
+
+    tick_s: PositiveSeconds | None = None  # between two looks; none given: 1 s with local, 2 s with slurm
+    partition: str = ""  # whose whole nodes pilots take where no [[pilot]] is given; empty: the first preemptible one
+    ready: Count = 1  # pilots to keep without work; of the first shape unless a shape has its own
+    max_pilots: Count = 64
+    max_pending: Count = 10
+    lengths_min: Annotated[tuple[Minutes, ...], Meta(min_length=1)] = FIBONACCI_MIN
+    patience_s: PositiveSeconds = 60.0  # pending for longer than this: try the next shorter length
+    idle_s: PositiveSeconds = 300.0  # without work for longer than this, beyond `ready`: let go
+    leave_pilots: bool = False  # at a clean end pilots stay, to be taken up by the next start
+    paused: bool = False  # the kill switch: nothing is submitted
+
+
+class PilotConfig(_Section, frozen=True):
+    """`[[pilot]]`: one shape that pilots may have."""
+
+    name: Name
+    partition: Name
+    cpus: Positive = 1
+    gpus: Count = 0
+    memory_mb: Count = 0  # 0: what the scheduler gives by default
+    ready: Count | None = None
+    finish_s: Seconds = 1.0  # at an eviction, a function without checkpoints may take this long to end
+    handover_s: Seconds = 5.0  # at an eviction, a function with checkpoints may take this long to reach its next one
+    checkpoint_interval_s: PositiveSeconds = 5.0
+    leave_before_s: Seconds = 15.0  # the pilot starts to leave this long before the end of its walltime
+    python: str = ""  # the interpreter on the compute nodes; empty: the one that runs the daemon
+    python_version: Annotated[str, Meta(pattern=r"^(3\.\d+)?$")] = ""  # of `python`, where it is another one
+
+    @property
+    def interpreter(self) -> str:
+        """The Python that runs the pilot."""
+        return self.python or sys.executable
+
+    @property
+    def minor(self) -> str:
+        """The interpreter's minor version, "3.11"; empty where nobody has said."""
+        own = f"{sys.version_info.major}.{sys.version_info.minor}"
+        return self.python_version or (own if self.interpreter == sys.executable else "")
+
+
+class Config(_Section, frozen=True):
+    """A whole configuration."""
+
+    state: str = ""  # folder for everything that is kept; empty: the user's state folder
+    gateway: GatewayConfig = GatewayConfig()
+    store: StoreConfig = StoreConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    harvest: HarvestConfig = HarvestConfig()
+    pilot: tuple[PilotConfig, ...] = ()  # none given: whole nodes, see docs/operations.md

@@ -1,0 +1,193 @@
+"""Reading a configuration: a TOML file and the options that override it, checked, with errors that help.
+
+Owns the wording. Every error names the field, what was wrong with it, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import structs
+
+from harvester.config import Config, PilotConfig
+
+Tables = dict[str, Any]
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used. Its text is one line for whoever wrote it.
+
+    Parameters
+    ----------
+    field: the path of the field, "harvest.ready"; empty where the file as a whole is meant.
+    problem: what was wrong.
+    remedy: what to do.
+    source: the file; empty where the value came from an option.
+    """
+
+    def __init__(self, field: str, problem: str, remedy: str, source: str = "") -> None:
+        where = " in ".join(part for part in (field, source) if part)
+        super().__init__(f"{where}: {problem}; {remedy}" if where else f"{problem}; {remedy}")
+        self.field = field
+        self.problem = problem
+        self.remedy = remedy
+
+
+def load_config(path: Path | None, overrides: Mapping[str, object] | None = None) -> Config:
+    """Return the configuration in `path`, if there is one, with `overrides` laid over it.
+
+    Parameters
+    ----------
+    overrides: dotted field paths and their values, {"scheduler.local.nodes": 4}; None as a value overrides nothing.
+
+    Raises `ConfigError`.
+    """
+    tables = _read(path) if path is not None else {}
+    for field, value in (overrides or {}).items():
+        if value is not None:
+            _lay_over(tables, field, value)
+    source = str(path) if path is not None else ""
+    _refuse_unknown(tables, Config, "", source)
+    try:
+        config = msgspec.convert(tables, Config)
+    except msgspec.ValidationError as error:
+        raise _explained(error, tables, source) from error
+    _check(config, source)
+    return config
+
+
+def _read(path: Path) -> Tables:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError("", f"there is no config file {path}", "name one that exists, or leave it out") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("", f"the config file {path} cannot be read ({error})", "make it readable") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError("", f"the config file {path} is no TOML ({error})", "mend that line") from error
+
+
+def parsed(text: str) -> object:
+    """Return the value that `text` stands for on a command line: TOML, or else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _lay_over(tables: Tables, field: str, value: object) -> None:
+    *parents, last = field.split(".")
+    for parent in parents:
+        tables = tables.setdefault(parent, {})
+        if not isinstance(tables, dict):
+            raise ConfigError(parent, "expected a table", f"write it as [{parent}]")
+    tables[last] = value
+
+
+def _refuse_unknown(value: object, kind: type[msgspec.Struct], path: str, source: str) -> None:
+    """Refuse the first key that `kind` does not have, naming the nearest that it has."""
+    if not isinstance(value, dict):
+        return
+    fields = {field.name: field.type for field in structs.fields(kind)}
+    for key, inner in value.items():
+        here = f"{path}.{key}" if path else key
+        if key not in fields:
+            nearest = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
+            remedy = f"did you mean {nearest[0]!r}?" if nearest else f"it may have {', '.join(fields)}"
+            raise ConfigError(here, "there is no such key", remedy, source)
+        if isinstance(fields[key], type) and issubclass(fields[key], msgspec.Struct):
+            _refuse_unknown(inner, fields[key], here, source)
+        elif key == "pilot" and isinstance(inner, list):
+            for number, one in enumerate(inner):
+                _refuse_unknown(one, PilotConfig, f"{here}[{number}]", source)
+
+
+def _explained(error: msgspec.ValidationError, tables: Tables, source: str) -> ConfigError:
+    """Return msgspec's error, which ends in " - at `$.pilot[0].cpus`", in our words."""
+    text, _, at = str(error).partition(" - at `$")
+    field = at.rstrip("`").lstrip(".")
+    missing = re.match(r"Object missing required field `(\w+)`", text)
+    if missing:
+        name = missing.group(1)
+        return ConfigError(f"{field}.{name}".lstrip("."), "it is missing", f'write for example {name} = "…"', source)
+    value = _value_at(tables, field)
+    last = re.sub(r"\[.*?\]$", "", field).rsplit(".", 1)[-1]
+    default = _default_of(last)
+    remedy = f"write for example {last} = {_toml(default)}" if default is not None else "mend the value"
+    return ConfigError(field, f"{_toml(value)} will not do: {text[:1].lower()}{text[1:]}", remedy, source)
+
+
+def _value_at(tables: object, field: str) -> object:
+    for part in re.findall(r"\w+", field):
+        if isinstance(tables, dict):
+            tables = tables.get(part)
+        elif isinstance(tables, list) and part.isdigit() and int(part) < len(tables):
+            tables = tables[int(part)]
+    return tables
+
+
+def _default_of(name: str) -> object:
+    """Return the default of the field called `name`, in whichever table it is."""
+    kinds: list[type[msgspec.Struct]] = [Config, PilotConfig]
+    while kinds:
+        for field in structs.fields(kinds.pop()):
+            if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+                kinds.append(field.type)
+            elif field.name == name and field.default not in (msgspec.NODEFAULT, None, ""):
+                return field.default
+    return None
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, bool | str):
+        return str(value).lower() if isinstance(value, bool) else f'"{value}"'
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _check(config: Config, source: str) -> None:
+    """Refuse what is wrong only together."""
+    gateway = config.gateway
+    if bool(gateway.tls_certificate) != bool(gateway.tls_key):
+        field = "gateway.tls_key" if gateway.tls_certificate else "gateway.tls_certificate"
+        raise ConfigError(field, "it is missing", "TLS needs both tls_certificate and tls_key", source)
+    for name in ("tls_certificate", "tls_key"):
+        file = getattr(gateway, name)
+        if file and not Path(file).is_file():
+            raise ConfigError(f"gateway.{name}", f"there is no file {file}", "name a PEM file", source)
+    if gateway.url and not gateway.url.startswith(("http://", "https://")):
+        remedy = 'write for example url = "http://login1:8321"'
+        raise ConfigError("gateway.url", f'"{gateway.url}" is no address', remedy, source)
+    if config.harvest.partition and config.pilot:
+        remedy = "leave it out, each [[pilot]] has its own partition"
+        raise ConfigError("harvest.partition", "it is for configurations without [[pilot]] tables", remedy, source)
+    names = [pilot.name for pilot in config.pilot]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise ConfigError(f"pilot[{number}].name", f'"{name}" is there twice', "give each shape its own", source)
+    if config.scheduler.kind == "local":
+        _check_local(config, source)
+
+
+def _check_local(config: Config, source: str) -> None:
+    node = config.scheduler.local
+    if config.harvest.partition not in {"", "harvest"}:
+        problem = f'the local scheduler has no partition "{config.harvest.partition}" for pilots'
+        raise ConfigError("harvest.partition", problem, 'write "harvest", or leave it out', source)
+    for number, pilot in enumerate(config.pilot):
+        if pilot.partition != "harvest":
+            problem = f'the local scheduler has no partition "{pilot.partition}" for pilots'
+            raise ConfigError(f"pilot[{number}].partition", problem, 'write partition = "harvest"', source)
+        for name in ("cpus", "gpus", "memory_mb"):
+            wanted, has = getattr(pilot, name), getattr(node, name)
+            if wanted > has:
+                problem = f"{wanted} is more than a local node has ({has})"
+                remedy = f"lower it, or raise scheduler.local.{name}"
+                raise ConfigError(f"pilot[{number}].{name}", problem, remedy, source)

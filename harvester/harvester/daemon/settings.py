@@ -1,0 +1,36 @@
+"""The daemon's settings. Owns the records only; whoever builds the daemon reads files."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from harvester.domain.planning import HarvestSettings
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True):
+    """What the pilots of one shape are told beyond their shape."""
+
+    interpreter: str  # path of the Python on the compute nodes
+    finish_s: float = 1.0
+    handover_s: float = 5.0
+    checkpoint_interval_s: float = 5.0
+    leave_before_s: float = 15.0
+
+
+class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a daemon is told."""
+
+    state_dir: Path  # pilot files and output go below it; the compute nodes see it
+    gateways: tuple[str, ...]  # addresses as the pilots reach them
+    harvest: HarvestSettings
+    orders: dict[str, Orders]  # by the name of the shape
+    tick: timedelta = timedelta(seconds=1)
+    paused: bool = False  # the kill switch of the config
+    result_limit_bytes: int = 64 * 1024 * 1024
+    nice: int = 0
+    account: str = ""
+    qos: str = ""
+    keep_folders: timedelta = timedelta(days=1)  # folders of ended pilots, with their output

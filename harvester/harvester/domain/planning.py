@@ -1,0 +1,123 @@
+"""What a planning decision is made of: the situation that goes in, the plan that comes out.
+
+Owns the records that planner, policies, reconciler, daemon and simulator share. Knows neither store nor config: the
+daemon maps their records to these.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Protocol
+
+import msgspec
+
+from harvester.domain.cluster import ClusterSnapshot
+from harvester.domain.pilots import PilotState
+from harvester.domain.resources import Resources
+
+
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of pilot that may be submitted."""
+
+    name: str
+    partition: str
+    resources: Resources
+    ready: int = 0  # pilots of this shape to keep without work, beyond what the open work needs
+    python: str = ""  # "3.11": the minor version that its pilots run; empty where nobody knows
+
+
+class HarvestSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the planner must keep to."""
+
+    shapes: tuple[Shape, ...]  # in the order of preference
+    lengths: tuple[timedelta, ...]  # the walltimes that a pilot may be given, in any order
+    max_pilots: int = 64  # submitted and not ended, all shapes together
+    max_pending: int = 10  # submitted and not started
+    patience: timedelta = timedelta(minutes=1)  # pending for longer than this: the length does not fit any gap
+    idle: timedelta = timedelta(minutes=5)  # without work for longer than this, beyond `ready`: let go
+    renew: timedelta = timedelta(seconds=30)  # with less time left than this, a pilot's successor is submitted
+    margin: timedelta = timedelta(seconds=30)  # beyond a declared walltime, for start and drain of the pilot
+
+
+class Need(msgspec.Struct, frozen=True, kw_only=True):
+    """Open invocations of one function version."""
+
+    function_id: str
+    resources: Resources
+    waiting: int
+    held: int = 0  # on a pilot now
+    python: str = ""  # the minor version it needs; empty where any will do
+    walltime: timedelta | None = None  # the declared length of one run
+    checkpoints: bool = False  # it resumes, so a pilot may be shorter than one run
+
+
+class KnownPilot(msgspec.Struct, frozen=True, kw_only=True):
+    """A pilot as we believe it, live or ended."""
+
+    pilot_id: str
+    name: str
+    shape: str
+    partition: str
+    resources: Resources
+    walltime: timedelta
+    state: PilotState
+    planned_at: float
+    batch_job_id: str = ""
+    python: str = ""
+    submitted_at: float | None = None
+    started_at: float | None = None
+    last_seen_at: float | None = None
+    ends_at: float | None = None
+    activations: int = 0
+    idle_since: float | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it waits in the scheduler's queue, as far as we know."""
+        return self.state in {PilotState.PLANNED, PilotState.QUEUED}
+
+    @property
+    def pending_since(self) -> float:
+        """When its wait in the queue began."""
+        return self.planned_at if self.submitted_at is None else self.submitted_at
+
+
+class Situation(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a policy may look at."""
+
+    snapshot: ClusterSnapshot
+    needs: tuple[Need, ...]
+    pilots: tuple[KnownPilot, ...]  # the live ones
+    settings: HarvestSettings
+    now: float
+    closed: dict[str, str] = {}  # shapes that take no submission for now, and why
+
+
+class SubmitPilot(msgspec.Struct, frozen=True, kw_only=True):
+    """Submit one pilot."""
+
+    shape: str
+    walltime: timedelta
+    why: str
+
+
+class CancelPilot(msgspec.Struct, frozen=True, kw_only=True):
+    """Ask one pilot to leave, or take it out of the queue."""
+
+    pilot_id: str
+    why: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do now, and why nothing more is done."""
+
+    effects: tuple[SubmitPilot | CancelPilot, ...] = ()
+    notes: tuple[str, ...] = ()  # sentences for people: every refusal to submit has one
+
+
+class Policy(Protocol):
+    """Decides how many pilots there should be, of which shape and length."""
+
+    def plan(self, situation: Situation) -> Plan:
+        """Return what to submit and cancel. Pure: the same situation gives the same plan."""
+        ...

@@ -1,0 +1,275 @@
+"""The daemon over a real store and a scheduler in memory."""
+
+import hashlib
+import os
+import stat
+import threading
+from datetime import timedelta
+
+import msgspec
+
+from harvester.domain import control, pilot_file
+from harvester.domain.cluster import BatchJob, BatchState
+from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
+from harvester.domain.invocations import InvocationState
+from harvester.domain.pilots import PilotState
+from harvester.domain.ports import SchedulerUnavailable
+from harvester.domain.resources import Resources
+from harvester.store.writes import Concluded, NewInvocation, PilotSeen
+
+
+def note(site, key):
+    return msgspec.json.decode(site.store.note(key))
+
+
+def wanted(site, count):
+    """Put work into the store, as the gateway does."""
+    draft = FunctionVersion(
+        function_id="", name="f", version=0, kind=FunctionKind.MODULE, body=b"m:f", resources=Resources(cpus=2)
+    )
+    function = site.store.add_function(draft, site.scheduler.now)
+    site.store.write(
+        [
+            NewInvocation(
+                invocation_id=f"i{number}",
+                function_id=function.function_id,
+                owner="me",
+                encoding=Encoding.JSON,
+                arguments=b"",
+                accepted_at=site.scheduler.now,
+            )
+            for number in range(count)
+        ]
+    ).result()
+
+
+def test_a_pilot_is_kept_ready_and_has_its_orders_in_a_file_that_is_its_users_alone(site):
+    site.daemon.tick()
+    (pilot,) = site.store.pilots()
+    (order,) = site.scheduler.orders.values()
+    assert (pilot.state, pilot.batch_job_id) == (PilotState.QUEUED, "1")
+    assert order.name == pilot.name
+    assert order.name.startswith(f"hv-{site.store.instance}-")
+    path = site.folder / "pilots" / pilot.pilot_id / "pilot.json"
+    assert order.command == ("/usr/bin/python3", "-m", "harvester_worker", "--pilot-file", str(path))
+    assert order.output.parent == path.parent
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    orders = pilot_file.decode(path.read_bytes())
+    assert hashlib.sha256(orders.token.encode()).hexdigest() == pilot.token_sha256
+    assert (orders.grace_s, orders.walltime_s, orders.handover_s) == (60.0, 5400.0, 7.0)
+
+
+def test_waiting_work_gets_its_pilots_and_nothing_is_submitted_twice(site):
+    wanted(site, 3)
+    site.pass_time(ticks=4)
+    assert len(site.store.pilots()) == 4
+    assert len(site.scheduler.orders) == 4
+
+
+def test_after_a_restart_pilots_are_taken_up_again_and_not_doubled(site):
+    site.daemon.tick()
+    site.scheduler.turn("1", BatchState.RUNNING, nodes=("n1",))
+    site.restart()
+    site.pass_time(ticks=5)
+    (pilot,) = site.store.pilots()
+    assert (pilot.state, pilot.node) == (PilotState.BOOTING, "n1")
+    assert len(site.scheduler.orders) == 1
+
+
+def test_a_submission_whose_answer_was_lost_is_found_by_its_name_and_not_repeated(site):
+    site.scheduler.loses_answers = True
+    site.daemon.tick()
+    (pilot,) = site.store.pilots()
+    assert pilot.state is PilotState.PLANNED
+    site.restart()
+    site.scheduler.loses_answers = False
+    site.pass_time(5, ticks=3)
+    (pilot,) = site.store.pilots()
+    assert (pilot.state, pilot.batch_job_id) == (PilotState.QUEUED, "1")
+    assert len(site.scheduler.orders) == 1
+
+
+def test_a_submission_that_never_got_through_is_given_up_and_made_anew(site):
+    site.scheduler.loses_answers = True
+    site.daemon.tick()
+    site.scheduler.batch_jobs.clear()
+    site.scheduler.loses_answers = False
+    site.pass_time(10, ticks=5)
+    old, new = sorted(site.all(), key=lambda pilot: pilot.planned_at)
+    assert old.state is PilotState.FAILED
+    assert "never answered" in old.reason
+    assert new.state is PilotState.QUEUED
+
+
+def test_a_scheduler_that_does_not_answer_proves_nothing_and_is_asked_less_and_less(site):
+    site.daemon.tick()
+    site.scheduler.is_down = True
+    looks = site.scheduler.looks
+    site.pass_time(1, ticks=120)
+    assert site.scheduler.looks - looks <= 8
+    assert [pilot.state for pilot in site.store.pilots()] == [PilotState.QUEUED]
+    assert "the scheduler does not answer: squeue: no answer within 10 s" in note(site, "daemon")["errors"]
+    site.scheduler.is_down = False
+    site.pass_time(60)
+    assert note(site, "daemon")["errors"] == []
+
+
+def test_refused_submissions_back_off_then_pause_visibly_and_resume_by_one_word(site):
+    site.scheduler.refusal = "sbatch: error: Invalid account"
+    site.pass_time(1, ticks=1200)
+    assert len(site.all()) == 5
+    said = note(site, "daemon")
+    assert said["paused"]
+    assert "Invalid account" in said["reason"]
+    assert "to resume" in said["reason"]
+    site.scheduler.refusal = ""
+    site.pass_time(1, ticks=10)
+    assert site.store.pilots() == []
+    site.daemon.resume()
+    site.pass_time(1)
+    assert [pilot.state for pilot in site.store.pilots()] == [PilotState.QUEUED]
+    assert not note(site, "daemon")["paused"]
+
+
+def test_pilots_that_die_before_they_call_pause_the_shape_and_name_their_last_words(site):
+    for _ in range(1200):
+        site.pass_time(1)
+        for pilot in site.store.pilots():
+            path = site.folder / "pilots" / pilot.pilot_id / "output.txt"
+            path.write_text("hello\nModuleNotFoundError: No module named 'msgspec'\n")
+            site.scheduler.turn(pilot.batch_job_id, BatchState.FAILED)
+    assert len(site.all()) == 5
+    assert {pilot.state for pilot in site.all()} == {PilotState.FAILED}
+    assert "No module named 'msgspec'" in note(site, "daemon")["reason"]
+
+
+def test_preempted_pilots_trip_nothing_however_many(site):
+    for number in range(30):
+        site.pass_time(5)
+        (pilot,) = site.store.pilots()
+        site.scheduler.turn(pilot.batch_job_id, BatchState.RUNNING)
+        site.register(pilot)
+        site.pass_time(1)
+        site.scheduler.turn(str(number + 1), BatchState.PREEMPTED)
+    site.pass_time(5)
+    assert len(site.all()) == 31
+    assert not note(site, "daemon")["paused"]
+    assert {pilot.state for pilot in site.all()} == {PilotState.EVICTED, PilotState.QUEUED}
+
+
+def test_an_admin_pauses_and_resumes(site):
+    said = control.Control(paused=True, reason="maintenance", at=site.scheduler.now)
+    site.store.put_note(control.CONTROL_NOTE, control.encode(said))
+    site.pass_time(ticks=3)
+    assert site.all() == []
+    assert "maintenance" in note(site, "daemon")["reason"]
+    site.daemon.resume()
+    site.pass_time()
+    assert len(site.store.pilots()) == 1
+
+
+def test_the_kill_switch_of_the_config_holds_whatever_an_admin_says(site):
+    site.restart(paused=True)
+    site.daemon.resume()
+    site.pass_time(ticks=3)
+    assert site.all() == []
+    assert "harvest.paused" in note(site, "daemon")["reason"]
+
+
+def test_a_pilot_that_idles_beyond_those_to_be_ready_is_let_go_and_stays_cancelled(site):
+    wanted(site, 1)
+    site.daemon.tick()
+    for pilot in site.store.pilots():
+        site.scheduler.turn(pilot.batch_job_id, BatchState.RUNNING)
+        site.register(pilot)
+    now = site.scheduler.now
+    over = Concluded(invocation_id="i0", fence=0, state=InvocationState.CANCELLED, at=now)
+    seen = [
+        PilotSeen(pilot_id=pilot.pilot_id, at=now, ends_at=now + 5000, activations=0, idle_since=now)
+        for pilot in site.store.pilots()
+    ]
+    site.store.write([over, *seen]).result()
+    site.pass_time(299)
+    assert len(site.store.pilots()) == 2
+    site.pass_time(2)
+    assert len(site.store.pilots()) == 1
+    assert len(site.scheduler.cancelled) == 1
+    site.pass_time(5, ticks=10)
+    assert len(site.scheduler.cancelled) == 1
+
+
+def test_a_cancellation_that_did_not_get_through_is_repeated_until_it_does(site):
+    site.daemon.tick()
+    (pilot,) = site.store.pilots()
+    site.restart(harvest=msgspec.structs.replace(site.settings.harvest, shapes=()))
+    site.scheduler.now += 301
+    cancel, site.scheduler.cancel = site.scheduler.cancel, _out_of_reach
+    site.daemon.tick()
+    assert site.store.pilot(pilot.pilot_id).state is PilotState.CANCELLED
+    site.scheduler.cancel = cancel
+    site.pass_time(ticks=4)
+    assert site.scheduler.cancelled == ["1"]
+
+
+def _out_of_reach(batch_job_id):
+    raise SchedulerUnavailable("scancel: no answer")
+
+
+def test_at_the_end_every_pilot_is_sent_home(site):
+    wanted(site, 2)
+    site.daemon.tick()
+    site.daemon.send_home(timedelta(seconds=1))
+    assert site.store.pilots() == []
+    assert site.scheduler.cancelled == ["1", "2", "3"]
+
+
+def test_folders_of_pilots_that_ended_are_removed_after_a_day(site):
+    site.daemon.tick()
+    (pilot,) = site.store.pilots()
+    live = site.folder / "pilots" / pilot.pilot_id
+    ended = site.folder / "pilots" / "ended"
+    ended.mkdir()
+    for folder in (live, ended):
+        os.utime(folder, (site.scheduler.now, site.scheduler.now))
+    site.pass_time(3600 * 23)
+    assert ended.exists()
+    site.pass_time(3600 * 2)
+    assert not ended.exists()
+    assert live.exists()
+
+
+def test_the_notes_show_cluster_and_daemon_without_naming_others(site):
+    site.scheduler.batch_jobs["x"] = BatchJob(
+        batch_job_id="x", name="secret-study", user="bob", partition="prime", state=BatchState.RUNNING
+    )
+    site.pass_time(ticks=2)
+    cluster = note(site, "cluster")
+    assert (cluster["scheduler"], len(cluster["nodes"]), len(cluster["batch_jobs"])) == ("fake 1", 8, 1)
+    assert cluster["others_running"] == 1
+    assert b"secret-study" not in site.store.note("cluster")
+    assert note(site, "daemon")["last_tick_at"] == site.scheduler.now
+
+
+def test_it_ticks_in_its_own_thread_and_stops(site):
+    looked = threading.Event()
+    snapshot = site.scheduler.snapshot
+
+    def look():
+        looked.set()
+        return snapshot()
+
+    site.scheduler.snapshot = look
+    site.daemon.start()
+    assert looked.wait(5)
+    site.daemon.stop()
+    assert len(site.store.pilots()) == 1
+
+
+def test_a_defect_in_one_tick_is_told_and_the_next_one_works(site):
+    snapshot, site.scheduler.snapshot = site.scheduler.snapshot, lambda: 1 / 0
+    site.daemon.tick()
+    assert "ZeroDivisionError" in note(site, "daemon")["errors"][0]
+    site.scheduler.snapshot = snapshot
+    site.daemon.tick()
+    assert note(site, "daemon")["errors"] == []

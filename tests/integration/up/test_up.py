@@ -1,0 +1,167 @@
+"""`harvester up` in a process of its own: the story with the local scheduler, restarts, and refusals."""
+
+import json
+import signal
+import socket
+import stat
+import time
+
+ADD = {"name": "add", "kind": "source", "entry": "add", "body": "def add(a, b):\n    return a + b\n"}
+COUNT = {
+    "name": "count",
+    "kind": "source",
+    "entry": "count",
+    "checkpoints": True,
+    "body": """
+import time
+def count(steps, *, state=None):
+    state = state or {"done": 0, "fresh": time.time()}
+    while state["done"] < steps:
+        time.sleep(0.1)
+        state["done"] += 1
+        yield dict(state)
+    return state
+""",
+}
+
+
+def invoke(client, name, *args, wait_s=0):
+    answer = client.post(f"/v1/functions/{name}/invocations", params={"wait_s": wait_s}, json={"args": args})
+    assert answer.status_code in {200, 202}, answer.text
+    return answer.json()
+
+
+def ready(client):
+    return [pilot["pilot_id"] for pilot in client.get("/v1/pilots").json()["items"] if pilot["state"] == "ready"]
+
+
+def test_from_up_to_the_first_result_and_a_clean_end(system):
+    system.start()
+    with system.client() as client:
+        assert client.post("/v1/functions", json=ADD).status_code == 201
+        document = invoke(client, "add", 1, 2, wait_s=30)
+        assert (document["state"], document["result"]) == ("succeeded", 3)
+        # Under 1 s on two quiet cores; the limit leaves room for busy ones.
+        assert time.monotonic() - system.started_at < 10
+        endpoint = json.loads((system.state / "endpoint.json").read_text())
+        assert (endpoint["url"], endpoint["pid"]) == (f"http://127.0.0.1:{system.port}", system.process.pid)
+    token = system.state / "tokens" / "user"
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    code, printed = system.end()
+    assert code == 0
+    assert f"http://127.0.0.1:{system.port}" in printed
+    assert str(token) in printed
+    assert "Traceback" not in printed
+    assert token.read_text().strip() not in printed
+    assert system.pilot_processes() == []
+    assert not (system.state / "endpoint.json").exists()
+
+
+def test_after_kill_9_pilots_are_taken_up_and_what_they_run_goes_on(system):
+    system.start()
+    with system.client() as client:
+        client.post("/v1/functions", json=COUNT)
+        invocation = invoke(client, "count", 40)["invocation_id"]
+        system.until(
+            lambda: client.get(f"/v1/invocations/{invocation}").json()["state"] == "running", "the function runs"
+        )
+        system.until(lambda: len(ready(client)) == 2, "one pilot at work and one ready")
+        before = set(ready(client))
+    system.kill()
+    assert {process.pid for process in system.pilot_processes()}
+    system.start()
+    with system.client() as client:
+        document = client.get(f"/v1/invocations/{invocation}", params={"wait_s": 30}).json()
+        assert document["state"] == "succeeded"
+        assert document["result"]["done"] == 40
+        assert document["attempts"] == 1
+        assert set(ready(client)) == before
+        everything = client.get("/v1/pilots", params={"all": "true"}).json()["items"]
+        assert {pilot["pilot_id"] for pilot in everything} == before
+    assert system.end()[0] == 0
+
+
+def test_pilots_that_are_left_at_a_clean_end_are_taken_up_by_the_next_start(system):
+    leave = ("--set", "harvest.leave_pilots=true")
+    system.start(*leave)
+    with system.client() as client:
+        system.until(lambda: len(ready(client)) == 1, "a pilot is ready")
+        before = ready(client)
+    assert system.end()[0] == 0
+    assert system.pilot_processes()
+    system.start()
+    with system.client() as client:
+        system.until(lambda: ready(client) == before, "the same pilot is ready again")
+    assert system.end()[0] == 0
+    assert system.pilot_processes() == []
+
+
+def test_a_python_that_does_not_exist_pauses_the_shape_until_a_signal_resumes_it(system, tmp_path):
+    path = tmp_path / "site.toml"
+    path.write_text("[[pilot]]\nname = 'broken'\npartition = 'harvest'\npython = '/nonexistent/python3'\n")
+    system.start("--config", str(path), "--set", "harvest.tick_s=0.1")
+    with system.client() as client:
+        system.until(lambda: client.get("/v1/cluster").json()["daemon"]["errors"], "the daemon tells the error")
+        system.until(
+            lambda: any("broken" in note for note in client.get("/v1/cluster").json()["daemon"]["notes"]),
+            "the daemon says that the shape is held back",
+        )
+
+        def pilots():
+            return len(client.get("/v1/pilots", params={"all": "true"}).json()["items"])
+
+        assert pilots() == 1
+        system.process.send_signal(signal.SIGUSR1)
+        system.until(lambda: pilots() == 2, "another one is tried at once", seconds=4)
+    assert system.end()[0] == 0
+
+
+def test_one_up_a_state_folder(system, refused):
+    system.start()
+    code, line = refused("--state", str(system.state), "--port", "1")
+    assert code == 1
+    assert f"another `harvester up` (process {system.process.pid}) runs over the state folder" in line
+
+
+def test_a_port_in_use_is_one_clear_line(refused):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, line = refused("--port", str(port))
+    assert code == 1
+    assert line.count("\n") == 1
+    assert f"127.0.0.1:{port} is in use" in line
+
+
+def test_a_config_with_an_unknown_key_is_one_clear_line(refused, tmp_path):
+    path = tmp_path / "site.toml"
+    path.write_text("[harvest]\nredy = 2\n")
+    code, line = refused("--config", str(path))
+    assert code == 2
+    assert line.count("\n") == 1
+    assert "harvest.redy" in line
+    assert "did you mean 'ready'?" in line
+
+
+def test_a_store_that_cannot_be_opened_is_one_clear_line(refused, tmp_path):
+    code, line = refused("--set", f"store.url=sqlite:///{tmp_path}/none/harvester.db")
+    assert code == 1
+    assert "Traceback" not in line
+    assert f"{tmp_path}/none" in line
+
+
+def test_a_state_folder_that_cannot_be_made_is_one_clear_line(refused, tmp_path):
+    (tmp_path / "file").touch()
+    code, line = refused("--state", str(tmp_path / "file" / "state"))
+    assert code == 1
+    assert line.count("\n") == 1
+    assert "--state" in line
+
+
+def test_slurm_that_is_not_there_is_one_clear_line(refused, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))  # where no Slurm command is
+    code, line = refused("--scheduler", "slurm", "--port", "0")
+    assert code == 2
+    assert "Traceback" not in line
+    assert "no pilot shape is configured" in line

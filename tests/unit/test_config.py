@@ -1,0 +1,107 @@
+"""The config file: defaults, and errors that name the field and the remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from harvester.config_file import ConfigError, load_config, parsed
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "site.toml"
+    path.write_text(text)
+    return path
+
+
+def test_without_a_file_the_defaults_harvest_two_local_nodes():
+    config = load_config(None)
+    assert (config.scheduler.kind, config.scheduler.local.nodes, config.harvest.ready) == ("local", 2, 1)
+    assert config.harvest.lengths_min == (2, 4, 6, 8, 14, 22, 34, 56, 90)
+
+
+def test_options_beat_the_file_and_none_says_nothing(tmp_path: Path):
+    path = write(tmp_path, "[gateway]\nport = 9000\nhost = '::1'\n[scheduler.local]\nnodes = 3\n")
+    config = load_config(path, {"gateway.port": 9001, "gateway.host": None, "scheduler.local.cpus": 1})
+    assert (config.gateway.port, config.gateway.host) == (9001, "::1")
+    assert (config.scheduler.local.nodes, config.scheduler.local.cpus) == (3, 1)
+
+
+def test_a_whole_file_is_read(tmp_path: Path):
+    path = write(
+        tmp_path,
+        """
+        state = "/var/lib/harvester"
+        [scheduler]
+        kind = "slurm"
+        [scheduler.slurm]
+        account = "idle"
+        [harvest]
+        lengths_min = [2, 0.5]
+        [[pilot]]
+        name = "cpu"
+        partition = "harvest"
+        cpus = 64
+        [[pilot]]
+        name = "gpu"
+        partition = "gpus"
+        gpus = 4
+        ready = 2
+        """,
+    )
+    config = load_config(path)
+    assert config.scheduler.slurm.account == "idle"
+    assert [(pilot.name, pilot.cpus, pilot.gpus, pilot.ready) for pilot in config.pilot] == [
+        ("cpu", 64, 0, None),
+        ("gpu", 1, 4, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "words"),
+    [
+        ("[harvest]\nredy = 2", "harvest.redy", "did you mean 'ready'?"),
+        ("[harvst]\nready = 2", "harvst", "did you mean 'harvest'?"),
+        ("[scheduler.local]\nnode = 2", "scheduler.local.node", "did you mean 'nodes'?"),
+        ("[store]\nzzzzzz = 2", "store.zzzzzz", "it may have url"),
+        ("[[pilot]]\nname='a'\npartition='harvest'\ncpu=2", "pilot[0].cpu", "did you mean 'cpus'?"),
+        ("[harvest]\nmax_pilots = -1", "harvest.max_pilots", "write for example max_pilots = 64"),
+        ("[harvest]\nmax_pending = 'ten'", "harvest.max_pending", '"ten" will not do: expected `int`'),
+        ("[harvest]\nlengths_min = [2, 0]", "harvest.lengths_min[1]", "0 will not do"),
+        ("[harvest]\nlengths_min = []", "harvest.lengths_min", "length >= 1"),
+        ("[gateway]\nport = 99999", "gateway.port", "write for example port = 8321"),
+        ("[gateway]\nurl = 'login1:8321'", "gateway.url", 'write for example url = "http://login1:8321"'),
+        ("[gateway]\ntls_key = 'key.pem'", "gateway.tls_certificate", "TLS needs both"),
+        ("[scheduler]\nkind = 'lsf'", "scheduler.kind", '"lsf" will not do'),
+        ("[[pilot]]\nname = 'a'", "pilot[0].partition", "it is missing"),
+        ("[[pilot]]\nname='a'\npartition='prime'", "pilot[0].partition", 'write partition = "harvest"'),
+        ("[[pilot]]\nname='a'\npartition='harvest'\ncpus=3", "pilot[0].cpus", "raise scheduler.local.cpus"),
+        ("[harvest]\npartition = 'debug'", "harvest.partition", 'no partition "debug"'),
+        ("harvest = 3", "harvest", "3 will not do"),
+    ],
+)
+def test_what_is_wrong_is_named_with_the_remedy(tmp_path: Path, text: str, field: str, words: str):
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert caught.value.field == field
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_shapes_of_one_name_are_refused(tmp_path: Path):
+    shape = "[[pilot]]\nname = 'a'\npartition = 'harvest'\n"
+    with pytest.raises(ConfigError, match=r"pilot\[1\]\.name.*twice"):
+        load_config(write(tmp_path, shape * 2))
+
+
+def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match="there is no config file"):
+        load_config(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="is no TOML"):
+        load_config(write(tmp_path, "[harvest"))
+
+
+@pytest.mark.parametrize(("text", "value"), [("3", 3), ("true", True), ("[2, 4]", [2, 4]), ("slurm", "slurm")])
+def test_a_value_on_the_command_line_is_toml_or_else_text(text: str, value: object):
+    assert parsed(text) == value
