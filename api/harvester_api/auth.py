@@ -1,0 +1,84 @@
+"""Who is calling: bearer tokens of users and admins. A pilot's token is looked up in the store, by `link`.
+
+Tokens are compared by their SHA-256, in constant time, so that neither length nor prefix can be felt out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+import msgspec
+from starlette.requests import HTTPConnection
+
+from harvester_api.problems import Refusal, refusal
+from harvester_api.settings import Role, Token
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody with a valid token."""
+
+    name: str
+    role: Role
+
+    def may_see(self, owner: str) -> bool:
+        """Whether what belongs to `owner` is this caller's to see and to cancel."""
+        return self.role is Role.ADMIN or owner == self.name
+
+
+def token_sha256(token: str) -> str:
+    """Return the digest under which a token is kept."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def bearer(connection: HTTPConnection) -> str | None:
+    """Return the bearer token of a request, None where there is none."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+class Auth:
+    """The tokens of one gateway."""
+
+    def __init__(self, tokens: Iterable[Token]) -> None:
+        self._callers = [(token_sha256(token.token), Caller(name=token.name, role=token.role)) for token in tokens]
+
+    def user(self, request: HTTPConnection) -> Caller:
+        """Return who calls. Raises `Refusal` (401)."""
+        token = bearer(request)
+        if token is None:
+            raise _unauthorized("the request has no bearer token")
+        digest = token_sha256(token)
+        found = None
+        for known, caller in self._callers:
+            if hmac.compare_digest(digest, known):
+                found = caller
+        if found is None:
+            raise _unauthorized("the bearer token is not one that this gateway knows")
+        return found
+
+    def admin(self, request: HTTPConnection) -> Caller:
+        """Return the admin who calls. Raises `Refusal` (401, 403)."""
+        caller = self.user(request)
+        if caller.role is not Role.ADMIN:
+            raise refusal(
+                403,
+                "admin-only",
+                f"{caller.name!r} is a user, and this is for admins",
+                field="Authorization",
+                remedy="Use the admin's token.",
+            )
+        return caller
+
+
+def _unauthorized(detail: str) -> Refusal:
+    return refusal(
+        401,
+        "unauthorized",
+        detail,
+        field="Authorization",
+        remedy="Send 'Authorization: Bearer TOKEN'; `harvester up` says where the tokens lie, "
+        "and clients read HARVESTER_TOKEN.",
+        headers={"WWW-Authenticate": "Bearer"},
+    )

@@ -1,0 +1,276 @@
+"""The JSON documents of the API, in and out. `openapi` draws its schemas from these very records.
+
+Owns their fields and how they are made from the store's records; knows no request.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from harvester.domain.entries import PilotEntry
+from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
+from harvester.domain.invocations import ActivationEnd, Failure, InvocationState
+from harvester.domain.pilots import PilotState
+from harvester.domain.resources import Resources
+from harvester.store.records import ActivationRecord, Demand, PilotRecord
+from harvester_api.book import Outcome
+from harvester_api.settings import Role
+
+
+class FunctionDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A function to register."""
+
+    name: str
+    kind: FunctionKind
+    body: str  # base64 for a pickle, text otherwise
+    entry: str = ""
+    python: str = ""
+    cloudpickle: str = ""
+    resources: Resources = Resources()
+    walltime_s: Annotated[float, Meta(gt=0)] | None = None
+    checkpoints: bool = False
+    max_retries: Annotated[int, Meta(ge=0, le=1000)] = 0
+
+
+class FunctionDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """One version of a function, without its body."""
+
+    name: str
+    version: int
+    function_id: str
+    kind: FunctionKind
+    entry: str
+    python: str
+    cloudpickle: str
+    resources: Resources
+    walltime_s: float | None
+    checkpoints: bool
+    max_retries: int
+
+
+class FunctionPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Functions by name."""
+
+    items: list[FunctionDocument]
+    next: str | None
+
+
+class FunctionVersions(msgspec.Struct, frozen=True, kw_only=True):
+    """All versions of one function."""
+
+    items: list[FunctionDocument]
+
+
+class ActivationDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt on one slot."""
+
+    fence: int
+    attempt: int
+    pilot_id: str
+    granted_at: float
+    started_at: float | None
+    ended_at: float | None
+    end: ActivationEnd | None
+    resumed: bool
+    checkpoints: int
+
+
+class InvocationDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """An invocation as it stands."""
+
+    invocation_id: str
+    function_id: str
+    function: str
+    version: int
+    owner: str
+    state: InvocationState
+    encoding: Encoding
+    accepted_at: float
+    started_at: float | None
+    ended_at: float | None
+    attempts: int
+    checkpoint_at: float | None
+    failure: Failure | None
+    result: msgspec.Raw | UnsetType = UNSET  # JSON encoding, SUCCEEDED: the value
+    result_b64: str | UnsetType = UNSET  # where it was asked for: the result's bytes
+    activations: list[ActivationDocument] | UnsetType = UNSET
+
+
+class InvocationPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Invocations, newest first."""
+
+    items: list[InvocationDocument]
+    next: str | None
+
+
+class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The ids of a batch, in its order."""
+
+    invocation_ids: list[str]
+
+
+class WaitRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which invocations to wait for, and for how long."""
+
+    invocation_ids: Annotated[list[str], Meta(min_length=1, max_length=1000)]
+    wait_s: Annotated[float, Meta(ge=0)] = 0.0
+    results: bool = False  # send the results along, in base64
+
+
+class WaitAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Those that have ended, and those still to be waited for."""
+
+    ended: list[InvocationDocument]
+    pending: list[str]
+
+
+class ExplanationDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an invocation is where it is."""
+
+    invocation_id: str
+    state: InvocationState
+    summary: str
+    details: list[str]
+    pilots: list[PilotDocument]
+
+
+class PilotDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A pilot as we believe it."""
+
+    pilot_id: str
+    name: str
+    shape: str
+    partition: str
+    resources: Resources
+    walltime_s: float
+    state: PilotState
+    batch_job_id: str
+    node: str
+    python: str
+    planned_at: float
+    submitted_at: float | None
+    started_at: float | None
+    registered_at: float | None
+    last_seen_at: float | None
+    ends_at: float | None
+    ended_at: float | None
+    activations: int
+    idle_since: float | None
+    reason: str
+    is_connected: bool
+
+
+class PilotPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Pilots."""
+
+    items: list[PilotDocument]
+
+
+class SlotActivation(msgspec.Struct, frozen=True, kw_only=True):
+    """What takes room on a pilot."""
+
+    invocation_id: str
+    function_id: str
+    since: float | None  # first start of the invocation; None before
+
+
+class SlotDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The room on one connected pilot."""
+
+    pilot_id: str
+    node: str
+    capacity: Resources
+    free: Resources
+    activations: list[SlotActivation]
+
+
+class SlotPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The room on all connected pilots."""
+
+    items: list[SlotDocument]
+
+
+class ClusterDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """The cluster, as the daemon last noted it; what the daemon adds is passed on."""
+
+    scheduler: str
+    taken_at: float | None
+    nodes: list[dict[str, Any]]
+    pilots: dict[str, int]  # by state
+    demand: list[Demand]
+    daemon: dict[str, Any]
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who the token's bearer is."""
+
+    name: str
+    role: Role
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway is alive, or ready."""
+
+    status: str
+
+
+def function_document(function: FunctionVersion) -> FunctionDocument:
+    """Return the document of a function."""
+    return FunctionDocument(
+        name=function.name,
+        version=function.version,
+        function_id=function.function_id,
+        kind=function.kind,
+        entry=function.entry,
+        python=function.python,
+        cloudpickle=function.cloudpickle,
+        resources=function.resources,
+        walltime_s=function.walltime_s,
+        checkpoints=function.checkpoints,
+        max_retries=function.max_retries,
+    )
+
+
+def invocation_document(
+    outcome: Outcome, activations: list[ActivationRecord] | None = None, with_bytes: bool = False
+) -> InvocationDocument:
+    """Return the document of an invocation; `with_bytes` puts the result's bytes in too."""
+    record, value = outcome.record, outcome.value
+    name, _, version = record.function_id.rpartition("@")
+    has_value = record.state is InvocationState.SUCCEEDED and value is not None
+    return InvocationDocument(
+        invocation_id=record.invocation_id,
+        function_id=record.function_id,
+        function=name,
+        version=int(version),
+        owner=record.owner,
+        state=record.state,
+        encoding=record.encoding,
+        accepted_at=record.accepted_at,
+        started_at=record.started_at,
+        ended_at=record.ended_at,
+        attempts=record.attempts,
+        checkpoint_at=record.checkpoint_at,
+        failure=record.failure,
+        result=msgspec.Raw(value or b"null") if has_value and record.encoding is Encoding.JSON else UNSET,
+        result_b64=base64.b64encode(value or b"").decode() if has_value and with_bytes else UNSET,
+        activations=UNSET if activations is None else [activation_document(item) for item in activations],
+    )
+
+
+def activation_document(activation: ActivationRecord) -> ActivationDocument:
+    """Return the document of an activation."""
+    return msgspec.convert(activation, ActivationDocument, from_attributes=True)
+
+
+def pilot_document(pilot: PilotRecord, live: PilotEntry | None) -> PilotDocument:
+    """Return the document of a pilot; `live` is what the dispatcher knows of it."""
+    fields = {name: getattr(pilot, name) for name in PilotDocument.__struct_fields__ if name != "is_connected"}
+    if live is not None:
+        fields["activations"] = len(live.leases)
+        fields["last_seen_at"] = live.last_seen_at
+    return PilotDocument(**fields, is_connected=live is not None and live.is_connected)

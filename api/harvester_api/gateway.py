@@ -1,0 +1,273 @@
+"""The gateway's shell: owns the dispatcher and the clock, feeds it what users and pilots say, and waits for ends.
+
+Everything runs on one event loop. Decisions are the dispatcher's, performing them is `performer`'s, order and
+durability the journal's; what a request looks like is the routes' to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+import msgspec
+import uuid_utils
+
+from harvester.domain import wire
+from harvester.domain.dispatcher import Dispatcher, DispatcherSettings
+from harvester.domain.effects import Effect
+from harvester.domain.functions import Encoding, FunctionVersion
+from harvester.domain.pilots import DrainReason, PilotEvent, PilotState
+from harvester.store.store import Store, StoreError
+from harvester.store.writes import PilotMoved
+from harvester_api.book import Book, OpenInvocation, Outcome, reopened
+from harvester_api.catalog import Catalog
+from harvester_api.hearing import Hearing
+from harvester_api.journal import Journal
+from harvester_api.performer import Link, Performer
+from harvester_api.problems import refusal
+from harvester_api.settings import GatewaySettings
+from harvester_api.sightings import Sightings
+
+log = logging.getLogger(__name__)
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """Arguments that somebody wants a function run with."""
+
+    function: FunctionVersion
+    owner: str
+    encoding: Encoding
+    arguments: bytes
+    key: str | None = None  # idempotency key
+
+
+class Gateway:
+    """One gateway on one store, for one event loop. Make it inside the loop, then `start` it."""
+
+    def __init__(self, settings: GatewaySettings, store: Store) -> None:
+        self.settings = settings
+        self.store = store
+        self.book = Book()
+        self.catalog = Catalog(store)
+        self.journal = Journal(store.write, settings.retry)
+        self.sightings = Sightings(settings.seen_interval)
+        self.links: dict[str, Link] = {}
+        self.is_ready = False
+        self._performer = Performer(settings, self.book, self.journal, store, self.links)
+        self._ticking: asyncio.Task[None] | None = None
+        self._absent: set[str] = set()  # pilots that the store calls alive and that have not called since our start
+        self._started_at = 0.0
+        self._dispatcher_settings = DispatcherSettings(
+            lease=settings.lease,
+            margin=settings.margin,
+            recovery=settings.recovery,
+            poison_deaths=settings.poison_deaths,
+        )
+        self._begin(epoch=0)
+
+    # ---- life ----
+
+    async def start(self) -> None:
+        """Take up what the store remembers, then begin to tick. Raises `StoreError`."""
+        epoch = await asyncio.to_thread(self.store.next_epoch)
+        self._begin(epoch)
+        entries, pilots = await asyncio.to_thread(self._remembered)
+        now = self._started_at = time.time()
+        for entry in entries:
+            self.book.add(entry)
+            self.dispatcher.recover(entry.work(), now)
+        self._absent = pilots
+        self.is_ready = True
+        self._ticking = asyncio.create_task(self._tick())
+        log.info("gateway start %d: %d open invocations, %d pilots may come back", epoch, len(entries), len(pilots))
+
+    async def stop(self) -> None:
+        """End the ticking and bring what is queued to disk. Pilots keep their work and call again."""
+        self.is_ready = False
+        self.release()
+        if self._ticking is not None:
+            self._ticking.cancel()
+            await asyncio.wait({self._ticking})
+        if not await self.journal.drain(timedelta(seconds=10)):
+            log.error("the store did not take the last writes; pilots will report the results again")
+
+    def release(self) -> None:
+        """Answer every long poll now."""
+        self.book.release()
+
+    def _begin(self, epoch: int) -> None:
+        self.dispatcher = Dispatcher(self._dispatcher_settings, epoch)
+        self._hearing = Hearing(self.dispatcher, self.perform, self.sightings, self.settings.result_limit_bytes)
+
+    def _remembered(self) -> tuple[list[OpenInvocation], set[str]]:
+        entries = []
+        for record in self.store.open_invocations():
+            function = self.catalog.by_id(record.function_id)
+            if function is None:
+                log.error("invocation %s is of %s, which is not in the store", record.invocation_id, record.function_id)
+                continue
+            entries.append(reopened(record, function))
+        alive = {PilotState.READY, PilotState.DRAINING}
+        return entries, {pilot.pilot_id for pilot in self.store.pilots(live=True) if pilot.state in alive}
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.tick.total_seconds())
+            try:
+                now = time.time()
+                self.perform(self.dispatcher.tick(now), now)
+                for seen in self.sightings.due(self.dispatcher.pilots, now):
+                    self.journal.put(seen)
+                self._miss(now)
+            except Exception:
+                log.exception("defect in a tick of the gateway; the next one goes on")
+
+    def _miss(self, now: float) -> None:
+        """Give up the pilots that held nothing and have not come back after a restart."""
+        if not self._absent or now - self._started_at < self.settings.recovery.total_seconds():
+            return
+        for pilot_id in self._absent:
+            if self.dispatcher.pilot(pilot_id) is None:
+                reason = "did not call again after the gateway had started anew"
+                self.journal.put(PilotMoved(pilot_id=pilot_id, event=PilotEvent.SILENT, at=now, reason=reason))
+        self._absent = set()
+
+    # ---- users ----
+
+    async def accept(self, orders: Sequence[Order], *, is_awaited: bool) -> list[str]:
+        """Take orders in, all or none; return their invocations' ids.
+
+        Without `is_awaited` they are on disk when this returns, and only then given to pilots. With it they may run
+        while they are being written, since whoever asks hears of them after a commit anyway: `look` sees to that.
+        Raises `StoreError`.
+        """
+        now = time.time()
+        entries = [_opened(order, now) for order in orders]
+        acceptance = self.journal.accept(
+            [entry.written() for entry in entries],
+            lambda: self._accepted(entries, is_dispatched),
+            lambda error: self._refused(entries, error),
+            is_urgent=not is_awaited,
+        )
+        # While the store is in trouble nothing may run that is not on disk.
+        is_dispatched = is_awaited and self.journal.trouble is None
+        for entry in entries:
+            entry.acceptance = acceptance
+            self.book.add(entry)
+        if is_dispatched:
+            self.perform(self.dispatcher.accept_many([entry.work() for entry in entries], now), now)
+        if not is_awaited:
+            await acceptance
+        return [entry.invocation_id for entry in entries]
+
+    def known(self, order: Order) -> str | None:
+        """Return the invocation that came with the same idempotency key. Raises `Refusal` (409), `StoreError`."""
+        if order.key is None:
+            return None
+        entry = self.book.by_key(order.owner, order.key)
+        record = entry.record() if entry is not None else self.store.by_idempotency_key(order.owner, order.key)
+        if record is None:
+            return None
+        name = record.function_id.rpartition("@")[0]
+        if name != order.function.name:
+            raise refusal(
+                409,
+                "idempotency-conflict",
+                f"the key {order.key!r} was used for {record.function_id}, not for {order.function.name}",
+                field="Idempotency-Key",
+                remedy="Use a new key for a new invocation.",
+            )
+        return record.invocation_id
+
+    async def look(self, invocation_id: str, wait_s: float = 0.0) -> Outcome | None:
+        """Return an invocation as it stands, waiting up to `wait_s` for its end; what it says is on disk.
+
+        Raises the `StoreError` that kept it from being accepted.
+        """
+        entry = self.book.open.get(invocation_id)
+        if entry is not None:
+            await self.book.wait([entry], wait_s)
+            if entry.acceptance is not None:
+                await asyncio.shield(entry.acceptance)
+        found = self.book.find(invocation_id)
+        if found is None:
+            record = await asyncio.to_thread(self.store.invocation, invocation_id)
+            found = None if record is None else Outcome(record=record)
+        return found
+
+    async def value(self, outcome: Outcome) -> bytes:
+        """Return the result of an invocation that has succeeded."""
+        if outcome.value is not None:
+            return outcome.value
+        return await asyncio.to_thread(self.store.result, outcome.record.invocation_id) or b""
+
+    async def cancel(self, invocation_id: str) -> None:
+        """End an invocation; returns when that is on disk. One that is over already stays as it is."""
+        now = time.time()
+        self.perform(self.dispatcher.cancel(invocation_id, now), now)
+        entry = self.book.open.get(invocation_id)
+        if entry is not None:
+            await self.book.wait([entry], self.settings.max_wait.total_seconds())
+
+    def evict(self, pilot_id: str) -> bool:
+        """Ask a pilot to leave; False when it is not one that is alive here."""
+        now = time.time()
+        if self.dispatcher.pilot(pilot_id) is None:
+            return False
+        self.perform(self.dispatcher.evict(pilot_id, DrainReason.ASKED, now), now)
+        return True
+
+    def _accepted(self, entries: Sequence[OpenInvocation], is_dispatched: bool) -> None:
+        for entry in entries:
+            self._performer.stored(entry)
+        if not is_dispatched:
+            now = time.time()
+            self.perform(self.dispatcher.accept_many([entry.work() for entry in entries], now), now)
+
+    def _refused(self, entries: Sequence[OpenInvocation], error: StoreError) -> None:
+        now = time.time()
+        for entry in entries:
+            self.book.refuse(entry, error)  # first, so that nothing more is written of it
+            self.perform(self.dispatcher.cancel(entry.invocation_id, now), now)
+
+    # ---- pilots ----
+
+    def attach(self, pilot_id: str, link: Link) -> Link | None:
+        """Talk to a pilot through `link` from now on; return the one that it replaces."""
+        before = self.links.get(pilot_id)
+        self.links[pilot_id] = link
+        self._absent.discard(pilot_id)
+        return before
+
+    def detach(self, pilot_id: str, link: Link) -> None:
+        """A connection has ended."""
+        if self.links.get(pilot_id) is link:
+            del self.links[pilot_id]
+            now = time.time()
+            self.perform(self.dispatcher.disconnected(pilot_id, now), now)
+
+    def received(self, pilot_id: str, messages: Sequence[wire.ToGateway]) -> None:
+        """Take what a pilot says, in order."""
+        now = time.time()
+        for message in messages:
+            self._hearing.hear(pilot_id, message, now)
+
+    def perform(self, effects: Sequence[Effect], now: float, payload: bytes = b"") -> None:
+        """Do what the dispatcher orders."""
+        if effects:
+            self._performer.perform(effects, now, payload)
+
+
+def _opened(order: Order, now: float) -> OpenInvocation:
+    return OpenInvocation(
+        invocation_id=str(uuid_utils.uuid7()),
+        function=order.function,
+        owner=order.owner,
+        encoding=order.encoding,
+        accepted_at=now,
+        arguments=order.arguments,
+        key=order.key,
+    )

@@ -1,0 +1,232 @@
+"""Performs what the dispatcher orders: writes to the journal, messages to the pilots, answers after the commit.
+
+Owns the translation of effects; decides nothing. It is told the payload that came with the stimulus, since the
+dispatcher never sees one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Protocol
+
+from harvester.domain import effects as fx
+from harvester.domain import wire
+from harvester.domain.invocations import InvocationState
+from harvester.domain.pilots import PilotEvent
+from harvester.store import writes
+from harvester.store.store import Store
+from harvester_api.book import Book, OpenInvocation
+from harvester_api.journal import Journal
+from harvester_api.settings import GatewaySettings
+
+log = logging.getLogger(__name__)
+
+Loader = Callable[[], wire.Lease]  # reads payloads from the store; slow, so it is called in a thread
+
+
+class Link(Protocol):
+    """A pilot as something that takes messages."""
+
+    hello: wire.Hello | None
+
+    def send(self, message: wire.ToPilot | Loader) -> None:
+        """Queue a message, or something that makes one when its turn comes."""
+        ...
+
+    def has_function(self, function_id: str) -> bool:
+        """Whether this connection was sent the function; remembers it as sent."""
+        ...
+
+
+class Performer:
+    """The hands of one gateway."""
+
+    def __init__(
+        self, settings: GatewaySettings, book: Book, journal: Journal, store: Store, links: dict[str, Link]
+    ) -> None:
+        self._settings, self._book, self._journal, self._store, self._links = settings, book, journal, store, links
+        self._hands: dict[type[fx.Effect], Callable[[Any, float, bytes], None]] = {
+            fx.Greet: self._greet,
+            fx.Grant: self._grant,
+            fx.Revoke: self._revoke,
+            fx.Begin: self._begin,
+            fx.KeepCheckpoint: self._keep_checkpoint,
+            fx.Requeue: self._requeue,
+            fx.Conclude: self._conclude,
+            fx.Acknowledge: self._acknowledge,
+            fx.MovePilot: self._move_pilot,
+            fx.SendDrain: self._send_drain,
+        }
+
+    def perform(self, effects: Iterable[fx.Effect], now: float, payload: bytes = b"") -> None:
+        """Do what is ordered, in order. `payload` is the value or the state that came with the stimulus."""
+        for effect in effects:
+            self._hands[type(effect)](effect, now, payload)
+
+    def stored(self, entry: OpenInvocation) -> None:
+        """An invocation is on disk: large arguments need not stay in memory while it waits."""
+        entry.acceptance = None
+        if entry.arguments is not None and len(entry.arguments) > self._settings.memory_bytes:
+            entry.arguments = None
+
+    # ---- invocations ----
+
+    def _grant(self, effect: fx.Grant, now: float, _: bytes) -> None:
+        entry = self._book.open.get(effect.invocation_id)
+        if entry is None:
+            return
+        entry.state, entry.fence, entry.attempts = InvocationState.LEASED, effect.fence, effect.attempt
+        entry.pilot_id = effect.pilot_id
+        self._journal.put(
+            writes.Granted(
+                invocation_id=effect.invocation_id,
+                fence=effect.fence,
+                attempt=effect.attempt,
+                pilot_id=effect.pilot_id,
+                resumed=effect.resumed,
+                at=now,
+            )
+        )
+        link = self._links.get(effect.pilot_id)
+        if link is None or effect.adopted:
+            return
+        if not link.has_function(effect.function_id):
+            link.send(wire.Function(function=entry.function))
+        if entry.arguments is None or (effect.resumed and entry.checkpoint is None):
+            link.send(partial(self._loaded_lease, entry, effect, entry.arguments, entry.checkpoint))
+        else:
+            link.send(_lease(entry, effect, entry.arguments, entry.checkpoint if effect.resumed else None))
+
+    def _loaded_lease(
+        self, entry: OpenInvocation, effect: fx.Grant, arguments: bytes | None, checkpoint: bytes | None
+    ) -> wire.Lease:
+        """Called in a thread, when the connection is ready for it."""
+        if arguments is None:
+            arguments = self._store.arguments(effect.invocation_id)
+        if arguments is None:
+            raise LookupError(f"the store has no arguments of {effect.invocation_id}")
+        if effect.resumed and checkpoint is None:
+            checkpoint = self._store.checkpoint(effect.invocation_id)
+        return _lease(entry, effect, arguments, checkpoint)
+
+    def _revoke(self, effect: fx.Revoke, _now: float, _: bytes) -> None:
+        self._send(effect.pilot_id, wire.Cancel(invocation_id=effect.invocation_id, fence=effect.fence))
+
+    def _begin(self, effect: fx.Begin, now: float, _: bytes) -> None:
+        entry = self._book.open.get(effect.invocation_id)
+        if entry is None:
+            return
+        entry.state = InvocationState.RUNNING
+        if entry.started_at is None:
+            entry.started_at = now
+        self._journal.put(writes.Started(invocation_id=effect.invocation_id, fence=effect.fence, at=now))
+
+    def _keep_checkpoint(self, effect: fx.KeepCheckpoint, now: float, state: bytes) -> None:
+        entry = self._book.open.get(effect.invocation_id)
+        if entry is None:
+            return
+        entry.checkpoint, entry.checkpoint_at = state, now
+        self._journal.put(
+            writes.CheckpointKept(
+                invocation_id=effect.invocation_id, fence=effect.fence, seq=effect.seq, state=state, at=now
+            )
+        )
+        if len(state) > self._settings.memory_bytes:
+            self._journal.then(partial(_spill_checkpoint, entry, state))
+
+    def _requeue(self, effect: fx.Requeue, now: float, _: bytes) -> None:
+        entry = self._book.open.get(effect.invocation_id)
+        if entry is None:
+            return
+        entry.state, entry.pilot_id = InvocationState.ACCEPTED, None
+        entry.retries_used, entry.deaths = effect.retries_used, effect.deaths
+        self._journal.put(
+            writes.Requeued(
+                invocation_id=effect.invocation_id,
+                fence=effect.fence,
+                end=effect.end,
+                retries_used=effect.retries_used,
+                deaths=effect.deaths,
+                at=now,
+            )
+        )
+
+    def _conclude(self, effect: fx.Conclude, now: float, value: bytes) -> None:
+        entry = self._book.open.get(effect.invocation_id)
+        if entry is None:
+            return
+        end = writes.Concluded(
+            invocation_id=effect.invocation_id,
+            fence=effect.fence,
+            state=effect.state,
+            at=now,
+            value=value if effect.state is InvocationState.SUCCEEDED else b"",
+            failure=effect.failure,
+        )
+        self._journal.put(end)
+        self._journal.then(partial(self._book.conclude, entry, end))
+
+    # ---- pilots ----
+
+    def _greet(self, effect: fx.Greet, _now: float, _: bytes) -> None:
+        settings = self._settings
+        welcome = wire.Welcome(
+            heartbeat_s=settings.heartbeat.total_seconds(),
+            lease_s=settings.lease.total_seconds(),
+            abandon=effect.abandon,
+        )
+        self._send(effect.pilot_id, welcome)
+
+    def _acknowledge(self, effect: fx.Acknowledge, _now: float, _: bytes) -> None:
+        ack = wire.Ack(kind=effect.kind, invocation_id=effect.invocation_id, fence=effect.fence, seq=effect.seq)
+        self._journal.then(partial(self._send, effect.pilot_id, ack))
+
+    def _move_pilot(self, effect: fx.MovePilot, now: float, _: bytes) -> None:
+        link = self._links.get(effect.pilot_id)
+        hello = None if link is None else link.hello
+        if effect.event is PilotEvent.REGISTERED and hello is not None:
+            move = writes.PilotMoved(
+                pilot_id=effect.pilot_id,
+                event=effect.event,
+                at=now,
+                batch_job_id=hello.batch_job_id or None,
+                node=hello.node,
+                python=hello.python,
+                ends_at=now + hello.time_left_s,
+            )
+        else:
+            move = writes.PilotMoved(pilot_id=effect.pilot_id, event=effect.event, at=now, reason=effect.reason)
+        level = logging.INFO if effect.event not in _BAD_ENDS else logging.WARNING
+        log.log(level, "pilot %s: %s %s", effect.pilot_id, effect.event.value, effect.reason)
+        self._journal.put(move)
+
+    def _send_drain(self, effect: fx.SendDrain, _now: float, _: bytes) -> None:
+        self._send(effect.pilot_id, wire.Drain(reason=effect.reason))
+
+    def _send(self, pilot_id: str, message: wire.ToPilot) -> None:
+        link = self._links.get(pilot_id)
+        if link is not None:  # otherwise it will hear when it comes back, or is past hearing
+            link.send(message)
+
+
+_BAD_ENDS = {PilotEvent.SILENT, PilotEvent.FAILED}
+
+
+def _lease(entry: OpenInvocation, effect: fx.Grant, arguments: bytes, checkpoint: bytes | None) -> wire.Lease:
+    return wire.Lease(
+        invocation_id=effect.invocation_id,
+        fence=effect.fence,
+        attempt=effect.attempt,
+        function_id=effect.function_id,
+        resources=entry.function.resources,
+        encoding=entry.encoding,
+        arguments=arguments,
+        checkpoint=checkpoint,
+    )
+
+
+def _spill_checkpoint(entry: OpenInvocation, state: bytes) -> None:
+    if entry.checkpoint is state:
+        entry.checkpoint = None

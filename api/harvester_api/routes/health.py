@@ -1,0 +1,90 @@
+"""Health, and what else is asked about the whole: the cluster, and who the caller is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from harvester.store.records import Demand, PilotRecord
+from harvester.store.store import Store, StoreError
+from harvester_api.bodies import json_response
+from harvester_api.documents import ClusterDocument, Health, Identity
+from harvester_api.openapi import json_of, operation
+from harvester_api.problems import refusal
+from harvester_api.routes.common import caller_of, gateway_of
+
+router = APIRouter(tags=["health"])
+
+
+@router.get(
+    "/healthz",
+    **operation("Tell whether the gateway is alive.", {200: ("It is.", json_of(Health))}, is_open=True),
+)
+async def healthz(_: Request) -> Response:
+    """Answers as long as the event loop turns."""
+    return json_response(Health(status="alive"))
+
+
+@router.get(
+    "/readyz",
+    **operation(
+        "Tell whether the gateway takes work: recovery is done, and the store answers.",
+        {200: ("It does.", json_of(Health))},
+        is_open=True,
+        refuses=(503,),
+    ),
+)
+async def readyz(request: Request) -> Response:
+    """503 says what is missing."""
+    gateway = gateway_of(request)
+    why = "" if gateway.is_ready else "it is starting or stopping"
+    if gateway.journal.trouble is not None:
+        why = f"the store did not take the last writes: {gateway.journal.trouble}"
+    try:
+        await asyncio.to_thread(gateway.store.note, "daemon")
+    except StoreError as error:
+        why = f"the store does not answer: {error}"
+    if why:
+        raise refusal(503, "not-ready", f"the gateway is not ready: {why}", remedy="Ask again in a moment.")
+    return json_response(Health(status="ready"))
+
+
+@router.get("/v1/whoami", **operation("Tell whose token this is.", {200: ("You.", json_of(Identity))}))
+async def whoami(request: Request) -> Response:
+    """A cheap way to try a token."""
+    caller = caller_of(request)
+    return json_response(Identity(name=caller.name, role=caller.role))
+
+
+@router.get(
+    "/v1/cluster",
+    **operation("Show the cluster as the daemon last saw it.", {200: ("The cluster.", json_of(ClusterDocument))}),
+)
+async def cluster(request: Request) -> Response:
+    """Without a daemon's note there are no nodes, and `taken_at` is null."""
+    caller_of(request)
+    return json_response(await asyncio.to_thread(_cluster, gateway_of(request).store))
+
+
+def _cluster(store: Store) -> dict[str, Any]:
+    alive: list[PilotRecord] = store.pilots(live=True)
+    demand: list[Demand] = store.demand()
+    return {
+        "scheduler": "",
+        "taken_at": None,
+        "nodes": [],
+        **_note(store, "cluster"),
+        "pilots": Counter(pilot.state.value for pilot in alive),  # these three are newer than any note
+        "demand": demand,
+        "daemon": _note(store, "daemon"),
+    }
+
+
+def _note(store: Store, key: str) -> dict[str, Any]:
+    note = store.note(key)
+    found = {} if note is None else msgspec.json.decode(note)
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,106 @@
+"""Results: read one, wait for many."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Request, Response
+
+from harvester.domain.invocations import InvocationState
+from harvester_api.auth import Caller
+from harvester_api.bodies import json_response, read_json
+from harvester_api.book import Outcome
+from harvester_api.documents import InvocationDocument, WaitAnswer, WaitRequest, invocation_document
+from harvester_api.gateway import Gateway
+from harvester_api.openapi import RAW_RESULT, body_of, json_of, operation
+from harvester_api.parameters import INVOCATION_ID, WAIT
+from harvester_api.problems import refusal
+from harvester_api.routes.common import caller_of, gateway_of, unknown_invocation, visible
+from harvester_api.routes.invocations import raw_result
+
+router = APIRouter(tags=["results"])
+
+ANSWER_BYTES = 64 * 1024 * 1024  # results in one answer to /v1/wait; the next call brings the rest
+
+
+@router.get(
+    "/v1/invocations/{invocation_id}/result",
+    **operation(
+        "Read the result, and wait for it if you like.",
+        {
+            200: ("The result's bytes, in the encoding of the arguments.", RAW_RESULT),
+            202: ("It has not ended yet.", json_of(InvocationDocument)),
+        },
+        parameters=(INVOCATION_ID, WAIT),
+        refuses=(404, 409, 422),
+    ),
+)
+async def result(request: Request) -> Response:
+    """409 where there will never be one: the problem holds the failure."""
+    caller, gateway = caller_of(request), gateway_of(request)
+    outcome = await visible(gateway, caller, request.path_params["invocation_id"], WAIT.seconds(request))
+    record = outcome.record
+    if not outcome.is_ended:
+        return json_response(invocation_document(outcome), 202)
+    if record.state is not InvocationState.SUCCEEDED:
+        why = f": {record.failure.message}" if record.failure is not None else ""
+        raise refusal(
+            409,
+            "no-result",
+            f"invocation {record.invocation_id} is {record.state.value}{why}",
+            failure=record.failure,
+            remedy="Invoke it again once the cause is mended.",
+        )
+    return raw_result(outcome, await gateway.value(outcome))
+
+
+@router.post(
+    "/v1/wait",
+    **operation(
+        "Wait until at least one of many invocations has ended.",
+        {200: ("Those that have ended, and those that have not.", json_of(WaitAnswer))},
+        body=body_of(WaitRequest),
+        refuses=(400, 404, 413, 415, 422),
+    ),
+)
+async def wait(request: Request) -> Response:
+    """Answers as soon as one has ended, or wait_s is over. Call again with what is pending."""
+    caller, gateway = caller_of(request), gateway_of(request)
+    wanted = await read_json(request, WaitRequest, 1024 * 1024)
+    ids = list(dict.fromkeys(wanted.invocation_ids))
+    found = await _found(gateway, caller, ids)
+    if not any(outcome.is_ended for outcome in found):
+        entries = [entry for entry in map(gateway.book.open.get, ids) if entry is not None]
+        await gateway.book.wait(entries, min(wanted.wait_s, gateway.settings.max_wait.total_seconds()))
+        found = await _found(gateway, caller, ids)
+    ended, size = [], 0
+    taken = set()
+    for outcome in found:
+        if not outcome.is_ended or size > ANSWER_BYTES:
+            continue
+        if wanted.results and outcome.record.state is InvocationState.SUCCEEDED:
+            value = await gateway.value(outcome)
+            size += len(value)
+            outcome = Outcome(record=outcome.record, value=value)  # noqa: PLW2901 - the same one, with its value
+        else:
+            outcome = Outcome(record=outcome.record)  # noqa: PLW2901 - the same one, without its value
+        taken.add(outcome.record.invocation_id)
+        ended.append(invocation_document(outcome, with_bytes=wanted.results))
+    return json_response(WaitAnswer(ended=ended, pending=[key for key in ids if key not in taken]))
+
+
+async def _found(gateway: Gateway, caller: Caller, ids: list[str]) -> list[Outcome]:
+    """Return all of `ids` as they stand. Raises `Refusal` (404) for one that is not the caller's."""
+    found = {key: gateway.book.find(key) for key in ids}
+    missing = [key for key, outcome in found.items() if outcome is None]
+    if missing:
+        records = await asyncio.to_thread(lambda: [gateway.store.invocation(key) for key in missing])
+        found.update(
+            {key: Outcome(record=record) for key, record in zip(missing, records, strict=True) if record is not None}
+        )
+    outcomes = []
+    for key, outcome in found.items():
+        if outcome is None or not caller.may_see(outcome.record.owner):
+            raise unknown_invocation(key)
+        outcomes.append(outcome)
+    return outcomes

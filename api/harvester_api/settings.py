@@ -1,0 +1,57 @@
+"""The gateway's settings: who may call, what pilots can be had, limits and patience.
+
+Owns the record only; whoever builds the gateway reads files and makes tokens.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+
+import msgspec
+
+from harvester.domain.resources import Resources
+
+
+class Role(StrEnum):
+    """What a caller may do."""
+
+    USER = "user"  # register and invoke, see and cancel what is theirs
+    ADMIN = "admin"  # all of that for everybody's, and send pilots away
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """One bearer token."""
+
+    name: str  # of the caller: the owner of what is invoked with it
+    role: Role
+    token: str
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """A configured pilot shape: what can ever be had."""
+
+    name: str
+    resources: Resources
+    python: str = ""  # the minor version of its worker, "3.11"; empty where nobody has said
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a gateway is told."""
+
+    tokens: tuple[Token, ...]
+    offers: tuple[Offer, ...] = ()  # empty: nothing is known of the pilots, so nothing is refused for them
+    payload_limit_bytes: int = 64 * 1024 * 1024  # arguments of one invocation, or the body of one function
+    batch_limit_bytes: int = 256 * 1024 * 1024  # the whole body of one batch
+    batch_limit: int = 100_000  # invocations in one batch
+    result_limit_bytes: int = 64 * 1024 * 1024
+    max_wait: timedelta = timedelta(seconds=60)  # the longest that a long poll may last
+    heartbeat: timedelta = timedelta(seconds=1)  # pilots are told to send one this often
+    lease: timedelta = timedelta(seconds=4)  # silence after which a pilot is LOST
+    margin: timedelta = timedelta(seconds=5)  # time a pilot must have left beyond what a run needs
+    recovery: timedelta = timedelta(seconds=15)  # after a restart, how long pilots have to come back
+    poison_deaths: int = 3  # slot processes that one invocation may take down
+    tick: timedelta = timedelta(seconds=0.25)
+    seen_interval: timedelta = timedelta(seconds=2)  # a pilot's heartbeat is written down this often
+    retry: timedelta = timedelta(seconds=0.5)  # a commit that failed is tried again after this
+    memory_bytes: int = 256 * 1024  # payloads up to this size stay in memory while they wait, larger in the store only

@@ -1,0 +1,186 @@
+"""The server around the application: ports, readiness, a store in trouble, the OpenAPI document."""
+
+import asyncio
+import socket
+from concurrent.futures import Future
+
+import msgspec
+import pytest
+
+from harvester.domain import wire
+from harvester.domain.resources import Resources
+from harvester.store.store import StoreError, StoreFull
+from harvester_api.app import create_app
+from harvester_api.server import PortInUse, ServerError, listen
+
+
+def test_a_port_in_use_is_one_clear_line(settings, store):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(PortInUse) as raised:
+            listen(create_app(settings, store), "127.0.0.1", port)
+    assert f"127.0.0.1:{port} is in use" in str(raised.value)
+    assert "choose another port" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_address_that_is_not_ours_and_a_missing_certificate_are_clear_errors(settings, store, tmp_path):
+    with pytest.raises(ServerError, match=r"203\.0\.113\.1"):
+        listen(create_app(settings, store), "203.0.113.1", 0)
+    with pytest.raises(ServerError, match=r"missing\.pem"):
+        listen(create_app(settings, store), "127.0.0.1", 0, certificate=tmp_path / "missing.pem", key=None)
+
+
+async def test_health_and_readiness_need_no_token(rig):
+    client = rig.client(None)
+    assert (await client.get("/healthz")).json() == {"status": "alive"}
+    assert (await client.get("/readyz")).json() == {"status": "ready"}
+
+
+async def test_whoami_names_the_caller(rig):
+    assert (await rig.http.get("/v1/whoami")).json() == {"name": "ada", "role": "user"}
+    assert (await rig.admin.get("/v1/whoami")).json() == {"name": "root", "role": "admin"}
+
+
+async def test_the_cluster_is_what_the_daemon_noted(rig):
+    empty = (await rig.http.get("/v1/cluster")).json()
+    assert (empty["nodes"], empty["taken_at"], empty["daemon"]) == ([], None, {})
+    rig.store.put_note(
+        "cluster", msgspec.json.encode({"scheduler": "slurm 24.11.5", "taken_at": 5.0, "nodes": [{"name": "n1"}]})
+    )
+    rig.store.put_note("daemon", msgspec.json.encode({"paused": True, "reason": "three submissions failed"}))
+    await rig.pilot()
+    await rig.register()
+    await rig.accepted("double", 1)
+    document = (await rig.http.get("/v1/cluster")).json()
+    assert document["scheduler"] == "slurm 24.11.5"
+    assert document["nodes"] == [{"name": "n1"}]
+    assert document["pilots"] == {"ready": 1}
+    assert document["demand"][0]["function_id"] == "double@1"
+    assert document["daemon"]["reason"] == "three submissions failed"
+
+
+async def test_the_openapi_document_describes_every_route_and_refers_to_nothing_missing(rig):
+    document = (await rig.http.get("/openapi.json")).json()
+    served = {
+        route.path
+        for route in rig.server.app.routes
+        if getattr(route, "path", "").startswith(("/v1", "/heal", "/read"))
+    }
+    assert served - {wire.LINK_PATH} <= set(document["paths"])
+    text = msgspec.json.encode(document).decode()
+    names = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
+    assert names <= set(document["components"]["schemas"])
+    assert "HTTPValidationError" not in text
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert operation["summary"], path
+            declared = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
+            assert declared == {part[1:-1] for part in path.split("/") if part.startswith("{")}
+
+
+class Trouble:
+    """Makes a store refuse its writes for a while."""
+
+    def __init__(self, store, monkeypatch) -> None:
+        self.error: StoreError | None = None
+        self._write = store.write
+        monkeypatch.setattr(store, "write", self.write)
+
+    def write(self, writes):
+        if self.error is None:
+            return self._write(writes)
+        future: Future[None] = Future()
+        future.set_exception(self.error)
+        return future
+
+
+@pytest.fixture
+def trouble(store, monkeypatch):
+    return Trouble(store, monkeypatch)
+
+
+@pytest.mark.parametrize("wait_s", [0, 2])
+async def test_a_full_store_refuses_new_work_and_loses_none(trouble, rig, problem, wait_s):
+    await rig.register()
+    before = await rig.accepted("double", 1)
+    trouble.error = StoreFull("no space left")
+    for _ in range(3):
+        document = problem(await rig.invoke("double", 2, wait_s=wait_s), 507)
+        assert "no space left" in document["detail"]
+        assert document["remedy"]
+    problem(await rig.client(None).get("/readyz"), 503)
+    trouble.error = None
+    await rig.until_ready()
+    pilot = await rig.pilot()
+    lease = await pilot.hear(wire.Lease)
+    assert lease.invocation_id == before
+    after = await rig.accepted("double", 3)
+    assert (await pilot.hear(wire.Lease)).invocation_id == after
+    assert len(rig.store.invocations()) == 2
+    assert (await rig.client(None).get("/readyz")).status_code == 200
+
+
+async def test_work_that_ran_while_its_acceptance_failed_is_stopped_and_refused(trouble, rig, problem):
+    await rig.register()
+    pilot = await rig.pilot()
+    trouble.error = StoreError("the disk is gone")
+    calling = asyncio.create_task(rig.invoke("double", 1, wait_s=5))
+    lease = await pilot.hear(wire.Lease)
+    await pilot.hear(wire.Cancel, invocation_id=lease.invocation_id)
+    problem(await calling, 503)
+    trouble.error = None
+    await pilot.finish(lease, 2)
+    await pilot.hear(wire.Ack, invocation_id=lease.invocation_id)
+    await rig.until_ready()
+    assert rig.store.invocations() == []
+    later = await rig.accepted("double", 1)
+    assert (await pilot.hear(wire.Lease)).invocation_id == later
+
+
+async def test_a_result_that_cannot_be_written_is_kept_and_acknowledged_once_it_is(trouble, rig):
+    await rig.register()
+    pilot = await rig.pilot()
+    invocation_id = await rig.accepted("double", 1)
+    lease = await pilot.hear(wire.Lease)
+    waiting = asyncio.create_task(rig.read(invocation_id, wait_s=10))
+    await asyncio.sleep(0.1)
+    trouble.error = StoreFull("no space left")
+    await pilot.finish(lease, 2)
+    await asyncio.sleep(0.4)
+    assert not [message for message in pilot.heard if isinstance(message, wire.Ack)]
+    assert not waiting.done()
+    trouble.error = None
+    await pilot.hear(wire.Ack, invocation_id=invocation_id)
+    assert (await waiting)["result"] == 2
+
+
+async def test_a_gateway_over_tls_speaks_https_and_wss(settings, store, add_pilot, fake_pilot, tmp_path):
+    certificate = tmp_path / "gateway.pem"
+    made = await asyncio.create_subprocess_exec(
+        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
+        "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(tmp_path / "key.pem"), "-out", str(certificate),
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    if await made.wait() != 0:
+        pytest.skip("no openssl to make a certificate with")
+    import ssl
+
+    import httpx2
+
+    server = listen(create_app(settings, store), "127.0.0.1", 0, certificate=certificate, key=tmp_path / "key.pem")
+    server.start()
+    try:
+        trust = ssl.create_default_context(cafile=str(certificate))
+        async with httpx2.AsyncClient(base_url=server.url, verify=trust, trust_env=False) as client:
+            assert (await client.get("/readyz")).status_code == 200
+        assert server.url.startswith("https://")
+        add_pilot(store, "p1", Resources(cpus=1))
+        pilot = fake_pilot(server.url, "p1", Resources(cpus=1))
+        await pilot.connect(ssl=trust)
+        await pilot.hear(wire.Welcome)
+        await pilot.cut()
+    finally:
+        await asyncio.to_thread(server.close)
