@@ -1,7 +1,9 @@
 """The real Slurm that acceptance tests run on: brought up once a session on this machine, and taken down again."""
 
+import json
 import os
 import shutil
+import statistics
 import subprocess
 import tempfile
 import time
@@ -84,3 +86,41 @@ def slurm():
         if folder.exists() and not any(folder.iterdir()):
             folder.rmdir()
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+class Figures:
+    """What was measured in this run, printed at its end; with HARVESTER_FIGURES=FILE also written there as JSON."""
+
+    def __init__(self) -> None:
+        self.samples: dict[str, list[float]] = {}
+
+    def add(self, name: str, *values: float) -> None:
+        """Add measurements to the row called `name`; the name says the unit."""
+        self.samples.setdefault(name, []).extend(values)
+
+    def lines(self) -> list[str]:
+        """Return the rows of a Markdown table: median, least and greatest of each figure."""
+        rows = ["| figure | median | min | max | n |", "|---|---|---|---|---|"]
+        for name, values in self.samples.items():
+            middle, least, greatest = statistics.median(values), min(values), max(values)
+            rows.append(f"| {name} | {middle:.2f} | {least:.2f} | {greatest:.2f} | {len(values)} |")
+        return rows
+
+
+FIGURES = Figures()
+
+
+@pytest.fixture
+def figures() -> Figures:
+    """Where acceptance tests leave what they measured."""
+    return FIGURES
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures after the tests."""
+    if FIGURES.samples:
+        terminalreporter.section("measured on this Slurm")
+        for line in FIGURES.lines():
+            terminalreporter.write_line(line)
+    if FIGURES.samples and (path := os.environ.get("HARVESTER_FIGURES")):
+        Path(path).write_text(json.dumps(FIGURES.samples, indent=2))

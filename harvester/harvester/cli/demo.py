@@ -53,7 +53,7 @@ def count(steps: int, step_s: float) -> dict[str, int]:
 
 def run_demo(options: DemoOptions) -> int:
     """Tell the story; return 0 when it ended as it should."""
-    console = Console(stderr=options.as_json, highlight=False)
+    console = Console(stderr=options.as_json, highlight=False, soft_wrap=True)
     teller = Teller(console)
     folder = Path(tempfile.mkdtemp(prefix="harvester-demo-"))
     try:
@@ -100,7 +100,7 @@ def tell(stage: Stage, teller: Teller) -> dict[str, object]:
         future = client.submit(count, STEPS, STEP_S)
         invocation_id = _wait(lambda: future.invocation_id, "the invocation to be accepted")
         document = _wait(lambda: _running(client, invocation_id), "the function to run and save a checkpoint")
-        teller.say(f"[bold]count({STEPS})[/] runs on {stage.node_of(document)}, and saved its first checkpoint")
+        teller.say(f"[bold]count({STEPS})[/] runs on {_node(client, document)}, and saved its first checkpoint")
         time.sleep(10 * STEP_S)
         prime_wait_s = stage.reclaim(PRIME_S, teller.say)
         teller.say(
@@ -108,7 +108,7 @@ def tell(stage: Stage, teller: Teller) -> dict[str, object]:
         )
         teller.say(_explanation(client, invocation_id))
         again = _wait(lambda: _resumed(client, invocation_id), "the function to resume", timeout_s=120)
-        teller.say(f"it resumes from its checkpoint on {stage.node_of(again)}")
+        teller.say(f"it resumes from its checkpoint on {_node(client, again)}")
         result = future.result(timeout=120)
         teller.say(
             f"[bold]count({STEPS}) = {result['counted']}[/] after {result['activations']} activations, "
@@ -136,6 +136,12 @@ def _running(client: Client, invocation_id: str) -> dict[str, Any] | None:
 def _resumed(client: Client, invocation_id: str) -> dict[str, Any] | None:
     document = client.invocation(invocation_id)
     return document if document["attempts"] > 1 and document["state"] in ("running", "succeeded") else None
+
+
+def _node(client: Client, document: dict[str, Any]) -> str:
+    """Return where the newest activation of an invocation runs."""
+    pilot_id = document["activations"][-1]["pilot_id"]
+    return next((f"node {pilot['node']}" for pilot in client.pilots(all=True) if pilot["pilot_id"] == pilot_id), "")
 
 
 def _explanation(client: Client, invocation_id: str) -> str:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from harvester.sdk.errors import HarvesterError
 
@@ -43,10 +42,6 @@ class Stage:
     def is_alive(self) -> bool:
         """Whether `harvester up` still runs."""
         return self._process.poll() is None
-
-    def node_of(self, document: dict[str, Any]) -> str:
-        """Return where the newest activation of an invocation runs, in words."""
-        return f"pilot {document['activations'][-1]['pilot_id'][-8:]}"
 
     def reclaim(self, duration_s: float, say: Say) -> float:
         """Take all nodes with a prime batch job for `duration_s`; return the seconds until it ran."""
