@@ -18,15 +18,17 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
 def host(environ: Mapping[str, str], *, python: tuple[int, int], hostname: str) -> Host:
     """Return where the pilot runs."""
-    batch_job_id = next(
-        (environ[name] for name in ("SLURM_JOB_ID", "PBS_JOBID", "HARVESTER_BATCH_JOB_ID") if environ.get(name)), ""
-    )
     return Host(
         python=f"{python[0]}.{python[1]}",
         # Several slurmd on one machine (slurm-test does it) share the host name, not SLURMD_NODENAME.
-        node=environ.get("SLURMD_NODENAME") or hostname,
-        batch_job_id=batch_job_id,
+        node=_first(environ, "SLURMD_NODENAME", "HARVESTER_NODE_NAME") or hostname,
+        batch_job_id=_first(environ, "SLURM_JOB_ID", "PBS_JOBID", "HARVESTER_BATCH_JOB_ID"),
     )
+
+
+def _first(environ: Mapping[str, str], *names: str) -> str:
+    """Return the first of these variables that says something: Slurm's, PBS's, the embedded local scheduler's."""
+    return next((environ[name] for name in names if environ.get(name)), "")
 
 
 def time_left_s(environ: Mapping[str, str], *, now_at: float, walltime_s: float) -> float:
@@ -34,9 +36,10 @@ def time_left_s(environ: Mapping[str, str], *, now_at: float, walltime_s: float)
 
     Parameters
     ----------
-    environ: Slurm tells the end in SLURM_JOB_END_TIME; it knows better, since backfill may have cut the time asked for.
+    environ: the scheduler tells the end in SLURM_JOB_END_TIME or HARVESTER_JOB_END_TIME; it knows better, since backfill
+        may have cut the time asked for.
     now_at: the present, in Unix seconds.
     walltime_s: what was asked for; it counts from now where the scheduler tells no end.
     """
-    end = environ.get("SLURM_JOB_END_TIME", "")
+    end = _first(environ, "SLURM_JOB_END_TIME", "HARVESTER_JOB_END_TIME")
     return float(end) - now_at if end.isdecimal() else walltime_s
