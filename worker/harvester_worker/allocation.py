@@ -36,8 +36,8 @@ def time_left_s(environ: Mapping[str, str], *, now_at: float, walltime_s: float)
 
     Parameters
     ----------
-    environ: the scheduler tells the end in SLURM_JOB_END_TIME or HARVESTER_JOB_END_TIME; it knows better, since backfill
-        may have cut the time asked for.
+    environ: SLURM_JOB_END_TIME or HARVESTER_JOB_END_TIME tell the end; the scheduler knows better, since backfill may
+        have cut the time asked for.
     now_at: the present, in Unix seconds.
     walltime_s: what was asked for; it counts from now where the scheduler tells no end.
     """
