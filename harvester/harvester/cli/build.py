@@ -5,13 +5,13 @@ The heavy imports (SQL, PSI/J, FastAPI) are inside the functions, so that a comm
 
 from __future__ import annotations
 
-import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
 
+from harvester.cli.address import own_address
 from harvester.config import Config, PilotConfig
 from harvester.config_file import ConfigError
 from harvester.daemon.settings import DaemonSettings, Orders
@@ -44,7 +44,7 @@ def pilots_url(config: Config, port: int) -> str:
     gateway = config.gateway
     if gateway.url:
         return gateway.url.rstrip("/")
-    name = socket.gethostname() if host(config) in {_ALL, "::"} else host(config)
+    name = own_address() if host(config) in {_ALL, "::"} else host(config)
     name = f"[{name}]" if ":" in name else name
     return f"{'https' if gateway.tls_certificate else 'http'}://{name}:{port}"
 

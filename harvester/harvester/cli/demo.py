@@ -23,6 +23,7 @@ from harvester.sdk.errors import HarvesterError
 
 if TYPE_CHECKING:
     from harvester.sdk.client import Client
+    from harvester.sdk.futures import InvocationFuture
 
 T = TypeVar("T")
 
@@ -94,7 +95,7 @@ def tell(stage: Stage, teller: Teller) -> dict[str, object]:
 
     with Client(url=stage.url, token=stage.token) as client:
         teller.say(f"registered [bold]square[/], version {client.register(square).version}")
-        value = client.submit(square, 7).result(timeout=60)
+        value = _result(client, client.submit(square, 7))
         first_result_s = teller.elapsed_s
         teller.say(f"[bold]square(7) = {value}[/], the first result")
         future = client.submit(count, STEPS, STEP_S)
@@ -109,7 +110,7 @@ def tell(stage: Stage, teller: Teller) -> dict[str, object]:
         teller.say(_explanation(client, invocation_id))
         again = _wait(lambda: _resumed(client, invocation_id), "the function to resume", timeout_s=120)
         teller.say(f"it resumes from its checkpoint on {_node(client, again)}")
-        result = future.result(timeout=120)
+        result = _result(client, future, timeout_s=120)
         teller.say(
             f"[bold]count({STEPS}) = {result['counted']}[/] after {result['activations']} activations, "
             f"with {result['steps_made']} steps made: nothing was lost, nothing done twice"
@@ -126,6 +127,15 @@ def _wait(condition: Callable[[], T | None], what: str, timeout_s: float = 60.0)
             return value
         time.sleep(0.1)
     raise DemoError(f"waited {timeout_s:.0f} s for {what}")
+
+
+def _result(client: Client, future: InvocationFuture[T], timeout_s: float = 60.0) -> T:
+    try:
+        return future.result(timeout=timeout_s)
+    except TimeoutError:
+        told = client.explain(future.invocation_id) if future.invocation_id else {}
+        why = " ".join([str(told.get("summary", "")), *map(str, told.get("details", ()))])
+        raise DemoError(f"no result within {timeout_s:.0f} s. {why}") from None
 
 
 def _running(client: Client, invocation_id: str) -> dict[str, Any] | None:
