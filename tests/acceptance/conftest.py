@@ -13,7 +13,7 @@ import pytest
 
 CLUSTER = Path(__file__).parents[2] / "slurm-test" / "cluster.py"
 PYTHON = "/usr/bin/python3"  # the system's, as an admin would run it
-NODES, CPUS, GRACE_S = 8, 2, 60
+NODES, CPUS, GPUS, GRACE_S = 8, 2, 2, 60
 
 
 class Slurm:
@@ -23,7 +23,7 @@ class Slurm:
         self.folder = folder
         self.conf = folder / "slurm.conf"
         self.nodes = tuple(f"n{number}" for number in range(1, NODES + 1))
-        self.cpus = CPUS
+        self.cpus, self.gpus = CPUS, GPUS
         self.grace_s = GRACE_S
 
     def run(self, *argv: str) -> str:
@@ -62,7 +62,7 @@ def what_is_missing() -> str:
 
 @pytest.fixture(scope="session")
 def slurm():
-    """Yield a `Slurm` of 8 idle nodes with 2 CPUs each, grace time 60 s; SLURM_CONF is set for the session.
+    """Yield a `Slurm` of 8 idle nodes with 2 CPUs and 2 GPUs each, grace time 60 s; SLURM_CONF is set for the session.
 
     Skipped, visibly, where none can be brought up; a failure where one is expected: in CI, or with
     HARVESTER_TEST_SLURM=1.
@@ -74,7 +74,9 @@ def slurm():
     folder = Path(tempfile.mkdtemp(prefix="harvester-slurm-"))
     before = os.environ.get("SLURM_CONF")
     try:
-        done = cluster("up", f"--nodes={NODES}", f"--cpus={CPUS}", "--gpus=0", f"--grace={GRACE_S}", f"--dir={folder}")
+        done = cluster(
+            "up", f"--nodes={NODES}", f"--cpus={CPUS}", f"--gpus={GPUS}", f"--grace={GRACE_S}", f"--dir={folder}"
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
         yield Slurm(folder)

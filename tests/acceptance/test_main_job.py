@@ -215,6 +215,25 @@ def test_gateway_and_daemon_killed_with_minus_nine_lose_nothing_and_interrupt_no
     assert len(after) == 8, "pilots were doubled"
 
 
+@harvester.function(gpus=1, ship_module=True)
+def visible_gpus():
+    import os
+    import time
+
+    time.sleep(1)
+    return os.environ["SLURMD_NODENAME"], os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def test_functions_with_gpus_get_devices_of_their_own(slurm, running):
+    with running.client() as client:
+        running.wait_for(lambda: ready(client), "8 ready pilots", 30)
+        futures = [client.submit(visible_gpus) for _ in range(16)]
+        seen = {future.result(timeout=30) for future in futures}
+        hidden = client.submit(lambda: __import__("os").environ["CUDA_VISIBLE_DEVICES"]).result(timeout=30)
+    assert seen == {(node, device) for node in slurm.nodes for device in ("0", "1")}
+    assert hidden == "", "a function that asked for no GPU must not see one"
+
+
 def test_pilots_are_given_back_at_a_clean_end(slurm, running):
     with running.client() as client:
         running.wait_for(lambda: ready(client), "8 ready pilots", 30)

@@ -78,7 +78,7 @@ def test_idle_nodes_are_seen_with_what_they_have(slurm, adapter):
     snapshot = adapter.snapshot()
     assert tuple(node.name for node in snapshot.nodes) == slurm.nodes
     assert {node.state for node in snapshot.nodes} == {NodeState.IDLE}
-    assert {node.free for node in snapshot.nodes} == {Resources(cpus=slurm.cpus, memory_mb=4000)}
+    assert {node.free for node in snapshot.nodes} == {Resources(cpus=slurm.cpus, gpus=slurm.gpus, memory_mb=4000)}
     assert snapshot.partition("harvest").grace_time == timedelta(seconds=slurm.grace_s)
     assert not snapshot.partition("prime").is_preemptible
 
