@@ -35,7 +35,7 @@ from harvester.domain.effects import (
     SendDrain,
     Work,
 )
-from harvester.domain.entries import Entry, PilotEntry
+from harvester.domain.entries import Entry, PilotEntry, QueueKey
 from harvester.domain.invocations import ActivationEnd, Failure, FailureKind, InvocationEvent, InvocationState
 from harvester.domain.ledger import Ledger
 from harvester.domain.pilots import DrainReason, PilotEvent
@@ -126,7 +126,7 @@ class Dispatcher:
         if not entry.is_over:
             effects.append(self._end(entry, failure))
         self._ledger.release(entry)
-        return [*effects, ack, *self._place(now)]
+        return [*effects, ack, *self._place(now, self._ledger.pilots[pilot_id])]
 
     def given_back(self, pilot_id: str, invocation_id: str, fence: int, end: ActivationEnd, now: float) -> list[Effect]:
         """A lease came back without a result."""
@@ -144,7 +144,7 @@ class Dispatcher:
             else:
                 effects.append(self._requeue(entry, fence, end))
         self._ledger.release(entry)
-        return [*effects, ack, *self._place(now)]
+        return [*effects, ack, *self._place(now, self._ledger.pilots[pilot_id])]
 
     # ---- pilots ----
 
@@ -167,12 +167,13 @@ class Dispatcher:
         self._renew(pilot, arrival.time_left_s, now)
         abandon, changes = self._compare(pilot, arrival.held)
         pilot.recount()
+        self._ledger.note_room(pilot)
         effects += [Greet(pilot_id=pilot_id, abandon=tuple(abandon)), *changes]
         if arrival.drain is not None:
             effects += self._drain(pilot, arrival.drain)
         elif pilot.drain is not None:  # it has missed our word
             effects.append(SendDrain(pilot_id=pilot_id, reason=pilot.drain))
-        return [*effects, *self._place(now)]
+        return [*effects, *self._place(now, pilot)]
 
     def heartbeat(self, pilot_id: str, time_left_s: float, now: float) -> list[Effect]:
         """A pilot lives, and so do its leases."""
@@ -206,6 +207,7 @@ class Dispatcher:
         pilot = self._ledger.pilots.get(pilot_id)
         if pilot is not None:
             pilot.is_connected = False
+            self._ledger.note_room(pilot)
         return []
 
     def tick(self, now: float) -> list[Effect]:
@@ -220,7 +222,8 @@ class Dispatcher:
         for pilot in [pilot for pilot in pilots if pilot.expires_at <= now]:
             silence = f"no heartbeat for {now - pilot.last_seen_at:.1f} s"
             effects += self._give_up(pilot, PilotEvent.SILENT, silence, ActivationEnd.PILOT_LOST, now)
-        return [*effects, *self._place(now)]
+        # A heartbeat may have told of more time left, so once in a while every queue's head is tried again.
+        return [*effects, *self._spread(self._ledger.queues.in_turn(), now)]
 
     # ---- reads ----
 
@@ -243,21 +246,46 @@ class Dispatcher:
 
     # ---- inside ----
 
-    def _place(self, now: float) -> Iterator[Effect]:
-        """Grant leases, queue by queue in turn, as long as a queue's head finds a pilot."""
+    def _place(self, now: float, freed: PilotEntry | None = None) -> Iterator[Effect]:
+        """Grant what can be granted after a change: on the pilot that has got room, and heads of queues that are new.
+
+        Nothing else can have become possible: a head that found no pilot before finds one only where room was freed.
+        """
+        if freed is not None:
+            yield from self._fill(freed, now)
+        yield from self._spread(self._ledger.queues.take_fresh(), now)
+
+    def _fill(self, pilot: PilotEntry, now: float) -> Iterator[Effect]:
+        """Grant leases to one pilot, queue by queue in turn, as long as a queue's head suits it."""
         queues, margin_s = self._ledger.queues, self.settings.margin.total_seconds()
-        keys = queues.keys()
-        while keys:
+        while pilot.pilot_id in self._ledger.roomy:
+            for key in queues.in_turn():
+                entry = queues.peek(key)
+                if entry is not None and placement.obstacle(entry, pilot, margin_s, now) is None:
+                    yield self._grant(entry, pilot)
+                    break
+            else:
+                return
+
+    def _spread(self, keys: list[QueueKey], now: float) -> Iterator[Effect]:
+        """Grant leases from these queues, in turn, as long as a queue's head finds a pilot."""
+        queues, margin_s = self._ledger.queues, self.settings.margin.total_seconds()
+        while keys and self._ledger.roomy:
             served = []
             for key in keys:
                 entry = queues.peek(key)
-                pilot = None if entry is None else placement.choose(entry, self.pilots, margin_s, now)
-                if entry is not None and pilot is not None:
-                    queues.pop(key)
+                if entry is None:
+                    continue
+                pilot = placement.choose(entry, self._ledger.roomy.values(), margin_s, now)
+                if pilot is not None:
                     served.append(key)
-                    self._ledger.lease(entry, pilot, self._ledger.next_fence())
-                    yield _grant(entry, pilot)
+                    yield self._grant(entry, pilot)
             keys = served
+
+    def _grant(self, entry: Entry, pilot: PilotEntry) -> Grant:
+        self._ledger.queues.pop(entry.key)
+        self._ledger.lease(entry, pilot, self._ledger.next_fence())
+        return _granted(entry, pilot)
 
     def _begin(self, entry: Entry) -> Iterator[Begin]:
         if entry.state is InvocationState.LEASED:
@@ -311,7 +339,7 @@ class Dispatcher:
                 # Granted by an earlier life of the gateway, which ended before that was written down.
                 self._ledger.queues.remove(entry)
                 self._ledger.lease(entry, pilot, lease.fence)
-                effects.append(_grant(entry, pilot, adopted=True))
+                effects.append(_granted(entry, pilot, adopted=True))
             if entry.pilot_id != pilot.pilot_id or entry.fence != lease.fence:
                 abandon.append(lease)
                 continue
@@ -327,6 +355,7 @@ class Dispatcher:
         if pilot.drain is reason:
             return []
         pilot.drain = reason
+        self._ledger.note_room(pilot)
         return [MovePilot(pilot_id=pilot.pilot_id, event=PilotEvent.DRAIN, reason=reason.value)]
 
     def _give_up(
@@ -335,12 +364,12 @@ class Dispatcher:
         """Forget a pilot; whatever it still held waits again."""
         effects: list[Effect] = [MovePilot(pilot_id=pilot.pilot_id, event=event, reason=reason)]
         effects += [self._requeue(entry, fence, end) for entry, fence in self._ledger.strip(pilot)]
-        del self._ledger.pilots[pilot.pilot_id]
+        self._ledger.remove_pilot(pilot)
         self._gone.add(pilot.pilot_id)
         return [*effects, *self._place(now)]
 
 
-def _grant(entry: Entry, pilot: PilotEntry, *, adopted: bool = False) -> Grant:
+def _granted(entry: Entry, pilot: PilotEntry, *, adopted: bool = False) -> Grant:
     return Grant(
         pilot_id=pilot.pilot_id,
         invocation_id=entry.work.invocation_id,

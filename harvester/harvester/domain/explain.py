@@ -6,7 +6,9 @@ import msgspec
 
 from harvester.domain import placement
 from harvester.domain.dispatcher import Dispatcher
+from harvester.domain.entries import PilotEntry
 from harvester.domain.invocations import InvocationState
+from harvester.domain.placement import Obstacle
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +30,7 @@ def explain(dispatcher: Dispatcher, invocation_id: str, now: float) -> Explanati
     ahead = dispatcher.position(entry)
     margin_s = dispatcher.settings.margin.total_seconds()
     obstacles = {
-        pilot.pilot_id: placement.obstacle(entry, pilot, margin_s, now) or "could take it"
+        pilot.pilot_id: _words(placement.obstacle(entry, pilot, margin_s, now), pilot, now)
         for pilot in dispatcher.pilots
     }
     counts = Counter(obstacles.values())
@@ -45,3 +47,17 @@ def explain(dispatcher: Dispatcher, invocation_id: str, now: float) -> Explanati
         details.append(f"It had {entry.attempts} activations and {kept}.")
     details += [f"Pilot {pilot_id} {text}." for pilot_id, text in obstacles.items()]
     return Explanation(summary=summary, details=tuple(details))
+
+
+def _words(obstacle: Obstacle | None, pilot: PilotEntry, now: float) -> str:
+    match obstacle:
+        case None:
+            return "could take it"
+        case Obstacle.LEAVING | Obstacle.BUSY | Obstacle.CUT_OFF:
+            return f"is {obstacle.value}"
+        case Obstacle.SMALL:
+            return f"is too small ({pilot.capacity})"
+        case Obstacle.PYTHON:
+            return f"runs Python {pilot.python}"
+        case Obstacle.TIME:
+            return f"has only {max(0.0, pilot.ends_at - now):.0f} s left"

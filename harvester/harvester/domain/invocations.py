@@ -10,10 +10,10 @@ from enum import StrEnum
 
 import msgspec
 
-from harvester.domain.lifecycle import Lifecycle
+from harvester.domain.lifecycle import Lifecycle, Word
 
 
-class InvocationState(StrEnum):
+class InvocationState(Word):
     """Where a request to run a function is."""
 
     ACCEPTED = "accepted"  # waits in a queue
@@ -25,7 +25,7 @@ class InvocationState(StrEnum):
     EXPIRED = "expired"
 
 
-class InvocationEvent(StrEnum):
+class InvocationEvent(Word):
     """What can happen to an invocation."""
 
     GRANTED = "granted"

@@ -22,6 +22,7 @@ class Ledger:
         self.fence = epoch << 32
         self.entries: dict[str, Entry] = {}
         self.pilots: dict[str, PilotEntry] = {}
+        self.roomy: dict[str, PilotEntry] = {}  # those that take work and have a CPU free
         self.queues = Queues()
 
     def open(self, work: Work) -> Entry:
@@ -51,16 +52,31 @@ class Ledger:
         entry.fence = entry.last_fence = fence
         entry.pilot_id = pilot.pilot_id
         pilot.add(entry)
+        self.note_room(pilot)
 
     def release(self, entry: Entry) -> int:
         """Take `entry` off its pilot and return the token it had there; one that is over is forgotten."""
         fence = entry.fence
         if entry.pilot_id is not None:
-            self.pilots[entry.pilot_id].remove(entry)
+            pilot = self.pilots[entry.pilot_id]
+            pilot.remove(entry)
+            self.note_room(pilot)
         entry.fence, entry.pilot_id = 0, None
         if entry.is_over:
             self.forget(entry)
         return fence
+
+    def note_room(self, pilot: PilotEntry) -> None:
+        """Note that a pilot's room, connection or drain has changed."""
+        if pilot.free.cpus > 0 and pilot.is_open:
+            self.roomy[pilot.pilot_id] = pilot
+        else:
+            self.roomy.pop(pilot.pilot_id, None)
+
+    def remove_pilot(self, pilot: PilotEntry) -> None:
+        """Close a pilot's entry; it holds nothing any more."""
+        del self.pilots[pilot.pilot_id]
+        self.roomy.pop(pilot.pilot_id, None)
 
     def forget(self, entry: Entry) -> None:
         """Close an invocation's entry."""

@@ -8,6 +8,13 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+
+class Word(StrEnum):
+    """A word of a lifecycle. Hashes as the string it is: the enum module's own hash is a Python call at each lookup."""
+
+    __hash__ = str.__hash__
+
+
 State = TypeVar("State", bound=StrEnum)
 Event = TypeVar("Event", bound=StrEnum)
 

@@ -5,10 +5,22 @@ most time left. Looking at a bounded number keeps the cost of one placement cons
 """
 
 from collections.abc import Iterable
+from enum import StrEnum
 
 from harvester.domain.entries import Entry, PilotEntry
 
 CANDIDATES = 32  # suitable pilots looked at for one placement
+
+
+class Obstacle(StrEnum):
+    """Why a pilot cannot run an invocation now."""
+
+    LEAVING = "leaving"
+    CUT_OFF = "not connected"
+    BUSY = "busy"
+    SMALL = "too small"
+    PYTHON = "another Python"
+    TIME = "too little time left"
 
 
 def choose(entry: Entry, pilots: Iterable[PilotEntry], margin_s: float, now: float) -> PilotEntry | None:
@@ -31,16 +43,15 @@ def choose(entry: Entry, pilots: Iterable[PilotEntry], margin_s: float, now: flo
     return best
 
 
-def obstacle(entry: Entry, pilot: PilotEntry, margin_s: float, now: float) -> str | None:
-    """Return why `pilot` cannot run `entry` now, in words; None if it can."""
+def obstacle(entry: Entry, pilot: PilotEntry, margin_s: float, now: float) -> Obstacle | None:
+    """Return why `pilot` cannot run `entry` now; None if it can."""
     if not pilot.is_open:
-        return "is leaving" if pilot.drain is not None else "is not connected"
-    if not entry.key.resources.fits(pilot.free):
-        if entry.key.resources.fits(pilot.capacity):
-            return "is busy"
-        return f"is too small ({pilot.capacity})"
-    if entry.key.python and entry.key.python != pilot.python:
-        return f"runs Python {pilot.python}"
-    if pilot.ends_at - now < entry.key.needs_s + margin_s:
-        return f"has only {max(0.0, pilot.ends_at - now):.0f} s left"
+        return Obstacle.LEAVING if pilot.drain is not None else Obstacle.CUT_OFF
+    key = entry.key
+    if not key.resources.fits(pilot.free):
+        return Obstacle.BUSY if key.resources.fits(pilot.capacity) else Obstacle.SMALL
+    if key.python and key.python != pilot.python:
+        return Obstacle.PYTHON
+    if pilot.ends_at - now < key.needs_s + margin_s:
+        return Obstacle.TIME
     return None

@@ -19,20 +19,30 @@ class Queues:
 
     def __init__(self) -> None:
         self._queues: dict[QueueKey, deque[Entry]] = {}
+        self._fresh: dict[QueueKey, None] = {}  # keys, in order, whose head nobody has tried to place yet
 
     def append(self, entry: Entry) -> None:
         """Put a new invocation at the tail."""
-        self._queues.setdefault(entry.key, deque()).append(entry)
+        queue = self._queues.setdefault(entry.key, deque())
+        if not queue:
+            self._fresh[entry.key] = None
+        queue.append(entry)
 
     def push_front(self, entry: Entry) -> None:
         """Put an interrupted invocation at the head."""
         self._queues.setdefault(entry.key, deque()).appendleft(entry)
+        self._fresh[entry.key] = None
+
+    def take_fresh(self) -> list[QueueKey]:
+        """Return the keys whose head came since the last call: all other heads found no pilot before."""
+        fresh, self._fresh = list(self._fresh), {}
+        return fresh
 
     def remove(self, entry: Entry) -> None:
         """Take out an invocation from wherever it stands. Slow; for adoptions after a restart."""
         self._queues[entry.key].remove(entry)
 
-    def keys(self) -> list[QueueKey]:
+    def in_turn(self) -> list[QueueKey]:
         """Return the keys of all queues, the one longest unserved first."""
         return list(self._queues)
 

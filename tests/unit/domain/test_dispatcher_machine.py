@@ -23,6 +23,7 @@ from harvester.domain.effects import (
 )
 from harvester.domain.invocations import ActivationEnd, Failure, FailureKind, InvocationState
 from harvester.domain.pilots import PILOT, DrainReason, PilotState
+from harvester.domain.placement import obstacle
 from harvester.domain.resources import Resources
 from harvester.domain.wire import Held
 
@@ -325,6 +326,13 @@ class DispatcherMachine(RuleBasedStateMachine):
                 assert pilot.free.cpus >= 0
         for pilot in self.fleet.values():
             assert sum(self.rows[i].work.resources.cpus for i, _ in pilot.running) <= pilot.cpus
+
+    @invariant()
+    def no_room_stays_empty_while_work_waits_that_suits_it(self):
+        for name, row in self.rows.items():
+            if row.state is InvocationState.ACCEPTED:
+                entry = self.dispatcher.entry(name)
+                assert all(obstacle(entry, pilot, 5.0, self.now) is not None for pilot in self.dispatcher.pilots)
 
     @invariant()
     def books_and_store_agree(self):
