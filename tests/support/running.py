@@ -1,16 +1,26 @@
 """A whole harvester as its users start it: `harvester up` in a process of its own, to be killed and started again."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
 
 import harvester
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at now, for a system that is started again at the same address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Running:
@@ -88,3 +98,19 @@ class Running:
         """The agent process of one pilot."""
         (found,) = [each for each in self.agents() if any(pilot_id in word for word in each.info["cmdline"])]
         return found
+
+    @staticmethod
+    def below(agents: Iterable[psutil.Process]) -> list[psutil.Process]:
+        """What these agents have forked: zygotes, slots, and what functions started."""
+        found = []
+        for agent in agents:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += agent.children(recursive=True)
+        return found
+
+    def kill_pilots(self) -> None:
+        """kill -9 of what is left of the pilots, after a test that failed."""
+        agents = self.agents()
+        for process in [*self.below(agents), *agents]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()

@@ -56,7 +56,8 @@ def load(function: FunctionVersion) -> Callable[..., Any]:
         raise
     except BaseException as error:  # noqa: BLE001 - outermost: the module of a user may raise anything, SystemExit too
         made_by = f", pickled with cloudpickle {function.cloudpickle}" if function.cloudpickle else ""
-        message = f"{function.function_id} ({function.kind.value}{made_by}) cannot be loaded: {_one_line(error)}"
+        what = f"{function.function_id} ({function.kind.value}{made_by})"
+        message = f"{what} cannot be loaded: {_one_line(error)}{_remedy(error, function.kind is FunctionKind.PICKLE)}"
         raise _failed(FailureKind.FUNCTION, message, error) from None
     loaded = _without_sdk(loaded)
     if not callable(loaded):
@@ -124,7 +125,10 @@ def decode_arguments(encoding: Encoding, arguments: bytes) -> tuple[tuple[Any, .
         raise
     except BaseException as error:  # noqa: BLE001 - outermost: unpickling may raise anything
         wanted = '{"args": [...], "kwargs": {...}}' if encoding is Encoding.JSON else "a pickled (args, kwargs)"
-        message = f"the arguments cannot be decoded as {encoding.value}, which has to be {wanted}: {_one_line(error)}"
+        message = (
+            f"the arguments cannot be decoded as {encoding.value}, which has to be {wanted}: {_one_line(error)}"
+            f"{_remedy(error, encoding is Encoding.PICKLE)}"
+        )
         raise _failed(FailureKind.ARGUMENTS, message, error) from None
 
 
@@ -202,10 +206,14 @@ def _drive(generator: Generator[Any, Any, Any], context: SlotContext) -> Any:  #
 
 def _failed(kind: FailureKind, message: str, error: BaseException | None = None) -> RunFailed:
     if error is None:
-        return RunFailed(Failure(kind=kind, message=message))
-    return RunFailed(
-        Failure(kind=kind, message=message, error_type=type(error).__name__, traceback=_users_traceback(error))
-    )
+        return RunFailed(Failure(kind=kind, message=_writable(message)))
+    name, trace = _writable(type(error).__name__), _writable(_users_traceback(error))
+    return RunFailed(Failure(kind=kind, message=_writable(message), error_type=name, traceback=trace))
+
+
+def _writable(text: str) -> str:
+    """Return `text` without lone surrogates, which no wire takes. Names of files bring them: `os.fsdecode` does."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _users_traceback(error: BaseException) -> str:
@@ -226,6 +234,16 @@ def _one_line(error: BaseException) -> str:
         text = "(its text cannot be read)"
     name = type(error).__name__
     return f"{name}: {text[:500]}" if text else name
+
+
+def _remedy(error: BaseException, is_pickle: bool) -> str:
+    """Return what to do where a module is missing here, empty for any other error."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    remedy = f"; module {error.name!r} is not importable on the compute node: "
+    # Only a pickle can carry code along, and only one's own: a package's dependencies stay by reference.
+    by_value = "ship it by value with @harvester.function(ship_module=True) if it is your own, or " if is_pickle else ""
+    return f"{remedy}{by_value}install it for the Python that runs the pilots"
 
 
 def _type_name(value: object) -> str:

@@ -9,7 +9,6 @@ import queue
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from harvester.domain.context import CURRENT
 from harvester.domain.functions import FunctionVersion
 from harvester_worker import runner, slot_wire
 from harvester_worker.checkpointing import Evicted, SlotContext, Stopped
+from harvester_worker.leftovers import Leftovers
 from harvester_worker.slot_wire import Ended, HandOver, Load, Progress, Run, Stop
 
 STOP_SIGNAL = signal.SIGRTMIN
@@ -65,13 +65,13 @@ class Slot:
         """Run what the agent sends, until it is gone."""
         os.register_at_fork(after_in_child=self._become_users_child)
         self._own_signals()
+        leftovers = Leftovers.remember()
         threading.Thread(target=self._listen, name="harvester-listener", daemon=True).start()
         while True:
             active = self._runs.get()
             self._own_signals()  # the previous function may have installed its own
             ended = self._run(active)
-            sys.stdout.flush()
-            sys.stderr.flush()
+            leftovers.clear()
             self._active = None
             self._send(ended)
 

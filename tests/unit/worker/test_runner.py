@@ -66,6 +66,33 @@ def test_what_cannot_be_loaded_is_a_failure_that_says_why(function, named):
     assert named in failure.message
 
 
+BY_REFERENCE = b"\x80\x02cmine_alone.deeper\nf\n."  # what pickle writes for a function of an importable module
+ARGUMENT_BY_REFERENCE = b"\x80\x02(cmine_alone.deeper\nf\nt}\x86."
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        lambda: failure_of(runner.load, version(FunctionKind.PICKLE, BY_REFERENCE)),
+        lambda: failure_of(runner.decode_arguments, Encoding.PICKLE, ARGUMENT_BY_REFERENCE),
+    ],
+    ids=["function", "arguments"],
+)
+def test_a_pickle_that_needs_a_module_that_is_not_here_names_module_and_remedies(failure):
+    message = failure().message
+    assert "'mine_alone' is not importable on the compute node" in message
+    assert "@harvester.function(ship_module=True)" in message
+    assert "install it" in message
+    assert "\n" not in message
+
+
+def test_a_module_that_is_not_here_and_cannot_be_shipped_is_to_be_installed():
+    for kind, body in ((FunctionKind.MODULE, b"no_such_module:f"), (FunctionKind.SOURCE, b"import no_such_module")):
+        message = failure_of(runner.load, version(kind, body, entry="f")).message
+        assert "'no_such_module' is not importable on the compute node: install it" in message
+        assert "ship_module" not in message
+
+
 @pytest.mark.parametrize(
     ("encoding", "arguments"),
     [

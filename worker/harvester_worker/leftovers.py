@@ -1,0 +1,71 @@
+"""Leftovers: what a function leaves behind in its process that would hit the next one there.
+
+Owns the process's devices, working directory, timer and output as they were before the first run. What cannot be taken
+back (threads, imported modules, lowered limits) stays, and so do other environment variables: a module that stays
+loaded may have set them when it was imported.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from typing import Any, Self, TextIO
+
+DEVICES = "CUDA_VISIBLE_DEVICES"
+_OUTPUTS = (("stdout", 1), ("stderr", 2))
+
+
+class Leftovers:
+    """The surroundings that each run must find.
+
+    Parameters
+    ----------
+    devices: what CUDA_VISIBLE_DEVICES says; None where nothing.
+    directory: a descriptor of the working directory.
+    outputs: descriptors of the process's output, by the number that they are copies of.
+    """
+
+    def __init__(self, devices: str | None, directory: int, outputs: dict[int, int]) -> None:
+        self._devices = devices
+        self._directory = directory
+        self._outputs = outputs
+        self._streams: dict[str, TextIO] = {"stdout": sys.stdout, "stderr": sys.stderr}
+
+    @classmethod
+    def remember(cls) -> Self:
+        """Take note of what this process has now."""
+        directory = os.open(".", os.O_PATH | os.O_DIRECTORY)  # a path may be renamed, or be unreadable from outside
+        return cls(os.environ.get(DEVICES), directory, {number: os.dup(number) for _, number in _OUTPUTS})
+
+    def clear(self) -> None:
+        """Put everything back, after a function's end."""
+        signal.setitimer(signal.ITIMER_REAL, 0)  # a forgotten `signal.alarm` would kill the next function
+        if os.environ.get(DEVICES) != self._devices:
+            _set(DEVICES, self._devices)  # or the next function would use a device that another slot has
+        with contextlib.suppress(OSError):  # a directory that was removed meanwhile
+            os.fchdir(self._directory)
+        for name, number in _OUTPUTS:
+            self._mend(name, number)
+
+    def _mend(self, name: str, number: int) -> None:
+        """Flush an output; open it again where the function has closed it, or put something else into its place."""
+        stream: Any = getattr(sys, name, None)
+        try:
+            stream.flush()
+            if stream is self._streams[name] and os.path.sameopenfile(number, self._outputs[number]):
+                return
+        except Exception:  # noqa: BLE001, S110 - outermost: `sys.stdout` may be any object of the user's
+            pass
+        with contextlib.suppress(OSError):
+            os.dup2(self._outputs[number], number)
+        self._streams[name] = open(  # noqa: SIM115 - it stays open
+            number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
+        )
+        setattr(sys, name, self._streams[name])
+
+
+def _set(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
