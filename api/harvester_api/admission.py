@@ -15,12 +15,13 @@ import msgspec
 
 from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
 from harvester.domain.resources import Resources
-from harvester_api.documents import FunctionDraft
+from harvester_api.drafts import MOST, FunctionDraft
 from harvester_api.problems import Refusal, refusal
 from harvester_api.settings import Offer
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 PYTHON = re.compile(r"\d+\.\d+")
+CLOUDPICKLE = re.compile(r"[0-9A-Za-z.+_-]{0,40}")
 REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 PICKLE_TYPE = "application/x-python-pickle"
 MSGPACK_TYPE = "application/vnd.msgpack"
@@ -51,6 +52,12 @@ def check_function(draft: FunctionDraft, offers: Sequence[Offer], limit: int) ->
             f"{draft.name[:140]!r} is no name for a function",
             "Use up to 128 letters, digits, dots, hyphens and underscores, with a letter, digit or underscore first.",
         )
+    if CLOUDPICKLE.fullmatch(draft.cloudpickle) is None:
+        raise _invalid(
+            "cloudpickle", f"{draft.cloudpickle[:40]!r} is no version", "Write it like '3.1.2', or leave it out."
+        )
+    if draft.entry and not draft.entry.isidentifier():
+        raise _invalid("entry", f"{draft.entry[:140]!r} names no function of the file", "Name the function to call.")
     body = _body(draft)
     if len(body) > limit:
         raise too_large("body", len(body), limit)
@@ -82,8 +89,8 @@ def _body(draft: FunctionDraft) -> bytes:
         return body
     if draft.kind is FunctionKind.MODULE and REFERENCE.fullmatch(draft.body) is None:
         raise _invalid("body", f"{draft.body[:200]!r} names no function", "Write it as 'package.module:function'.")
-    if draft.kind is FunctionKind.SOURCE and not draft.entry.isidentifier():
-        raise _invalid("entry", f"{draft.entry!r} names no function of the file", "Name the function to call.")
+    if draft.kind is FunctionKind.SOURCE and not draft.entry:
+        raise _invalid("entry", "a source file needs the name of its function", "Name the function to call.")
     try:
         return draft.body.encode()
     except UnicodeEncodeError as error:
@@ -120,8 +127,10 @@ def check_python(python: str, offers: Sequence[Offer], field: str, remedy: str) 
 
 def check_resources(asked: Resources, python: str, offers: Sequence[Offer]) -> None:
     """Check that some configured pilot can have `asked`. Raises `Refusal` (422) naming what comes nearest."""
-    if asked.cpus < 1 or asked.gpus < 0 or asked.memory_mb < 0:
-        raise _invalid("resources", f"{asked} cannot be had", "Ask for at least 1 CPU, and no negative amount.")
+    if asked.cpus < 1 or asked.gpus < 0 or asked.memory_mb < 0 or max(asked.cpus, asked.gpus, asked.memory_mb) > MOST:
+        raise _invalid(
+            "resources", f"{asked} cannot be had", f"Ask for at least 1 CPU, no negative amount, and at most {MOST}."
+        )
     suitable = [offer for offer in offers if not python or offer.python in {"", python}] or list(offers)
     if not suitable or any(asked.fits(offer.resources) for offer in suitable):
         return
@@ -252,6 +261,17 @@ def too_large(field: str, size: int | None, limit: int) -> Refusal:
         field=field,
         remedy="Put large data into a file that the compute nodes see and send its path, or ask the admin for a "
         "higher limit.",
+    )
+
+
+def too_many(count: int, limit: int) -> Refusal:
+    """Return the refusal for a batch of more invocations than the limit."""
+    return refusal(
+        413,
+        "payload-too-large",
+        f"batch: {count} invocations, and the limit is {limit}",
+        field="batch",
+        remedy="Send them in several batches.",
     )
 
 

@@ -16,7 +16,7 @@ from harvester_api import openapi, problems
 from harvester_api.auth import Auth
 from harvester_api.gateway import Gateway
 from harvester_api.link import serve_pilot
-from harvester_api.routes import functions, health, invocations, pilots, results
+from harvester_api.routes import daemon, functions, health, invocations, pilots, results
 from harvester_api.routes.common import gateway_of
 from harvester_api.settings import GatewaySettings
 
@@ -51,7 +51,7 @@ def create_app(settings: GatewaySettings, store: Store) -> FastAPI:
     app.state.auth = Auth(settings.tokens)
     problems.install(app)
     openapi.install(app)
-    for noun in (functions, invocations, results, pilots, health):
+    for noun in (functions, invocations, results, pilots, daemon, health):
         app.include_router(noun.router)
     app.router.routes.append(WebSocketRoute(wire.LINK_PATH, _link, name="link"))
     return app

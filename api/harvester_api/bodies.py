@@ -33,8 +33,11 @@ async def read_body(request: Request, limit: int, field: str = "arguments") -> b
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def read_json(request: Request, kind: type[T], limit: int) -> T:
-    """Return the body as the record that it describes. Raises `Refusal` (400, 413, 415, 422)."""
+async def read_json(request: Request, kind: type[T], limit: int, default: T | None = None) -> T:
+    """Return the body as the record that it describes; `default`, where there is one, for no body.
+
+    Raises `Refusal` (400, 413, 415, 422).
+    """
     content_type = media_type(request.headers)
     if content_type not in {JSON_TYPE, ""}:
         raise refusal(
@@ -45,6 +48,8 @@ async def read_json(request: Request, kind: type[T], limit: int) -> T:
             remedy=f"Send {JSON_TYPE}.",
         )
     body = await read_body(request, limit, "body")
+    if default is not None and not body:
+        return default
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""The JSON documents of the API, in and out. `openapi` draws its schemas from these very records.
+"""The JSON documents that the API answers with. `openapi` draws its schemas from these very records.
 
 Owns their fields and how they are made from the store's records; knows no request.
 """
@@ -6,11 +6,12 @@ Owns their fields and how they are made from the store's records; knows no reque
 from __future__ import annotations
 
 import base64
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
+from harvester.domain.control import Control
 from harvester.domain.entries import PilotEntry
 from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
 from harvester.domain.invocations import ActivationEnd, Failure, InvocationState
@@ -19,21 +20,6 @@ from harvester.domain.resources import Resources
 from harvester.store.records import ActivationRecord, Demand, PilotRecord
 from harvester_api.book import Outcome
 from harvester_api.settings import Role
-
-
-class FunctionDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A function to register."""
-
-    name: str
-    kind: FunctionKind
-    body: str  # base64 for a pickle, text otherwise
-    entry: str = ""
-    python: str = ""
-    cloudpickle: str = ""
-    resources: Resources = Resources()
-    walltime_s: Annotated[float, Meta(gt=0)] | None = None
-    checkpoints: bool = False
-    max_retries: Annotated[int, Meta(ge=0, le=1000)] = 0
 
 
 class FunctionDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,14 +97,6 @@ class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The ids of a batch, in its order."""
 
     invocation_ids: list[str]
-
-
-class WaitRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which invocations to wait for, and for how long."""
-
-    invocation_ids: Annotated[list[str], Meta(min_length=1, max_length=1000)]
-    wait_s: Annotated[float, Meta(ge=0)] = 0.0
-    results: bool = False  # send the results along, in base64
 
 
 class WaitAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,6 +181,16 @@ class ClusterDocument(msgspec.Struct, frozen=True, kw_only=True):
     pilots: dict[str, int]  # by state
     demand: list[Demand]
     daemon: dict[str, Any]
+
+
+class DaemonDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """How the daemon stands."""
+
+    control: Control  # an admin's last word
+    is_alive: bool  # it has looked at the cluster lately
+    age_s: float | None  # since its last look began; None before the first
+    has_heard: bool  # it has looked since the admin's last word
+    note: dict[str, Any]  # its own: last_tick_at, paused, reason, errors, notes
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import msgspec
-import uuid_utils
 
 from harvester.domain import wire
 from harvester.domain.dispatcher import Dispatcher, DispatcherSettings
@@ -27,7 +26,7 @@ from harvester_api.catalog import Catalog
 from harvester_api.hearing import Hearing
 from harvester_api.journal import Journal
 from harvester_api.performer import Link, Performer
-from harvester_api.problems import refusal
+from harvester_api.repeats import Repeats, fresh_ids
 from harvester_api.settings import GatewaySettings
 from harvester_api.sightings import Sightings
 
@@ -41,7 +40,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     owner: str
     encoding: Encoding
     arguments: bytes
-    key: str | None = None  # idempotency key
+    key: str | None = None  # idempotency key; of a batch, the first one has it
 
 
 class Gateway:
@@ -52,6 +51,7 @@ class Gateway:
         self.store = store
         self.book = Book()
         self.catalog = Catalog(store)
+        self.repeats = Repeats(self.book, store)
         self.journal = Journal(store.write, settings.retry)
         self.sightings = Sightings(settings.seen_interval)
         self.links: dict[str, Link] = {}
@@ -145,7 +145,8 @@ class Gateway:
         Raises `StoreError`.
         """
         now = time.time()
-        entries = [_opened(order, now) for order in orders]
+        ids = fresh_ids(len(orders))
+        entries = [_opened(fresh, order, now) for fresh, order in zip(ids, orders, strict=True)]
         acceptance = self.journal.accept(
             [entry.written() for entry in entries],
             lambda: self._accepted(entries, is_dispatched),
@@ -161,26 +162,7 @@ class Gateway:
             self.perform(self.dispatcher.accept_many([entry.work() for entry in entries], now), now)
         if not is_awaited:
             await acceptance
-        return [entry.invocation_id for entry in entries]
-
-    def known(self, order: Order) -> str | None:
-        """Return the invocation that came with the same idempotency key. Raises `Refusal` (409), `StoreError`."""
-        if order.key is None:
-            return None
-        entry = self.book.by_key(order.owner, order.key)
-        record = entry.record() if entry is not None else self.store.by_idempotency_key(order.owner, order.key)
-        if record is None:
-            return None
-        name = record.function_id.rpartition("@")[0]
-        if name != order.function.name:
-            raise refusal(
-                409,
-                "idempotency-conflict",
-                f"the key {order.key!r} was used for {record.function_id}, not for {order.function.name}",
-                field="Idempotency-Key",
-                remedy="Use a new key for a new invocation.",
-            )
-        return record.invocation_id
+        return ids
 
     async def look(self, invocation_id: str, wait_s: float = 0.0) -> Outcome | None:
         """Return an invocation as it stands, waiting up to `wait_s` for its end; what it says is on disk.
@@ -261,9 +243,9 @@ class Gateway:
             self._performer.perform(effects, now, payload)
 
 
-def _opened(order: Order, now: float) -> OpenInvocation:
+def _opened(invocation_id: str, order: Order, now: float) -> OpenInvocation:
     return OpenInvocation(
-        invocation_id=str(uuid_utils.uuid7()),
+        invocation_id=invocation_id,
         function=order.function,
         owner=order.owner,
         encoding=order.encoding,

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 
 from harvester_api import documents as docs
+from harvester_api import drafts
 from harvester_api.admission import JSON_TYPE, MSGPACK_TYPE, PICKLE_TYPE, JsonArguments
 from harvester_api.parameters import Parameter
 from harvester_api.problems import MEDIA_TYPE, Problem
@@ -23,20 +24,22 @@ REF = "#/components/schemas/{name}"
 _RECORDS: tuple[type, ...] = (
     Problem,
     JsonArguments,
-    docs.FunctionDraft,
+    drafts.FunctionDraft,
     docs.FunctionDocument,
     docs.FunctionPage,
     docs.FunctionVersions,
     docs.InvocationDocument,
     docs.InvocationPage,
     docs.BatchAnswer,
-    docs.WaitRequest,
+    drafts.WaitRequest,
     docs.WaitAnswer,
     docs.ExplanationDocument,
     docs.PilotPage,
     docs.PilotDocument,
     docs.SlotPage,
     docs.ClusterDocument,
+    docs.DaemonDocument,
+    drafts.PauseRequest,
     docs.Identity,
     docs.Health,
 )
@@ -70,9 +73,9 @@ BATCH_BODY: dict[str, Any] = {
 }
 
 
-def body_of(record: type) -> dict[str, Any]:
+def body_of(record: type, *, is_required: bool = True) -> dict[str, Any]:
     """Return the request body that is one record as JSON."""
-    return {"required": True, "content": json_of(record)}
+    return {"required": is_required, "content": json_of(record)}
 
 
 def operation(

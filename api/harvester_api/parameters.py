@@ -33,8 +33,17 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
         }
 
     def text(self, request: Request) -> str | None:
-        """Return the value as it stands, None where it is missing or empty."""
-        return request.query_params.get(self.name) or None
+        """Return the value as it stands, None where it is missing. Raises `Refusal` (422) for more than one."""
+        values = request.query_params.getlist(self.name)
+        if len(values) > 1:
+            raise refusal(
+                422,
+                "invalid-field",
+                f"{self.name}: it is given {len(values)} times",
+                field=self.name,
+                remedy="Give it once.",
+            )
+        return values[0] if values else None
 
     def integer(self, request: Request) -> int | None:
         """Return a whole number within the bounds of the schema. Raises `Refusal` (422)."""

@@ -14,6 +14,7 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from harvester.domain.invocations import Failure
 from harvester.store.store import StoreError, StoreFull
@@ -131,10 +132,19 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         kind, detail = "unknown-path", f"there is nothing at {request.url.path}"
         remedy = "/openapi.json lists every path."
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "")
+        # The framework's own Allow names the first route of a path only.
+        allowed = ", ".join(_methods(request)) or (error.headers or {}).get("Allow", "")
         detail = f"{request.url.path} does not take {request.method}"
         remedy = f"It takes {allowed}." if allowed else "/openapi.json lists what each path takes."
+        return answer(refusal(error.status_code, kind, detail, remedy=remedy, headers={"Allow": allowed}))
     return answer(refusal(error.status_code, kind, detail, remedy=remedy, headers=error.headers))
+
+
+def _methods(request: Request) -> list[str]:
+    """Return what the path of a request takes, as the OpenAPI document has it."""
+    paths = request.app.openapi()["paths"]
+    fitting = [paths[path] for path in paths if compile_path(path)[0].match(request.url.path)]
+    return sorted({method.upper() for operations in fitting for method in operations})
 
 
 async def _on_validation_error(_: Request, error: Exception) -> Response:

@@ -11,11 +11,11 @@ from harvester_api.admission import check_function
 from harvester_api.bodies import json_response, read_json
 from harvester_api.documents import (
     FunctionDocument,
-    FunctionDraft,
     FunctionPage,
     FunctionVersions,
     function_document,
 )
+from harvester_api.drafts import FunctionDraft
 from harvester_api.openapi import body_of, json_of, operation
 from harvester_api.parameters import FUNCTION_NAME, VERSION, Parameter, limit_of
 from harvester_api.problems import refusal
@@ -25,9 +25,7 @@ router = APIRouter(tags=["functions"])
 
 AFTER = Parameter(name="after", description="Start behind this name: `next` of the page before.")
 LIMIT = limit_of(100, 1000)
-VERSION_PART = Parameter(
-    name="version", where="path", description="The version.", schema={"type": "integer", "minimum": 1}
-)
+VERSION_PART = Parameter(name="version", where="path", description="The version.", schema=VERSION.schema)
 
 
 @router.post(

@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-import msgspec
 from fastapi import APIRouter, Request, Response
 
 from harvester.store.records import Demand, PilotRecord
@@ -16,6 +15,7 @@ from harvester_api.documents import ClusterDocument, Health, Identity
 from harvester_api.openapi import json_of, operation
 from harvester_api.problems import refusal
 from harvester_api.routes.common import caller_of, gateway_of
+from harvester_api.standing import DAEMON_NOTE, note
 
 router = APIRouter(tags=["health"])
 
@@ -45,7 +45,7 @@ async def readyz(request: Request) -> Response:
     if gateway.journal.trouble is not None:
         why = f"the store did not take the last writes: {gateway.journal.trouble}"
     try:
-        await asyncio.to_thread(gateway.store.note, "daemon")
+        await asyncio.to_thread(gateway.store.note, DAEMON_NOTE)
     except StoreError as error:
         why = f"the store does not answer: {error}"
     if why:
@@ -77,14 +77,8 @@ def _cluster(store: Store) -> dict[str, Any]:
         "scheduler": "",
         "taken_at": None,
         "nodes": [],
-        **_note(store, "cluster"),
+        **note(store, "cluster"),
         "pilots": Counter(pilot.state.value for pilot in alive),  # these three are newer than any note
         "demand": demand,
-        "daemon": _note(store, "daemon"),
+        "daemon": note(store, DAEMON_NOTE),
     }
-
-
-def _note(store: Store, key: str) -> dict[str, Any]:
-    note = store.note(key)
-    found = {} if note is None else msgspec.json.decode(note)
-    return found if isinstance(found, dict) else {}

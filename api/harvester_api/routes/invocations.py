@@ -5,12 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 
 from harvester.domain.explain import Explanation, explain
 from harvester.domain.functions import Encoding, FunctionVersion
 from harvester.domain.invocations import InvocationState
-from harvester_api.admission import JSON_TYPE, PICKLE_TYPE, check_arguments, check_batch, check_python, check_resources
+from harvester_api import standing
+from harvester_api.admission import (
+    JSON_TYPE,
+    PICKLE_TYPE,
+    check_arguments,
+    check_batch,
+    check_python,
+    check_resources,
+    too_many,
+)
 from harvester_api.auth import Caller
 from harvester_api.bodies import json_response, read_body
 from harvester_api.book import Outcome
@@ -26,6 +36,7 @@ from harvester_api.gateway import Gateway, Order
 from harvester_api.openapi import ARGUMENTS_BODY, BATCH_BODY, RAW_RESULT, json_of, operation
 from harvester_api.parameters import FUNCTION_NAME, INVOCATION_ID, VERSION, WAIT, Parameter, choice_of, limit_of
 from harvester_api.problems import refusal
+from harvester_api.repeats import batch_key
 from harvester_api.routes.common import caller_of, gateway_of, visible
 
 router = APIRouter(tags=["invocations"])
@@ -38,7 +49,7 @@ RAW = Parameter(
 KEY = Parameter(
     name="Idempotency-Key",
     where="header",
-    description="The same key of the same caller makes a repeated call the same invocation.",
+    description="The same key of the same caller makes a repeated call the same invocation, or the same batch.",
     schema={"type": "string", "minLength": 1, "maxLength": 200},
 )
 PYTHON = Parameter(
@@ -102,7 +113,7 @@ async def invoke(request: Request) -> Response:
     body = await read_body(request, settings.payload_limit_bytes)
     encoding, arguments = check_arguments(body, request.headers, function, settings.offers)
     order = Order(function=function, owner=caller.name, encoding=encoding, arguments=arguments, key=_key(request))
-    invocation_id = gateway.known(order)
+    invocation_id = order.key and gateway.repeats.invocation(caller.name, order.key, function.name)
     if invocation_id is None:
         (invocation_id,) = await gateway.accept([order], is_awaited=wait_s > 0)
     outcome = await gateway.look(invocation_id, wait_s)
@@ -136,9 +147,9 @@ def raw_result(outcome: Outcome, value: bytes) -> Response:
     **operation(
         "Invoke a function many times: all are accepted, or none.",
         {202: ("Accepted, and on disk.", json_of(BatchAnswer))},
-        parameters=(FUNCTION_NAME, VERSION, PYTHON),
+        parameters=(FUNCTION_NAME, VERSION, KEY, PYTHON),
         body=BATCH_BODY,
-        refuses=(400, 404, 413, 415, 422, 507),
+        refuses=(400, 404, 409, 413, 415, 422, 507),
     ),
 )
 async def batch(request: Request) -> Response:
@@ -149,10 +160,18 @@ async def batch(request: Request) -> Response:
     function = await _function(request, gateway)
     body = await read_body(request, settings.batch_limit_bytes, "batch")
     encoding, items = check_batch(body, request.headers, function, settings.offers)
-    orders = [
-        Order(function=function, owner=caller.name, encoding=encoding, arguments=arguments) for arguments in items
-    ]
-    ids = await gateway.accept(orders, is_awaited=False) if orders else []
+    if len(items) > settings.batch_limit:
+        raise too_many(len(items), settings.batch_limit)
+    key = _key(request)
+    # Nothing gives way to another request between this look and the moment when `accept` has taken the batch in.
+    ids = key and await gateway.repeats.batch(caller.name, key, function.name, len(items))
+    if not ids:
+        orders = [
+            Order(function=function, owner=caller.name, encoding=encoding, arguments=arguments) for arguments in items
+        ]
+        if key and orders:
+            orders[0] = msgspec.structs.replace(orders[0], key=batch_key(key))
+        ids = await gateway.accept(orders, is_awaited=False) if orders else []
     return json_response(BatchAnswer(invocation_ids=ids), 202)
 
 
@@ -169,7 +188,11 @@ async def invocations(request: Request) -> Response:
     """`next` is the `before` of the following page, null on the last."""
     caller = caller_of(request)
     limit = LIMIT.integer(request) or 100
-    state, function, before = STATE.choice(request, InvocationState), FUNCTION.text(request), BEFORE.text(request)
+    state, function, before = (
+        STATE.choice(request, InvocationState),
+        FUNCTION.text(request) or None,
+        BEFORE.text(request) or None,
+    )
     store = gateway_of(request).store
     found = await asyncio.to_thread(
         lambda: store.invocations(owner=_owner(caller), function=function, state=state, before=before, limit=limit)
@@ -238,7 +261,7 @@ async def cancel(request: Request) -> Response:
     ),
 )
 async def explained(request: Request) -> Response:
-    """The summary is one sentence."""
+    """The summary is one sentence. The details of one that waits end with why there are no more pilots."""
     caller, gateway = caller_of(request), gateway_of(request)
     outcome = await visible(gateway, caller, request.path_params["invocation_id"])
     record = outcome.record
@@ -246,12 +269,15 @@ async def explained(request: Request) -> Response:
     if why is None or outcome.is_ended:
         failure = f": {record.failure.message}" if record.failure is not None else ""
         why = Explanation(summary=f"It is {record.state.value}{failure}.")
+    details = list(why.details)
+    if record.state is InvocationState.ACCEPTED:
+        details += standing.words(await asyncio.to_thread(standing.read, gateway.store, time.time()))
     pilots = await asyncio.to_thread(gateway.store.pilots, live=True)
     document = ExplanationDocument(
         invocation_id=record.invocation_id,
         state=record.state,
         summary=why.summary,
-        details=list(why.details),
+        details=details,
         pilots=[pilot_document(pilot, gateway.dispatcher.pilot(pilot.pilot_id)) for pilot in pilots],
     )
     return json_response(document)

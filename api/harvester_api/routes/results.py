@@ -10,7 +10,8 @@ from harvester.domain.invocations import InvocationState
 from harvester_api.auth import Caller
 from harvester_api.bodies import json_response, read_json
 from harvester_api.book import Outcome
-from harvester_api.documents import InvocationDocument, WaitAnswer, WaitRequest, invocation_document
+from harvester_api.documents import InvocationDocument, WaitAnswer, invocation_document
+from harvester_api.drafts import WaitRequest
 from harvester_api.gateway import Gateway
 from harvester_api.openapi import RAW_RESULT, body_of, json_of, operation
 from harvester_api.parameters import INVOCATION_ID, WAIT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any
 
 import msgspec
@@ -14,13 +15,14 @@ InvocationId = Annotated[str, typer.Argument(metavar="ID", help="The invocation.
 
 
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Show the gateway, the pilots, the waiting work and the nodes."""
+    """Show the gateway, the daemon, the pilots, the waiting work and the nodes."""
     with connected(ctx) as client:
         said: dict[str, Any] = {
             "gateway": client.url,
             "user": client.whoami().get("name"),
             "pilots": client.pilots(),
             "cluster": client.cluster(),
+            "daemon": client.daemon(),
         }
     if as_json:
         print_json(said)
@@ -104,16 +106,22 @@ def pilots(
         return
     from harvester.cli import render  # noqa: PLC0415 - as in status
 
-    _console().print(render.pilots(items) if items else "no pilots")
+    _console().print(render.pilots(items, time.time()) if items else "no pilots")
 
 
 def evict(
     ctx: typer.Context,
-    pilot_id: Annotated[str, typer.Argument(metavar="PILOT", help="The pilot's id.")],
+    pilot: Annotated[str, typer.Argument(metavar="PILOT", help="The pilot's id, or the end of it.")],
     as_json: AsJson = False,
 ) -> None:
     """Ask a pilot to hand its work over and leave (admins)."""
     with connected(ctx) as client:
+        alive = [str(each["pilot_id"]) for each in client.pilots() if str(each["pilot_id"]).endswith(pilot)]
+        if len(alive) > 1:
+            raise HarvesterError(
+                f"{pilot} is the end of {len(alive)} pilots' ids: {', '.join(alive)}; give more of one"
+            )
+        pilot_id = alive[0] if alive else pilot  # the gateway says what is wrong with one that is not alive
         said = client.evict(pilot_id)
     print_json(said) if as_json else typer.echo(f"{pilot_id} was asked to leave")
 

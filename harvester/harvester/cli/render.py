@@ -6,7 +6,7 @@ Takes documents as they come: a field that a gateway leaves out is an empty cell
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 Document = Mapping[str, Any]
+MOST_NODES = 20  # that a terminal shows one by one
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
@@ -44,24 +45,34 @@ def instant(at: float | None) -> str:
     return "" if at is None else datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def pilots(items: Iterable[Document]) -> Table:
+def short(pilot_id: object) -> str:
+    """Return the end of a pilot's id, which tells it apart and stands in its batch job's name; `evict` takes it."""
+    return str(pilot_id or "").rpartition("-")[2]
+
+
+def remaining(ends_at: float | None, now: float) -> str:
+    """Return the time left, as `1 h 29 min`; nothing where nobody knows."""
+    if ends_at is None:
+        return ""
+    hours, minutes = divmod(max(0, round((ends_at - now) / 60)), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def pilots(items: Iterable[Document], now: float) -> Table:
     """Return the pilots, one a line."""
     rows = (
         (
-            each.get("pilot_id"),
+            short(each.get("pilot_id")),
             each.get("state"),
             each.get("node"),
-            each.get("partition"),
             each.get("batch_job_id"),
             resources(each.get("resources")),
-            instant(each.get("ends_at")),
+            "" if each.get("ended_at") else remaining(each.get("ends_at"), now),
             each.get("reason"),
         )
         for each in items
     )
-    return table(
-        "pilots", ("pilot", "state", "node", "partition", "batch job", "resources", "leaves by", "reason"), rows
-    )
+    return table("pilots", ("pilot", "state", "node", "batch job", "resources", "time left", "reason"), rows)
 
 
 def functions(items: Iterable[Document]) -> Table:
@@ -82,22 +93,69 @@ def functions(items: Iterable[Document]) -> Table:
 
 def status(said: Document) -> list[Table | Text]:
     """Return what `harvester status` prints."""
-    cluster = said.get("cluster") or {}
-    daemon = cluster.get("daemon") or {}
-    parts: list[Table | Text] = [
-        Text(f"gateway    {said.get('gateway')}, as {said.get('user')}"),
-        Text(f"scheduler  {cluster.get('scheduler') or 'unknown'}, seen {instant(cluster.get('taken_at')) or 'never'}"),
+    cluster, daemon = said.get("cluster") or {}, said.get("daemon") or {}
+    rows = [
+        ("gateway", Text(f"{said.get('gateway')}, as {said.get('user')}")),
+        (
+            "scheduler",
+            Text(f"{cluster.get('scheduler') or 'unknown'}, seen {instant(cluster.get('taken_at')) or 'never'}"),
+        ),
+        *_daemon(daemon),
     ]
-    if daemon.get("paused"):
-        parts.append(Text(f"paused: {daemon.get('reason') or 'no reason told'}", style="bold red"))
-    parts += [Text(f"error: {error}", style="red") for error in daemon.get("errors") or ()]
+    head = Table.grid(padding=(0, 2, 0, 0))
+    head.add_column(no_wrap=True)
+    head.add_column(overflow="fold")
+    for label, words in rows:
+        head.add_row(label, words)
+    parts: list[Table | Text] = [head]
     counts = Counter(str(each.get("state")) for each in said.get("pilots") or ())
     parts.append(table("\npilots", ("state", "count"), sorted(counts.items())) if counts else Text("\nno pilots"))
     parts.append(_queues(cluster.get("demand") or ()))
-    nodes = cluster.get("nodes") or ()
-    rows = ((n.get("name"), n.get("state"), resources(n.get("free")), resources(n.get("total"))) for n in nodes)
-    parts.append(table("\nnodes", ("node", "state", "free", "in all"), rows) if nodes else Text("\nno nodes are known"))
+    parts.append(_nodes(cluster.get("nodes") or ()))
     return parts
+
+
+def _daemon(daemon: Document) -> Iterator[tuple[str, Text]]:
+    """Yield how the daemon stands, the worst first: labels and words."""
+    control, note = daemon.get("control") or {}, daemon.get("note") or {}
+    if control.get("paused"):
+        heard = "" if daemon.get("has_heard") else "; the daemon has not looked since"
+        why = control.get("reason") or "an admin gave no reason"
+        yield "paused", Text(f"{why} (since {instant(control.get('at'))}{heard})", style="bold red")
+        yield "", Text("to resume: harvester resume", style="bold red")
+    elif note.get("paused"):
+        yield "paused", Text(str(note.get("reason") or "no reason told"), style="bold red")
+    age_s = daemon.get("age_s")
+    if age_s is None:
+        yield "daemon", Text("has never looked at the cluster; is harvester up running?", style="red")
+    elif not daemon.get("is_alive"):
+        yield "daemon", Text(f"has not looked for {duration(age_s)}; is harvester up running?", style="red")
+    else:
+        yield "daemon", Text(f"looked {duration(age_s)} ago")
+    for error in note.get("errors") or ():
+        yield "error", Text(str(error), style="red")
+    # Of a daemon that an admin paused, the planner's only note is that it is paused.
+    for words in () if control.get("paused") else note.get("notes") or ():
+        yield "note", Text(str(words))
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in its largest sensible unit."""
+    for unit, name in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def _nodes(nodes: Sequence[Document]) -> Table | Text:
+    """Return the nodes, one a line, or by state where they are too many to read."""
+    if not nodes:
+        return Text("\nno nodes are known")
+    if len(nodes) > MOST_NODES:
+        states = Counter(str(node.get("state")) for node in nodes)
+        return table(f"\n{len(nodes)} nodes", ("state", "count"), states.most_common())
+    rows = ((n.get("name"), n.get("state"), resources(n.get("free")), resources(n.get("total"))) for n in nodes)
+    return table("\nnodes", ("node", "state", "free", "in all"), rows)
 
 
 def _queues(demand: Iterable[Document]) -> Table | Text:

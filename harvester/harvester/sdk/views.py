@@ -1,4 +1,4 @@
-"""What can be read of a gateway: functions, invocations, pilots, the cluster. And the two verbs, cancel and evict.
+"""What can be read of a gateway: functions, invocations, pilots, the cluster, the daemon. And the verbs on them.
 
 Owns the paths of those routes. Documents are the objects of the REST API, as `dict`s.
 """
@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from harvester.sdk.gateway import Gateway, Request
+from harvester.sdk.gateway import Gateway, Request, json_request
 from harvester.sdk.payloads import Document
 
 
@@ -56,6 +56,20 @@ class Views:
     def cluster(self) -> Document:
         """Return the daemon's newest note of the cluster."""
         return self._json("GET", "/v1/cluster")
+
+    def daemon(self) -> Document:
+        """Return how the daemon stands: an admin's last word, its last look at the cluster, what it notes."""
+        return self._json("GET", "/v1/daemon")
+
+    def pause(self, reason: str = "") -> Document:
+        """Let the daemon submit no pilots until `resume`; those that live go on. For admins."""
+        response = self._gateway.send(json_request("POST", "/v1/daemon/pause", {"reason": reason}))
+        document: Document = msgspec.json.decode(response.content)
+        return document
+
+    def resume(self) -> Document:
+        """Let the daemon submit pilots again: ends `pause`, and pauses after failures. For admins."""
+        return self._json("POST", "/v1/daemon/resume")
 
     def explain(self, invocation_id: str) -> Document:
         """Return why an invocation is where it is."""

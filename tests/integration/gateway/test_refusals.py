@@ -26,6 +26,11 @@ INVOKE = "/v1/functions/double/invocations"
         ({"resources": {"cpus": 2, "gpus": 3}}, 422, "resources", "(shape gpu)"),
         ({"resources": {"cpus": 0}}, 422, "resources", "at least 1 CPU"),
         ({"walltime_s": -1}, 422, "walltime_s", "> 0"),
+        ({"walltime_s": 1e15}, 422, "walltime_s", "<= 31622400"),
+        ({"resources": {"memory_mb": 2**63}}, 422, "resources", "at most 2147483647"),
+        ({"kind": "source", "body": "def f(): pass", "entry": "f()"}, 422, "entry", "f()"),
+        ({"entry": "\0"}, 422, "entry", "names no function"),
+        ({"cloudpickle": "\0"}, 422, "cloudpickle", "is no version"),
         ({"max_retries": "many"}, 422, "max_retries", "int"),
         ({"colour": "red"}, 422, "body", "colour"),
     ],
@@ -135,10 +140,12 @@ async def test_unknown_paths_methods_and_parameters_are_problems_too(rig, proble
     problem(await rig.http.get("/v1/nothing"), 404)
     answer = await rig.http.delete("/v1/functions")
     problem(answer, 405)
-    assert "POST" in answer.headers["allow"] or "GET" in answer.headers["allow"]
+    assert answer.headers["allow"] == "GET, POST"
     for path, field in (
         ("/v1/functions?limit=0", "limit"),
         ("/v1/functions?limit=x", "limit"),
+        ("/v1/functions?limit=", "limit"),
+        ("/v1/functions?limit=1&limit=2", "limit"),
         ("/v1/invocations?state=lost", "state"),
         ("/v1/pilots?all=perhaps", "all"),
         ("/v1/functions/double/versions/last", "version"),

@@ -169,3 +169,17 @@ async def test_a_gateway_that_is_told_to_end_answers_who_waits_and_ends_cleanly(
     assert await gateway.end(signal.SIGTERM) == 0
     code, _ = await pilot.closed()
     assert code == 1012  # "service restart": the pilot keeps its work and calls again
+
+
+async def test_after_kill_9_a_repeated_batch_is_the_same_batch(gateway, store):
+    batches, headers = "/v1/functions/double/batches", {"Idempotency-Key": "b-1"}
+    items = [{"args": [number]} for number in range(50)]
+    first = await gateway.http.post(batches, json=items, headers=headers)
+    assert first.status_code == 202
+    await gateway.end(signal.SIGKILL)
+    await gateway.start()
+    again = await gateway.http.post(batches, json=items, headers=headers)
+    assert (again.status_code, again.json()) == (202, first.json())
+    shorter = await gateway.http.post(batches, json=items[:-1], headers=headers)
+    assert shorter.status_code == 409
+    assert len(store.invocations(limit=1000)) == 50

@@ -170,6 +170,13 @@ class FakeGateway:
         fixed = {
             "/v1/pilots": {"items": [{"pilot_id": "p1", "state": "ready", "node": "n1", "partition": "harvest"}]},
             "/v1/slots": {"items": []},
+            "/v1/daemon": {
+                "control": {"paused": False, "reason": "", "at": 0.0},
+                "is_alive": True,
+                "age_s": 0.5,
+                "has_heard": True,
+                "note": {"last_tick_at": 1.0, "paused": False, "reason": "", "errors": [], "notes": ["2 pilots wait"]},
+            },
             "/v1/whoami": {"name": "tester", "role": "user"},
         }
         return Starlette(

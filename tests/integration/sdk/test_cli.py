@@ -71,14 +71,14 @@ def test_a_failed_function_shows_its_message_and_its_remote_traceback(run, file)
 def test_status_shows_pilots_queue_and_nodes(run):
     shown = run("status")
     assert shown.exit_code == 0
-    for word in ("tester", "local", "ready", "pi@1", "n1", "idle"):
+    for word in ("tester", "local", "ready", "pi@1", "n1", "idle", "looked 0 s ago", "2 pilots wait"):
         assert word in shown.output
     said = json.loads(run("status", "--json").output)
     assert said["cluster"]["nodes"][0]["name"] == "n1"
 
 
 def test_pilots_explain_evict_and_cancel(run, file, gateway):
-    assert "harvest" in run("pilots").output
+    assert "ready" in run("pilots").output
     assert json.loads(run("pilots", "--json").output)[0]["pilot_id"] == "p1"
     assert run("evict", "p1").output == "p1 was asked to leave\n"
     gateway.held = {"add"}

@@ -42,6 +42,11 @@ def test_what_is_there_is_read():
         (VERSION.integer, f"version={2**31}"),
         (FLAG.flag, "raw=maybe"),
         (lambda request: STATE.choice(request, InvocationState), "state=gone"),
+        (WAIT.seconds, "wait_s="),
+        (VERSION.integer, "version="),
+        (FLAG.flag, "raw="),
+        (lambda request: STATE.choice(request, InvocationState), "state="),
+        (WAIT.seconds, "wait_s=1&wait_s=2"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(read, query):

@@ -12,7 +12,7 @@ def shown(*parts):
 
 
 def test_names_in_brackets_are_not_markup():
-    assert "n[red]" in shown(render.pilots([{"pilot_id": "p", "node": "n[red]", "state": "ready"}]))
+    assert "n[red]" in shown(render.pilots([{"pilot_id": "p", "node": "n[red]", "state": "ready"}], 0.0))
 
 
 def test_an_empty_status_is_shown_in_words():
@@ -21,8 +21,60 @@ def test_an_empty_status_is_shown_in_words():
         assert words in text
 
 
+def said(*, control=None, note=None, **more):
+    daemon = {"control": control or {"paused": False}, "is_alive": True, "age_s": 0.7, "has_heard": True}
+    return {"daemon": daemon | {"note": note or {}} | more}
+
+
 def test_a_pause_and_errors_are_loud():
-    daemon = {"paused": True, "reason": "three submissions failed", "errors": ["sbatch: no [such] partition"]}
-    text = shown(*render.status({"cluster": {"daemon": daemon}}))
-    assert "paused: three submissions failed" in text
-    assert "error: sbatch: no [such] partition" in text
+    note = {"paused": True, "reason": "three submissions failed", "errors": ["sbatch: no [such] partition"]}
+    text = shown(*render.status(said(note=note)))
+    assert "paused     three submissions failed" in text
+    assert "error      sbatch: no [such] partition" in text
+
+
+def test_an_admins_pause_says_why_and_how_to_resume():
+    control = {"paused": True, "reason": "maintenance", "at": 0.0}
+    text = shown(*render.status(said(control=control)))
+    assert "maintenance" in text
+    assert "to resume: harvester resume" in text
+    assert "has not looked since" not in text
+    assert "the daemon has not looked since" in shown(*render.status(said(control=control, has_heard=False)))
+
+
+def test_the_age_of_the_last_look_and_the_planners_notes_are_shown():
+    text = shown(*render.status(said(note={"notes": ["No pilots of shape x: no node has 9 CPUs."]})))
+    assert "daemon     looked 1 s ago" in text
+    assert "note       No pilots of shape x" in text
+    assert "has not looked for 10 min" in shown(*render.status(said(age_s=601.0, is_alive=False)))
+    assert "has never looked" in shown(*render.status(said(age_s=None, is_alive=False)))
+
+
+def test_a_status_fits_80_columns_with_long_words_under_each_other():
+    note = {"notes": ["No pilot is submitted because " + "there is a long reason " * 8], "errors": ["x" * 200]}
+    nodes = [{"name": f"node-with-a-long-name-{number}", "state": "idle"} for number in range(30)]
+    console = Console(width=80)
+    with console.capture() as capture:
+        for part in render.status(said(note=note) | {"cluster": {"nodes": nodes}, "gateway": "http://" + "g" * 90}):
+            console.print(part)
+    lines = capture.get().splitlines()
+    assert max(map(len, lines)) <= 80
+    notes = lines.index(next(line for line in lines if line.startswith("note ")))
+    assert lines[notes + 1].startswith(" " * 11)
+    assert len(lines) < 25  # thirty nodes are counted, not listed
+    assert "30 nodes" in capture.get()
+
+
+def test_a_pilot_fits_on_a_line_of_80_columns():
+    pilot = {
+        "pilot_id": "01a200fc-a14d-70da-aa65-cd6021102e7d",
+        "state": "draining",
+        "node": "node0123",
+        "batch_job_id": "1234567",
+        "resources": {"cpus": 128, "gpus": 4, "memory_mb": 512000},
+        "ends_at": 5400.0,
+    }
+    lines = shown(render.pilots([pilot], 60.0)).splitlines()
+    assert len(lines) == 3, "title, head, one line"
+    assert "cd6021102e7d" in lines[2]
+    assert "1 h 29 min" in lines[2]

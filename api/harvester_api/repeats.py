@@ -1,0 +1,92 @@
+"""Repeated requests: what an earlier one made under the same idempotency key.
+
+Owns how keys and ids are laid out, and the refusals for a key that meant something else. The ids of a batch are
+consecutive, so its first invocation alone carries the key, and the others follow from it: that costs a batch of any
+size one row in an index. Looks into the book and the store, changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import uuid_utils
+
+from harvester.store.records import InvocationRecord
+from harvester.store.store import Store
+from harvester_api.book import Book, OpenInvocation
+from harvester_api.problems import Refusal, refusal
+
+_LAST_GROUP = 1 << 48  # of a UUID: 12 hexadecimal digits
+
+
+def fresh_ids(count: int) -> list[str]:
+    """Return ids for `count` invocations, in their order; consecutive, so that the first one tells the others."""
+    return [] if not count else ids_from(str(uuid_utils.uuid7()), count)
+
+
+def ids_from(first: str, count: int) -> list[str]:
+    """Return the ids of a batch of `count` that begins with `first`."""
+    head, last = first[:-12], int(first[-12:], 16)
+    return [f"{head}{(last + number) % _LAST_GROUP:012x}" for number in range(count)]
+
+
+def batch_key(key: str) -> str:
+    """Return what the first invocation of a batch carries: no header can hold a line's end, so no other has it."""
+    return f"{key}\n"
+
+
+class Repeats:
+    """What is known of keys on one gateway."""
+
+    def __init__(self, book: Book, store: Store) -> None:
+        self._book = book
+        self._store = store
+
+    def invocation(self, owner: str, key: str, name: str) -> str | None:
+        """Return the invocation of function `name` that came under `key`, None for a key that is new.
+
+        Raises `Refusal` (409), `StoreError`.
+        """
+        record, _ = self._first(owner, key)
+        if record is None:
+            return None
+        _check_function(record, key, name)
+        return record.invocation_id
+
+    async def batch(self, owner: str, key: str, name: str, count: int) -> list[str] | None:
+        """Return the ids of the batch that came under `key`, once it is on disk; None for a key that is new.
+
+        Raises `Refusal` (409), and the `StoreError` that keeps the batch from being accepted.
+        """
+        record, entry = self._first(owner, batch_key(key))
+        if record is None:
+            return None
+        _check_function(record, key, name)
+        *ids, behind = ids_from(record.invocation_id, count + 1)
+        if not ids or not self._is_there(ids[-1]) or self._is_there(behind):
+            raise _conflict(key, f"for a batch of another length than {count}", "a new batch")
+        if entry is not None and entry.acceptance is not None:
+            await asyncio.shield(entry.acceptance)
+        return ids
+
+    def _first(self, owner: str, key: str) -> tuple[InvocationRecord | None, OpenInvocation | None]:
+        entry = self._book.by_key(owner, key)
+        return (entry.record(), entry) if entry is not None else (self._store.by_idempotency_key(owner, key), None)
+
+    def _is_there(self, invocation_id: str) -> bool:
+        return self._book.find(invocation_id) is not None or self._store.invocation(invocation_id) is not None
+
+
+def _check_function(record: InvocationRecord, key: str, name: str) -> None:
+    if record.function_id.rpartition("@")[0] != name:
+        raise _conflict(key, f"for {record.function_id}, not for {name}", "a new invocation")
+
+
+def _conflict(key: str, what: str, meant: str) -> Refusal:
+    return refusal(
+        409,
+        "idempotency-conflict",
+        f"the key {key!r} was used {what}",
+        field="Idempotency-Key",
+        remedy=f"Use a new key for {meant}, and the same key only to repeat the same request.",
+    )
