@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 
 from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
-from harvester.domain.resources import Resources
-from harvester_api.drafts import MOST, FunctionDraft
-from harvester_api.problems import Refusal, refusal
+from harvester_api.drafts import FunctionDraft
+from harvester_api.offers import check_fits, check_python
+from harvester_api.problems import Refusal, invalid, refusal
 from harvester_api.settings import Offer
+from harvester_api.sources import check_source
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-PYTHON = re.compile(r"\d+\.\d+")
 CLOUDPICKLE = re.compile(r"[0-9A-Za-z.+_-]{0,40}")
 REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 PICKLE_TYPE = "application/x-python-pickle"
@@ -47,23 +47,22 @@ _pickle_batch = msgspec.msgpack.Decoder(list[bytes])
 def check_function(draft: FunctionDraft, offers: Sequence[Offer], limit: int) -> FunctionVersion:
     """Return the function to register, without its version. Raises `Refusal` (413, 422)."""
     if NAME.fullmatch(draft.name) is None:
-        raise _invalid(
+        raise invalid(
             "name",
             f"{draft.name[:140]!r} is no name for a function",
             "Use up to 128 letters, digits, dots, hyphens and underscores, with a letter, digit or underscore first.",
         )
     if CLOUDPICKLE.fullmatch(draft.cloudpickle) is None:
-        raise _invalid(
+        raise invalid(
             "cloudpickle", f"{draft.cloudpickle[:40]!r} is no version", "Write it like '3.1.2', or leave it out."
         )
     if draft.entry and not draft.entry.isidentifier():
-        raise _invalid("entry", f"{draft.entry[:140]!r} names no function of the file", "Name the function to call.")
-    body = _body(draft)
+        raise invalid("entry", f"{draft.entry[:140]!r} names no function of the file", "Name the function to call.")
+    body = _body(draft, offers)
     if len(body) > limit:
         raise too_large("body", len(body), limit)
     _check_python(draft, offers)
-    check_resources(draft.resources, draft.python, offers)
-    return FunctionVersion(
+    wanted = FunctionVersion(
         function_id="",
         name=draft.name,
         version=0,
@@ -77,78 +76,40 @@ def check_function(draft: FunctionDraft, offers: Sequence[Offer], limit: int) ->
         checkpoints=draft.checkpoints,
         max_retries=draft.max_retries,
     )
+    check_fits(wanted, offers)
+    return wanted
 
 
-def _body(draft: FunctionDraft) -> bytes:
+def _body(draft: FunctionDraft, offers: Sequence[Offer]) -> bytes:
     if draft.kind is FunctionKind.PICKLE:
         try:
             body = base64.b64decode(draft.body, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise _invalid("body", f"it is not base64: {error}", "Send the pickled callable in base64.") from None
+            raise invalid("body", f"it is not base64: {error}", "Send the pickled callable in base64.") from None
         check_pickle(body, "body")
         return body
     if draft.kind is FunctionKind.MODULE and REFERENCE.fullmatch(draft.body) is None:
-        raise _invalid("body", f"{draft.body[:200]!r} names no function", "Write it as 'package.module:function'.")
+        raise invalid("body", f"{draft.body[:200]!r} names no function", "Write it as 'package.module:function'.")
     if draft.kind is FunctionKind.SOURCE and not draft.entry:
-        raise _invalid("entry", "a source file needs the name of its function", "Name the function to call.")
+        raise invalid("entry", "a source file needs the name of its function", "Name the function to call.")
     try:
-        return draft.body.encode()
+        body = draft.body.encode()
     except UnicodeEncodeError as error:
-        raise _invalid("body", f"it is not text: {error}", "Send it as UTF-8.") from None
+        raise invalid("body", f"it is not text: {error}", "Send it as UTF-8.") from None
+    if draft.kind is FunctionKind.SOURCE:
+        check_source(draft.body, draft.entry, offers)
+    return body
 
 
 def _check_python(draft: FunctionDraft, offers: Sequence[Offer]) -> None:
     if draft.kind is FunctionKind.PICKLE and not draft.python:
-        raise _invalid(
+        raise invalid(
             "python",
             "a pickle needs the Python version that made it",
             "Send the minor version, like '3.11'; the SDK does so by itself.",
         )
     if draft.python:
         check_python(draft.python, offers, "python", "Register it from")
-
-
-def check_python(python: str, offers: Sequence[Offer], field: str, remedy: str) -> None:
-    """Check that some configured pilot runs a Python minor version. Raises `Refusal` (422)."""
-    if PYTHON.fullmatch(python) is None:
-        raise _invalid(field, f"{python[:40]!r} is no minor version of Python", "Write it like '3.11'.")
-    pythons = sorted({offer.python for offer in offers if offer.python})
-    if pythons and python not in pythons and all(offer.python for offer in offers):
-        ours = " and ".join(pythons)
-        raise refusal(
-            422,
-            "wrong-python",
-            f"it was pickled by Python {python}, and the configured pilots run Python {ours}; "
-            "a pickle does not travel between minor versions",
-            field=field,
-            remedy=f"{remedy} Python {ours}, or ask the admin for pilots with Python {python}.",
-        )
-
-
-def check_resources(asked: Resources, python: str, offers: Sequence[Offer]) -> None:
-    """Check that some configured pilot can have `asked`. Raises `Refusal` (422) naming what comes nearest."""
-    if asked.cpus < 1 or asked.gpus < 0 or asked.memory_mb < 0 or max(asked.cpus, asked.gpus, asked.memory_mb) > MOST:
-        raise _invalid(
-            "resources", f"{asked} cannot be had", f"Ask for at least 1 CPU, no negative amount, and at most {MOST}."
-        )
-    suitable = [offer for offer in offers if not python or offer.python in {"", python}] or list(offers)
-    if not suitable or any(asked.fits(offer.resources) for offer in suitable):
-        return
-    nearest = min(suitable, key=lambda offer: _shortage(asked, offer.resources))
-    raise refusal(
-        422,
-        "does-not-fit",
-        f"asked {asked}; the largest configured pilot that comes nearest has {nearest.resources} "
-        f"(shape {nearest.name})",
-        field="resources",
-        remedy="Ask for less, or ask the admin for a larger pilot shape.",
-    )
-
-
-def _shortage(asked: Resources, room: Resources) -> tuple[int, float, int]:
-    pairs = [(asked.cpus, room.cpus), (asked.gpus, room.gpus), (asked.memory_mb, room.memory_mb)]
-    lacking = [(want - have) / want for want, have in pairs if want > have]
-    return len(lacking), sum(lacking), -room.cpus
 
 
 # ---- arguments -----------------------------------------------------------------------------------------------------
@@ -201,7 +162,7 @@ def check_pickled_for(headers: Mapping[str, str], function: FunctionVersion, off
     """Check that the Python that pickled the arguments is the one that will read them. Raises `Refusal` (422)."""
     python = headers.get("harvester-python", "")
     if not python:
-        raise _invalid(
+        raise invalid(
             "Harvester-Python",
             "pickled arguments come without the Python version that made them",
             "Send the header 'Harvester-Python: 3.11' with your minor version, or send JSON.",
@@ -273,10 +234,6 @@ def too_many(count: int, limit: int) -> Refusal:
         field="batch",
         remedy="Send them in several batches.",
     )
-
-
-def _invalid(field: str, detail: str, remedy: str) -> Refusal:
-    return refusal(422, "invalid-field", f"{field}: {detail}", field=field, remedy=remedy)
 
 
 def _unsupported(content_type: str, known: str) -> Refusal:

@@ -23,6 +23,7 @@ from harvester.store.store import Store, StoreError
 from harvester.store.writes import PilotMoved
 from harvester_api.book import Book, OpenInvocation, Outcome, reopened
 from harvester_api.catalog import Catalog
+from harvester_api.endings import Endings
 from harvester_api.hearing import Hearing
 from harvester_api.journal import Journal
 from harvester_api.performer import Link, Performer
@@ -31,6 +32,8 @@ from harvester_api.settings import GatewaySettings
 from harvester_api.sightings import Sightings
 
 log = logging.getLogger(__name__)
+
+_HEARD = wire.Heard()
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +61,7 @@ class Gateway:
         self.is_ready = False
         self._performer = Performer(settings, self.book, self.journal, store, self.links)
         self._ticking: asyncio.Task[None] | None = None
+        self._endings = Endings(store, self._is_over)
         self._absent: set[str] = set()  # pilots that the store calls alive and that have not called since our start
         self._started_at = 0.0
         self._dispatcher_settings = DispatcherSettings(
@@ -91,6 +95,7 @@ class Gateway:
         if self._ticking is not None:
             self._ticking.cancel()
             await asyncio.wait({self._ticking})
+        await self._endings.stop()
         if not await self.journal.drain(timedelta(seconds=10)):
             log.error("the store did not take the last writes; pilots will report the results again")
 
@@ -122,6 +127,7 @@ class Gateway:
                 for seen in self.sightings.due(self.dispatcher.pilots, now):
                     self.journal.put(seen)
                 self._miss(now)
+                self._endings.look(self.dispatcher.pilots, now)
             except Exception:
                 log.exception("defect in a tick of the gateway; the next one goes on")
 
@@ -236,6 +242,14 @@ class Gateway:
         now = time.time()
         for message in messages:
             self._hearing.hear(pilot_id, message, now)
+            if type(message) is wire.Heartbeat and (link := self.links.get(pilot_id)) is not None:
+                link.send(_HEARD)
+
+    def _is_over(self, pilot_id: str, state: PilotState) -> None:
+        """Give up a pilot that is not connected, and over as the store says."""
+        now = time.time()
+        log.info("pilot %s: the store has it as %s", pilot_id, state.value)
+        self.perform(self.dispatcher.ended(pilot_id, now), now)
 
     def perform(self, effects: Sequence[Effect], now: float, payload: bytes = b"") -> None:
         """Do what the dispatcher orders."""

@@ -14,7 +14,7 @@ from collections import deque
 from datetime import timedelta
 from typing import Any, cast
 
-from starlette.websockets import WebSocket, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from harvester.domain import wire
 from harvester.domain.pilots import PILOT
@@ -154,6 +154,7 @@ class PilotLink:
             raise LinkClosed(NOT_UNDERSTOOD, f"protocol {wire.PROTOCOL_VERSION} is spoken here: {error}") from None
 
     async def _write(self) -> None:
+        """Send what is queued; returns when the pilot has gone away during it, as it may at any time."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -164,6 +165,8 @@ class PilotLink:
                         await self._websocket.send({"type": "websocket.send", "bytes": frame})
                 except TimeoutError:
                     raise LinkClosed(TOO_SLOW, f"a frame could not leave in {self._patience_s:g} s") from None
+                except WebSocketDisconnect:
+                    return
 
     async def _gathered(self) -> list[wire.ToPilot]:
         """Take what waits, up to about the size of a frame."""

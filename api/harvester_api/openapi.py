@@ -101,7 +101,7 @@ def operation(
         str(status): {"description": text, **({"content": dict(content)} if content else {})}
         for status, (text, content) in answers.items()
     }
-    common = (500,) if is_open else (401, 500, 503)
+    common = (422, 500) if is_open else (401, 422, 500, 503)
     for status in sorted({*refuses, *common}):
         responses[str(status)] = {
             "description": HTTPStatus(status).phrase,

@@ -76,6 +76,11 @@ def refusal(
     return Refusal(problem, headers)
 
 
+def invalid(field: str, detail: str, remedy: str) -> Refusal:
+    """Return the refusal for a part of the request that is not what it should be (422)."""
+    return refusal(422, "invalid-field", f"{field}: {detail}", field=field, remedy=remedy)
+
+
 def store_refusal(error: StoreError) -> Refusal:
     """Return the refusal for a store that cannot write or answer."""
     if isinstance(error, StoreFull):

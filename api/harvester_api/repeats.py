@@ -11,6 +11,7 @@ import asyncio
 
 import uuid_utils
 
+from harvester.domain.functions import FunctionVersion
 from harvester.store.records import InvocationRecord
 from harvester.store.store import Store
 from harvester_api.book import Book, OpenInvocation
@@ -42,15 +43,25 @@ class Repeats:
         self._book = book
         self._store = store
 
-    def invocation(self, owner: str, key: str, name: str) -> str | None:
-        """Return the invocation of function `name` that came under `key`, None for a key that is new.
+    async def invocation(
+        self, owner: str, key: str, function: FunctionVersion, arguments: bytes, *, is_version_asked: bool
+    ) -> str | None:
+        """Return the invocation that came under `key`, None for a key that is new.
 
-        Raises `Refusal` (409), `StoreError`.
+        Without `is_version_asked` the caller meant the newest version, which may have been another one at first.
+        Raises `Refusal` (409) where another function or other arguments came under it, `StoreError`.
         """
-        record, _ = self._first(owner, key)
+        record, entry = self._first(owner, key)
         if record is None:
             return None
-        _check_function(record, key, name)
+        _check_function(record, key, function.name)
+        if is_version_asked and record.function_id != function.function_id:
+            raise _conflict(key, f"for {record.function_id}, not for {function.function_id}", "a new invocation")
+        before = None if entry is None else entry.arguments
+        if before is None:
+            before = await asyncio.to_thread(self._store.arguments, record.invocation_id)
+        if before is not None and before != arguments:
+            raise _conflict(key, "for other arguments", "a new invocation")
         return record.invocation_id
 
     async def batch(self, owner: str, key: str, name: str, count: int) -> list[str] | None:

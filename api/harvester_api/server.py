@@ -24,6 +24,18 @@ from fastapi import FastAPI
 log = logging.getLogger(__name__)
 
 
+def _is_no_denial(record: logging.LogRecord) -> bool:
+    """Tell whether a line of uvicorn's is to be logged.
+
+    Its sans-I/O WebSocket sends the response that denies an upgrade, and then complains that there was no handshake,
+    because it notes that only once the socket is closed. `link` either accepts or denies, and logs why it denies.
+    """
+    return record.msg != "ASGI callable returned without completing handshake."
+
+
+logging.getLogger("uvicorn.error").addFilter(_is_no_denial)
+
+
 class ServerError(Exception):
     """The server could not be started; the message says why and what to do."""
 
@@ -163,7 +175,9 @@ def listen(
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except OSError as error:
-        raise ServerError(f"{host!r} is no address to listen at: {error}") from error
+        raise ServerError(
+            f"{host!r} is no address to listen at: {error}; choose one of this machine's with --host"
+        ) from error
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -176,8 +190,16 @@ def listen(
                 f"{host}:{port} is in use by another process; choose another port with --port, or end what listens "
                 f"there (`ss -ltnp sport = :{port}` names it)"
             ) from error
-        raise ServerError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        remedy = _REMEDIES.get(error.errno or 0, "choose another address with --host, or another port with --port")
+        raise ServerError(f"cannot listen on {host}:{port}: {error.strerror}; {remedy}") from error
     return GatewayServer(app, listener, host=host, certificate=certificate, key=key, frame=frame_limit_bytes)
+
+
+_REMEDIES = {
+    errno.EADDRNOTAVAIL: "the address has to be one of this machine's (`ip -brief address` lists them): choose one "
+    "with --host, or 0.0.0.0 for all of them",
+    errno.EACCES: "ports below 1024 need privileges: choose another one with --port",
+}
 
 
 def serve(

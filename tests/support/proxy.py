@@ -13,14 +13,17 @@ class Pipe:
 
     def __init__(self, writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter]) -> None:
         self.writers = writers
-        self.flows = asyncio.Event()
+        self.flows, self.answers = asyncio.Event(), asyncio.Event()  # both ways; towards who has called
         self.flows.set()
+        self.answers.set()
         self.cuts_next = False
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what comes, one direction; a cut goes through the middle of what comes next."""
         while data := await reader.read(CHUNK):
             await self.flows.wait()
+            if writer is self.writers[0]:
+                await self.answers.wait()
             writer.write(data[: len(data) // 2] if self.cuts_next else data)
             await writer.drain()
             if self.cuts_next:
@@ -59,6 +62,10 @@ class Proxy:
     def stall(self, choose: random.Random, seconds: float) -> bool:
         """Let nothing through one connection for so long, and then everything."""
         return self._call(self._stall(choose, seconds))
+
+    def mute(self) -> None:
+        """Let nothing through any more to those who have called, on the connections of now; what they say passes."""
+        self._call(self._mute())
 
     def _call(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
@@ -105,10 +112,15 @@ class Proxy:
         self._loop.call_later(seconds, pipe.flows.set)
         return True
 
+    async def _mute(self) -> None:
+        for pipe in self.pipes:
+            pipe.answers.clear()
+
     async def _close(self) -> None:
         self._server.close()
         for pipe in self.pipes:
             pipe.flows.set()
+            pipe.answers.set()
             pipe.abort()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         if others:

@@ -114,7 +114,7 @@ class Agent:
         # Nobody of ours ends the zygote: it is the node's doing, out of memory most likely.
         log.error("zygote.lost no more slots can be started; the pilot leaves")
         self._exit_code = EXIT_NO_SLOTS
-        self._perform(self._session.leave(DrainReason.EVICTED, self._loop.time()))
+        self._perform(self._session.leave(DrainReason.BROKEN, self._loop.time()))
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -8,6 +8,9 @@ import msgspec
 from harvester.domain.pilot_file import PilotFile
 from harvester.domain.pilots import DrainReason
 
+HARSH = frozenset({DrainReason.EVICTED, DrainReason.BROKEN})
+"""What a function raises while the pilot leaves for one of these may be the leaving's doing."""
+
 SHORTEST_NOTICE_S = 1.0
 """A partition with GraceTime=0 still has Slurm's KillWait (30 s by default) after its SIGTERM: a second is there."""
 
@@ -27,7 +30,14 @@ class DrainPlan(msgspec.Struct, frozen=True, kw_only=True):
     gone_by: float  # the pilot leaves then, whatever is left
 
 
-_URGENCY = {DrainReason.WALLTIME: 0, DrainReason.ASKED: 1, DrainReason.EVICTED: 2, DrainReason.DISMISSED: 3}
+# Eviction outranks what is broken: a scheduler that ends a step may take the zygote first, and who is evicted has not
+# failed.
+_URGENCY = {
+    reason: rank
+    for rank, reason in enumerate(
+        (DrainReason.WALLTIME, DrainReason.ASKED, DrainReason.BROKEN, DrainReason.EVICTED, DrainReason.DISMISSED)
+    )
+}
 
 
 def plan(reason: DrainReason, pilot: PilotFile, *, now: float, end_at: float) -> DrainPlan:
@@ -46,7 +56,7 @@ def plan(reason: DrainReason, pilot: PilotFile, *, now: float, end_at: float) ->
     if reason is DrainReason.WALLTIME:
         return DrainPlan(reason=reason, resumable_by=last_call, others_by=last_call, gone_by=last_exit)
     resumable_by, others_by = now + pilot.handover_s, now + pilot.finish_s
-    if reason is DrainReason.EVICTED:
+    if reason in HARSH:
         notice = max(pilot.grace_s, SHORTEST_NOTICE_S)
         spare = min(1.0, notice / 4)
         last_call, last_exit = min(last_call, now + notice - 2 * spare), min(last_exit, now + notice - spare)

@@ -23,6 +23,8 @@ LINGER_S = 0.003
 
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 OPEN_S = 5.0
+FIRST_WORD_S = 10.0
+"""A gateway answers `Hello` at once: a connection that is silent for this long does not carry both ways."""
 CLOSE_S = 0.3
 PING_S, PONG_S = 10.0, 30.0
 """A pong queues behind a large checkpoint on a slow link, so it is given time."""
@@ -124,14 +126,17 @@ class Link:
         self._connection, self._unsent = connection, [self._hello()]
         self._wake.set()
         writer = asyncio.create_task(self._write(connection))
+        silence = asyncio.get_running_loop().call_later(FIRST_WORD_S, connection.transport.abort)
         try:
             async for frame in connection:
+                silence.cancel()
                 was_heard = True
                 self._on_messages(wire.decode_to_pilot(frame if isinstance(frame, bytes) else frame.encode()))
         except wire.WireError as error:
             log.error("link.misunderstood url=%s: %s", url, error)  # noqa: TRY400 - the sentence says it all
         finally:
             self._connection = None
+            silence.cancel()
             writer.cancel()
             connection.transport.abort()
             log.info("link.down url=%s code=%s", url, connection.close_code)

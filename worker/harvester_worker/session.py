@@ -20,6 +20,7 @@ from harvester_worker.activations import Activation, ActivationEvent, Activation
 from harvester_worker.allocation import Host
 from harvester_worker.effects import Effect, HandOver, Key, KillSlot, Leave, Reconnect, StopSlot
 from harvester_worker.holdings import Holdings
+from harvester_worker.pulse import Pulse
 from harvester_worker.reporter import Reporter
 from harvester_worker.slot_wire import Ended
 
@@ -50,8 +51,7 @@ class Session:
         self._holdings = Holdings(msgspec.structs.replace(pilot.capacity, gpus=len(gpus)), gpus)
         self._functions: dict[str, FunctionVersion] = {}
         self._reporter = Reporter()
-        self._welcome = wire.Welcome(heartbeat_s=inf, lease_s=inf)
-        self._heartbeat_at = inf
+        self._pulse = Pulse()
         self._unlinked_at = now
         self._idle_at: float | None = None  # since when a draining pilot holds nothing
         self._has_left = False
@@ -75,15 +75,19 @@ class Session:
     def unlinked(self, now: float) -> list[Effect]:
         """Take note that the connection is gone; work goes on."""
         if self._reporter.is_linked:
-            self._reporter.is_linked, self._unlinked_at, self._heartbeat_at = False, now, inf
+            self._reporter.is_linked, self._unlinked_at = False, now
+            self._pulse.end()
         return self._settle(now)
 
     def received(self, messages: Iterable[wire.ToPilot], now: float) -> list[Effect]:
         """Obey the gateway."""
+        self._pulse.heard(now)
         for message in messages:
             match message:
                 case wire.Lease():
                     self._lease(message)
+                case wire.Heard():
+                    pass  # that it came is all
                 case wire.Ack():
                     self._reporter.acknowledge(message)
                 case wire.Function():
@@ -99,7 +103,8 @@ class Session:
         return self._settle(now)
 
     def _linked(self, welcome: wire.Welcome, now: float) -> None:
-        self._reporter.is_linked, self._welcome, self._heartbeat_at = True, welcome, now + welcome.heartbeat_s
+        self._reporter.is_linked = True
+        self._pulse.begin(welcome, now)
         for held in welcome.abandon:
             key = (held.invocation_id, held.fence)
             self._reporter.outbox.forget(key)
@@ -163,7 +168,7 @@ class Session:
         # and the function raises. That is not the user's failure.
         if end.failure is None or end.failure.kind is not FailureKind.EXCEPTION:
             return False
-        return end.is_signalled or (self.drain is not None and self.drain.reason is DrainReason.EVICTED)
+        return end.is_signalled or (self.drain is not None and self.drain.reason in drain.HARSH)
 
     def slot_died(self, key: Key, now: float) -> list[Effect]:
         """Take note that the process of an activation is gone."""
@@ -256,8 +261,11 @@ class Session:
 
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""
-        if self._reporter.is_linked and now >= self._heartbeat_at:
-            self._heartbeat(now)
+        if self._reporter.is_linked and now >= self._pulse.due_at:
+            if self._pulse.beat(now):
+                self._reporter.send(wire.Heartbeat(time_left_s=self._time_left_s(now)))
+            else:
+                self._reporter.effects.append(Reconnect())
         if self.drain is None and now >= self._walltime_drain_at:
             self._leave(DrainReason.WALLTIME, now)
         elif self.drain is None and now >= self._patience_ends_at:
@@ -265,20 +273,11 @@ class Session:
             self._leave(DrainReason.ASKED, now)
         return self._settle(now)
 
-    def _heartbeat(self, now: float) -> None:
-        if now - self._heartbeat_at > self._welcome.lease_s:
-            # The process was stopped for a while (PBS suspends with SIGSTOP, without a word). The gateway has given
-            # its work to others by now: ask what is still ours.
-            self._reporter.effects.append(Reconnect())
-        else:
-            self._reporter.send(wire.Heartbeat(time_left_s=self._time_left_s(now)))
-        self._heartbeat_at = now + self._welcome.heartbeat_s
-
     @property
     def next_at(self) -> float:
         """When `tick` has to be called at the latest."""
         own = self._gone_at(self.drain) if self.drain else min(self._walltime_drain_at, self._patience_ends_at)
-        return min(own, self._heartbeat_at, *self._holdings.deadlines())
+        return min(own, self._pulse.due_at, *self._holdings.deadlines())
 
     @property
     def _patience_ends_at(self) -> float:

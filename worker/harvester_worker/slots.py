@@ -142,7 +142,7 @@ class Slots:
             self._loop,
             ours,
             on_message=lambda message: self._hear_slot(number, message),
-            on_end=lambda: self._lost(number),
+            on_end=lambda: self._hung_up(number),
         )
         process = self._processes[number] = _Process(number, surroundings, channel)
         with its:
@@ -177,6 +177,8 @@ class Slots:
             self._on_end(key, message)
 
     def _hear_zygote(self) -> None:
+        if self._zygote.fileno() < 0:
+            return  # closed by us
         try:
             packet = self._zygote.recv(zygote.LARGEST_MESSAGE, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -198,6 +200,12 @@ class Slots:
             log.info("slot.ended slot=%d pid=%d status=%d", news.slot, process.pid, news.status)
             process.channel.drain()
             self._lost(news.slot)
+
+    def _hung_up(self, number: int) -> None:
+        # Slots die with their zygote. Whether it has is looked at first, or its end would be taken for the function's.
+        if self._processes.get(number) is not None:
+            self._hear_zygote()
+        self._lost(number)
 
     def _lost(self, number: int) -> None:
         process = self._processes.pop(number, None)

@@ -17,13 +17,12 @@ from harvester_api.admission import (
     PICKLE_TYPE,
     check_arguments,
     check_batch,
-    check_python,
-    check_resources,
     too_many,
 )
 from harvester_api.auth import Caller
 from harvester_api.bodies import json_response, read_body
 from harvester_api.book import Outcome
+from harvester_api.declared import DeclaredRoute
 from harvester_api.documents import (
     BatchAnswer,
     ExplanationDocument,
@@ -33,13 +32,14 @@ from harvester_api.documents import (
     pilot_document,
 )
 from harvester_api.gateway import Gateway, Order
+from harvester_api.offers import check_fits, check_python
 from harvester_api.openapi import ARGUMENTS_BODY, BATCH_BODY, RAW_RESULT, json_of, operation
 from harvester_api.parameters import FUNCTION_NAME, INVOCATION_ID, VERSION, WAIT, Parameter, choice_of, limit_of
 from harvester_api.problems import refusal
 from harvester_api.repeats import batch_key
 from harvester_api.routes.common import caller_of, gateway_of, visible
 
-router = APIRouter(tags=["invocations"])
+router = APIRouter(tags=["invocations"], route_class=DeclaredRoute)
 
 RAW = Parameter(
     name="raw",
@@ -69,7 +69,7 @@ async def _function(request: Request, gateway: Gateway) -> FunctionVersion:
     offers = gateway.settings.offers
     if function.python:
         check_python(function.python, offers, "function", "Register it anew from")
-    check_resources(function.resources, function.python, offers)
+    check_fits(function, offers)
     return function
 
 
@@ -113,7 +113,10 @@ async def invoke(request: Request) -> Response:
     body = await read_body(request, settings.payload_limit_bytes)
     encoding, arguments = check_arguments(body, request.headers, function, settings.offers)
     order = Order(function=function, owner=caller.name, encoding=encoding, arguments=arguments, key=_key(request))
-    invocation_id = order.key and gateway.repeats.invocation(caller.name, order.key, function.name)
+    # Nothing gives way to another request between this look at a new key and the moment when `accept` has it.
+    invocation_id = order.key and await gateway.repeats.invocation(
+        caller.name, order.key, function, arguments, is_version_asked="version" in request.query_params
+    )
     if invocation_id is None:
         (invocation_id,) = await gateway.accept([order], is_awaited=wait_s > 0)
     outcome = await gateway.look(invocation_id, wait_s)

@@ -12,6 +12,7 @@ from harvester.domain.pilots import PILOT, PilotEvent
 from harvester.store.records import PilotRecord
 from harvester.store.writes import PilotMoved
 from harvester_api.bodies import json_response
+from harvester_api.declared import DeclaredRoute
 from harvester_api.documents import (
     PilotDocument,
     PilotPage,
@@ -26,7 +27,7 @@ from harvester_api.parameters import PILOT_ID, Parameter
 from harvester_api.problems import refusal
 from harvester_api.routes.common import admin_of, caller_of, gateway_of
 
-router = APIRouter(tags=["pilots"])
+router = APIRouter(tags=["pilots"], route_class=DeclaredRoute)
 
 ALL = Parameter(
     name="all",

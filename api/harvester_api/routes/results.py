@@ -10,6 +10,7 @@ from harvester.domain.invocations import InvocationState
 from harvester_api.auth import Caller
 from harvester_api.bodies import json_response, read_json
 from harvester_api.book import Outcome
+from harvester_api.declared import DeclaredRoute
 from harvester_api.documents import InvocationDocument, WaitAnswer, invocation_document
 from harvester_api.drafts import WaitRequest
 from harvester_api.gateway import Gateway
@@ -19,7 +20,7 @@ from harvester_api.problems import refusal
 from harvester_api.routes.common import caller_of, gateway_of, unknown_invocation, visible
 from harvester_api.routes.invocations import raw_result
 
-router = APIRouter(tags=["results"])
+router = APIRouter(tags=["results"], route_class=DeclaredRoute)
 
 ANSWER_BYTES = 64 * 1024 * 1024  # results in one answer to /v1/wait; the next call brings the rest
 

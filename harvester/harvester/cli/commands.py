@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from harvester.cli.session import AsJson, connected, print_json
+from harvester.domain.invocations import InvocationState
 from harvester.sdk.errors import HarvesterError
 
 InvocationId = Annotated[str, typer.Argument(metavar="ID", help="The invocation.")]
@@ -55,6 +56,24 @@ def invoke(  # noqa: PLR0917 - typer makes the options from the parameters
             return
         value = client.result(invocation_id, timeout)
     print_json({"invocation_id": invocation_id, "result": value} if as_json else value)
+
+
+def invocations(
+    ctx: typer.Context,
+    state: Annotated[InvocationState | None, typer.Option(help="Only those in this state.")] = None,
+    function: Annotated[str | None, typer.Option(help="Only those of this function.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the invocations, newest first: yours, or everybody's for an admin."""
+    with connected(ctx) as client:
+        items = client.invocations(state=state, function=function, limit=limit)
+    if as_json:
+        print_json(items)
+        return
+    from harvester.cli import render  # noqa: PLC0415 - as in status
+
+    _console().print(render.invocations(items, time.time()) if items else "no invocations")
 
 
 def result(

@@ -75,6 +75,31 @@ def pilots(items: Iterable[Document], now: float) -> Table:
     return table("pilots", ("pilot", "state", "node", "batch job", "resources", "time left", "reason"), rows)
 
 
+def invocations(items: Iterable[Document], now: float) -> Table:
+    """Return the invocations, one a line; an id is whole, because other commands take it so."""
+    rows = (
+        (
+            each.get("invocation_id"),
+            each.get("function_id"),
+            each.get("state"),
+            _ago(each.get("accepted_at"), now),
+            _lasted(each, now),
+        )
+        for each in items
+    )
+    return table("invocations", ("invocation", "function", "state", "accepted", "ran"), rows)
+
+
+def _ago(at: float | None, now: float) -> str:
+    return "" if at is None else f"{duration(max(0.0, now - at))} ago"
+
+
+def _lasted(each: Document, now: float) -> str:
+    """Return how long it has run, or ran: from its first start, waits in between included."""
+    started = each.get("started_at")
+    return "" if started is None else duration(max(0.0, (each.get("ended_at") or now) - started))
+
+
 def functions(items: Iterable[Document]) -> Table:
     """Return the functions, one a line."""
     rows = (

@@ -200,7 +200,8 @@ class Dispatcher:
         pilot = self._ledger.pilots.get(pilot_id)
         if pilot is None:
             return []
-        return self._give_up(pilot, reason.event, reason.value, ActivationEnd.EVICTED, now)
+        move = MovePilot(pilot_id=pilot_id, event=reason.event, reason=reason.value)
+        return [move, *self._give_up(pilot, ActivationEnd.EVICTED, now)]
 
     def disconnected(self, pilot_id: str, now: float) -> list[Effect]:
         """A connection broke; the pilot may come back as long as its lease lasts."""
@@ -209,6 +210,17 @@ class Dispatcher:
             pilot.is_connected = False
             self._ledger.note_room(pilot)
         return []
+
+    def ended(self, pilot_id: str, now: float) -> list[Effect]:
+        """Whoever watches the scheduler has written down that a pilot is over: no need to wait until its lease is.
+
+        One that is connected lives, whatever is said of it; it ends by its goodbye, or by its silence.
+        """
+        pilot = self._ledger.pilots.get(pilot_id)
+        if pilot is None or pilot.is_connected:
+            return []
+        was_told = pilot.drain is DrainReason.EVICTED
+        return self._give_up(pilot, ActivationEnd.EVICTED if was_told else ActivationEnd.PILOT_LOST, now)
 
     def tick(self, now: float) -> list[Effect]:
         """Notice who is silent. Call it several times a second."""
@@ -221,7 +233,8 @@ class Dispatcher:
         effects: list[Effect] = []
         for pilot in [pilot for pilot in pilots if pilot.expires_at <= now]:
             silence = f"no heartbeat for {now - pilot.last_seen_at:.1f} s"
-            effects += self._give_up(pilot, PilotEvent.SILENT, silence, ActivationEnd.PILOT_LOST, now)
+            effects.append(MovePilot(pilot_id=pilot.pilot_id, event=PilotEvent.SILENT, reason=silence))
+            effects += self._give_up(pilot, ActivationEnd.PILOT_LOST, now)
         # A heartbeat may have told of more time left, so once in a while every queue's head is tried again.
         return [*effects, *self._spread(self._ledger.queues.in_turn(), now)]
 
@@ -358,12 +371,9 @@ class Dispatcher:
         self._ledger.note_room(pilot)
         return [MovePilot(pilot_id=pilot.pilot_id, event=PilotEvent.DRAIN, reason=reason.value)]
 
-    def _give_up(
-        self, pilot: PilotEntry, event: PilotEvent, reason: str, end: ActivationEnd, now: float
-    ) -> list[Effect]:
+    def _give_up(self, pilot: PilotEntry, end: ActivationEnd, now: float) -> list[Effect]:
         """Forget a pilot; whatever it still held waits again."""
-        effects: list[Effect] = [MovePilot(pilot_id=pilot.pilot_id, event=event, reason=reason)]
-        effects += [self._requeue(entry, fence, end) for entry, fence in self._ledger.strip(pilot)]
+        effects: list[Effect] = [self._requeue(entry, fence, end) for entry, fence in self._ledger.strip(pilot)]
         self._ledger.remove_pilot(pilot)
         self._gone.add(pilot.pilot_id)
         return [*effects, *self._place(now)]

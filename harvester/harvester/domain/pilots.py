@@ -47,12 +47,16 @@ class DrainReason(StrEnum):
     EVICTED = "evicted"  # a signal that nobody here asked for: the scheduler wants the node
     WALLTIME = "walltime"  # its time is nearly over
     ASKED = "asked"  # an admin or the daemon said so
+    BROKEN = "broken"  # it cannot run anything any more: its zygote is gone
     DISMISSED = "dismissed"  # the gateway does not know it or had given it up
 
     @property
     def event(self) -> PilotEvent:
         """The pilot's end when a drain for this reason is over."""
-        return PilotEvent.PREEMPTED if self is DrainReason.EVICTED else PilotEvent.FINISHED
+        return _ENDS.get(self, PilotEvent.FINISHED)
+
+
+_ENDS = {DrainReason.EVICTED: PilotEvent.PREEMPTED, DrainReason.BROKEN: PilotEvent.FAILED}
 
 
 _S, _E = PilotState, PilotEvent

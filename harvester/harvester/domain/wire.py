@@ -19,7 +19,7 @@ from harvester.domain.invocations import ActivationEnd, Failure
 from harvester.domain.pilots import DrainReason
 from harvester.domain.resources import Resources
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 LINK_PATH = "/v1/link"
 
 
@@ -53,7 +53,7 @@ class Hello(_Message, frozen=True):
 
 
 class Heartbeat(_Message, frozen=True):
-    """Renews every lease of the pilot."""
+    """Renews every lease of the pilot. Answered by `Heard`."""
 
     time_left_s: float
 
@@ -118,6 +118,10 @@ class Welcome(_Message, frozen=True):
     abandon: tuple[Held, ...] = ()  # of `Hello.held`: no longer the pilot's, stop them and do not report
 
 
+class Heard(_Message, frozen=True):
+    """Answer to `Heartbeat`: the connection carries both ways. A pilot that misses it calls anew."""
+
+
 class Function(_Message, frozen=True):
     """Code, sent once a connection before the first lease that needs it."""
 
@@ -167,7 +171,7 @@ class Drain(_Message, frozen=True):
     reason: DrainReason
 
 
-ToPilot = Welcome | Function | Lease | Cancel | Ack | Drain
+ToPilot = Welcome | Heard | Function | Lease | Cancel | Ack | Drain
 
 _encoder = msgspec.msgpack.Encoder()
 _to_gateway = msgspec.msgpack.Decoder(list[ToGateway])

@@ -19,6 +19,8 @@ Cancel = Callable[[str], bool]
 class InvocationFuture(Future[R]):
     """A `concurrent.futures.Future` of one invocation; made by `Client.submit` and `Client.map`.
 
+    `running` is always False: the gateway tells of ends, not of starts. `Client.invocation` has the state.
+
     Parameters
     ----------
     cancel: cancels an invocation at the gateway, by its id, and tells whether it is cancelled now.

@@ -35,8 +35,8 @@ SETTINGS = GatewaySettings(
         Token(name="root", role=Role.ADMIN, token="root-token"),
     ),
     offers=(
-        Offer(name="cpu", resources=Resources(cpus=8, memory_mb=16_000), python="3.11"),
-        Offer(name="gpu", resources=Resources(cpus=4, gpus=2, memory_mb=16_000), python="3.11"),
+        Offer(name="cpu", resources=Resources(cpus=8, memory_mb=16_000), python="3.11", longest_s=600.0),
+        Offer(name="gpu", resources=Resources(cpus=4, gpus=2, memory_mb=16_000), python="3.11", longest_s=600.0),
     ),
     payload_limit_bytes=200_000,
     batch_limit_bytes=400_000,

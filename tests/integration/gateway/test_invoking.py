@@ -4,6 +4,7 @@ import asyncio
 import pickle
 
 import msgspec
+import pytest
 
 from harvester.domain import wire
 from harvester.domain.functions import Encoding
@@ -178,6 +179,39 @@ async def test_an_idempotency_key_makes_a_repeated_call_the_same_invocation(rig,
     assert theirs.json()["invocation_id"] not in ids
     document = problem(await rig.invoke("other", 1, headers=key), 409)
     assert document["field"] == "Idempotency-Key"
+
+
+@pytest.mark.parametrize("size", [1, 150_000])
+async def test_an_idempotency_key_stands_for_its_arguments_too(rig, problem, size):
+    await rig.register()
+    key = {"Idempotency-Key": "k-1"}
+    first = (await rig.invoke("double", "x" * size, headers=key)).json()["invocation_id"]
+    await rig.until(lambda: rig.store.invocation(first))
+
+    async def is_refused():
+        document = problem(await rig.invoke("double", "y" * size, headers=key), 409)
+        assert "'k-1' was used for other arguments" in document["detail"]
+        assert "Use a new key" in document["remedy"]
+        assert (await rig.invoke("double", "x" * size, headers=key)).json()["invocation_id"] == first
+
+    await is_refused()
+    pilot = await rig.pilot()
+    await pilot.finish(await pilot.hear(wire.Lease), 2)
+    await rig.read(first, wait_s=5)
+    await is_refused()  # when it is over, too
+    assert len(rig.store.invocations()) == 1
+
+
+async def test_a_repeated_call_is_the_same_one_though_a_newer_version_was_registered_meanwhile(rig, problem):
+    await rig.register()
+    key = {"Idempotency-Key": "k-1"}
+    first = (await rig.invoke("double", 1, headers=key)).json()
+    await rig.register(body="package.module:better")
+    assert (await rig.invoke("double", 1, headers=key)).json()["invocation_id"] == first["invocation_id"]
+    path = "/v1/functions/double/invocations"
+    assert (await rig.http.post(f"{path}?version=1", json={"args": [1]}, headers=key)).status_code == 202
+    document = problem(await rig.http.post(f"{path}?version=2", json={"args": [1]}, headers=key), 409)
+    assert "for double@1, not for double@2" in document["detail"]
 
 
 async def test_large_arguments_wait_in_the_store_and_reach_the_pilot_whole(rig):

@@ -1,22 +1,33 @@
 """The pilots' link: who may connect, what survives a cut, what is leased elsewhere."""
 
 import asyncio
+import logging
+import time
+from datetime import timedelta
 
+import msgspec
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from harvester.domain import wire
 from harvester.domain.invocations import ActivationEnd
-from harvester.domain.pilots import DrainReason, PilotState
+from harvester.domain.pilots import DrainReason, PilotEvent, PilotState
 from harvester.domain.resources import Resources
+from harvester.store.writes import PilotMoved
 
 
-async def test_a_pilot_with_a_wrong_token_is_refused_before_the_upgrade(rig, fake_pilot):
+def errors(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_pilot_with_a_wrong_token_is_refused_before_the_upgrade(rig, fake_pilot, caplog):
     pilot = fake_pilot(rig.url, "nobody", Resources(cpus=1))
     with pytest.raises(InvalidStatus) as refused:
         await pilot.connect()
     assert refused.value.response.status_code == 403
     assert b"no pilot's" in refused.value.response.body
+    await asyncio.sleep(0.1)
+    assert errors(caplog) == []
 
 
 async def test_a_pilot_that_is_over_is_refused(rig, fake_pilot, add_pilot):
@@ -29,7 +40,10 @@ async def test_a_pilot_that_is_over_is_refused(rig, fake_pilot, add_pilot):
 
 @pytest.mark.parametrize(
     ("hello", "reason"),
-    [({"protocol": 99}, "protocol 99, the gateway speaks 1"), ({"pilot_id": "another"}, "another pilot's")],
+    [
+        ({"protocol": 99}, f"protocol 99, the gateway speaks {wire.PROTOCOL_VERSION}"),
+        ({"pilot_id": "another"}, "another pilot's"),
+    ],
 )
 async def test_a_hello_that_cannot_be_is_answered_with_the_reason(rig, fake_pilot, add_pilot, hello, reason):
     add_pilot(rig.store, "p1", Resources(cpus=1))
@@ -256,3 +270,33 @@ async def test_a_frame_that_is_not_understood_ends_the_connection_with_the_reaso
     code, reason = await pilot.closed()
     assert code == 4002
     assert reason
+
+
+async def test_heartbeats_are_answered(rig):
+    pilot = await rig.pilot()
+    for _ in range(3):
+        await pilot.hear(wire.Heard, within=1.0)
+
+
+class TestWithALongLease:
+    @pytest.fixture
+    def settings(self, settings):
+        return msgspec.structs.replace(settings, lease=timedelta(seconds=60))
+
+    async def test_work_of_a_cut_off_pilot_that_the_scheduler_has_ended_does_not_wait_out_its_lease(self, rig):
+        await rig.register()
+        first = await rig.pilot("p1", cpus=1)
+        invocation_id = await rig.accepted("double", 1)
+        lease = await first.hear(wire.Lease)
+        second = await rig.pilot("p2", cpus=1)
+        await first.cut()
+        await asyncio.sleep(1.5)
+        assert rig.store.invocation(invocation_id).pilot_id == "p1", "cut off is not ended"
+        rig.store.move_pilot(PilotMoved(pilot_id="p1", event=PilotEvent.FAILED, at=time.time(), reason="node died"))
+        again = await second.hear(wire.Lease, within=2.5)
+        assert (again.invocation_id, again.attempt) == (invocation_id, 2)
+        assert again.fence > lease.fence
+        await second.finish(again, 2)
+        document = await rig.read(invocation_id, wait_s=5)
+        assert [each["end"] for each in document["activations"]] == ["pilot lost", "succeeded"]
+        assert rig.store.pilot("p1").reason == "node died"

@@ -6,6 +6,8 @@ import pickle
 import httpx2
 import pytest
 
+from harvester.domain.functions import FunctionKind, FunctionVersion
+
 PICKLED = base64.b64encode(pickle.dumps(len)).decode()
 INVOKE = "/v1/functions/double/invocations"
 
@@ -29,6 +31,9 @@ INVOKE = "/v1/functions/double/invocations"
         ({"walltime_s": 1e15}, 422, "walltime_s", "<= 31622400"),
         ({"resources": {"memory_mb": 2**63}}, 422, "resources", "at most 2147483647"),
         ({"kind": "source", "body": "def f(): pass", "entry": "f()"}, 422, "entry", "f()"),
+        ({"kind": "source", "body": "def f(): pass", "entry": "g"}, 422, "entry", "it has f"),
+        ({"kind": "source", "body": "x = 1\ndef f(: pass", "entry": "f"}, 422, "body", "line 2"),
+        ({"walltime_s": 700.0}, 422, "walltime_s", "the longest that fits into a configured pilot is 600 s"),
         ({"entry": "\0"}, 422, "entry", "names no function"),
         ({"cloudpickle": "\0"}, 422, "cloudpickle", "is no version"),
         ({"max_retries": "many"}, 422, "max_retries", "int"),
@@ -141,6 +146,7 @@ async def test_unknown_paths_methods_and_parameters_are_problems_too(rig, proble
     answer = await rig.http.delete("/v1/functions")
     problem(answer, 405)
     assert answer.headers["allow"] == "GET, POST"
+    assert answer.json()["remedy"] == "It takes GET, POST."
     for path, field in (
         ("/v1/functions?limit=0", "limit"),
         ("/v1/functions?limit=x", "limit"),
@@ -154,6 +160,36 @@ async def test_unknown_paths_methods_and_parameters_are_problems_too(rig, proble
     for wait in ("-1", "nan", "soon"):
         assert problem(await rig.http.post(f"{INVOKE}?wait_s={wait}", json={}), 422)["field"] == "wait_s"
     assert rig.store.invocations() == []
+
+
+async def test_a_parameter_that_nobody_knows_is_refused_with_the_nearest_one(rig, problem):
+    await rig.register()
+    document = problem(await rig.http.post(f"{INVOKE}?vers=1", json={}), 422)
+    assert (document["field"], document["remedy"]) == ("vers", "Do you mean version?")
+    for path, field in (
+        ("/v1/functions?page=2", "page"),
+        ("/v1/functions/double?version=1", "version"),
+        ("/v1/invocations?limits=2", "limits"),
+        ("/v1/pilots?al=1", "al"),
+        ("/v1/daemon?x", "x"),
+        ("/v1/whoami?x=1", "x"),
+        ("/healthz?x=1", "x"),
+    ):
+        assert problem(await rig.http.get(path), 422)["field"] == field
+    assert problem(await rig.http.post("/v1/wait?wait=1", json={}), 422)["field"] == "wait"
+    assert rig.store.invocations() == []
+
+
+async def test_a_function_that_was_registered_for_longer_pilots_is_refused_when_it_is_called(rig, problem):
+    rig.store.add_function(
+        FunctionVersion(
+            function_id="", name="long", version=0, kind=FunctionKind.MODULE, body=b"m:f", walltime_s=601.0
+        ),
+        1.0,
+    )
+    document = problem(await rig.invoke("long"), 422)
+    assert document["field"] == "walltime_s"
+    assert "601 s" in document["detail"]
 
 
 async def test_unknown_ids_are_problems(rig, problem):

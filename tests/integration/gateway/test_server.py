@@ -30,7 +30,7 @@ def test_a_port_in_use_is_one_clear_line(settings, store):
 
 
 def test_an_address_that_is_not_ours_and_a_missing_certificate_are_clear_errors(settings, store, tmp_path):
-    with pytest.raises(ServerError, match=r"203\.0\.113\.1"):
+    with pytest.raises(ServerError, match=r"203\.0\.113\.1:0.*one of this machine's.*--host"):
         listen(create_app(settings, store), "203.0.113.1", 0)
     with pytest.raises(ServerError, match=r"missing\.pem"):
         listen(create_app(settings, store), "127.0.0.1", 0, certificate=tmp_path / "missing.pem", key=None)

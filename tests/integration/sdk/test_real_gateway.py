@@ -1,8 +1,12 @@
 """The client against the real gateway, where an answer gets lost on its way back."""
 
+import json
+
 import pytest
+from typer.testing import CliRunner
 
 import harvester
+from harvester.cli.app import app as command
 from harvester.store.store import open_store
 from harvester_api.app import create_app
 from harvester_api.server import listen
@@ -59,6 +63,14 @@ def client(store, proxy):
     server.close()
 
 
+@pytest.fixture
+def run(client):
+    def call(*words):
+        return CliRunner().invoke(command, ["--url", client.url, "--token", "t", *map(str, words)])
+
+    return call
+
+
 @pytest.mark.parametrize(("count", "path"), [(1, "invocations"), (40, "batches")])
 def test_a_submission_whose_answer_was_lost_is_repeated_and_accepted_once(client, store, proxy, count, path):
     client.register(abs)
@@ -69,3 +81,40 @@ def test_a_submission_whose_answer_was_lost_is_repeated_and_accepted_once(client
     assert not proxy.lose
     assert sorted(record.invocation_id for record in store.invocations()) == sorted(ids)
     assert len(set(ids)) == count
+
+
+def test_the_command_line_lists_invocations(client, run):
+    assert run("invocations").output == "no invocations\n"
+    client.register(abs)
+    client.register(len)
+    ids = [client.start("abs", [-number]) for number in range(3)]
+    client.start("len", ["x"])
+    client.cancel(ids[0])
+    shown = run("invocations")
+    assert shown.exit_code == 0
+    assert max(map(len, shown.output.splitlines())) <= 80
+    assert all(invocation_id in shown.output for invocation_id in ids)
+
+    def listed(*words):
+        return [each["invocation_id"] for each in json.loads(run("invocations", "--json", *words).output)]
+
+    assert listed("--function", "abs") == ids[::-1]
+    assert listed("--function", "abs", "--state", "cancelled") == [ids[0]]
+    assert len(listed("--limit", 2)) == 2
+    assert run("invocations", "--state", "gone").exit_code == 2
+
+
+def test_what_the_gateway_refuses_is_remedied_by_commands(run):
+    for words, remedy in (
+        (("invoke", "nobody"), "`harvester functions` lists"),
+        (("result", "i-99"), "`harvester invocations` lists"),
+        (("explain", "i-99"), "`harvester invocations` lists"),
+        (("pause",), "use the admin's token, with --token"),
+        (("--token", "wrong", "pilots"), "give the token of this gateway, with --token"),
+    ):
+        ended = run(*words)
+        assert ended.exit_code == 1
+        assert ended.stderr.count("\n") == 1
+        assert remedy in ended.stderr
+        assert "/v1/" not in ended.stderr
+        assert "Bearer" not in ended.stderr

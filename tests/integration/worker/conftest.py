@@ -63,6 +63,8 @@ class FakeGateway:
         if isinstance(message, wire.Hello):
             self.hellos.append(message)
             await self.send(wire.Welcome(heartbeat_s=self.heartbeat_s, lease_s=self.lease_s, abandon=self.abandon))
+        if isinstance(message, wire.Heartbeat):
+            await connection.send(wire.encode([wire.Heard()]))
         kinds = {
             wire.Finished: wire.AckKind.FINISHED,
             wire.GivenBack: wire.AckKind.GIVEN_BACK,

@@ -204,7 +204,7 @@ async def test_slots_stay_in_the_session_of_the_pilot(gateway, pilots, order):
     assert pickle.loads(finished.value) == int(stat.rpartition(")")[2].split()[3])  # noqa: S301
 
 
-async def test_a_pilot_whose_zygote_dies_gives_its_work_back_as_evicted(gateway, pilots, order):
+async def test_a_pilot_whose_zygote_dies_gives_its_work_back_as_evicted_and_leaves_as_broken(gateway, pilots, order):
     process = await pilots.start()
     await gateway.send(*order(sleeper(), 60))
     await gateway.wait_for(wire.Started)
@@ -212,3 +212,4 @@ async def test_a_pilot_whose_zygote_dies_gives_its_work_back_as_evicted(gateway,
     async with asyncio.timeout(3):
         assert await process.wait() == 4
     assert [m.end for m in gateway.of(wire.GivenBack)] == [ActivationEnd.EVICTED]
+    assert gateway.of(wire.Goodbye) == [wire.Goodbye(reason=DrainReason.BROKEN)]

@@ -4,6 +4,9 @@ import asyncio
 import pickle
 import signal
 
+from support.proxy import Proxy
+from support.running import free_port
+
 from harvester.domain import wire
 
 
@@ -107,3 +110,17 @@ async def test_a_pilot_that_the_scheduler_suspended_introduces_itself_again(gate
     assert len(gateway.hellos) == 1
     process.send_signal(signal.SIGCONT)
     await gateway.wait_for(wire.Hello, count=2, within_s=2)
+
+
+async def test_a_pilot_that_hears_nothing_any_more_calls_anew_within_about_two_leases(gateway, pilots, order):
+    gateway.heartbeat_s, gateway.lease_s = 0.1, 0.5
+    with Proxy(free_port(), gateway.port) as proxy:
+        await pilots.start(gateways=(f"http://127.0.0.1:{proxy.port}",))
+        await gateway.send(*order(slow_pid(), 2.5))
+        await gateway.wait_for(wire.Started)
+        await asyncio.sleep(1.3)
+        assert len(gateway.hellos) == 1, "answered heartbeats keep a connection"
+        await asyncio.to_thread(proxy.mute)
+        await gateway.wait_for(wire.Hello, count=2, within_s=2.5 * gateway.lease_s + 1)
+        assert gateway.hellos[1].held == (wire.Held(invocation_id="i-1", fence=1, is_started=True),)
+        await gateway.wait_for(wire.Finished)

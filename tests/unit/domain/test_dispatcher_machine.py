@@ -246,7 +246,17 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.fleet[pilot_id].is_dead = True
         self.fleet[pilot_id].running.clear()
 
-    @rule(pilot_id=pilots, reason=st.sampled_from([DrainReason.EVICTED, DrainReason.WALLTIME]))
+    @rule(data=st.data())
+    def the_scheduler_has_ended_a_pilot(self, data):
+        """It may be mistaken, and the pilot call again."""
+        if self.fleet:
+            pilot = self.fleet[data.draw(st.sampled_from(sorted(self.fleet)))]
+            held = [name for name, row in self.rows.items() if row.pilot_id == pilot.pilot_id]
+            self.perform(self.dispatcher.ended(pilot.pilot_id, self.now))
+            left = [name for name in held if self.rows[name].pilot_id == pilot.pilot_id]
+            assert left == (held if pilot.is_connected else [])
+
+    @rule(pilot_id=pilots, reason=st.sampled_from([DrainReason.EVICTED, DrainReason.WALLTIME, DrainReason.BROKEN]))
     def the_scheduler_wants_the_node(self, pilot_id, reason):
         pilot = self.fleet[pilot_id]
         if not pilot.is_dead:

@@ -78,3 +78,25 @@ def test_a_pilot_fits_on_a_line_of_80_columns():
     assert len(lines) == 3, "title, head, one line"
     assert "cd6021102e7d" in lines[2]
     assert "1 h 29 min" in lines[2]
+
+
+def test_invocations_fit_on_a_line_of_80_columns_with_whole_ids():
+    items = [
+        {
+            "invocation_id": "01a200fc-a14d-70da-aa65-cd6021102e7d",
+            "function_id": "estimate@12",
+            "state": state,
+            "accepted_at": 0.0,
+            "started_at": started_at,
+            "ended_at": None,
+        }
+        for state, started_at in (("succeeded", 2.0), ("accepted", None))
+    ]
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(render.invocations(items, 100.0))
+    lines = capture.get().splitlines()
+    assert len(lines) == 4, "title, head, one line each"
+    assert items[0]["invocation_id"] in lines[2]
+    assert lines[2].split()[1:] == ["estimate@12", "succeeded", "100", "s", "ago", "98", "s"]
+    assert lines[3].split()[1:] == ["estimate@12", "accepted", "100", "s", "ago"]

@@ -381,3 +381,38 @@ def test_whatever_happens_no_lease_is_lost_or_doubled_and_the_pilot_leaves_in_ti
     assert world.left_at is not None
     assert world.left_at <= min(began_at + PILOT.grace_s, 200.0) or world.left_at == began_at
     assert world.leased - world.abandoned <= set(world.reported), "a lease that nobody heard of again"
+
+
+def test_a_gateway_that_answers_no_heartbeat_for_two_leases_is_called_anew():
+    session = linked()
+    for second in range(1, 11):
+        assert sent(session.tick(float(second))) == [wire.Heartbeat(time_left_s=985.0 - second)]
+    assert of(session.tick(11.0), Reconnect) == [Reconnect()]
+
+
+def test_answered_heartbeats_keep_the_connection():
+    session = linked()
+    for second in range(1, 60):
+        assert sent(session.tick(float(second)), wire.Heartbeat)
+        assert session.received([wire.Heard()], second + 0.1) == []
+
+
+def test_a_pilot_whose_slots_are_gone_says_that_it_is_broken_and_hands_back_what_runs():
+    session = linked()
+    session.received([lease("a")], 1.0)
+    assert sent(session.leave(DrainReason.BROKEN, 2.0)) == [wire.Draining(reason=DrainReason.BROKEN)]
+    assert sent(session.slot_died(("a", 1), 2.1), wire.GivenBack)[0].end is ActivationEnd.EVICTED
+    effects = session.received([ack(wire.AckKind.GIVEN_BACK, "a")], 2.2)
+    assert sent(effects) == [wire.Goodbye(reason=DrainReason.BROKEN)]
+
+
+def test_an_evicted_pilot_whose_zygote_dies_of_it_is_evicted():
+    for first, second in [
+        (DrainReason.EVICTED, DrainReason.BROKEN),
+        (DrainReason.BROKEN, DrainReason.EVICTED),
+    ]:
+        session = linked()
+        session.received([lease("a")], 1.0)
+        session.leave(first, 2.0)
+        session.leave(second, 2.1)
+        assert session.drain.reason is DrainReason.EVICTED
