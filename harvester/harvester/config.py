@@ -77,6 +77,9 @@ class SchedulerConfig(_Section, frozen=True):
 class HarvestConfig(_Section, frozen=True):
     """`[harvest]`: how many pilots, and how long."""
 
+    policy: Name = "demand"  # how many pilots, and how long: demand, gap, fib or var
+    mode: Literal["preemptible", "strict"] = "preemptible"  # strict: nobody evicts pilots, so they never outlive a gap
+    everything: bool = False  # gap: harvest whatever is idle, whether or not work waits
     tick_s: PositiveSeconds | None = None  # between two looks; none given: 1 s with local, 2 s with slurm
     partition: str = ""  # whose whole nodes pilots take where no [[pilot]] is given; empty: the first preemptible one
     ready: Count = 1  # pilots to keep without work; of the first shape unless a shape has its own
@@ -85,6 +88,16 @@ class HarvestConfig(_Section, frozen=True):
     lengths_min: Annotated[tuple[Minutes, ...], Meta(min_length=1)] = FIBONACCI_MIN
     patience_s: PositiveSeconds = 60.0  # pending for longer than this: try the next shorter length
     idle_s: PositiveSeconds = 300.0  # without work for longer than this, beyond `ready`: let go
+    longest_min: Minutes = 240  # gap: of a pilot in a gap whose end nobody knows
+    window_margin_s: Seconds = 60.0  # strict: a pilot has ended so long before its window does
+    boot_s: PositiveSeconds = 10.0  # from a pilot's start until it takes work, as expected
+    cycle_s: PositiveSeconds = 30.0  # from one look of the scheduler at its queue to the next, as expected
+    max_nodes: Positive | None = None  # nodes that pilots may hold or wait for; none given: no limit
+    max_share: Annotated[float, Meta(gt=0, le=1)] | None = None  # of the nodes in service of the pilots' partitions
+    excluded_nodes: tuple[Name, ...] = ()  # "n7", "gpu[01-04]"
+    excluded_partitions: tuple[Name, ...] = ()
+    quiet_hours: tuple[str, ...] = ()  # "08:00-18:00", "mon-fri 22:00-06:00": no pilots then
+    time_zone: str = ""  # of quiet_hours, "Europe/Warsaw"; empty: the local time of the daemon's machine
     leave_pilots: bool = False  # at a clean end pilots stay, to be taken up by the next start
     paused: bool = False  # the kill switch: nothing is submitted
 

@@ -16,6 +16,8 @@ import msgspec
 from msgspec import structs
 
 from harvester.config import Config, PilotConfig
+from harvester.domain import quiet
+from harvester.domain.policies import by_name
 
 Tables = dict[str, Any]
 
@@ -172,8 +174,27 @@ def _check(config: Config, source: str) -> None:
     for number, name in enumerate(names):
         if name in names[:number]:
             raise ConfigError(f"pilot[{number}].name", f'"{name}" is there twice', "give each shape its own", source)
+    _check_harvest(config, source)
     if config.scheduler.kind == "local":
         _check_local(config, source)
+
+
+def _check_harvest(config: Config, source: str) -> None:
+    harvest = config.harvest
+    try:
+        by_name(harvest.policy)
+    except ValueError as error:
+        raise ConfigError("harvest.policy", str(error), "choose one of them", source) from None
+    if harvest.everything and harvest.policy != "gap":
+        problem = f'policy = "{harvest.policy}" does not know it'
+        raise ConfigError("harvest.everything", problem, 'write policy = "gap", or leave it out', source)
+    for number, text in enumerate(harvest.quiet_hours):
+        try:
+            quiet.parse(text, harvest.time_zone)
+        except ValueError as error:
+            problem, _, remedy = str(error).partition("; ")
+            field = "harvest.time_zone" if "time zone" in problem else f"harvest.quiet_hours[{number}]"
+            raise ConfigError(field, problem, remedy, source) from None
 
 
 def _check_local(config: Config, source: str) -> None:

@@ -83,6 +83,9 @@ class _Turn:
             resources=order.resources,
             walltime=order.walltime,
             nice=order.nice,
+            only_on=order.node,
+            exclude=order.exclude,
+            end_by=order.end_by,
             command=order.command,
             output=str(order.output),
             submitted_at=self.now,
@@ -176,7 +179,15 @@ class _Turn:
             return
         free = {node.name: self._free(node) for node in self.cluster.nodes}
         for job in pending:
-            fitting = [node for node in self.cluster.nodes if job.resources.fits(free[node.name])]
+            if job.end_by is not None and self.now + job.walltime.total_seconds() > job.end_by:
+                self._end(job, BatchState.CANCELLED, reason="DeadLine")  # as Slurm does with --deadline
+                continue
+            fitting = [
+                node
+                for node in self.cluster.nodes
+                if job.resources.fits(free[node.name])
+                if node.name not in job.exclude and job.only_on in {"", node.name}
+            ]
             if not fitting:
                 self._put(job, reason="Resources")
                 continue

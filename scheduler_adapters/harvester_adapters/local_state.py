@@ -43,6 +43,9 @@ class LocalBatchJob(msgspec.Struct, frozen=True, kw_only=True):
     resources: Resources = Resources()  # of a pilot; a prime batch job takes whole nodes
     walltime: timedelta
     nice: int = 0
+    only_on: str = ""  # the one node that a pilot may have; empty: any
+    exclude: tuple[str, ...] = ()  # nodes that it may not have
+    end_by: float | None = None  # it is not started any more where it could end later
     command: tuple[str, ...] = ()
     output: str = ""
     submitted_at: float

@@ -17,11 +17,13 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.domain.cluster import ClusterSnapshot, Partition
+from harvester.domain.cluster import ClusterSnapshot, Partition, Reservation
 from harvester.domain.ports import PilotOrder, SchedulerUnavailable
 from harvester_adapters import slurm_text
 from harvester_adapters.scheduler_command import Answer, run
 from harvester_adapters.slurm_submit import EXPORTED, PilotExecutor
+
+_WHOLE_MINUTES = timedelta(minutes=1)
 
 
 class _Slow(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +31,8 @@ class _Slow(msgspec.Struct, frozen=True, kw_only=True):
 
     scheduler: str
     partitions: tuple[Partition, ...]
+    reservations: tuple[Reservation, ...]
+    cuts_time_min: bool
     read_at: float  # monotonic
 
 
@@ -42,7 +46,7 @@ class SlurmAdapter:
         this process by default.
     command_timeout: how long a snapshot, a submission or a cancellation may take before it is given up.
     cache_for: a snapshot younger than this is returned again; a submission or cancellation makes it old.
-    slow_cache_for: how long the partitions and Slurm's version are believed.
+    slow_cache_for: how long the partitions, the reservations and Slurm's version are believed.
     exported: the variables of this process's environment that a pilot gets. No others reach it.
     """
 
@@ -80,6 +84,9 @@ class SlurmAdapter:
 
     def submit(self, order: PilotOrder) -> str:
         """Submit a pilot and return its batch job id. Raises `SubmissionRejected` or `SchedulerUnavailable`."""
+        # Where --time-min gives the minimum and no more, a pilot is better off with the walltime that it asks for.
+        if order.time_min is not None and not (self._slow is not None and self._slow.cuts_time_min):
+            order = msgspec.structs.replace(order, time_min=None)
         try:
             return self._executor.submit_pilot(order)
         finally:
@@ -118,15 +125,22 @@ class SlurmAdapter:
                 job for job in slurm_text.batch_jobs(queue, nonce) if job.user == self._user or not job.state.is_ended
             ),
             partitions=slow.partitions,
+            reservations=slow.reservations,
+            grain=_WHOLE_MINUTES,
+            cuts_time_min=slow.cuts_time_min,
         )
 
     def _slow_look(self, give_up_at: float) -> _Slow:
         if self._slow is None or time.monotonic() - self._slow.read_at >= self._slow_cache_for:
             text = self._ask(("scontrol", "--oneliner", "--all", "show", "partition"), give_up_at)
-            version = self._ask(("scontrol", "--version"), give_up_at)
+            reserved = self._ask(("scontrol", "--oneliner", "--all", "show", "reservation"), give_up_at)
+            words = self._ask(("scontrol", "--version"), give_up_at).split()
+            version = words[-1] if words else ""
             self._slow = _Slow(
-                scheduler=f"slurm {version.split()[-1] if version.split() else ''}".strip(),
+                scheduler=f"slurm {version}".strip(),
                 partitions=slurm_text.partitions(text),
+                reservations=slurm_text.reservations(reserved),
+                cuts_time_min=slurm_text.cuts_time_min(version),
                 read_at=time.monotonic(),
             )
         return self._slow

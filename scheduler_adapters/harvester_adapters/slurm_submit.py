@@ -11,11 +11,13 @@ import contextlib
 import math
 import re
 import shlex
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
+from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
 from packaging.version import Version
 from psij import Job, JobAttributes, JobSpec
 from psij.executors.batch.slurm import SlurmExecutorConfig, SlurmJobExecutor
@@ -39,8 +41,8 @@ _NO_CONTACT = re.compile(
 _OVER = re.compile(r"invalid job id|already complet|job/step already", re.IGNORECASE)
 
 
-def sbatch_arguments(order: PilotOrder) -> list[str]:
-    """Return sbatch's options for a pilot.
+def sbatch_arguments(order: PilotOrder, now: float) -> list[str]:
+    """Return sbatch's options for a pilot that is submitted `now` (Unix seconds).
 
     They are on the command line, not in the script, because a site's or a user's SBATCH_* variables override what is in
     a script. Slurm rounds the walltime up to whole minutes.
@@ -69,6 +71,22 @@ def sbatch_arguments(order: PilotOrder) -> list[str]:
         options.append(f"--account={order.account}")
     if order.qos:
         options.append(f"--qos={order.qos}")
+    return options + _placement(order, now)
+
+
+def _placement(order: PilotOrder, now: float) -> list[str]:
+    """Return the options that say where and until when a pilot may run."""
+    options = []
+    if order.time_min is not None:
+        options.append(f"--time-min={_clock(order.time_min)}")
+    if order.exclude:
+        options.append(f"--exclude={NodeSet.fromlist(order.exclude, resolver=RESOLVER_NOGROUP)}")
+    if order.node:
+        options.append(f"--nodelist={order.node}")
+    if order.end_by is not None:
+        # Relative, so that no time zone of sbatch's environment can shift it. Slurm takes a batch job out of the queue
+        # once it could no longer end by then.
+        options.append(f"--deadline=now+{max(1, math.floor(order.end_by - now))}")
     return options
 
 
@@ -195,7 +213,7 @@ class PilotExecutor(SlurmJobExecutor):
 
     def get_submit_command(self, job: Job, submit_file_path: Path) -> list[str]:
         """Return sbatch's command line."""
-        return ["sbatch", "--parsable", *sbatch_arguments(_order(job)), str(submit_file_path.absolute())]
+        return ["sbatch", "--parsable", *sbatch_arguments(_order(job), time.time()), str(submit_file_path.absolute())]
 
     def get_cancel_command(self, native_id: str) -> list[str]:
         """Return scancel's command line."""

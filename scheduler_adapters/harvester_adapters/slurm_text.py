@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 
-from harvester.domain.cluster import BatchJob, BatchState, Node, NodeState, Partition
+from harvester.domain.cluster import BatchJob, BatchState, Node, NodeState, Partition, Reservation
 from harvester.domain.ports import SchedulerUnavailable
 from harvester.domain.resources import Resources
 
@@ -187,6 +187,41 @@ def _partition(line: str, words: dict[str, str]) -> Partition:
         )
     except (KeyError, ValueError) as error:
         raise _malformed("a partition of scontrol", line) from error
+
+
+def reservations(text: str) -> tuple[Reservation, ...]:
+    """Return the reservations in the output of `scontrol --oneliner --all show reservation`, called with TZ=UTC.
+
+    One of licenses or burst buffers only has no nodes, and is left out.
+    """
+    if text.strip() in {"", "No reservations in the system"}:
+        return ()
+    found = (_reservation(line, words) for line, words in _lines(text, "ReservationName"))
+    return tuple(reservation for reservation in found if reservation.nodes)
+
+
+def _reservation(line: str, words: dict[str, str]) -> Reservation:
+    try:
+        start_at = instant(words["StartTime"])
+        if start_at is None:
+            raise ValueError("StartTime")  # noqa: TRY301 - one message for every field, below
+        return Reservation(
+            name=words["ReservationName"],
+            nodes=node_names(words["Nodes"]),
+            start_at=start_at,
+            end_at=instant(words["EndTime"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise _malformed("a reservation of scontrol", line) from error
+
+
+def cuts_time_min(version: str) -> bool:
+    """Tell whether backfill of a Slurm version gives a batch job with --time-min the largest walltime that fits.
+
+    From 20.11 to 25.05.4 it gave exactly the minimum, whatever the room.
+    """
+    numbers = [int(part) for part in re.findall(r"\d+", version)[:3]]
+    return [*numbers, 0, 0, 0][:3] >= [25, 5, 5]
 
 
 def _lines(text: str, first: str) -> Iterator[tuple[str, dict[str, str]]]:

@@ -105,3 +105,19 @@ def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path: Path):
 @pytest.mark.parametrize(("text", "value"), [("3", 3), ("true", True), ("[2, 4]", [2, 4]), ("slurm", "slurm")])
 def test_a_value_on_the_command_line_is_toml_or_else_text(text: str, value: object):
     assert parsed(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('policy = "gab"', r'harvest\.policy in .*: there is no policy "gab"; there are demand, fib, gap, var'),
+        ('mode = "kind"', r"harvest\.mode"),
+        ("max_share = 1.5", r"harvest\.max_share"),
+        ("everything = true", r"harvest\.everything in .*: policy = \"demand\" does not know it"),
+        ('quiet_hours = ["08:00-18:00", "noon"]', r'harvest\.quiet_hours\[1\] in .*"noon" names no hours'),
+        ('quiet_hours = ["08:00-18:00"]\ntime_zone = "Mars"', r'harvest\.time_zone in .*no time zone "Mars"'),
+    ],
+)
+def test_brakes_that_cannot_work_are_refused_with_their_field(tmp_path: Path, text, words):
+    with pytest.raises(ConfigError, match=words):
+        load_config(write(tmp_path, f"[harvest]\n{text}\n"))

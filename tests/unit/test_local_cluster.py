@@ -116,6 +116,16 @@ def test_waiting_pilots_start_by_nice_and_then_in_their_order():
         assert driver[started].state is BatchState.RUNNING
 
 
+def test_a_pilot_runs_only_where_it_may_and_not_after_it_could_end_in_time():
+    state, _ = handle(cluster(), SubmitPilot(order=msgspec.structs.replace(order(), exclude=("n1",))), 0.0)
+    state, _ = handle(state, SubmitPilot(order=msgspec.structs.replace(order("b"), node="n1")), 0.0)
+    assert [job.nodes for job in state.batch_jobs.values()] == [("n2",), ("n1",)]
+    late = msgspec.structs.replace(order("c", cpus=2, walltime=100.0), end_by=150.0)
+    state, _ = handle(state, SubmitPilot(order=late), 0.0)
+    state, _ = handle(state, Tick(), 60.0)
+    assert (state.batch_jobs["3"].state, state.batch_jobs["3"].reason) == (BatchState.CANCELLED, "DeadLine")
+
+
 def test_a_pilot_that_no_node_can_hold_is_refused_with_the_largest_node():
     state = Cluster(
         nodes=(

@@ -38,8 +38,11 @@ def test_where_nothing_is_preemptible_the_site_must_say_where_pilots_may_go():
         build.shapes(load_config(None, SLURM), cluster(CPU, preemptible=False))
 
 
-def test_a_partition_that_was_named_is_taken_even_if_it_is_not_preemptible():
-    config = load_config(None, {**SLURM, "harvest.partition": "prime"})
+def test_a_partition_where_nobody_preempts_is_taken_in_strict_mode_only():
+    named = {**SLURM, "harvest.partition": "prime"}
+    with pytest.raises(ConfigError, match=r'nobody preempts in partition "prime"; write mode = "strict"'):
+        build.shapes(load_config(None, named), cluster(CPU))
+    config = load_config(None, {**named, "harvest.mode": "strict"})
     assert [shape.partition for shape in build.shapes(config, cluster(CPU))] == ["prime"]
 
 
@@ -81,3 +84,16 @@ def test_pilots_on_other_hosts_are_given_an_address_that_they_can_reach():
     assert "127.0.0.1" not in build.pilots_url(load_config(None, SLURM), 81)
     config = load_config(None, {**SLURM, "gateway.url": "https://login1.example/harvester/"})
     assert build.pilots_url(config, 81) == "https://login1.example/harvester"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("harvest.excluded_nodes", ["n[0-1", "n0"], 'excluded_nodes\\[0\\]: "n\\[0-1" is no list of nodes'),
+        ("harvest.excluded_nodes", ["n[0-99]"], 'there is no node "n1[0-9]?", so excluding it would exclude nothing'),
+        ("harvest.excluded_partitions", ["ilde"], 'no partition "ilde".*the scheduler has idle, prime'),
+    ],
+)
+def test_an_exclusion_that_excludes_nothing_is_refused(field, value, words):
+    with pytest.raises(ConfigError, match=words):
+        build.shapes(load_config(None, {**SLURM, field: value}), cluster(CPU))

@@ -230,3 +230,20 @@ def test_every_recorded_state_word_is_known(path):
     for word in {line.split("|")[column] for line in lines}:
         [job] = slurm_text.batch_jobs(squeue(row(state=word)), "nonce")
         assert job.state is not BatchState.UNKNOWN
+
+
+def test_reservations_are_read_and_none_is_none():
+    assert slurm_text.reservations("No reservations in the system\n") == ()
+    licenses = "ReservationName=l StartTime=2026-11-22T00:30:13 EndTime=2026-11-22T01:30:13 Nodes=(null)"
+    assert slurm_text.reservations(licenses) == ()
+    for broken in ("ReservationName=m Nodes=n1", "slurm_load_reservations error", licenses.replace("2026", "soon")):
+        with pytest.raises(SchedulerUnavailable):
+            slurm_text.reservations(broken)
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"),
+    [("22.05.8", False), ("25.05.0", False), ("25.05.5", True), ("25.11.0", True), ("26.05.5", True), ("", False)],
+)
+def test_the_fix_of_time_min_is_known_by_its_version(version, fits):
+    assert slurm_text.cuts_time_min(version) is fits

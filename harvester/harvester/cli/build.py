@@ -15,8 +15,9 @@ from harvester.cli.address import own_address
 from harvester.config import Config, PilotConfig
 from harvester.config_file import ConfigError
 from harvester.daemon.settings import DaemonSettings, Orders
+from harvester.domain import quiet
 from harvester.domain.cluster import ClusterSnapshot
-from harvester.domain.planning import HarvestSettings, Shape
+from harvester.domain.planning import HarvestMode, HarvestSettings, Shape
 from harvester.domain.ports import SchedulerAdapter
 from harvester.domain.resources import Resources
 from harvester.domain.shapes import whole_nodes
@@ -103,6 +104,7 @@ def shapes(config: Config, snapshot: ClusterSnapshot | None) -> tuple[Shape, ...
         python, partition = _default_pilot("any").minor, config.harvest.partition
         found = whole_nodes(snapshot, partition=partition, python=python) if snapshot is not None else ()
     _check_partitions(found, config, snapshot)
+    _check_brakes(found, config, snapshot)
     if not any(pilot.ready is not None for pilot in config.pilot):
         found = tuple(_with_ready(shape, config.harvest.ready * (shape is found[0])) for shape in found)
     return found
@@ -126,6 +128,29 @@ def _check_partitions(found: tuple[Shape, ...], config: Config, snapshot: Cluste
         raise ConfigError("harvest.ready", problem, "lower it, or raise harvest.max_pilots")
 
 
+def _check_brakes(found: tuple[Shape, ...], config: Config, snapshot: ClusterSnapshot | None) -> None:
+    harvest = config.harvest
+    names = excluded_nodes(config)
+    if snapshot is None:
+        return
+    unknown = sorted(names.difference(node.name for node in snapshot.nodes))
+    if unknown:
+        problem = f'there is no node "{unknown[0]}", so excluding it would exclude nothing'
+        raise ConfigError("harvest.excluded_nodes", problem, "mend its name, or leave it out")
+    known = {part.name for part in snapshot.partitions}
+    for name in harvest.excluded_partitions:
+        if name not in known:
+            problem = f'there is no partition "{name}", so excluding it would exclude nothing'
+            raise ConfigError("harvest.excluded_partitions", problem, f"the scheduler has {', '.join(sorted(known))}")
+    if harvest.mode == "preemptible" and not config.scheduler.slurm.qos:
+        for shape in found:
+            partition = snapshot.partition(shape.partition)
+            if partition is not None and not partition.is_preemptible:
+                problem = f'"preemptible", but nobody preempts in partition "{shape.partition}"'
+                remedy = 'write mode = "strict", or use a preemptible partition, or a QOS (scheduler.slurm.qos)'
+                raise ConfigError("harvest.mode", problem, remedy)
+
+
 def _default_pilot(partition: str) -> PilotConfig:
     return PilotConfig(name=partition, partition=partition)
 
@@ -146,25 +171,62 @@ def _with_ready(shape: Shape, ready: int) -> Shape:
     )
 
 
+def harvest_settings(config: Config, found: tuple[Shape, ...], *, margin: timedelta) -> HarvestSettings:
+    """Return what the planner must keep to. `margin`: beyond a declared walltime, for start and drain of a pilot."""
+    harvest = config.harvest
+    return HarvestSettings(
+        shapes=found,
+        lengths=tuple(timedelta(minutes=length) for length in harvest.lengths_min),
+        max_pilots=harvest.max_pilots,
+        max_pending=harvest.max_pending,
+        patience=timedelta(seconds=harvest.patience_s),
+        idle=timedelta(seconds=harvest.idle_s),
+        margin=margin,
+        mode=HarvestMode(harvest.mode),
+        window_margin=timedelta(seconds=harvest.window_margin_s),
+        boot=timedelta(seconds=harvest.boot_s),
+        cycle=timedelta(seconds=harvest.cycle_s),
+        is_unbounded=harvest.everything,
+        longest=timedelta(minutes=harvest.longest_min),
+        max_nodes=harvest.max_nodes,
+        max_share=harvest.max_share,
+        excluded_nodes=excluded_nodes(config),
+        excluded_partitions=frozenset(harvest.excluded_partitions),
+        quiet_hours=tuple(quiet.parse(text, harvest.time_zone) for text in harvest.quiet_hours),
+    )
+
+
+def excluded_nodes(config: Config) -> frozenset[str]:
+    """Return the names in `harvest.excluded_nodes`, lists such as `n[1-4]` spelled out. Raises `ConfigError`."""
+    if not any("[" in name for name in config.harvest.excluded_nodes):
+        return frozenset(config.harvest.excluded_nodes)
+    from harvester_adapters.slurm_text import node_names  # noqa: PLC0415 - see above
+
+    found: set[str] = set()
+    for number, name in enumerate(config.harvest.excluded_nodes):
+        try:
+            found.update(node_names(name))
+        except ValueError:
+            field, remedy = f"harvest.excluded_nodes[{number}]", 'write for example "n[1-4,7]"'
+            raise ConfigError(field, f'"{name}" is no list of nodes', remedy) from None
+    return frozenset(found)
+
+
 def daemon_settings(config: Config, found: tuple[Shape, ...], port: int) -> DaemonSettings:
     """Return the daemon's settings for the shapes that `shapes` found. `port`: where the gateway listens."""
     harvest, scheduler = config.harvest, config.scheduler
-    configured = {pilot.name: pilot for pilot in config.pilot}
-    pilots = {shape.name: configured.get(shape.name) or _default_pilot(shape.partition) for shape in found}
+    pilots = _pilots(config, found)
     tick = harvest.tick_s or (1.0 if scheduler.kind == "local" else 2.0)
     slurm = scheduler.slurm if scheduler.kind == "slurm" else None
     return DaemonSettings(
         state_dir=state_dir(config),
         gateways=(pilots_url(config, port),),
-        harvest=HarvestSettings(
-            shapes=found,
-            lengths=tuple(timedelta(minutes=length) for length in harvest.lengths_min),
-            max_pilots=harvest.max_pilots,
-            max_pending=harvest.max_pending,
-            patience=timedelta(seconds=harvest.patience_s),
-            idle=timedelta(seconds=harvest.idle_s),
-            margin=timedelta(seconds=max(pilot.leave_before_s for pilot in pilots.values())) + _START_AND_LEAVE,
+        harvest=harvest_settings(
+            config,
+            found,
+            margin=_margin(config, found),
         ),
+        policy=harvest.policy,
         orders={name: _orders(pilot) for name, pilot in pilots.items()},
         tick=timedelta(seconds=tick),
         paused=harvest.paused,
@@ -173,6 +235,26 @@ def daemon_settings(config: Config, found: tuple[Shape, ...], port: int) -> Daem
         account=slurm.account if slurm else "",
         qos=slurm.qos if slurm else "",
     )
+
+
+def _pilots(config: Config, found: tuple[Shape, ...]) -> dict[str, PilotConfig]:
+    configured = {pilot.name: pilot for pilot in config.pilot}
+    return {shape.name: configured.get(shape.name) or _default_pilot(shape.partition) for shape in found}
+
+
+def _margin(config: Config, found: tuple[Shape, ...]) -> timedelta:
+    """Return what a pilot's walltime must have beyond a run's."""
+    pilots = _pilots(config, found).values()
+    return timedelta(seconds=max(pilot.leave_before_s for pilot in pilots)) + _START_AND_LEAVE
+
+
+def _longest(config: Config) -> timedelta:
+    """Return the longest walltime of a pilot that is submitted for waiting work, by any policy.
+
+    `longest_min` may give longer ones, but only into windows that happen to be there: nobody can count on those. A
+    partition may allow less.
+    """
+    return timedelta(minutes=max(config.harvest.lengths_min))
 
 
 def _orders(pilot: PilotConfig) -> Orders:
@@ -190,12 +272,16 @@ def gateway_settings(config: Config, found: tuple[Shape, ...], user: tuple[str, 
     from harvester_api.settings import GatewaySettings, Offer, Role, Token  # noqa: PLC0415 - see above
 
     limit = config.gateway.payload_limit_mb * 1024 * 1024
+    longest_s = (_longest(config) - _margin(config, found)).total_seconds()
     return GatewaySettings(
         tokens=(
             Token(name=user[0], role=Role.USER, token=user[1]),
             Token(name="admin", role=Role.ADMIN, token=admin),
         ),
-        offers=tuple(Offer(name=shape.name, resources=shape.resources, python=shape.python) for shape in found),
+        offers=tuple(
+            Offer(name=shape.name, resources=shape.resources, python=shape.python, longest_s=longest_s)
+            for shape in found
+        ),
         payload_limit_bytes=limit,
         batch_limit_bytes=4 * limit,
         result_limit_bytes=limit,

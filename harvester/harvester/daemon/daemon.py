@@ -20,15 +20,18 @@ from harvester.daemon.launcher import Launcher
 from harvester.daemon.notes import CLUSTER_NOTE, DAEMON_NOTE, DaemonNote, cluster_note
 from harvester.daemon.pauses import Pauses
 from harvester.daemon.settings import DaemonSettings
+from harvester.daemon.situations import Situations
 from harvester.domain import control
 from harvester.domain.backoff import ANSWERS, CLEAR
 from harvester.domain.cluster import ClusterSnapshot
 from harvester.domain.pilots import PilotEvent, PilotState
 from harvester.domain.planner import decide
-from harvester.domain.planning import CancelPilot, Need, Policy, Situation, SubmitPilot
-from harvester.domain.policies.demand import DemandPolicy
+from harvester.domain.planning import CancelPilot, Policy, SubmitPilot
+from harvester.domain.policies import by_name
 from harvester.domain.ports import SchedulerAdapter, SchedulerUnavailable, SubmissionRejected
 from harvester.domain.reconcile import CancelOrphan, Memory, Move, reconcile
+from harvester.domain.survival import GapFigures, figures
+from harvester.domain.windows import WindowGroup, grouped
 from harvester.store.store import Store, StoreError
 from harvester.store.writes import PilotMoved
 
@@ -58,14 +61,17 @@ class Daemon:
         self._store = store
         self._adapter = adapter
         self._clock = clock
-        self._policy: Policy = policy or DemandPolicy()
+        self._policy: Policy = policy or by_name(settings.policy)
         self._folders = PilotFolders(settings.state_dir)
         self._launcher = Launcher(settings, store, adapter, self._folders)
         self._pauses = Pauses(is_off=settings.paused)
+        self._situations = Situations(settings.harvest, store, self._pauses)
         self._memory = Memory()
         self._answers = CLEAR
         self._errors: list[str] = []
         self._notes: tuple[str, ...] = ()
+        self._windows: tuple[WindowGroup, ...] = ()
+        self._gaps: GapFigures | None = None
         self._pruned_at = 0.0
         self._scheduler: BackgroundScheduler | None = None
 
@@ -132,8 +138,7 @@ class Daemon:
         if snapshot is None:
             return
         self._reconcile(snapshot)
-        needs = tuple(views.need(demand) for demand in self._store.demand())
-        self._plan(snapshot, needs)
+        self._plan(snapshot)
         self._store.put_note(CLUSTER_NOTE, msgspec.json.encode(cluster_note(snapshot, self._launcher.mark)))
         self._prune(now)
 
@@ -191,7 +196,9 @@ class Daemon:
         log.info("daemon.reconcile pilot=%s event=%s state=%s %s", record.name, move.event, record.state, reason)
         if record.state is PilotState.FAILED and record.registered_at is None:
             self._errors.append(f"pilot {record.name} failed before it called: {record.reason}")
-            self._pauses.failed(record.shape, record.reason, planned_at=record.planned_at, now=now)
+            self._pauses.failed(record.shape, record.reason, planned_at=record.planned_at, now=now, node=record.node)
+        elif record.state is PilotState.FAILED:
+            self._pauses.blame(record.node, record.reason, now)
 
     def _cancel_orphan(self, orphan: CancelOrphan) -> None:
         log.warning("daemon.reconcile cancels batch job %s: %s", orphan.batch_job_id, orphan.reason)
@@ -202,16 +209,11 @@ class Daemon:
 
     # ---- plan and perform
 
-    def _plan(self, snapshot: ClusterSnapshot, needs: tuple[Need, ...]) -> None:
+    def _plan(self, snapshot: ClusterSnapshot) -> None:
         now = self._clock()
-        situation = Situation(
-            snapshot=snapshot,
-            needs=needs,
-            pilots=tuple(views.known(record) for record in self._store.pilots()),
-            settings=self._settings.harvest,
-            now=now,
-            closed=self._pauses.closed(now),
-        )
+        situation = self._situations.after(snapshot, now)
+        self._windows = grouped(situation.windows or ())
+        self._gaps = None if situation.survival is None else figures(situation.survival)
         plan = decide(self._policy, situation, paused=self._pauses.off_reason)
         self._notes = plan.notes
         names = {pilot.pilot_id: (pilot.name, pilot.batch_job_id) for pilot in situation.pilots}
@@ -234,6 +236,7 @@ class Daemon:
             self._pauses.failed(order.shape, f"its folder could not be made: {error}", planned_at=now, now=now)
             self._problem(f"the folder of a pilot of shape {order.shape} could not be made", error)
         else:
+            self._situations.planned(record.pilot_id, order.end_by)
             minutes = record.walltime_s / 60
             log.info(
                 "daemon.submit pilot=%s batch_job=%s length=%g min why=%s",
@@ -282,6 +285,8 @@ class Daemon:
             reason=reason,
             errors=tuple(self._errors),
             notes=self._notes,
+            windows=self._windows,
+            gaps=self._gaps,
         )
         try:
             self._store.put_note(DAEMON_NOTE, msgspec.json.encode(note))

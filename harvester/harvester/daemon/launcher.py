@@ -96,7 +96,11 @@ class Launcher:
             walltime=order.walltime,
             command=(interpreter, "-m", "harvester_worker", "--pilot-file", path),
             output=self._folders.output(record.pilot_id),
-            nice=self.settings.nice,
+            nice=self.settings.nice + order.nice,
             account=self.settings.account,
             qos=self.settings.qos,
+            time_min=order.time_min,
+            exclude=order.exclude,
+            node=order.nodes[0] if order.nodes and order.end_by is not None else "",
+            end_by=order.end_by,
         )

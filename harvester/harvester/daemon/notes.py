@@ -9,6 +9,8 @@ import msgspec
 
 from harvester.domain.cluster import BatchJob, BatchState, ClusterSnapshot
 from harvester.domain.resources import Resources
+from harvester.domain.survival import GapFigures
+from harvester.domain.windows import WindowGroup
 
 CLUSTER_NOTE = "cluster"
 DAEMON_NOTE = "daemon"
@@ -68,6 +70,8 @@ class DaemonNote(msgspec.Struct, frozen=True, kw_only=True):
     reason: str  # why it is paused, and how to resume; empty while it is not
     errors: tuple[str, ...]  # of the last tick, in words
     notes: tuple[str, ...]  # why no more pilots are submitted
+    windows: tuple[WindowGroup, ...] = ()  # where pilots could go, as of the last good look
+    gaps: GapFigures | None = None  # how gaps end on this cluster, as learned
 
 
 def cluster_note(snapshot: ClusterSnapshot, mark: str) -> ClusterNote:

@@ -1,6 +1,6 @@
 """Pauses: why nothing is submitted now, for all shapes or for one, and how to resume.
 
-Owns the back-off of each shape and the words about it. Knows neither scheduler nor store.
+Owns the back-off of each shape, the blame of each node, and the words about them. Knows neither scheduler nor store.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ import logging
 from collections.abc import Iterable
 
 from harvester.domain.backoff import CLEAR, SUBMISSIONS, Backoff
+from harvester.domain.blame import Blame
 from harvester.domain.control import Control
 from harvester.store.records import PilotRecord
 
 log = logging.getLogger(__name__)
 
-RESUME = "to resume, restart the daemon or send its process SIGUSR1"
+RESUME = "to resume: harvester resume"
 
 
 class Pauses:
@@ -24,19 +25,26 @@ class Pauses:
         self._is_off = is_off
         self._control = Control()
         self._shapes: dict[str, Backoff] = {}
+        self._blame = Blame()
 
     def hear(self, said: Control) -> None:
         """Take an admin's word. A resume ends every automatic pause that is older than it."""
         self._control = said
         if said.paused:
             return
+        self._blame = self._blame.forgiven(said.at)
         for shape, backoff in list(self._shapes.items()):
             if backoff.failed_at < said.at:
                 log.warning("daemon.resume shape=%s after %d failures", shape, backoff.failures)
                 del self._shapes[shape]
 
-    def failed(self, shape: str, reason: str, *, planned_at: float, now: float) -> None:
-        """Count a failure of a shape's pilot. Those planned before the last failure belong to the same wave."""
+    def failed(self, shape: str, reason: str, *, planned_at: float, now: float, node: str = "") -> None:
+        """Count a failure of a shape's pilot. Those planned before the last failure belong to the same wave.
+
+        A second failure on the same `node` is held against the node, not against the shape.
+        """
+        if self.blame(node, reason, now):
+            return
         before = self._shapes.get(shape, CLEAR)
         if planned_at < before.failed_at:
             return
@@ -45,9 +53,22 @@ class Pauses:
         if after.is_paused and not before.is_paused:
             log.error("daemon.pause shape=%s after %d failures: %s; %s", shape, after.failures, reason, RESUME)
 
+    def blame(self, node: str, reason: str, now: float) -> bool:
+        """Hold a pilot's failure against the node it was on; tell whether something was held against it before."""
+        if not node:
+            return False
+        was_blamed = node in self._blame.suspects
+        self._blame = self._blame.failed(node, reason, now)
+        why = self._blame.excluded(now).get(node)
+        if why is not None:
+            log.warning("daemon.exclude node=%s: %s", node, why)
+        return was_blamed
+
     def see(self, pilots: Iterable[PilotRecord]) -> None:
-        """Forget the failures of a shape whose pilots have called since."""
+        """Forget the failures of a shape, and of a node, whose pilots have called since."""
         for pilot in pilots:
+            if pilot.node and pilot.registered_at is not None:
+                self._blame = self._blame.cleared(pilot.node, pilot.registered_at)
             backoff = self._shapes.get(pilot.shape)
             if backoff is not None and pilot.registered_at is not None and pilot.registered_at > backoff.failed_at:
                 del self._shapes[pilot.shape]
@@ -59,6 +80,10 @@ class Pauses:
             for shape, backoff in self._shapes.items()
             if not backoff.allows(now)
         }
+
+    def bad_nodes(self, now: float) -> dict[str, str]:
+        """Return the nodes that pilots keep out of for now, and why."""
+        return self._blame.excluded(now)
 
     @property
     def off_reason(self) -> str:

@@ -28,6 +28,7 @@ class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
     harvest: HarvestSettings
     orders: dict[str, Orders]  # by the name of the shape
     tick: timedelta = timedelta(seconds=1)
+    policy: str = "demand"  # one of `domain.policies.POLICIES`
     paused: bool = False  # the kill switch of the config
     result_limit_bytes: int = 64 * 1024 * 1024
     nice: int = 0

@@ -8,8 +8,8 @@ from harvester.domain.planning import KnownPilot, Need
 from harvester.store.records import Demand, PilotRecord
 
 
-def known(record: PilotRecord) -> KnownPilot:
-    """Return a pilot for reconciler and planner."""
+def known(record: PilotRecord, end_by: float | None = None) -> KnownPilot:
+    """Return a pilot for reconciler and planner. `end_by`: what it was planned to have ended by, in strict mode."""
     return KnownPilot(
         pilot_id=record.pilot_id,
         name=record.name,
@@ -27,6 +27,8 @@ def known(record: PilotRecord) -> KnownPilot:
         ends_at=record.ends_at,
         activations=record.activations,
         idle_since=record.idle_since,
+        node=record.node,
+        end_by=end_by,
     )
 
 

@@ -97,6 +97,15 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True):
     is_preemptible: bool = False
 
 
+class Reservation(msgspec.Struct, frozen=True, kw_only=True):
+    """Nodes that somebody has for a time: maintenance, a course. Pilots keep out of it."""
+
+    name: str
+    nodes: tuple[str, ...]
+    start_at: float
+    end_at: float | None = None  # None: until it is taken back
+
+
 class ClusterSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one look at the scheduler showed."""
 
@@ -105,6 +114,9 @@ class ClusterSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[Node, ...]
     batch_jobs: tuple[BatchJob, ...]
     partitions: tuple[Partition, ...]
+    reservations: tuple[Reservation, ...] = ()
+    grain: timedelta = timedelta(seconds=1)  # walltimes are rounded up to multiples of this (Slurm: whole minutes)
+    cuts_time_min: bool = False  # a pilot with a least walltime gets the largest that fits (Slurm from 25.05.5)
 
     def partition(self, name: str) -> Partition | None:
         """Return the partition called `name`, if there is one."""

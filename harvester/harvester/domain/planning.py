@@ -7,13 +7,20 @@ daemon maps their records to these.
 from __future__ import annotations
 
 from datetime import timedelta
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
 
 from harvester.domain.cluster import ClusterSnapshot
 from harvester.domain.pilots import PilotState
+from harvester.domain.quiet import QuietHours
 from harvester.domain.resources import Resources
+from harvester.domain.survival import Survival
+from harvester.domain.windows import Window
+
+PENDING = frozenset({PilotState.PLANNED, PilotState.QUEUED})
+"""The states of a pilot that waits in the scheduler's queue, as far as we know."""
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +31,13 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     resources: Resources
     ready: int = 0  # pilots of this shape to keep without work, beyond what the open work needs
     python: str = ""  # "3.11": the minor version that its pilots run; empty where nobody knows
+
+
+class HarvestMode(StrEnum):
+    """How a site keeps pilots harmless."""
+
+    PREEMPTIBLE = "preemptible"  # the scheduler evicts them: a pilot may outlive its window, and goes when it must
+    STRICT = "strict"  # nobody evicts them: a pilot ends before its window does, and none is put where no end is known
 
 
 class HarvestSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +51,20 @@ class HarvestSettings(msgspec.Struct, frozen=True, kw_only=True):
     idle: timedelta = timedelta(minutes=5)  # without work for longer than this, beyond `ready`: let go
     renew: timedelta = timedelta(seconds=30)  # with less time left than this, a pilot's successor is submitted
     margin: timedelta = timedelta(seconds=30)  # beyond a declared walltime, for start and drain of the pilot
+    mode: HarvestMode = HarvestMode.PREEMPTIBLE
+    window_margin: timedelta = timedelta(minutes=1)  # STRICT: a pilot has ended so long before its window does
+    boot: timedelta = timedelta(seconds=10)  # from a pilot's start to its registration, as expected
+    cycle: timedelta = timedelta(seconds=30)  # from one look of the scheduler at its queue to the next, as expected
+    loop: timedelta = timedelta(seconds=15)  # `fib` and `var` act so often (their published figure)
+    is_unbounded: bool = False  # harvest all there is, whatever work waits
+    reserve: int | None = None  # `gap`, unbounded: pilots that wait for gaps nobody foresees; None: as bursts need
+    longest: timedelta = timedelta(hours=4)  # `gap`: of a pilot in a window without a known end
+    # ---- brakes; `planner.decide` holds every policy to them
+    max_nodes: int | None = None  # nodes that pilots may hold or wait for
+    max_share: float | None = None  # of the nodes in service of the shapes' partitions; 0..1
+    excluded_nodes: frozenset[str] = frozenset()
+    excluded_partitions: frozenset[str] = frozenset()
+    quiet_hours: tuple[QuietHours, ...] = ()
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,11 +98,14 @@ class KnownPilot(msgspec.Struct, frozen=True, kw_only=True):
     ends_at: float | None = None
     activations: int = 0
     idle_since: float | None = None
+    node: str = ""  # where it runs; empty while nobody knows
+    nice: int = 0
+    end_by: float | None = None  # STRICT: what it was planned to have ended by
 
     @property
     def is_pending(self) -> bool:
         """Whether it waits in the scheduler's queue, as far as we know."""
-        return self.state in {PilotState.PLANNED, PilotState.QUEUED}
+        return self.state in PENDING
 
     @property
     def pending_since(self) -> float:
@@ -91,6 +122,9 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     settings: HarvestSettings
     now: float
     closed: dict[str, str] = {}  # shapes that take no submission for now, and why
+    bad_nodes: dict[str, str] = {}  # nodes on which pilots failed again and again, and why they are left alone for now
+    survival: Survival | None = None  # what was learned of the gaps of this cluster; None where nothing was
+    windows: tuple[Window, ...] | None = None  # `planner.decide` fills it in; None: a policy computes them itself
 
 
 class SubmitPilot(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +133,11 @@ class SubmitPilot(msgspec.Struct, frozen=True, kw_only=True):
     shape: str
     walltime: timedelta
     why: str
+    nice: int = 0  # beyond the configured one: the lower goes first
+    time_min: timedelta | None = None  # the scheduler may shorten it to this, where it can
+    nodes: tuple[str, ...] = ()  # the nodes that it is meant for; binding where `end_by` is given
+    end_by: float | None = None  # STRICT: Unix seconds; it must not be started where it would end later
+    exclude: tuple[str, ...] = ()  # nodes that it must not be started on; filled in by `planner.decide`
 
 
 class CancelPilot(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,6 +39,10 @@ class PilotOrder(msgspec.Struct, frozen=True, kw_only=True):
     nice: int = 0
     account: str = ""
     qos: str = ""
+    time_min: timedelta | None = None  # the scheduler may cut the walltime to this; an adapter may leave it out
+    exclude: tuple[str, ...] = ()  # nodes that it must not run on
+    node: str = ""  # the only node that it may run on; empty: any
+    end_by: float | None = None  # Unix seconds: it is not started any more where it could end later
 
 
 class SchedulerAdapter(Protocol):

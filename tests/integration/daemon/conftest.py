@@ -36,13 +36,16 @@ class FakeScheduler:
     loses_answers: bool = False  # submissions get through, their answers do not
     refusal: str = ""  # submissions are refused with these words
     looks: int = 0
+    busy: set[str] = field(default_factory=set)  # nodes that somebody else has
 
     def snapshot(self) -> ClusterSnapshot:
         self.looks += 1
         if self.is_down:
             raise SchedulerUnavailable("squeue: no answer within 10 s")
         nodes = tuple(
-            Node(name=f"n{i}", state=NodeState.IDLE, partitions=("harvest",), total=RESOURCES, free=RESOURCES)
+            self._busy(f"n{i}")
+            if f"n{i}" in self.busy
+            else Node(name=f"n{i}", state=NodeState.IDLE, partitions=("harvest",), total=RESOURCES, free=RESOURCES)
             for i in range(8)
         )
         partition = Partition(name="harvest", grace_time=timedelta(seconds=60), is_preemptible=True)
@@ -53,6 +56,10 @@ class FakeScheduler:
             batch_jobs=tuple(self.batch_jobs.values()),
             partitions=(partition,),
         )
+
+    def _busy(self, name: str) -> Node:
+        none = Resources(cpus=0)
+        return Node(name=name, state=NodeState.ALLOCATED, partitions=("harvest",), total=RESOURCES, free=none)
 
     def submit(self, order: PilotOrder) -> str:
         if self.refusal:

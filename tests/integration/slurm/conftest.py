@@ -31,6 +31,7 @@ class FakeSlurm:
             'case "$*" in\n'
             f"*node) cat {SAMPLES}/grace.node.txt;;\n"
             f"*partition) cat {SAMPLES}/grace.partition.txt;;\n"
+            "*reservation) echo No reservations in the system;;\n"
             "--version) echo slurm-wlm 22.05.8;;\n"
             "esac",
         )

@@ -133,6 +133,40 @@ def test_a_pilot_is_submitted_as_one_srun_step_with_all_options_on_the_command_l
     assert step.endswith("/opt/python -m harvester_worker 'a file'\"'\"'s path'")
 
 
+def test_where_and_until_when_a_pilot_may_run_is_told_to_sbatch(fake_slurm, adapter, order):
+    order = msgspec.structs.replace(
+        order, exclude=("n1", "n2", "n4"), node="n3", end_by=time.time() + 900.5, walltime=timedelta(minutes=7)
+    )
+    adapter.submit(order)
+    [call] = fake_slurm.calls("sbatch")
+    assert {"--exclude=n[1-2,4]", "--nodelist=n3", "--time=0:07:00"} <= set(call.split())
+    [deadline] = [word for word in call.split() if word.startswith("--deadline=now+")]
+    assert 895 <= int(deadline.removeprefix("--deadline=now+")) <= 900
+
+
+@pytest.mark.parametrize(("version", "asks"), [("22.05.8", False), ("25.05.4", False), ("25.05.5", True)])
+def test_time_min_is_asked_for_only_where_backfill_gives_more_than_the_minimum(
+    fake_slurm, adapter, order, version, asks
+):
+    scontrol = (fake_slurm.folder / "scontrol").read_text().replace("slurm-wlm 22.05.8", f"slurm-wlm {version}")
+    (fake_slurm.folder / "scontrol").write_text(scontrol)
+    assert adapter.snapshot().cuts_time_min is asks
+    adapter.submit(msgspec.structs.replace(order, time_min=timedelta(minutes=2)))
+    [call] = fake_slurm.calls("sbatch")
+    assert ("--time-min=0:02:00" in call.split()) is asks
+
+
+def test_reservations_are_in_the_snapshot_and_asked_as_seldom_as_partitions(fake_slurm, adapter):
+    line = "ReservationName=maint1 StartTime=2026-11-22T00:30:13 EndTime=2026-11-22T01:30:13 Nodes=n[3-4] NodeCnt=2"
+    scontrol = (fake_slurm.folder / "scontrol").read_text().replace("No reservations in the system", line)
+    (fake_slurm.folder / "scontrol").write_text(scontrol)
+    [reservation] = adapter.snapshot().reservations
+    assert (reservation.name, reservation.nodes) == ("maint1", ("n3", "n4"))
+    assert reservation.end_at == reservation.start_at + 3600
+    adapter.snapshot()
+    assert len([call for call in fake_slurm.calls("scontrol") if call.endswith("reservation")]) == 1
+
+
 def test_the_daemons_environment_does_not_reach_sbatch(fake_slurm, adapter, order, monkeypatch):
     monkeypatch.setenv("HARVESTER_SECRET", "token")
     monkeypatch.setenv("SLURM_JOB_ID", "1")

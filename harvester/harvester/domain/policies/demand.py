@@ -7,6 +7,7 @@ empty is spare. A pilot stuck in the scheduler's queue is not counted on where a
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import timedelta
 
 from harvester.domain.cluster import NodeState
@@ -20,8 +21,8 @@ from harvester.domain.planning import (
     Situation,
     SubmitPilot,
 )
-from harvester.domain.policies import lengths, room
-from harvester.domain.policies.room import ZERO, Room
+from harvester.domain.policies.lengths import allowed, choose, is_stuck, required, shorter
+from harvester.domain.policies.room import ZERO, Room, how_many, order
 
 _UNUSABLE = frozenset({NodeState.DOWN, NodeState.DRAINED})
 _DISPATCH = timedelta(seconds=5)  # time left that a pilot needs beyond a declared walltime to be given the work
@@ -32,7 +33,7 @@ class DemandPolicy:
 
     def plan(self, situation: Situation) -> Plan:
         """Return what to submit and cancel."""
-        draft = _Draft(situation)
+        draft = Draft(situation)
         draft.serve()
         draft.keep_ready()
         draft.make_room()
@@ -49,13 +50,13 @@ def capacity(situation: Situation, shape: Shape) -> int | None:
     if not nodes:
         return None
     return sum(
-        room.how_many(shape.resources, node.total)
+        how_many(shape.resources, node.total)
         for node in nodes
         if shape.partition in node.partitions and node.state not in _UNUSABLE
     )
 
 
-class _Draft:
+class Draft:
     """A plan in the making."""
 
     def __init__(self, situation: Situation) -> None:
@@ -73,7 +74,7 @@ class _Draft:
         self.per_shape = Counter(
             pilot.shape for pilot in self.pilots if pilot.state is not PilotState.DRAINING and not self._is_old(pilot)
         )
-        self.rooms = sorted((self._room(pilot) for pilot in self.pilots if self._offers(pilot)), key=room.order)
+        self.rooms = sorted((self._room(pilot) for pilot in self.pilots if self._offers(pilot)), key=order)
         self.needs = situation.needs
 
     # ---- what there is
@@ -86,7 +87,7 @@ class _Draft:
                 f"{', '.join(sorted(p.name for p in situation.snapshot.partitions)) or 'none'}."
             )
             return False
-        self.lengths[shape.name] = lengths.allowed(self.settings, partition)
+        self.lengths[shape.name] = allowed(self.settings, partition)
         self.capacity[shape.name] = capacity(situation, shape)
         why = situation.closed.get(shape.name, "")
         if not partition.is_up:
@@ -117,9 +118,9 @@ class _Draft:
 
     def _replacement(self, pilot: KnownPilot) -> timedelta | None:
         """Return the next shorter length for a pilot that is stuck in the queue."""
-        if not lengths.is_stuck(pilot, self.settings, self.now):
+        if not is_stuck(pilot, self.settings, self.now):
             return None
-        return lengths.shorter(self.lengths.get(pilot.shape, ()), pilot.walltime, ZERO)
+        return shorter(self.lengths.get(pilot.shape, ()), pilot.walltime, ZERO)
 
     # ---- what is wanted
 
@@ -127,22 +128,16 @@ class _Draft:
         """Put the open work into the pilots that live, and submit what the rest needs. GPU work chooses first."""
         needs = sorted(self.needs, key=lambda need: need.resources.gpus == 0)
         # What is held and found no room is on pilots that are leaving: it will wait again in a moment.
-        coming = [need.waiting + self._put(need, need.held, ZERO) for need in needs]
+        running = [bin_ for bin_ in self.rooms if bin_.pilot is not None and not bin_.pilot.is_pending]
+        coming = [need.waiting + _put(running, need, need.held, ZERO) for need in needs]
         for need, count in zip(needs, coming, strict=True):
-            left = self._put(need, count, lengths.required(need, self.settings))
+            left = _put(self.rooms, need, count, required(need, self.settings))
             if left:
                 self._open(need, left)
 
-    def _put(self, need: Need, count: int, at_least: timedelta) -> int:
-        for bin_ in self.rooms:
-            if not count:
-                break
-            count -= bin_.put(need, count, at_least)
-        return count
-
     def _open(self, need: Need, left: int) -> None:
         """Submit pilots for `left` invocations of `need`."""
-        at_least = lengths.required(need, self.settings)
+        at_least = required(need, self.settings)
         shape = self._shape_for(need, at_least)
         if shape is None:
             self.notes.append(self._why_nothing_fits(need, left, at_least))
@@ -160,7 +155,7 @@ class _Draft:
         fitting = [
             shape
             for shape in self.shapes
-            if room.how_many(need.resources, shape.resources) > 0
+            if how_many(need.resources, shape.resources) > 0
             and not (need.python and shape.python and need.python != shape.python)
             and any(length >= at_least for length in self.lengths[shape.name])
         ]
@@ -188,15 +183,17 @@ class _Draft:
         for shape in self.shapes:
             spare = sum(bin_.shape == shape.name and not bin_.work and bin_.only_over is None for bin_ in self.rooms)
             for _ in range(shape.ready - spare):
-                if self._submit(shape, ZERO, f"{shape.ready} to be ready") is None:
+                fresh = self._submit(shape, ZERO, f"{shape.ready} to be ready")
+                if fresh is None:
                     self.notes.append(f"{spare} of {shape.ready} spare pilots of shape {shape.name}.")
                     break
+                self.rooms.append(fresh)
                 spare += 1
 
     def _submit(self, shape: Shape, at_least: timedelta, why: str) -> Room | None:
         """Add a submission, unless a cap forbids it."""
         queue = [pilot for pilot in self.pilots if pilot.shape == shape.name and pilot.is_pending]
-        walltime = lengths.choose(self.lengths[shape.name], queue, at_least, self.settings, self.now)
+        walltime = choose(self.lengths[shape.name], queue, at_least, self.settings, self.now)
         if walltime is None:
             self.notes.append(f"No length is set that partition {shape.partition!r} takes.")
             return None
@@ -282,6 +279,15 @@ class _Draft:
             CancelPilot(pilot_id=pilot.pilot_id, why=f"{where} for more than {seconds:g} s, and no work needs it")
             for pilot in pilots
         ]
+
+
+def _put(rooms: Iterable[Room], need: Need, count: int, at_least: timedelta) -> int:
+    """Put up to `count` of `need` into `rooms`, and return how many found none."""
+    for bin_ in rooms:
+        if not count:
+            break
+        count -= bin_.put(need, count, at_least)
+    return count
 
 
 def _time_left(pilot: KnownPilot, now: float) -> timedelta:

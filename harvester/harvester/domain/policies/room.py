@@ -45,6 +45,7 @@ class Room:
     only_over: timedelta | None = None  # stuck in the queue: takes only work that no shorter pilot than this could run
     slack: timedelta = ZERO  # part of what fresh pilots need that this one has spent already
     work: int = 0
+    least: timedelta = ZERO  # the most time that work in it needs
 
     def put(self, need: Need, count: int, at_least: timedelta) -> int:
         """Put up to `count` of `need` in, and return how many went in. `at_least`: time left that they need."""
@@ -58,6 +59,7 @@ class Room:
         if taken:
             self.free = self.free - times(need.resources, taken)
             self.work += taken
+            self.least = max(self.least, at_least)
         return taken
 
 

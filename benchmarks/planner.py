@@ -1,0 +1,143 @@
+"""How long windows and a plan take, for a cluster of 10,000 nodes with 20,000 batch jobs."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from harvester.domain import windows
+from harvester.domain.cluster import BatchJob, BatchState, ClusterSnapshot, Node, NodeState, Partition, Reservation
+from harvester.domain.pilots import PilotState
+from harvester.domain.planner import decide
+from harvester.domain.planning import HarvestMode, HarvestSettings, KnownPilot, Need, Shape, Situation
+from harvester.domain.policies import by_name
+from harvester.domain.resources import Resources
+from harvester.domain.survival import Survival
+
+NODES, JOBS, PILOTS = 10_000, 20_000, 500
+NOW = 1_000_000.0
+WHOLE = Resources(cpus=64, gpus=4, memory_mb=256_000)
+NOTHING = Resources(cpus=0)
+ROUNDS = 5
+MOST_S = 0.5  # what the harvester promises
+
+
+def snapshot(seed: int = 1) -> ClusterSnapshot:
+    """A busy cluster: a tenth of the nodes idle, a tenth shared, the rest taken; a thousand starts planned."""
+    dice = random.Random(seed)  # noqa: S311 - nothing secret
+    names = [f"n{number:05}" for number in range(NODES)]
+    states = dice.choices(
+        (NodeState.ALLOCATED, NodeState.IDLE, NodeState.MIXED, NodeState.DRAINED), (78, 10, 10, 2), k=NODES
+    )
+    free = {NodeState.IDLE: WHOLE, NodeState.MIXED: Resources(cpus=16, gpus=1, memory_mb=64_000)}
+    nodes = tuple(
+        Node(name=name, state=state, partitions=("prime", "harvest"), total=WHOLE, free=free.get(state, NOTHING))
+        for name, state in zip(names, states, strict=True)
+    )
+    taken = [node.name for node in nodes if node.state in {NodeState.ALLOCATED, NodeState.MIXED}]
+    return ClusterSnapshot(
+        taken_at=NOW,
+        scheduler="benchmark",
+        nodes=nodes,
+        batch_jobs=tuple(_job(number, dice, names, taken) for number in range(JOBS)),
+        partitions=(Partition(name="prime"), Partition(name="harvest", is_preemptible=True)),
+        reservations=(Reservation(name="maint", nodes=tuple(names[:200]), start_at=NOW + 7200),),
+        grain=timedelta(minutes=1),
+    )
+
+
+def _job(number: int, dice: random.Random, names: list[str], taken: list[str]) -> BatchJob:
+    is_running = number < 8000
+    is_planned = not is_running and number % 12 == 0
+    count = dice.choice((1, 1, 2, 4, 16))
+    return BatchJob(
+        batch_job_id=str(number),
+        name="prime",
+        user="somebody",
+        partition="prime",
+        state=BatchState.RUNNING if is_running else BatchState.PENDING,
+        reason="" if is_running else "Resources",
+        nodes=tuple(dice.sample(taken if is_running else names, count)) if is_running or is_planned else (),
+        requested=Resources(cpus=64 * count),
+        node_count=count,
+        start_at=NOW - 100 if is_running else NOW + dice.uniform(60, 40_000) if is_planned else None,
+        end_at=NOW + dice.uniform(1, 80_000) if is_running else None,
+    )
+
+
+def situation(seen: ClusterSnapshot, mode: HarvestMode) -> Situation:
+    """A site that harvests all it can, with pilots in the queue and at work."""
+    shapes = (
+        Shape(name="node", partition="harvest", resources=WHOLE),
+        Shape(name="part", partition="harvest", resources=Resources(cpus=8, memory_mb=16_000)),
+        Shape(name="gpu", partition="harvest", resources=Resources(cpus=8, gpus=1, memory_mb=16_000)),
+    )
+    idle = [node.name for node in seen.nodes if node.state is NodeState.IDLE]
+    pilots = tuple(
+        KnownPilot(
+            pilot_id=f"p{number}",
+            name=f"hv-{number}",
+            shape="node",
+            partition="harvest",
+            resources=WHOLE,
+            walltime=timedelta(minutes=90),
+            state=PilotState.QUEUED if number % 2 else PilotState.READY,
+            planned_at=NOW - 20,
+            ends_at=None if number % 2 else NOW + 600,
+            node="" if number % 2 else idle[number],
+        )
+        for number in range(PILOTS)
+    )
+    return Situation(
+        snapshot=seen,
+        needs=tuple(Need(function_id=f"f{n}@1", resources=Resources(cpus=1 + n % 8), waiting=200) for n in range(50)),
+        pilots=pilots,
+        now=NOW,
+        survival=Survival().opened([600.0, None, 60.0, 3600.0] * 20),
+        settings=HarvestSettings(
+            shapes=shapes,
+            lengths=tuple(timedelta(minutes=length) for length in (2, 4, 6, 8, 14, 22, 34, 56, 90)),
+            mode=mode,
+            max_pilots=10_000,
+            max_pending=500,
+            is_unbounded=True,
+            max_share=0.9,
+            excluded_nodes=frozenset(idle[:3]),
+        ),
+    )
+
+
+def median_s(work: Callable[[], object]) -> float:
+    """Return the median time of a few rounds, in seconds."""
+    times = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Measure, and print a line each."""
+    seen = snapshot()
+    print(f"{NODES} nodes, {JOBS} batch jobs, {PILOTS} pilots; windows and plan shall take less than {MOST_S} s")
+    alone = median_s(lambda: windows.compute(seen, NOW, horizon=timedelta(seconds=45)))
+    print(f"  windows alone            {alone * 1000:7.1f} ms  ({len(windows.compute(seen, NOW))} open)")
+    slowest = 0.0
+    for mode in HarvestMode:
+        asked = situation(seen, mode)
+        for name in ("demand", "fib", "var", "gap"):
+            policy = by_name(name)
+            took = median_s(lambda policy=policy, asked=asked: decide(policy, asked))  # type: ignore[misc]
+            slowest = max(slowest, took)
+            print(
+                f"  {name:7} {mode.value:12}     {took * 1000:7.1f} ms  ({len(decide(policy, asked).effects)} effects)"
+            )
+    assert slowest < MOST_S, f"the slowest took {slowest:.2f} s"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The daemon with another policy, in strict mode, with brakes, and with a bad node."""
+
+from datetime import timedelta
+
+import msgspec
+from msgspec.structs import replace
+
+from harvester.domain import survival
+from harvester.domain.cluster import BatchJob, BatchState
+from harvester.domain.planning import HarvestMode
+from harvester.domain.quiet import QuietHours
+
+
+def note(site, key: str) -> dict:
+    return msgspec.json.decode(site.store.note(key) or b"{}")
+
+
+def with_harvest(site, policy: str = "demand", **changes) -> None:
+    site.restart(policy=policy, harvest=replace(site.settings.harvest, **changes))
+
+
+def prime(at: float, *nodes: str) -> BatchJob:
+    return BatchJob(
+        batch_job_id="prime", name="prime", user="u", partition="harvest", state=BatchState.PENDING,
+        reason="BeginTime", nodes=nodes, start_at=at,
+    )  # fmt: skip
+
+
+def fail_on(site, node: str) -> None:
+    """The pilot that waits is started on `node` and ends before it calls."""
+    (pilot,) = site.store.pilots()
+    site.scheduler.turn(pilot.batch_job_id, BatchState.RUNNING, nodes=(node,))
+    site.pass_time(1)
+    site.scheduler.turn(pilot.batch_job_id, BatchState.FAILED, nodes=(node,))
+    site.pass_time(1)
+    site.pass_time(1, ticks=30)
+
+
+def test_a_bad_node_is_excluded_and_the_queue_goes_on_elsewhere(site):
+    site.pass_time()
+    for _ in range(3):
+        fail_on(site, "n1")
+    newest = site.scheduler.orders[max(site.scheduler.orders, key=int)]
+    assert newest.exclude == ("n1",)
+    said = note(site, "daemon")
+    assert not said["paused"]
+    assert any("n1" in words and "3 pilots in a row failed on it" in words for words in said["notes"])
+    site.daemon.resume()
+    site.pass_time(ticks=2)
+    assert not any("n1" in words for words in note(site, "daemon")["notes"])
+
+
+def test_failures_on_different_nodes_still_pause_the_shape(site):
+    site.pass_time()
+    for number in range(5):
+        fail_on(site, f"n{number}")
+        for _ in range(320 if number < 4 else 1):  # the longest step of the back-off
+            if not site.store.pilots():
+                site.pass_time(1)
+    assert "paused after 5 failures" in note(site, "daemon")["reason"]
+
+
+def test_the_gap_policy_harvests_every_idle_node(site):
+    with_harvest(site, "gap", is_unbounded=True, reserve=0)
+    site.pass_time()
+    assert len(site.scheduler.orders) == 8
+    assert {order.walltime for order in site.scheduler.orders.values()} == {timedelta(hours=4)}
+
+
+def test_windows_are_in_the_daemons_note(site):
+    site.scheduler.batch_jobs["prime"] = prime(site.scheduler.now + 600, "n3")
+    site.pass_time()
+    groups = note(site, "daemon")["windows"]
+    assert [(len(group["nodes"]), group["until_at"]) for group in groups] == [(7, None), (1, site.scheduler.now + 598)]
+
+
+def test_in_strict_mode_an_order_is_bound_to_its_node_and_to_its_end(site):
+    with_harvest(site, mode=HarvestMode.STRICT)
+    site.pass_time()
+    assert site.scheduler.orders == {}
+    assert "no window with a known end" in " ".join(note(site, "daemon")["notes"])
+    site.scheduler.batch_jobs["prime"] = prime(site.scheduler.now + 3600, "n3")
+    site.pass_time()
+    (order,) = site.scheduler.orders.values()
+    assert order.node == "n3"
+    assert order.end_by == site.scheduler.batch_jobs["prime"].start_at - 60
+    site.pass_time(3600)
+    assert site.scheduler.cancelled, "it waited until it could no longer end in time"
+
+
+def test_after_a_restart_a_pilot_of_strict_mode_that_still_waits_is_taken_out_of_the_queue(site):
+    with_harvest(site, mode=HarvestMode.STRICT)
+    site.scheduler.batch_jobs["prime"] = prime(site.scheduler.now + 9000, "n3")
+    site.pass_time()
+    assert len(site.scheduler.orders) == 1
+    site.restart()
+    site.pass_time()
+    assert site.scheduler.cancelled == ["1"]
+
+
+def test_nothing_is_submitted_in_quiet_hours_and_it_is_said(site):
+    with_harvest(site, quiet_hours=(QuietHours(begin_min=0, end_min=24 * 60, zone="UTC"),))
+    site.pass_time()
+    assert site.scheduler.orders == {}
+    assert "quiet hours (00:00-24:00 UTC)" in " ".join(note(site, "daemon")["notes"])
+
+
+def test_what_was_learned_of_gaps_survives_a_restart(site):
+    site.pass_time()
+    for _ in range(3):
+        taken = {f"n{number}" for number in range(4)}
+        site.scheduler.batch_jobs["p"] = replace(prime(0.0, *taken), batch_job_id="p", state=BatchState.RUNNING)
+        site.scheduler.busy = taken
+        site.pass_time(30)
+        site.scheduler.busy = set()
+        del site.scheduler.batch_jobs["p"]
+        site.pass_time(300)
+    site.pass_time(120)
+    known = survival.decode(site.store.note("survival"))
+    assert sum(known.ended) > 7
+    assert known.burst > 3
+    site.restart()
+    site.pass_time()
+    assert survival.decode(site.store.note("survival")) == known

@@ -1,0 +1,44 @@
+"""What the gateway is told of the pilots that can be had."""
+
+import msgspec
+import pytest
+
+from harvester.cli import build
+from harvester.config import Config
+from harvester.domain.planning import Shape
+from harvester.domain.resources import Resources
+from harvester_api.admission import FunctionDraft, check_function
+from harvester_api.problems import Refusal
+
+SHAPES = (Shape(name="harvest", partition="harvest", resources=Resources(cpus=2)),)
+
+
+def offers(**tables):
+    config = msgspec.convert(tables, Config)
+    return build.gateway_settings(config, SHAPES, ("ada", "t"), "a").offers
+
+
+@pytest.mark.parametrize(
+    ("harvest", "longest_s"),
+    [
+        ({}, 90 * 60 - 30),
+        ({"lengths_min": [2, 5]}, 300 - 30),
+        ({"lengths_min": [2, 5], "policy": "fib"}, 300 - 30),
+        ({"lengths_min": [2, 5], "policy": "gap", "longest_min": 60}, 300 - 30),  # longer ones come by chance only
+    ],
+)
+def test_the_longest_run_is_what_the_longest_pilot_leaves_for_it(harvest, longest_s):
+    assert [offer.longest_s for offer in offers(harvest=harvest)] == [longest_s]
+
+
+def test_how_early_a_pilot_leaves_counts():
+    shape = {"name": "harvest", "partition": "harvest", "leave_before_s": 60}
+    assert offers(pilot=[shape])[0].longest_s == 90 * 60 - 75
+
+
+def test_a_run_that_the_planner_would_never_submit_a_pilot_for_is_refused_at_the_door():
+    draft = FunctionDraft(name="f", kind="module", body="m:f", walltime_s=5371)
+    with pytest.raises(Refusal, match="the longest that fits into a configured pilot is 5370 s"):
+        check_function(draft, offers(), 1000)
+    check_function(msgspec.structs.replace(draft, walltime_s=5370), offers(), 1000)
+    check_function(msgspec.structs.replace(draft, checkpoints=True), offers(), 1000)
