@@ -20,6 +20,7 @@ ARROWS = {
     "harvester.domain": (),
     "harvester.store": ("harvester.domain",),
     "harvester.sdk": ("harvester.domain", "harvester"),
+    "harvester.simulator": ("harvester.domain",),
     "harvester.daemon": ("harvester.domain", "harvester.store", "harvester.config"),
     "harvester_adapters": ("harvester.domain",),
     "harvester_worker": ("harvester.domain",),

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from harvester.cli import commands, functions, start
+from harvester.cli import commands, functions, remedies, simulate, start, switch, windows
 from harvester.cli.session import Connection
 from harvester.sdk.errors import GatewayError, HarvesterError, InvocationFailed
 
@@ -28,8 +28,8 @@ class _Group(TyperGroup):
 
 
 def _told(error: Exception) -> str:
-    if isinstance(error, GatewayError) and error.status == 401:
-        return f"error: {error}; is HARVESTER_TOKEN the one of this gateway?"
+    if isinstance(error, GatewayError):
+        return f"error: {remedies.told(error)}"
     if isinstance(error, InvocationFailed):
         return str(error)  # with the traceback of the user's own code
     return f"error: {error}"
@@ -60,13 +60,18 @@ def connect(
 app.command(context_settings={"ignore_unknown_options": True})(commands.invoke)
 for _command in (
     commands.status,
+    commands.invocations,
     commands.result,
     commands.cancel,
     commands.explain,
     commands.pilots,
     commands.evict,
+    switch.pause,
+    switch.resume,
     start.up,
     start.demo,
+    windows.windows,
 ):
     app.command()(_command)
 app.add_typer(functions.app, name="functions")
+app.add_typer(simulate.app, name="simulate")
