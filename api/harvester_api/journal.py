@@ -89,6 +89,12 @@ class Journal:
             self._linger()
         return future
 
+    async def settle(self, patience: timedelta) -> None:
+        """Wait until what is queued now is on disk; `patience` at most, for the store may be in trouble."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self.then(lambda: None if future.done() else future.set_result(None))
+        await asyncio.wait({future}, timeout=patience.total_seconds())
+
     async def drain(self, patience: timedelta) -> bool:
         """Wait until nothing is queued; tell whether that came about within `patience`."""
         if not self._is_busy and not self._items:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -229,6 +230,9 @@ async def _whole(gateway: Gateway, outcome: Outcome) -> InvocationDocument:
     if record.state is InvocationState.SUCCEEDED and record.encoding is Encoding.JSON:
         outcome = Outcome(record=record, value=await gateway.value(outcome))
     activations = await asyncio.to_thread(gateway.store.activations, record.invocation_id)
+    if len(activations) < record.attempts:  # the newest is known here and about to be written
+        await gateway.journal.settle(timedelta(seconds=1))
+        activations = await asyncio.to_thread(gateway.store.activations, record.invocation_id)
     return invocation_document(outcome, activations)
 
 

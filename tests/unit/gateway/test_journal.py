@@ -161,3 +161,21 @@ async def test_draining_waits_for_all_that_is_queued(journal, disk):
     assert await draining
     journal.put(started(2))
     assert not await journal.drain(timedelta(0))
+
+
+async def test_settling_waits_for_what_is_queued_now_and_no_longer(journal, disk):
+    journal.put(started(1))
+    settling = asyncio.create_task(journal.settle(timedelta(seconds=5)))
+    await disk.flushed(1)
+    journal.put(started(2))
+    await turn()
+    assert not settling.done()
+    await disk.land()
+    await settling
+    assert disk.groups[0] == [started(1)]
+
+
+async def test_settling_gives_up_when_the_store_does_not_answer(journal):
+    journal.put(started(1))
+    async with asyncio.timeout(2):
+        await journal.settle(timedelta(seconds=0.01))
