@@ -19,14 +19,12 @@ from datetime import timedelta
 
 import msgspec
 
-from harvester.domain import placement
 from harvester.domain.effects import (
     Acknowledge,
     Arrival,
     Begin,
     Conclude,
     Effect,
-    Grant,
     Greet,
     KeepCheckpoint,
     MovePilot,
@@ -35,7 +33,8 @@ from harvester.domain.effects import (
     SendDrain,
     Work,
 )
-from harvester.domain.entries import Entry, PilotEntry, QueueKey
+from harvester.domain.entries import Entry, PilotEntry
+from harvester.domain.granting import Granting, granted
 from harvester.domain.invocations import ActivationEnd, Failure, FailureKind, InvocationEvent, InvocationState
 from harvester.domain.ledger import Ledger
 from harvester.domain.pilots import DrainReason, PilotEvent
@@ -58,6 +57,7 @@ class Dispatcher:
         """`epoch` counts the gateway's starts on this store, so that tokens of an earlier life are smaller."""
         self.settings = settings
         self._ledger = Ledger(epoch)
+        self._granting = Granting(self._ledger, settings.margin)
         self._gone: set[str] = set()  # pilots given up or gone: told to leave when they call
         self._last_tick_at: float | None = None
 
@@ -71,7 +71,7 @@ class Dispatcher:
         """Take new invocations in, in order."""
         for work in works:
             self._ledger.queues.append(self._ledger.open(work))
-        return list(self._place(now))
+        return list(self._granting.place(now))
 
     def recover(self, work: Work, now: float) -> None:
         """Take in an open invocation that the store remembers, before pilots connect, oldest first."""
@@ -126,7 +126,7 @@ class Dispatcher:
         if not entry.is_over:
             effects.append(self._end(entry, failure))
         self._ledger.release(entry)
-        return [*effects, ack, *self._place(now, self._ledger.pilots[pilot_id])]
+        return [*effects, ack, *self._granting.place(now, self._ledger.pilots[pilot_id])]
 
     def given_back(self, pilot_id: str, invocation_id: str, fence: int, end: ActivationEnd, now: float) -> list[Effect]:
         """A lease came back without a result."""
@@ -144,7 +144,7 @@ class Dispatcher:
             else:
                 effects.append(self._requeue(entry, fence, end))
         self._ledger.release(entry)
-        return [*effects, ack, *self._place(now, self._ledger.pilots[pilot_id])]
+        return [*effects, ack, *self._granting.place(now, self._ledger.pilots[pilot_id])]
 
     # ---- pilots ----
 
@@ -173,7 +173,7 @@ class Dispatcher:
             effects += self._drain(pilot, arrival.drain)
         elif pilot.drain is not None:  # it has missed our word
             effects.append(SendDrain(pilot_id=pilot_id, reason=pilot.drain))
-        return [*effects, *self._place(now, pilot)]
+        return [*effects, *self._granting.place(now, pilot)]
 
     def heartbeat(self, pilot_id: str, time_left_s: float, now: float) -> list[Effect]:
         """A pilot lives, and so do its leases."""
@@ -236,7 +236,7 @@ class Dispatcher:
             effects.append(MovePilot(pilot_id=pilot.pilot_id, event=PilotEvent.SILENT, reason=silence))
             effects += self._give_up(pilot, ActivationEnd.PILOT_LOST, now)
         # A heartbeat may have told of more time left, so once in a while every queue's head is tried again.
-        return [*effects, *self._spread(self._ledger.queues.in_turn(), now)]
+        return [*effects, *self._granting.place_all(now)]
 
     # ---- reads ----
 
@@ -258,47 +258,6 @@ class Dispatcher:
         return self._ledger.queues.position(entry)
 
     # ---- inside ----
-
-    def _place(self, now: float, freed: PilotEntry | None = None) -> Iterator[Effect]:
-        """Grant what can be granted after a change: on the pilot that has got room, and heads of queues that are new.
-
-        Nothing else can have become possible: a head that found no pilot before finds one only where room was freed.
-        """
-        if freed is not None:
-            yield from self._fill(freed, now)
-        yield from self._spread(self._ledger.queues.take_fresh(), now)
-
-    def _fill(self, pilot: PilotEntry, now: float) -> Iterator[Effect]:
-        """Grant leases to one pilot, queue by queue in turn, as long as a queue's head suits it."""
-        queues, margin_s = self._ledger.queues, self.settings.margin.total_seconds()
-        while pilot.pilot_id in self._ledger.roomy:
-            for key in queues.in_turn():
-                entry = queues.peek(key)
-                if entry is not None and placement.obstacle(entry, pilot, margin_s, now) is None:
-                    yield self._grant(entry, pilot)
-                    break
-            else:
-                return
-
-    def _spread(self, keys: list[QueueKey], now: float) -> Iterator[Effect]:
-        """Grant leases from these queues, in turn, as long as a queue's head finds a pilot."""
-        queues, margin_s = self._ledger.queues, self.settings.margin.total_seconds()
-        while keys and self._ledger.roomy:
-            served = []
-            for key in keys:
-                entry = queues.peek(key)
-                if entry is None:
-                    continue
-                pilot = placement.choose(entry, self._ledger.roomy.values(), margin_s, now)
-                if pilot is not None:
-                    served.append(key)
-                    yield self._grant(entry, pilot)
-            keys = served
-
-    def _grant(self, entry: Entry, pilot: PilotEntry) -> Grant:
-        self._ledger.queues.pop(entry.key)
-        self._ledger.lease(entry, pilot, self._ledger.next_fence())
-        return _granted(entry, pilot)
 
     def _begin(self, entry: Entry) -> Iterator[Begin]:
         if entry.state is InvocationState.LEASED:
@@ -352,7 +311,7 @@ class Dispatcher:
                 # Granted by an earlier life of the gateway, which ended before that was written down.
                 self._ledger.queues.remove(entry)
                 self._ledger.lease(entry, pilot, lease.fence)
-                effects.append(_granted(entry, pilot, adopted=True))
+                effects.append(granted(entry, pilot, adopted=True))
             if entry.pilot_id != pilot.pilot_id or entry.fence != lease.fence:
                 abandon.append(lease)
                 continue
@@ -376,19 +335,7 @@ class Dispatcher:
         effects: list[Effect] = [self._requeue(entry, fence, end) for entry, fence in self._ledger.strip(pilot)]
         self._ledger.remove_pilot(pilot)
         self._gone.add(pilot.pilot_id)
-        return [*effects, *self._place(now)]
-
-
-def _granted(entry: Entry, pilot: PilotEntry, *, adopted: bool = False) -> Grant:
-    return Grant(
-        pilot_id=pilot.pilot_id,
-        invocation_id=entry.work.invocation_id,
-        function_id=entry.work.function_id,
-        fence=entry.fence,
-        attempt=entry.attempts,
-        resumed=entry.has_checkpoint,
-        adopted=adopted,
-    )
+        return [*effects, *self._granting.place(now)]
 
 
 def _poison(deaths: int) -> Failure:
