@@ -2,8 +2,8 @@
 
 Effects are orders to the gateway's shell, to be performed in the order given. Those that write (`Grant`, `Begin`,
 `KeepCheckpoint`, `Requeue`, `Conclude`, `MovePilot`) go to the store; those that tell (`Acknowledge`, and the answer to
-waiters that `Conclude` implies) may leave only after what stands before them is on disk. `Grant`, `Revoke`, `Greet`
-and `SendDrain` go to the pilot at once.
+waiters that `Conclude` implies) may leave only after what stands before them is on disk. `Grant`, `Revoke`, `Recall`,
+`Greet` and `SendDrain` go to the pilot at once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     walltime_s: float | None = None
     checkpoints: bool = False
     max_retries: int = 0
+    owner: str = ""  # whose share of the slots it takes
+    priority: int = 0  # among the waiting invocations of its owner; higher goes first
+    start_by: float | None = None  # its first start has to come before this, or it is EXPIRED
+    end_by: float | None = None  # its end has to come before this, or it is EXPIRED
+    max_running: int | None = None  # activations of its function at a time
     # recovered from the store:
     fence: int = 0
     attempts: int = 0
@@ -73,6 +78,14 @@ class Grant(_Effect, frozen=True):
 
 class Revoke(_Effect, frozen=True):
     """Send `Cancel`."""
+
+    pilot_id: str
+    invocation_id: str
+    fence: int
+
+
+class Recall(_Effect, frozen=True):
+    """Send `Recall`: a lease that was sent ahead of a free slot could begin at once elsewhere."""
 
     pilot_id: str
     invocation_id: str
@@ -138,4 +151,6 @@ class SendDrain(_Effect, frozen=True):
     reason: DrainReason
 
 
-Effect = Greet | Grant | Revoke | Begin | KeepCheckpoint | Requeue | Conclude | Acknowledge | MovePilot | SendDrain
+Effect = (
+    Greet | Grant | Revoke | Recall | Begin | KeepCheckpoint | Requeue | Conclude | Acknowledge | MovePilot | SendDrain
+)

@@ -22,7 +22,8 @@ class Encoding(StrEnum):
     """How arguments and result of an invocation are written."""
 
     JSON = "json"  # arguments {"args": [...], "kwargs": {...}}; the result any JSON value
-    PICKLE = "pickle"  # arguments a pickled (args, kwargs); the result a pickled object
+    PICKLE = "pickle"  # arguments a pickled (args, kwargs); the result a pickled object; see `buffers` for large ones
+    CALLS = "calls"  # many calls in one invocation, each pickled as above; see `calls`
 
 
 class FunctionVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +41,7 @@ class FunctionVersion(msgspec.Struct, frozen=True, kw_only=True):
     walltime_s: float | None = None  # declared upper bound of one run, in seconds
     checkpoints: bool = False  # it resumes from its checkpoints, so it may outlive a pilot
     max_retries: int = 0  # runs after a user's exception, before it is FAILED
+    max_running: int | None = None  # activations at a time, over all pilots and users; None: no limit
 
 
 def function_id(name: str, version: int) -> str:

@@ -58,6 +58,7 @@ class FailureKind(StrEnum):
     RESULT = "result"  # the result could not be encoded, or is over the limit
     POISON = "poison"  # the slot process died again and again
     WALLTIME = "walltime"  # it ran longer than it had declared
+    EXPIRED = "expired"  # it had not begun, or not ended, by the time its user had set
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,9 +84,11 @@ INVOCATION: Lifecycle[InvocationState, InvocationEvent] = Lifecycle(
         (_S.LEASED, _E.SUCCEEDED): _S.SUCCEEDED,
         (_S.LEASED, _E.FAILED): _S.FAILED,
         (_S.LEASED, _E.CANCELLED): _S.CANCELLED,
+        (_S.LEASED, _E.EXPIRED): _S.EXPIRED,
         (_S.RUNNING, _E.REQUEUED): _S.ACCEPTED,
         (_S.RUNNING, _E.SUCCEEDED): _S.SUCCEEDED,
         (_S.RUNNING, _E.FAILED): _S.FAILED,
         (_S.RUNNING, _E.CANCELLED): _S.CANCELLED,
+        (_S.RUNNING, _E.EXPIRED): _S.EXPIRED,
     },
 )

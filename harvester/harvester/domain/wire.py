@@ -14,12 +14,13 @@ from enum import StrEnum
 
 import msgspec
 
+from harvester.domain.blobs import BlobRef
 from harvester.domain.functions import Encoding, FunctionVersion
 from harvester.domain.invocations import ActivationEnd, Failure
 from harvester.domain.pilots import DrainReason
 from harvester.domain.resources import Resources
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 LINK_PATH = "/v1/link"
 
 
@@ -79,9 +80,9 @@ class Finished(_Message, frozen=True):
 
     invocation_id: str
     fence: int
-    value: bytes = b""
+    value: bytes | BlobRef = b""
     failure: Failure | None = None
-    duration_s: float = 0.0
+    duration_s: float = 0.0  # of the run; one that is over before its `Started` was sent is told of by this alone
 
 
 class GivenBack(_Message, frozen=True):
@@ -104,7 +105,11 @@ class Goodbye(_Message, frozen=True):
     reason: DrainReason
 
 
-ToGateway = Hello | Heartbeat | Started | Checkpoint | Finished | GivenBack | Draining | Goodbye
+class SharesBlobs(_Message, frozen=True):
+    """The pilot sees the directory that `Welcome` names: large payloads may travel by reference from now on."""
+
+
+ToGateway = Hello | Heartbeat | Started | Checkpoint | Finished | GivenBack | Draining | Goodbye | SharesBlobs
 
 
 # ---- gateway to pilot ----------------------------------------------------------------------------------------------
@@ -116,6 +121,9 @@ class Welcome(_Message, frozen=True):
     heartbeat_s: float  # send one this often
     lease_s: float  # without a heartbeat for this long the pilot is LOST and its work is leased elsewhere
     abandon: tuple[Held, ...] = ()  # of `Hello.held`: no longer the pilot's, stop them and do not report
+    blobs: str = ""  # directory of large payloads, as the gateway sees it; empty: there is none
+    blobs_mark: str = ""  # what the file `MARK` in it holds, if it is the same directory
+    blob_bytes: int = 0  # results from this size on are written there by a pilot that shares it
 
 
 class Heard(_Message, frozen=True):
@@ -137,12 +145,19 @@ class Lease(_Message, frozen=True):
     function_id: str
     resources: Resources
     encoding: Encoding
-    arguments: bytes
+    arguments: bytes | BlobRef
     checkpoint: bytes | None = None
 
 
 class Cancel(_Message, frozen=True):
     """Stop an activation; answer with GivenBack(CANCELLED)."""
+
+    invocation_id: str
+    fence: int
+
+
+class Recall(_Message, frozen=True):
+    """Give a lease back unless it has begun; one that has begun runs on, and nothing is answered."""
 
     invocation_id: str
     fence: int
@@ -171,7 +186,7 @@ class Drain(_Message, frozen=True):
     reason: DrainReason
 
 
-ToPilot = Welcome | Heard | Function | Lease | Cancel | Ack | Drain
+ToPilot = Welcome | Heard | Function | Lease | Cancel | Recall | Ack | Drain
 
 _encoder = msgspec.msgpack.Encoder()
 _to_gateway = msgspec.msgpack.Decoder(list[ToGateway])

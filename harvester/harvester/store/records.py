@@ -28,6 +28,10 @@ class InvocationRecord(msgspec.Struct, frozen=True, kw_only=True):
     deaths: int = 0  # slot processes that died under it
     checkpoint_at: float | None = None  # when its newest checkpoint was kept
     failure: Failure | None = None
+    priority: int = 0
+    start_by: float | None = None  # queue TTL as an instant: EXPIRED when not started by then
+    end_by: float | None = None  # deadline: EXPIRED when not ended by then
+    purged_at: float | None = None  # when result and arguments were deleted, their time being over
 
 
 class ActivationRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from harvester.domain.blobs import BlobRef
 from harvester.domain.functions import Encoding
 from harvester.domain.invocations import ActivationEnd, Failure, InvocationState
 from harvester.domain.pilots import PilotEvent
@@ -20,9 +21,12 @@ class NewInvocation(_Write, frozen=True):
     function_id: str
     owner: str
     encoding: Encoding
-    arguments: bytes
+    arguments: bytes | BlobRef
     accepted_at: float
     idempotency_key: str | None = None
+    priority: int = 0
+    start_by: float | None = None
+    end_by: float | None = None
 
 
 class Granted(_Write, frozen=True):
@@ -72,8 +76,9 @@ class Concluded(_Write, frozen=True):
     fence: int
     state: InvocationState
     at: float
-    value: bytes = b""
+    value: bytes | BlobRef = b""
     failure: Failure | None = None
+    started_at: float | None = None  # of the activation, where no `Started` was written for it
 
 
 class PilotMoved(_Write, frozen=True):

@@ -1,0 +1,50 @@
+"""Many calls in one invocation: how arguments and outcomes of `Encoding.CALLS` are written.
+
+Owns the two formats, both MessagePack: the arguments are an array of payloads, each as `Encoding.PICKLE` has it; the
+result is an array as long, of a payload for a call that returned and a `Failure` for one that did not. A call that
+raises does not end the invocation: the others run. The calls run one after another in one slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from harvester.domain.invocations import Failure
+
+Outcome = bytes | Failure
+
+_encoder = msgspec.msgpack.Encoder()
+_calls = msgspec.msgpack.Decoder(list[bytes])
+_outcomes = msgspec.msgpack.Decoder(list[Outcome])
+
+
+class CallsError(ValueError):
+    """Bytes that are no array of calls, or none of outcomes."""
+
+
+def encode_calls(arguments: Sequence[bytes]) -> bytes:
+    """Return the arguments of an invocation that makes these calls."""
+    return _encoder.encode(arguments)
+
+
+def decode_calls(body: bytes | memoryview) -> list[bytes]:
+    """Return the arguments of each call. Raises `CallsError`."""
+    try:
+        return _calls.decode(body)
+    except msgspec.DecodeError as error:
+        raise CallsError(f"not an array of pickled calls: {error}") from error
+
+
+def encode_outcomes(outcomes: Sequence[Outcome]) -> bytes:
+    """Return the result of an invocation whose calls ended so."""
+    return _encoder.encode(outcomes)
+
+
+def decode_outcomes(body: bytes | memoryview) -> list[Outcome]:
+    """Return how each call ended. Raises `CallsError`."""
+    try:
+        return _outcomes.decode(body)
+    except msgspec.DecodeError as error:
+        raise CallsError(f"not an array of outcomes: {error}") from error
