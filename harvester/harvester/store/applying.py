@@ -1,39 +1,37 @@
-"""One group of writes applied to an open transaction: which function does which kind."""
+"""One group of writes applied to an open transaction: which module does which kind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any, cast
 
 from sqlalchemy import Connection
 
-from harvester.store import invocation_writes, pilot_writes
-from harvester.store.batches import batches
-from harvester.store.writes import (
-    CheckpointKept,
-    Concluded,
-    Granted,
-    NewInvocation,
-    PilotMoved,
-    PilotSeen,
-    Requeued,
-    Started,
-    Write,
-)
+from harvester.store import pilot_writes
+from harvester.store.folding import InvocationWrite
+from harvester.store.invocation_writes import write_invocations
+from harvester.store.writes import PilotMoved, PilotSeen, Write
 
-_APPLY: dict[type[Write], Callable[[Connection, Any], None]] = {
-    NewInvocation: invocation_writes.accept,
-    Granted: invocation_writes.grant,
-    Started: invocation_writes.start,
-    CheckpointKept: invocation_writes.keep_checkpoints,
-    Requeued: invocation_writes.requeue,
-    Concluded: invocation_writes.conclude,
-    PilotMoved: pilot_writes.move,
-    PilotSeen: pilot_writes.see,
-}
+_PILOT: dict[type[Write], Any] = {PilotMoved: pilot_writes.move, PilotSeen: pilot_writes.see}
 
 
 def apply(connection: Connection, writes: Iterable[Write]) -> None:
-    """Execute `writes`; the result is as if they were executed one by one."""
-    for batch in batches(writes):
-        _APPLY[type(batch[0])](connection, batch)
+    """Execute `writes`; the result is as if they were executed one by one.
+
+    Invocations and pilots never look at each other's rows, so only the order within each kind of subject matters.
+    """
+    invocations: list[InvocationWrite] = []
+    pilots: list[PilotMoved | PilotSeen] = []
+    for write in writes:
+        if type(write) in _PILOT:
+            pilots.append(cast("PilotMoved | PilotSeen", write))
+        else:
+            invocations.append(cast("InvocationWrite", write))
+    if invocations:
+        write_invocations(connection, invocations)
+    # By id, so that gateway and daemon lock the rows of PostgreSQL in one order. The sort is stable, a pilot's own
+    # writes stay in theirs.
+    pilots.sort(key=lambda write: write.pilot_id)
+    for kind, run in groupby(pilots, type):
+        _PILOT[kind](connection, list(run))

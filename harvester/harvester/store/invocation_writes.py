@@ -1,257 +1,279 @@
-"""What each write of an invocation's life does to the tables.
+"""A group of writes on invocations brought to the tables: read what they look at, fold, write each row once.
 
-Every statement guards itself: a write whose fencing token is not the row's present one, or that comes after the end,
-finds no row and changes nothing. The dispatcher refuses those before; this is the second line. The first statements of
-a kind look at the invocation as it was, the invocation itself is changed last.
+What a write may change is `folding`'s to decide; here are the statements. Between the read and the writes nobody else
+changes the rows: SQLite has one writer, PostgreSQL locks them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Connection,
-    Executable,
-    Float,
-    Integer,
-    LargeBinary,
-    Text,
-    and_,
-    bindparam,
-    delete,
-    exists,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import Connection, select
 
-from harvester.domain.invocations import ActivationEnd, FailureKind, InvocationState
-from harvester.store.dialect import inserting
-from harvester.store.tables import ACTIVATIONS, ARGUMENTS, CHECKPOINTS, INVOCATIONS, OPEN_STATES
-from harvester.store.writes import CheckpointKept, Concluded, Granted, NewInvocation, Requeued, Started
+from harvester.domain.blobs import BlobRef
+from harvester.domain.invocations import InvocationState
+from harvester.store.bulk import Bulk, Kind
+from harvester.store.folding import Attempt, Folded, InvocationWrite, Life, fold, known_before
+from harvester.store.tables import CHECKPOINTS, INVOCATIONS
+from harvester.store.writes import Granted, NewInvocation
 
-Rows = list[dict[str, Any]]
-
-_ACCEPTED, _LEASED, _RUNNING = (str(state) for state in OPEN_STATES)
-_CANCELLED = str(InvocationState.CANCELLED)
-_INV, _ACT, _CKPT = INVOCATIONS.c, ACTIVATIONS.c, CHECKPOINTS.c
-
-# Parameters have a prefix, since a column's own name is taken by SQLAlchemy's SET clauses.
-_ID = bindparam("p_id", type_=Text)
-_FENCE = bindparam("p_fence", type_=BigInteger)
-_AT = bindparam("p_at", type_=Float)
-
-_THIS = _INV.invocation_id == _ID
-_IS_OPEN = or_(_INV.state == _ACCEPTED, _INV.state == _LEASED, _INV.state == _RUNNING)  # executemany has no IN
-_IS_HELD = and_(_THIS, _INV.fence == _FENCE, or_(_INV.state == _LEASED, _INV.state == _RUNNING))
-_THIS_ACTIVATION = and_(_ACT.invocation_id == _ID, _ACT.fence == _FENCE)
-
-# ---- granted: from ACCEPTED, with a fencing token that was never there
-_MAY_GRANT = and_(_THIS, _INV.state == _ACCEPTED, _INV.fence < _FENCE)
-_GRANT_ACTIVATION = insert(ACTIVATIONS).from_select(
-    ["invocation_id", "fence", "attempt", "pilot_id", "granted_at", "resumed", "checkpoints"],
-    select(
-        _INV.invocation_id,
-        _FENCE,
-        bindparam("p_attempt", type_=Integer),
-        bindparam("p_pilot", type_=Text),
-        _AT,
-        bindparam("p_resumed", type_=Boolean),
-        literal(0),
-    ).where(_MAY_GRANT),
-)
-_GRANT = (
-    update(INVOCATIONS)
-    .where(_MAY_GRANT)
-    .values(state=_LEASED, fence=_FENCE, pilot_id=bindparam("p_pilot"), attempts=bindparam("p_attempt", type_=Integer))
-)
-
-# ---- started
-_MAY_START = and_(_THIS, _INV.fence == _FENCE, _INV.state == _LEASED)
-_START_ACTIVATION = update(ACTIVATIONS).where(_THIS_ACTIVATION, exists().where(_MAY_START)).values(started_at=_AT)
-_START = update(INVOCATIONS).where(_MAY_START).values(state=_RUNNING, started_at=func.coalesce(_INV.started_at, _AT))
-
-# ---- checkpoint kept: one that the pilot sent twice, or an older one, is not counted again
-_SEQ = bindparam("p_seq", type_=BigInteger)
-_IS_NEWS = ~exists().where(_CKPT.invocation_id == _ID, _CKPT.fence == _FENCE, _CKPT.seq >= _SEQ)
-_COUNT_CHECKPOINT = (
-    update(ACTIVATIONS)
-    .where(_THIS_ACTIVATION, exists().where(_IS_HELD), _IS_NEWS)
-    .values(checkpoints=_ACT.checkpoints + 1, checkpoint_at=_AT)
-)
-_DATE_CHECKPOINT = update(INVOCATIONS).where(_IS_HELD, _IS_NEWS).values(checkpoint_at=_AT)
-_FROM_HELD = select(_INV.invocation_id, _FENCE, _SEQ, bindparam("p_bytes", type_=LargeBinary)).where(_IS_HELD)
-
-# ---- requeued
-_END = bindparam("p_end", type_=Text)
-_END_ACTIVATION = update(ACTIVATIONS).where(_THIS_ACTIVATION, exists().where(_IS_HELD)).values(ended_at=_AT, end=_END)
-_REQUEUE = (
-    update(INVOCATIONS)
-    .where(_IS_HELD)
-    .values(
-        state=_ACCEPTED,
-        pilot_id=None,
-        retries_used=bindparam("p_retries", type_=Integer),
-        deaths=bindparam("p_deaths", type_=Integer),
-    )
-)
-
-# ---- concluded: under the present token, or with none where it does not run or its user cancels it
-_STATE = bindparam("p_state", type_=Text)
-_MAY_CONCLUDE = and_(
-    _THIS,
-    _IS_OPEN,
-    or_(
-        _INV.fence == _FENCE,
-        and_(_FENCE == 0, or_(_INV.state == _ACCEPTED, _STATE == _CANCELLED)),
-    ),
-)
-_CONCLUDE_ACTIVATION = (
-    update(ACTIVATIONS)
-    .where(
-        _ACT.invocation_id == _ID,
-        _ACT.fence == select(_INV.fence).where(_MAY_CONCLUDE).scalar_subquery(),
-        _ACT.end.is_(None),
-    )
-    .values(ended_at=_AT, end=_END)
-)
-_CONCLUDE = (
-    update(INVOCATIONS)
-    .where(_MAY_CONCLUDE)
-    .values(
-        state=_STATE,
-        ended_at=_AT,
-        pilot_id=None,
-        failure=bindparam("p_failure", type_=LargeBinary),
-        result=bindparam("p_result", type_=LargeBinary),
-    )
-)
-_DROP_CHECKPOINT = delete(CHECKPOINTS).where(_CKPT.invocation_id == _ID, ~exists().where(_THIS, _IS_OPEN))
-
-_ENDS = {InvocationState.SUCCEEDED: ActivationEnd.SUCCEEDED, InvocationState.FAILED: ActivationEnd.FAILED}
+_TEXT, _INT, _FLOAT, _BYTES, _FLAG = Kind.TEXT, Kind.INT, Kind.FLOAT, Kind.BYTES, Kind.FLAG
+_INV, _CKPT = INVOCATIONS.c, CHECKPOINTS.c
+_PAGE = 500  # ids in one IN
 
 
-def accept(connection: Connection, writes: Sequence[NewInvocation]) -> None:
-    """Insert invocations and their arguments."""
-    connection.execute(insert(INVOCATIONS), [_invocation_row(write) for write in writes])
-    connection.execute(
-        insert(ARGUMENTS),
-        [{"invocation_id": write.invocation_id, "arguments": write.arguments} for write in writes],
+def _insert(table: str, **columns: Kind) -> Bulk:
+    return Bulk(f"INSERT INTO {table} ({', '.join(_quoted(name) for name in columns)})", list(columns.values()))
+
+
+def _update(table: str, key: Sequence[str], changes: dict[str, str], **columns: Kind) -> Bulk:
+    """Return the UPDATE of `table` by rows `v` of `columns`: those of `key` find the row, `changes` are its SET."""
+    names = ", ".join(_quoted(name) for name in columns)
+    return Bulk(
+        f"WITH v ({names}) AS (",
+        list(columns.values()),
+        f") UPDATE {table} SET {', '.join(f'{_quoted(name)} = {value}' for name, value in changes.items())} "  # noqa: S608 - of constants
+        f"FROM v WHERE {' AND '.join(f'{table}.{name} = v.{name}' for name in key)}",
     )
 
 
-def grant(connection: Connection, writes: Sequence[Granted]) -> None:
-    """Begin activations."""
-    rows = [
-        {
-            "p_id": write.invocation_id,
-            "p_fence": write.fence,
-            "p_at": write.at,
-            "p_attempt": write.attempt,
-            "p_pilot": write.pilot_id,
-            "p_resumed": write.resumed,
-        }
-        for write in writes
-    ]
-    _run(connection, rows, _GRANT_ACTIVATION, _GRANT)
+def _quoted(name: str) -> str:
+    return '"end"' if name == "end" else name
 
 
-def start(connection: Connection, writes: Sequence[Started]) -> None:
-    """Note that slots began activations."""
-    rows = [{"p_id": write.invocation_id, "p_fence": write.fence, "p_at": write.at} for write in writes]
-    _run(connection, rows, _START_ACTIVATION, _START)
+_BEAR = _insert(
+    "invocation",
+    invocation_id=_TEXT,
+    function_id=_TEXT,
+    function_name=_TEXT,
+    owner=_TEXT,
+    idempotency_key=_TEXT,
+    encoding=_TEXT,
+    accepted_at=_FLOAT,
+    priority=_INT,
+    start_by=_FLOAT,
+    end_by=_FLOAT,
+    state=_TEXT,
+    fence=_INT,
+    pilot_id=_TEXT,
+    attempts=_INT,
+    retries_used=_INT,
+    deaths=_INT,
+    started_at=_FLOAT,
+    ended_at=_FLOAT,
+    checkpoint_at=_FLOAT,
+    failure=_BYTES,
+    result=_BYTES,
+    result_blob=_TEXT,
+    result_size=_INT,
+)
+_ARGUE = _insert("arguments", invocation_id=_TEXT, arguments=_BYTES, blob=_TEXT, size=_INT)
+# An ended row is never changed, so what only an end sets need not be kept from before.
+_CHANGE = _update(
+    "invocation",
+    ["invocation_id"],
+    {name: f"v.{name}" for name in ("state", "fence", "pilot_id", "attempts", "retries_used", "deaths", "ended_at")}
+    | {name: f"v.{name}" for name in ("failure", "result", "result_blob", "result_size")}
+    | {"started_at": "coalesce(invocation.started_at, v.started_at)"}
+    | {"checkpoint_at": "coalesce(v.checkpoint_at, invocation.checkpoint_at)"},
+    invocation_id=_TEXT,
+    state=_TEXT,
+    fence=_INT,
+    pilot_id=_TEXT,
+    attempts=_INT,
+    retries_used=_INT,
+    deaths=_INT,
+    started_at=_FLOAT,
+    ended_at=_FLOAT,
+    checkpoint_at=_FLOAT,
+    failure=_BYTES,
+    result=_BYTES,
+    result_blob=_TEXT,
+    result_size=_INT,
+)
+_BEGIN = _insert(
+    "activation",
+    invocation_id=_TEXT,
+    fence=_INT,
+    attempt=_INT,
+    pilot_id=_TEXT,
+    granted_at=_FLOAT,
+    resumed=_FLAG,
+    started_at=_FLOAT,
+    ended_at=_FLOAT,
+    end=_TEXT,
+    checkpoints=_INT,
+    checkpoint_at=_FLOAT,
+)
+_CONTINUE = _update(
+    "activation",
+    ["invocation_id", "fence"],
+    {
+        "started_at": "coalesce(activation.started_at, v.started_at)",
+        "ended_at": "v.ended_at",
+        "end": 'v."end"',
+        "checkpoints": "activation.checkpoints + v.checkpoints",
+        "checkpoint_at": "coalesce(v.checkpoint_at, activation.checkpoint_at)",
+    },
+    invocation_id=_TEXT,
+    fence=_INT,
+    started_at=_FLOAT,
+    ended_at=_FLOAT,
+    end=_TEXT,
+    checkpoints=_INT,
+    checkpoint_at=_FLOAT,
+)
+_KEEP = Bulk(
+    "INSERT INTO checkpoint (invocation_id, fence, seq, state)",
+    [_TEXT, _INT, _INT, _BYTES],
+    "ON CONFLICT (invocation_id) DO UPDATE SET fence = excluded.fence, seq = excluded.seq, state = excluded.state",
+)
+_DROP = Bulk("DELETE FROM checkpoint WHERE invocation_id IN (", [_TEXT], ")")
+_COUNT = Bulk(
+    "INSERT INTO demand (function_id, waiting, held)",
+    [_TEXT, _INT, _INT],
+    "ON CONFLICT (function_id) DO UPDATE SET waiting = demand.waiting + excluded.waiting, "
+    "held = demand.held + excluded.held",
+)
+
+# ---- what the writes look at. SQLite hands all rows over in one step, as JSON (no floats in it: it would round them).
+_READ = [getattr(_INV, name) for name in Life.__struct_fields__[:8]]
+_READ_SQLITE = (
+    f"SELECT json_group_array(json_array({', '.join(Life.__struct_fields__[:8])}, checkpoint_at IS NOT NULL)) "  # noqa: S608 - of constants
+    "FROM invocation WHERE invocation_id IN (SELECT value FROM json_each(?))"
+)
+_lives = msgspec.json.Decoder(list[Life])
 
 
-def keep_checkpoints(connection: Connection, writes: Sequence[CheckpointKept]) -> None:
-    """Keep the newest checkpoint of each invocation, and count all of them."""
-    newest: dict[tuple[str, int], CheckpointKept] = {}
-    rows: Rows = []
-    for write in writes:
-        held = newest.get((write.invocation_id, write.fence))
-        if held is None or held.seq < write.seq:
-            newest[write.invocation_id, write.fence] = write
-            rows.append({"p_id": write.invocation_id, "p_fence": write.fence, "p_seq": write.seq, "p_at": write.at})
-    _run(connection, rows, _COUNT_CHECKPOINT, _DATE_CHECKPOINT)
-    statement = inserting(connection, CHECKPOINTS).from_select(["invocation_id", "fence", "seq", "state"], _FROM_HELD)
-    new = statement.excluded
-    statement = statement.on_conflict_do_update(
-        index_elements=["invocation_id"],
-        set_={"fence": new.fence, "seq": new.seq, "state": new.state},
-        where=tuple_(_CKPT.fence, _CKPT.seq) < tuple_(new.fence, new.seq),
+def write_invocations(connection: Connection, writes: Iterable[InvocationWrite]) -> None:
+    """Write down the net effect of `writes`, in their order."""
+    older, checkpointed = known_before(writes)
+    lives = _read(connection, older) if older else {}
+    if checkpointed:
+        _read_checkpoints(connection, checkpointed, lives)
+    _land(connection, fold(writes, lives))
+
+
+def _read(connection: Connection, ids: list[str]) -> dict[str, Life]:
+    if connection.dialect.name == "sqlite":
+        told = connection.exec_driver_sql(_READ_SQLITE, (msgspec.json.encode(ids).decode(),)).scalar_one()
+        return {life.invocation_id: life for life in _lives.decode(told)}
+    lives: dict[str, Life] = {}
+    query = select(*_READ, _INV.checkpoint_at.is_not(None)).with_for_update()
+    for start in range(0, len(ids), _PAGE):
+        page = query.where(_INV.invocation_id.in_(ids[start : start + _PAGE]))
+        for name, function_id, state, *rest in connection.execute(page):
+            lives[name] = Life(name, function_id, InvocationState(state), *rest)
+    return lives
+
+
+def _read_checkpoints(connection: Connection, ids: list[str], lives: dict[str, Life]) -> None:
+    for start in range(0, len(ids), _PAGE):
+        query = select(_CKPT.invocation_id, _CKPT.fence, _CKPT.seq)
+        for name, fence, seq in connection.execute(query.where(_CKPT.invocation_id.in_(ids[start : start + _PAGE]))):
+            if name in lives:
+                lives[name].checkpoint = (fence, seq)
+
+
+def _land(connection: Connection, folded: Folded) -> None:
+    if folded.born:
+        _BEAR.run(connection, [_born_row(new, life) for new, life in folded.born])
+        _ARGUE.run(connection, [_arguments_row(new) for new, _ in folded.born])
+    if folded.changed:
+        _CHANGE.run(connection, [_changed_row(life) for life in folded.changed])
+    if folded.begun:
+        _BEGIN.run(connection, [_begun_row(granted, attempt) for granted, attempt in folded.begun])
+    if folded.continued:
+        _CONTINUE.run(connection, [_continued_row(attempt) for attempt in folded.continued])
+    if folded.kept:
+        _KEEP.run(connection, [(kept.invocation_id, kept.fence, kept.seq, kept.state) for kept in folded.kept])
+    if folded.dropped:
+        _DROP.run(connection, [(name,) for name in folded.dropped])
+    if folded.demand:
+        _COUNT.run(connection, [(name, *counts) for name, counts in sorted(folded.demand.items())])
+
+
+def _born_row(new: NewInvocation, life: Life) -> tuple[Any, ...]:
+    return (
+        new.invocation_id,
+        new.function_id,
+        new.function_id.rpartition("@")[0] or new.function_id,
+        new.owner,
+        new.idempotency_key,
+        str(new.encoding),
+        new.accepted_at,
+        new.priority,
+        new.start_by,
+        new.end_by,
+        str(life.state),
+        life.fence,
+        life.pilot_id,
+        life.attempts,
+        life.retries_used,
+        life.deaths,
+        life.started_at,
+        life.ended_at,
+        life.checkpoint_at,
+        *_end_columns(life),
     )
-    rows = [
-        {"p_id": write.invocation_id, "p_fence": write.fence, "p_seq": write.seq, "p_bytes": write.state}
-        for write in newest.values()
-    ]
-    _run(connection, rows, statement)
 
 
-def requeue(connection: Connection, writes: Sequence[Requeued]) -> None:
-    """End activations without a result; their invocations wait again."""
-    rows = [
-        {
-            "p_id": write.invocation_id,
-            "p_fence": write.fence,
-            "p_at": write.at,
-            "p_end": str(write.end),
-            "p_retries": write.retries_used,
-            "p_deaths": write.deaths,
-        }
-        for write in writes
-    ]
-    _run(connection, rows, _END_ACTIVATION, _REQUEUE)
+def _arguments_row(new: NewInvocation) -> tuple[Any, ...]:
+    if isinstance(new.arguments, BlobRef):
+        return new.invocation_id, b"", new.arguments.name, new.arguments.size
+    return new.invocation_id, new.arguments, None, None
 
 
-def conclude(connection: Connection, writes: Sequence[Concluded]) -> None:
-    """End invocations, and the activation of each that runs; drop their checkpoints."""
-    rows = [
-        {
-            "p_id": write.invocation_id,
-            "p_fence": write.fence,
-            "p_at": write.at,
-            "p_state": str(write.state),
-            "p_end": str(_activation_end(write)),
-        }
-        for write in writes
-    ]
-    _run(connection, rows, _CONCLUDE_ACTIVATION)
-    for row, write in zip(rows, writes, strict=True):
-        row["p_failure"] = None if write.failure is None else msgspec.json.encode(write.failure)
-        row["p_result"] = write.value if write.state is InvocationState.SUCCEEDED else None
-    _run(connection, rows, _CONCLUDE, _DROP_CHECKPOINT)
+def _changed_row(life: Life) -> tuple[Any, ...]:
+    return (
+        life.invocation_id,
+        str(life.state),
+        life.fence,
+        life.pilot_id,
+        life.attempts,
+        life.retries_used,
+        life.deaths,
+        life.started_at,
+        life.ended_at,
+        life.checkpoint_at,
+        *_end_columns(life),
+    )
 
 
-def _run(connection: Connection, rows: Rows, *statements: Executable) -> None:
-    for statement in statements:
-        connection.execute(statement, rows)
+def _end_columns(life: Life) -> tuple[Any, ...]:
+    """Return failure, result, result_blob and result_size."""
+    value = life.value
+    failure = None if life.failure is None else msgspec.json.encode(life.failure)
+    if isinstance(value, BlobRef):
+        return failure, None, value.name, value.size
+    return failure, value, None, None
 
 
-def _invocation_row(write: NewInvocation) -> dict[str, Any]:
-    return {
-        "invocation_id": write.invocation_id,
-        "function_id": write.function_id,
-        "function_name": write.function_id.rpartition("@")[0] or write.function_id,
-        "owner": write.owner,
-        "idempotency_key": write.idempotency_key,
-        "encoding": str(write.encoding),
-        "accepted_at": write.accepted_at,
-        "state": _ACCEPTED,
-        "fence": 0,
-        "attempts": 0,
-        "retries_used": 0,
-        "deaths": 0,
-    }
+def _begun_row(granted: Granted, attempt: Attempt) -> tuple[Any, ...]:
+    return (
+        attempt.invocation_id,
+        attempt.fence,
+        granted.attempt,
+        granted.pilot_id,
+        granted.at,
+        granted.resumed,
+        attempt.started_at,
+        attempt.ended_at,
+        None if attempt.end is None else str(attempt.end),
+        attempt.checkpoints,
+        attempt.checkpoint_at,
+    )
 
 
-def _activation_end(write: Concluded) -> ActivationEnd:
-    if write.failure is not None and write.failure.kind is FailureKind.POISON:
-        return ActivationEnd.SLOT_DIED
-    return _ENDS.get(write.state, ActivationEnd.CANCELLED)
+def _continued_row(attempt: Attempt) -> tuple[Any, ...]:
+    return (
+        attempt.invocation_id,
+        attempt.fence,
+        attempt.started_at,
+        attempt.ended_at,
+        None if attempt.end is None else str(attempt.end),
+        attempt.checkpoints,
+        attempt.checkpoint_at,
+    )

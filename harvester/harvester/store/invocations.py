@@ -1,25 +1,28 @@
-"""Invocations: reading them. They are changed by `writes` only."""
+"""Invocations: reading them. They are changed by `writes`, and deleted by `retention`, only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+import heapq
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Row, Select, Table, bindparam, case, func, select
+from sqlalchemy import Column, Float, Integer, Row, Select, Table, Text, bindparam, select, text, tuple_
 
+from harvester.domain.blobs import BlobRef
 from harvester.domain.functions import Encoding
 from harvester.domain.invocations import ActivationEnd, Failure, InvocationState
 from harvester.domain.resources import Resources
 from harvester.store.records import ActivationRecord, Demand, InvocationRecord
 from harvester.store.room import Room
-from harvester.store.tables import ACTIVATIONS, ARGUMENTS, CHECKPOINTS, FUNCTIONS, INVOCATIONS, IS_OPEN, OPEN_STATES
+from harvester.store.tables import ACTIVATIONS, ARGUMENTS, CHECKPOINTS, DEMAND, FUNCTIONS, INVOCATIONS, OPEN_STATES
 
-_INV = INVOCATIONS.c
-_PAGE = 500  # invocations that one read of the recovery takes
+_INV, _ARGS, _CKPT, _F = INVOCATIONS.c, ARGUMENTS.c, CHECKPOINTS.c, FUNCTIONS.c
+_PAGE, _PAGE_MIN = 5000, 50  # invocations that the recovery's reads hold in memory, of all functions and of one
 
 _failure = msgspec.json.Decoder(Failure)
+_STATES = {str(state): state for state in InvocationState}
+_ENCODINGS = {str(encoding): encoding for encoding in Encoding}
 
 
 def _columns(table: Table, record: type[msgspec.Struct]) -> list[Column[Any]]:
@@ -28,21 +31,41 @@ def _columns(table: Table, record: type[msgspec.Struct]) -> list[Column[Any]]:
 
 _INVOCATION = select(*_columns(INVOCATIONS, InvocationRecord))
 _ACTIVATION = select(*_columns(ACTIVATIONS, ActivationRecord))
-_IS_ACCEPTED = _INV.state == str(InvocationState.ACCEPTED)
+# One state and one function at a time, ordered as the index over the open ones is: a page begins where the one before
+# ended. The state stands there as a literal, since only so does the database see that the partial index will do.
+_AGE = (_INV.accepted_at, _INV.invocation_id)
+_OPEN = {
+    state: _INVOCATION.where(
+        text(f"invocation.state = '{state}'"),
+        _INV.function_id == bindparam("function"),
+        tuple_(*_AGE) > tuple_(bindparam("at", type_=Float), bindparam("id", type_=Text)),
+    )
+    .order_by(*_AGE)
+    .limit(bindparam("page", type_=Integer))
+    for state in OPEN_STATES
+}
+_IS_ACCEPTED = text(f"invocation.state = '{InvocationState.ACCEPTED}'")
+_OLDEST_AT = (
+    select(_INV.accepted_at)
+    .where(_IS_ACCEPTED, _INV.function_id == DEMAND.c.function_id)
+    .order_by(_INV.accepted_at)
+    .limit(1)
+    .scalar_subquery()
+)
+_HAS_OPEN = DEMAND.c.waiting + DEMAND.c.held > 0
 _DEMAND = (
     select(
-        _INV.function_id,
-        func.sum(case((_IS_ACCEPTED, 1), else_=0)).label("waiting"),
-        func.sum(case((_IS_ACCEPTED, 0), else_=1)).label("held"),
-        func.min(case((_IS_ACCEPTED, _INV.accepted_at))).label("oldest_at"),
+        DEMAND,
+        _OLDEST_AT.label("oldest_at"),
+        _F.cpus,
+        _F.gpus,
+        _F.memory_mb,
+        _F.python,
+        _F.walltime_s,
+        _F.checkpoints,
     )
-    .where(IS_OPEN)
-    .group_by(_INV.function_id)
-    .subquery()
-)
-_F = FUNCTIONS.c
-_DEMAND_OF_FUNCTIONS = select(_DEMAND, _F.cpus, _F.gpus, _F.memory_mb, _F.python, _F.walltime_s, _F.checkpoints).join(
-    FUNCTIONS, _F.function_id == _DEMAND.c.function_id
+    .join(FUNCTIONS, _F.function_id == DEMAND.c.function_id)
+    .where(_HAS_OPEN)
 )
 
 
@@ -101,54 +124,121 @@ class Invocations(Room):
         with self._reading() as connection:
             return [_activation(row) for row in connection.execute(query)]
 
-    def arguments(self, invocation_id: str) -> bytes | None:
-        """Return the arguments as they were sent."""
-        return self._payload(select(ARGUMENTS.c.arguments).where(ARGUMENTS.c.invocation_id == invocation_id))
+    def arguments(self, invocation_id: str) -> bytes | BlobRef | None:
+        """Return the arguments as they were sent, or the blob that holds them; None once they were purged."""
+        return self._payload(
+            select(_ARGS.arguments, _ARGS.blob, _ARGS.size).where(_ARGS.invocation_id == invocation_id)
+        )
 
-    def result(self, invocation_id: str) -> bytes | None:
-        """Return the value of an invocation that SUCCEEDED, None for any other."""
-        return self._payload(select(_INV.result).where(_INV.invocation_id == invocation_id))
+    def result(self, invocation_id: str) -> bytes | BlobRef | None:
+        """Return the value of an invocation that SUCCEEDED, or the blob that holds it.
+
+        None for any other, and once it was purged: the record's `purged_at` tells.
+        """
+        query = select(_INV.result, _INV.result_blob, _INV.result_size)
+        return self._payload(query.where(_INV.invocation_id == invocation_id))
 
     def checkpoint(self, invocation_id: str) -> bytes | None:
         """Return the newest checkpoint of an open invocation."""
-        return self._payload(select(CHECKPOINTS.c.state).where(CHECKPOINTS.c.invocation_id == invocation_id))
-
-    def open_invocations(self) -> Iterator[InvocationRecord]:
-        """Yield every invocation that has not ended, by id, for recovery.
-
-        Reads in short steps, so that a slow consumer keeps no snapshot of the database alive; what ends meanwhile is
-        left out.
-        """
-        with self._reading() as connection:
-            ids = iter(sorted(connection.execute(select(_INV.invocation_id).where(IS_OPEN)).scalars()))
-        while page := list(islice(ids, _PAGE)):
-            query = _INVOCATION.where(_INV.invocation_id.in_(page), _INV.state.in_([str(s) for s in OPEN_STATES]))
-            with self._reading() as connection:
-                rows = connection.execute(query.order_by(_INV.invocation_id)).all()
-            yield from map(_record, rows)
-
-    def demand(self) -> list[Demand]:
-        """Return what the open invocations need, a record a function version; the longest waiting first."""
-        with self._reading() as connection:
-            found = [_demand(row) for row in connection.execute(_DEMAND_OF_FUNCTIONS)]
-        return sorted(found, key=lambda demand: (demand.oldest_at is None, demand.oldest_at, demand.function_id))
-
-    def _payload(self, query: Select[Any]) -> bytes | None:
+        query = select(_CKPT.state).where(_CKPT.invocation_id == invocation_id)
         with self._reading() as connection:
             value = connection.execute(query).scalar()
         return None if value is None else bytes(value)
 
+    def open_invocations(self) -> Iterator[InvocationRecord]:
+        """Yield every invocation that has not ended, for recovery: those of one state after the other, oldest first.
 
-def _record(row: Row[Any]) -> InvocationRecord:
-    fields = row._asdict()
-    failure = fields["failure"]
+        Reads in pages, so that a slow consumer keeps no snapshot of the database alive and little memory. For a time
+        when nothing is written about invocations: one that changes its state meanwhile may be left out, or told twice.
+        """
+        with self._reading() as connection:
+            functions = connection.execute(select(DEMAND.c.function_id).where(_HAS_OPEN)).scalars().all()
+        # Each owner, function and pilot is one string, however many invocations name it.
+        names: dict[str, str] = {}
+        page = max(_PAGE_MIN, _PAGE // max(1, len(functions)))
+        for query in _OPEN.values():
+            yield from heapq.merge(
+                *(self._open(query, function, page, names) for function in functions),
+                key=lambda record: (record.accepted_at, record.invocation_id),
+            )
+
+    def _open(self, query: Select[Any], function: str, page: int, names: dict[str, str]) -> Iterator[InvocationRecord]:
+        """Yield what `query` finds of a function version, `page` rows a read."""
+        at, last_id = 0.0, ""
+        while True:
+            with self._reading() as connection:
+                parameters = {"function": function, "at": at, "id": last_id, "page": page}
+                rows = connection.execute(query, parameters).all()
+            for row in rows:
+                yield _record(row, names)
+            if len(rows) < page:
+                return
+            at, last_id = rows[-1].accepted_at, rows[-1].invocation_id
+
+    def demand(self) -> list[Demand]:
+        """Return what the open invocations need, a record a function version; the longest waiting first."""
+        with self._reading() as connection:
+            found = [_demand(row) for row in connection.execute(_DEMAND)]
+        return sorted(found, key=lambda demand: (demand.oldest_at is None, demand.oldest_at, demand.function_id))
+
+    def _payload(self, query: Select[Any]) -> bytes | BlobRef | None:
+        """Return what a query for (bytes, name of a blob, its size) found."""
+        with self._reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        value, name, size = row
+        if name is not None:
+            return BlobRef(name=name, size=size)
+        return None if value is None else bytes(value)
+
+
+def _record(row: Sequence[Any], names: dict[str, str] | None = None) -> InvocationRecord:
+    (
+        invocation_id,
+        function_id,
+        owner,
+        state,
+        encoding,
+        accepted_at,
+        started_at,
+        ended_at,
+        fence,
+        pilot_id,
+        attempts,
+        retries_used,
+        deaths,
+        checkpoint_at,
+        failure,
+        priority,
+        start_by,
+        end_by,
+        purged_at,
+    ) = row
+    if names is not None:
+        function_id = names.setdefault(function_id, function_id)
+        owner = names.setdefault(owner, owner)
+        pilot_id = names.setdefault(pilot_id, pilot_id)
     return InvocationRecord(
-        **fields
-        | {
-            "state": InvocationState(fields["state"]),
-            "encoding": Encoding(fields["encoding"]),
-            "failure": None if failure is None else _failure.decode(failure),
-        }
+        invocation_id=invocation_id,
+        function_id=function_id,
+        owner=owner,
+        state=_STATES[state],
+        encoding=_ENCODINGS[encoding],
+        accepted_at=accepted_at,
+        started_at=started_at,
+        ended_at=ended_at,
+        fence=fence,
+        pilot_id=pilot_id,
+        attempts=attempts,
+        retries_used=retries_used,
+        deaths=deaths,
+        checkpoint_at=checkpoint_at,
+        failure=None if failure is None else _failure.decode(failure),
+        priority=priority,
+        start_by=start_by,
+        end_by=end_by,
+        purged_at=purged_at,
     )
 
 

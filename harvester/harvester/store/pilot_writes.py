@@ -29,9 +29,8 @@ _SEEN = (
 
 def move(connection: Connection, writes: Sequence[PilotMoved]) -> None:
     """Apply events of pilots, each to the state that the one before left. An unknown pilot is passed over."""
-    # Locked (PostgreSQL), since gateway and daemon may tell of the same pilot's end at once; by id, so that the two
-    # lock in one order. The sort is stable, a pilot's own events stay in theirs.
-    for write in sorted(writes, key=lambda write: write.pilot_id):
+    # Locked (PostgreSQL), since gateway and daemon may tell of the same pilot's end at once.
+    for write in writes:
         query = select(PILOTS).where(_P.pilot_id == write.pilot_id).with_for_update()
         row = connection.execute(query).mappings().one_or_none()
         values = {} if row is None else _values(row, write)
@@ -49,7 +48,7 @@ def see(connection: Connection, writes: Sequence[PilotSeen]) -> None:
             "p_activations": write.activations,
             "p_idle_since": write.idle_since,
         }
-        for write in sorted(writes, key=lambda write: write.pilot_id)
+        for write in writes
     ]
     connection.execute(_SEEN, rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from harvester.domain.blobs import BlobRef
 from harvester.domain.functions import Encoding
 from harvester.domain.invocations import ActivationEnd, Failure, InvocationState
 from harvester.domain.pilots import PilotState
@@ -74,6 +75,13 @@ class PilotRecord(msgspec.Struct, frozen=True, kw_only=True):
     activations: int = 0  # that it runs now
     idle_since: float | None = None  # READY without work since; None while it has some
     reason: str = ""  # why it ended or was refused
+
+
+class Purged(msgspec.Struct, frozen=True, kw_only=True):
+    """What a purge has done."""
+
+    count: int  # invocations that it took the payloads of
+    blobs: tuple[BlobRef, ...]  # files that nobody refers to any more, to be deleted
 
 
 class Demand(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,28 +8,28 @@ from sqlalchemy import Connection, Engine, insert, inspect, select, update
 
 from harvester.store.dialect import begin_writing, lock_out_others
 from harvester.store.errors import StoreError
+from harvester.store.migrations import migrate
 from harvester.store.tables import META, METADATA
 
-VERSION = 1
+VERSION = 2
+_VERSION_KEY = "schema_version"
 
 
 def prepare(engine: Engine) -> tuple[str, int]:
-    """Make the tables where there are none; return (instance, epoch). Raises `StoreError` on a newer schema."""
+    """Make the tables where there are none, bring older ones up to date; return (instance, epoch).
+
+    Raises `StoreError` on a newer schema.
+    """
     with engine.begin() as connection:
         begin_writing(connection)
         lock_out_others(connection)  # of two processes that start at once, one makes the tables
         if not inspect(connection).has_table(META.name):
             _create(connection)
         facts = {row.key: row.value for row in connection.execute(select(META))}
-    try:
-        found = int(facts["schema_version"])
-    except (KeyError, ValueError) as error:
-        raise StoreError(f"its table {META.name} is not a harvester's ({error}); choose another database") from error
-    if found > VERSION:
-        raise StoreError(
-            f"its schema has version {found}, written by a newer harvester; this one knows up to {VERSION}: "
-            "upgrade hpc-harvester, or choose another database"
-        )
+        found = _version(facts)
+        if found < VERSION:
+            migrate(connection, found, VERSION)
+            connection.execute(update(META).where(META.c.key == _VERSION_KEY).values(value=str(VERSION)))
     return facts["instance"], int(facts["epoch"])
 
 
@@ -42,7 +42,20 @@ def next_epoch(connection: Connection) -> int:
     return epoch
 
 
+def _version(facts: dict[str, str]) -> int:
+    try:
+        found = int(facts[_VERSION_KEY])
+    except (KeyError, ValueError) as error:
+        raise StoreError(f"its table {META.name} is not a harvester's ({error}); choose another database") from error
+    if found > VERSION:
+        raise StoreError(
+            f"its schema has version {found}, written by a newer harvester; this one knows up to {VERSION}: "
+            "upgrade hpc-harvester, or choose another database"
+        )
+    return found
+
+
 def _create(connection: Connection) -> None:
     METADATA.create_all(connection)
-    facts = {"schema_version": str(VERSION), "instance": secrets.token_hex(4), "epoch": "0"}
+    facts = {_VERSION_KEY: str(VERSION), "instance": secrets.token_hex(4), "epoch": "0"}
     connection.execute(insert(META), [{"key": key, "value": value} for key, value in facts.items()])

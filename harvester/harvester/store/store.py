@@ -23,6 +23,7 @@ from harvester.store.functions import Functions
 from harvester.store.invocations import Invocations
 from harvester.store.notes import Notes
 from harvester.store.pilots import Pilots
+from harvester.store.retention import Retention
 from harvester.store.writer import Writer
 from harvester.store.writes import Write
 
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 
-class Store(Functions, Invocations, Pilots, Notes):
+class Store(Functions, Invocations, Retention, Pilots, Notes):
     """Everything that is kept. Safe to use from any thread; made by `open_store`.
 
     Reads are synchronous and short. Of the changes, `write` answers with a future, the others return when they are

@@ -28,7 +28,11 @@ RARE_ENDS = (InvocationState.FAILED, InvocationState.CANCELLED, InvocationState.
 # SQLite uses a partial index only when the query repeats its condition, with literals: hence text, and hence OR.
 IS_OPEN = text("(" + " OR ".join(f"state = '{state}'" for state in OPEN_STATES) + ")")
 _IS_RARE_END = text("(" + " OR ".join(f"state = '{state}'" for state in RARE_ENDS) + ")")
+IS_KEPT = text("ended_at IS NOT NULL AND purged_at IS NULL")
+IS_PURGED = text("purged_at IS NOT NULL")
 _HAS_KEY = text("idempotency_key IS NOT NULL")
+_HAS_RESULT_BLOB = text("result_blob IS NOT NULL")
+_HAS_BLOB = text("blob IS NOT NULL")
 
 
 class _Row(SQLModel, registry=registry()):
@@ -71,6 +75,7 @@ class Function(_Row, table=True):
     walltime_s: float | None
     checkpoints: bool
     max_retries: int
+    max_running: int | None
     added_at: float
     body: bytes = Field(sa_type=_BYTES)
 
@@ -85,6 +90,7 @@ class Invocation(_Row, table=True):
             "state",
             "function_id",
             "accepted_at",
+            "invocation_id",
             sqlite_where=IS_OPEN,
             postgresql_where=IS_OPEN,
         ),
@@ -101,6 +107,9 @@ class Invocation(_Row, table=True):
             sqlite_where=_HAS_KEY,
             postgresql_where=_HAS_KEY,
         ),
+        Index("ix_invocation_ended", "ended_at", sqlite_where=IS_KEPT, postgresql_where=IS_KEPT),
+        Index("ix_invocation_purged", "ended_at", sqlite_where=IS_PURGED, postgresql_where=IS_PURGED),
+        Index("ix_invocation_blob", "result_blob", sqlite_where=_HAS_RESULT_BLOB, postgresql_where=_HAS_RESULT_BLOB),
     )
     invocation_id: str = Field(primary_key=True, sa_type=_TEXT)
     function_id: str = Field(sa_type=_TEXT)
@@ -118,15 +127,24 @@ class Invocation(_Row, table=True):
     retries_used: int
     deaths: int
     checkpoint_at: float | None
+    priority: int
+    start_by: float | None
+    end_by: float | None
+    purged_at: float | None
+    result_blob: str | None = Field(sa_type=_TEXT)  # name of the blob that holds the result, if one does
+    result_size: int | None = Field(sa_type=_BIG)  # and its bytes
     failure: bytes | None = Field(sa_type=_BYTES)  # JSON; bytes, since a user's message may hold a NUL
     result: bytes | None = Field(sa_type=_BYTES)
 
 
 class Arguments(_Row, table=True):
-    """The arguments of an invocation."""
+    """The arguments of an invocation: bytes, or empty where a blob holds them."""
 
     __tablename__ = "arguments"
+    __table_args__ = (Index("ix_arguments_blob", "blob", sqlite_where=_HAS_BLOB, postgresql_where=_HAS_BLOB),)
     invocation_id: str = Field(primary_key=True, sa_type=_TEXT)
+    blob: str | None = Field(sa_type=_TEXT)
+    size: int | None = Field(sa_type=_BIG)
     arguments: bytes = Field(sa_type=_BYTES)
 
 
@@ -156,6 +174,16 @@ class Checkpoint(_Row, table=True):
     fence: int = Field(sa_type=_BIG)
     seq: int = Field(sa_type=_BIG)
     state: bytes = Field(sa_type=_BYTES)
+
+
+class DemandCount(_Row, table=True):
+    """How many open invocations a function version has: kept up with every group, since to count them takes too long
+    where a million wait."""
+
+    __tablename__ = "demand"
+    function_id: str = Field(primary_key=True, sa_type=_TEXT)
+    waiting: int = Field(sa_type=_BIG)  # ACCEPTED
+    held: int = Field(sa_type=_BIG)  # LEASED or RUNNING
 
 
 class Pilot(_Row, table=True):
@@ -201,4 +229,5 @@ INVOCATIONS = METADATA.tables["invocation"]
 ARGUMENTS = METADATA.tables["arguments"]
 ACTIVATIONS = METADATA.tables["activation"]
 CHECKPOINTS = METADATA.tables["checkpoint"]
+DEMAND = METADATA.tables["demand"]
 PILOTS = METADATA.tables["pilot"]

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import Connection, Engine
 
+from harvester.domain.blobs import BlobRef
 from harvester.store.applying import apply
 from harvester.store.dialect import begin_writing
 from harvester.store.errors import StoreError, concerns_the_database, is_conflict, translated
@@ -146,7 +147,12 @@ class Writer:
 
 
 def _size(write: Write) -> int:
-    match write:
-        case NewInvocation(arguments=payload) | CheckpointKept(state=payload) | Concluded(value=payload):
-            return len(payload)
-    return 0
+    """Return the bytes of payload in `write`; what lies in a blob is none of ours."""
+    payload: bytes | BlobRef = b""
+    if isinstance(write, NewInvocation):
+        payload = write.arguments
+    elif isinstance(write, Concluded):
+        payload = write.value
+    elif isinstance(write, CheckpointKept):
+        payload = write.state
+    return 0 if isinstance(payload, BlobRef) else len(payload)

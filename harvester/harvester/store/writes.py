@@ -10,8 +10,8 @@ from harvester.domain.invocations import ActivationEnd, Failure, InvocationState
 from harvester.domain.pilots import PilotEvent
 
 
-class _Write(msgspec.Struct, frozen=True, kw_only=True):
-    """A change."""
+class _Write(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A change. It is in no cycle, so the garbage collector need not look at it."""
 
 
 class NewInvocation(_Write, frozen=True):

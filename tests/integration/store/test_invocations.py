@@ -2,6 +2,7 @@
 
 import pytest
 
+from harvester.domain.blobs import BlobRef
 from harvester.domain.invocations import ActivationEnd, Failure, FailureKind, InvocationState
 from harvester.domain.resources import Resources
 from harvester.store.records import ActivationRecord, Demand, InvocationRecord
@@ -143,6 +144,50 @@ def test_an_activation_whose_slot_died_too_often_is_told_so(store, make):
     assert store.activations("i1")[0].end is ActivationEnd.SLOT_DIED
 
 
+def test_the_options_of_an_invocation_and_a_functions_limit_are_kept(store, make):
+    write(store, make.new("i1", priority=-7, start_by=20.0, end_by=30.5))
+    found = store.invocation("i1")
+    assert (found.priority, found.start_by, found.end_by, found.purged_at) == (-7, 20.0, 30.5, None)
+    assert store.add_function(make.function(max_running=3), at=1.0).function_id == "fib@1"
+    assert store.function("fib").max_running == 3
+    assert store.add_function(make.function(max_running=None), at=1.0).function_id == "fib@2"
+
+
+def test_payloads_in_blobs_are_referred_to(store, make):
+    arguments, result = BlobRef(name="i1/i1-args", size=2**33), BlobRef(name="i1/i1-r1", size=5)
+    write(store, make.new("i1", arguments=arguments), make.granted("i1"))
+    assert store.arguments("i1") == arguments
+    assert store.result("i1") is None
+    write(store, make.concluded("i1", value=result))
+    assert store.result("i1") == result
+
+
+def test_an_end_that_overtook_its_start_tells_when_it_began(store, make):
+    write(store, make.new("i1"), make.granted("i1"))
+    write(store, make.concluded("i1", started_at=3.5, at=6.0))
+    assert store.invocation("i1").started_at == 3.5
+    assert store.activations("i1")[0].started_at == 3.5
+
+
+def test_the_first_start_stays_when_a_later_activation_tells_of_its_own(store, make):
+    write(store, make.new("i1"), make.granted("i1"), make.started("i1", at=3.0), make.requeued("i1"))
+    write(store, make.granted("i1", 2))
+    write(store, make.concluded("i1", 2, started_at=8.0, at=9.0))
+    assert store.invocation("i1").started_at == 3.0
+    assert [activation.started_at for activation in store.activations("i1")] == [3.0, 8.0]
+
+
+def test_a_deadline_ends_what_runs_under_its_token_and_what_waits_without_one(store, make):
+    failure = Failure(kind=FailureKind.EXPIRED, message="over")
+    write(store, make.new("runs"), make.granted("runs"), make.started("runs"), make.new("waits"))
+    write(store, make.concluded("runs", state=State.EXPIRED, failure=failure))
+    write(store, make.concluded("waits", 0, state=State.EXPIRED, failure=failure))
+    assert [store.invocation(name).state for name in ("runs", "waits")] == [State.EXPIRED] * 2
+    assert store.invocation("runs").failure == failure
+    assert store.activations("runs")[0].end is ActivationEnd.CANCELLED
+    assert store.invocation("waits").started_at is None
+
+
 def test_an_idempotency_key_is_its_owners_and_taken_once(store, make):
     write(store, make.new("i1", owner="ann", idempotency_key="k"), make.new("i2", owner="bob", idempotency_key="k"))
     write(store, make.new("i3"), make.new("i4"))
@@ -174,13 +219,23 @@ def test_lists_are_newest_first_filtered_and_paged(store, make):
     assert ids(state=State.SUCCEEDED) == []
 
 
-def test_what_is_open_comes_by_id_over_many_pages(store, make):
-    names = [f"i{number:05}" for number in range(1203)]
-    write(store, *map(make.new, reversed(names)))
+def test_what_is_open_comes_oldest_first_over_many_pages_and_functions(store, make):
+    order = sorted(range(6203), key=lambda n: n * 2_654_435_761 % 2**32)  # in no order
+    write(store, *(make.new(f"i{n:05}", accepted_at=float(n // 2), function_id=f"f{n % 3}@1") for n in order))
     write(store, make.concluded("i00007", 0, state=State.CANCELLED), make.granted("i00500"))
-    write(store, make.granted("i01000"), make.started("i01000"))
+    write(store, make.granted("i06000"), make.started("i06000"))
     found = [record.invocation_id for record in store.open_invocations()]
-    assert found == [name for name in names if name != "i00007"]
+    waiting = [f"i{n:05}" for n in range(6203) if n not in (7, 500, 6000)]
+    assert sorted(found) == sorted([*waiting, "i00500", "i06000"])
+    assert [name for name in found if name not in ("i00500", "i06000")] == waiting
+    assert list(store.open_invocations())[found.index("i06000")] == store.invocation("i06000")
+
+
+def test_demand_without_open_invocations_is_nobodys(store, make):
+    store.add_function(make.function("fib"), at=1.0)
+    write(store, make.new("i1"), make.granted("i1"))
+    write(store, make.concluded("i1"))
+    assert store.demand() == []
 
 
 def test_demand_counts_what_waits_and_what_is_held_by_function(store, make):

@@ -6,6 +6,7 @@ from uuid import uuid4
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harvester.domain.blobs import BlobRef
 from harvester.domain.invocations import ActivationEnd, InvocationState
 from harvester.store.writes import CheckpointKept, Concluded, Granted, NewInvocation, Requeued, Started
 
@@ -33,7 +34,7 @@ class Model:
     pilot_id: str | None = None
     retries_used: int = 0
     checkpoint_at: float | None = None
-    result: bytes | None = None
+    result: bytes | BlobRef | None = None
     checkpoint: tuple[int, int, bytes] | None = None
     attempts: dict[int, Attempt] = field(default_factory=dict)
 
@@ -56,6 +57,9 @@ class Model:
             case Concluded() if self.state in OPEN and self.may_conclude(write):
                 if write.state is State.SUCCEEDED:
                     self.result = write.value
+                if self.state is State.LEASED and write.started_at is not None:
+                    self.attempts[self.fence].started_at = write.started_at
+                    self.started_at = write.started_at if self.started_at is None else self.started_at
                 self.end(
                     {State.SUCCEEDED: End.SUCCEEDED, State.FAILED: End.FAILED}.get(write.state, End.CANCELLED), write.at
                 )
@@ -98,7 +102,8 @@ changes = st.one_of(
         lambda **f: (Concluded, f),
         fence=fences,
         state=st.sampled_from(sorted(set(State) - set(OPEN))),
-        value=st.binary(max_size=3),
+        value=st.binary(max_size=3) | st.builds(BlobRef, name=st.just("3f/0198c0de-r1"), size=st.integers(0, 2**40)),
+        started_at=st.none() | at,
         at=at,
     ),
 )
@@ -106,12 +111,15 @@ groups = st.lists(st.lists(st.tuples(names, changes), max_size=15), max_size=6)
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(groups=groups)
-def test_groups_of_writes_leave_what_a_simple_model_leaves(store, make, groups):
-    ids = [uuid4().hex for _ in range(3)]  # the store is the same for all examples
+@given(groups=groups, are_born_apart=st.booleans())
+def test_groups_of_writes_leave_what_a_simple_model_leaves(store, make, groups, are_born_apart):
+    function = f"{uuid4().hex}@1"  # the store is the same for all examples
+    store.add_function(make.function(function.removesuffix("@1")), at=1.0)
+    ids = [uuid4().hex for _ in range(3)]
     models = {name: Model() for name in ids}
-    writes = [[make.new(name) for name in ids]]
-    writes += [[kind(invocation_id=ids[number], **fields) for number, (kind, fields) in group] for group in groups]
+    writes = [[kind(invocation_id=ids[number], **fields) for number, (kind, fields) in group] for group in groups]
+    born = [make.new(name, function_id=function) for name in ids]
+    writes = [born, *writes] if are_born_apart or not writes else [born + writes[0], *writes[1:]]
     futures = []
     for group in writes:
         futures.append(store.write(group))
@@ -122,6 +130,9 @@ def test_groups_of_writes_leave_what_a_simple_model_leaves(store, make, groups):
         future.result(timeout=20)
     for name, model in models.items():
         check(store, name, model)
+    states = [model.state for model in models.values()]
+    counted = {demand.function_id: (demand.waiting, demand.held) for demand in store.demand()}.get(function, (0, 0))
+    assert counted == (states.count(State.ACCEPTED), states.count(State.LEASED) + states.count(State.RUNNING))
 
 
 def check(store, name, model):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import event
 
-from harvester.domain.invocations import InvocationState
+from harvester.domain.invocations import ActivationEnd, InvocationState
 from harvester.store.store import AlreadyThere, StoreError, StoreFull
 from harvester.store.writes import Concluded
 
@@ -72,6 +72,31 @@ def test_calls_and_writes_keep_their_order_in_a_group(store, make):
     assert seen.result(timeout=20) == 1
 
 
+def test_whole_lives_of_a_group_need_one_statement_a_table(store, make):
+    told = []
+    event.listen(store._engine, "before_cursor_execute", lambda *arguments: told.append(arguments[2]))
+    names = [f"i{number:02}" for number in range(64)]
+    lives = [[make.new(name), make.granted(name), make.started(name), make.concluded(name)] for name in names]
+    store.write([write for life in lives for write in life]).result(timeout=20)
+    assert [text.split()[2] for text in told if text.startswith("INSERT")] == ["invocation", "arguments", "activation"]
+    assert not [text for text in told if not text.startswith(("INSERT", "BEGIN"))]
+
+
+def test_any_number_of_invocations_goes_through_every_table(store, make):
+    names = [f"i{number:03}" for number in range(64 + 2 * 8 + 3)]
+    half = names[::2]
+    store.write([make.new(name, arguments=name.encode()) for name in names]).result(timeout=20)
+    store.write([make.granted(name) for name in names]).result(timeout=20)
+    store.write([make.kept(name, 1, name.encode()) for name in names]).result(timeout=20)
+    store.write([make.concluded(name, value=name.encode()) for name in half]).result(timeout=20)
+    for name in names:
+        is_over = name in half
+        assert store.arguments(name) == name.encode()
+        assert store.result(name) == (name.encode() if is_over else None)
+        assert store.checkpoint(name) == (None if is_over else name.encode())
+        assert store.activations(name)[0].end == (ActivationEnd.SUCCEEDED if is_over else None)
+
+
 def test_an_entry_that_cannot_be_kept_costs_its_group_nothing(store, make):
     store.write([make.new("taken")]).result()
     with one_group(store):
@@ -90,7 +115,7 @@ def test_an_entry_that_cannot_be_kept_costs_its_group_nothing(store, make):
 
 def test_a_defect_in_a_write_does_not_end_the_writer(store, make):
     with pytest.raises(StoreError):
-        store.write([make.granted("i1", at=object())]).result(timeout=20)
+        store.write([make.new("i1", accepted_at=object())]).result(timeout=20)
     store.write([make.new("i1")]).result(timeout=20)
 
 

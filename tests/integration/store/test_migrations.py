@@ -1,0 +1,174 @@
+"""A store that an older harvester made is brought up to date, with its data."""
+
+import sqlite3
+
+import pytest
+from sqlalchemy import create_engine, inspect, make_url, text
+
+from harvester.domain.functions import Encoding
+from harvester.domain.invocations import InvocationState
+from harvester.domain.resources import Resources
+from harvester.store.store import StoreError, open_store
+
+VERSION_1 = """
+CREATE TABLE meta ("key" TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY ("key"));
+CREATE TABLE note ("key" TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY ("key"));
+CREATE TABLE function (function_id TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL, kind TEXT NOT NULL,
+    entry TEXT NOT NULL, python TEXT NOT NULL, cloudpickle TEXT NOT NULL, cpus INTEGER NOT NULL, gpus INTEGER NOT NULL,
+    memory_mb INTEGER NOT NULL, walltime_s FLOAT, checkpoints BOOLEAN NOT NULL, max_retries INTEGER NOT NULL,
+    added_at FLOAT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (function_id));
+CREATE UNIQUE INDEX ix_function_name ON function (name, version);
+CREATE TABLE invocation (invocation_id TEXT NOT NULL, function_id TEXT NOT NULL, function_name TEXT NOT NULL,
+    owner TEXT NOT NULL, idempotency_key TEXT, encoding TEXT NOT NULL, accepted_at FLOAT NOT NULL, state TEXT NOT NULL,
+    started_at FLOAT, ended_at FLOAT, fence BIGINT NOT NULL, pilot_id TEXT, attempts INTEGER NOT NULL,
+    retries_used INTEGER NOT NULL, deaths INTEGER NOT NULL, checkpoint_at FLOAT, failure BLOB, result BLOB,
+    PRIMARY KEY (invocation_id));
+CREATE UNIQUE INDEX ix_invocation_idempotency_key ON invocation (owner, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+CREATE INDEX ix_invocation_open ON invocation (state, function_id, accepted_at)
+    WHERE (state = 'accepted' OR state = 'leased' OR state = 'running');
+CREATE INDEX ix_invocation_function ON invocation (function_name, invocation_id);
+CREATE INDEX ix_invocation_owner ON invocation (owner, invocation_id);
+CREATE INDEX ix_invocation_rare_end ON invocation (state, invocation_id)
+    WHERE (state = 'failed' OR state = 'cancelled' OR state = 'expired');
+CREATE TABLE arguments (invocation_id TEXT NOT NULL, arguments BLOB NOT NULL, PRIMARY KEY (invocation_id));
+CREATE TABLE activation (invocation_id TEXT NOT NULL, fence BIGINT NOT NULL, attempt INTEGER NOT NULL,
+    pilot_id TEXT NOT NULL, granted_at FLOAT NOT NULL, resumed BOOLEAN NOT NULL, started_at FLOAT, ended_at FLOAT,
+    "end" TEXT, checkpoints INTEGER NOT NULL, checkpoint_at FLOAT, PRIMARY KEY (invocation_id, fence)) WITHOUT ROWID;
+CREATE TABLE checkpoint (invocation_id TEXT NOT NULL, fence BIGINT NOT NULL, seq BIGINT NOT NULL, state BLOB NOT NULL,
+    PRIMARY KEY (invocation_id));
+CREATE TABLE pilot (pilot_id TEXT NOT NULL, name TEXT NOT NULL, shape TEXT NOT NULL, partition TEXT NOT NULL,
+    cpus INTEGER NOT NULL, gpus INTEGER NOT NULL, memory_mb INTEGER NOT NULL, walltime_s FLOAT NOT NULL,
+    token_sha256 TEXT NOT NULL, state TEXT NOT NULL, planned_at FLOAT NOT NULL, batch_job_id TEXT NOT NULL,
+    node TEXT NOT NULL, python TEXT NOT NULL, submitted_at FLOAT, started_at FLOAT, registered_at FLOAT,
+    last_seen_at FLOAT, ends_at FLOAT, ended_at FLOAT, activations INTEGER NOT NULL, idle_since FLOAT,
+    reason TEXT NOT NULL, PRIMARY KEY (pilot_id));
+CREATE INDEX ix_pilot_state ON pilot (state);
+CREATE INDEX ix_pilot_planned_at ON pilot (planned_at);
+CREATE UNIQUE INDEX ix_pilot_name ON pilot (name);
+CREATE UNIQUE INDEX ix_pilot_token ON pilot (token_sha256);
+INSERT INTO meta VALUES ('schema_version', '1');
+INSERT INTO meta VALUES ('instance', '0badcafe');
+INSERT INTO meta VALUES ('epoch', '7');
+INSERT INTO function VALUES
+    ('fib@1', 'fib', 1, 'pickle', '', '3.11', '3.1', 2, 0, 0, NULL, false, 0, 1.0, CAST('body' AS BLOB));
+INSERT INTO invocation VALUES
+    ('i1', 'fib@1', 'fib', 'ann', 'k', 'json', 1.5, 'succeeded', 2.5, 3.5, 9, NULL, 1, 0, 0, NULL, NULL,
+     CAST('42' AS BLOB)),
+    ('i2', 'fib@1', 'fib', 'ann', NULL, 'pickle', 4.5, 'accepted', NULL, NULL, 0, NULL, 0, 0, 0, NULL, NULL, NULL),
+    ('i3', 'fib@1', 'fib', 'bob', NULL, 'json', 4.0, 'running', 5.5, NULL, 12, 'p1', 2, 1, 0, 5.0, NULL, NULL);
+INSERT INTO arguments VALUES ('i1', CAST('{1}' AS BLOB)), ('i2', CAST('{2}' AS BLOB)), ('i3', CAST('{3}' AS BLOB));
+INSERT INTO activation VALUES
+    ('i1', 9, 1, 'p1', 2.0, false, 2.5, 3.5, 'succeeded', 0, NULL),
+    ('i3', 12, 2, 'p1', 5.0, true, 5.5, NULL, NULL, 0, NULL);
+INSERT INTO checkpoint VALUES ('i3', 8, 4, CAST('half' AS BLOB));
+"""
+
+
+@pytest.fixture
+def old_url(url):
+    """URL of a database as version 1 left it."""
+    engine = create_engine(make_url(url))
+    script = VERSION_1
+    if engine.dialect.name == "postgresql":
+        script = script.replace("BLOB", "BYTEA").replace(" WITHOUT ROWID", "").replace("TEXT", 'TEXT COLLATE "C"')
+    with engine.begin() as connection:
+        for statement in script.split(";\n"):
+            if statement.strip():
+                connection.execute(text(statement))
+    engine.dispose()
+    return url
+
+
+def test_what_an_older_harvester_kept_is_all_there(old_url, opened, make):
+    store = opened(old_url)
+    assert (store.instance, store.epoch) == ("0badcafe", 7)
+    function = store.function("fib")
+    assert (function.body, function.resources, function.max_running) == (b"body", Resources(cpus=2), None)
+    over = store.invocation("i1")
+    assert (over.state, over.started_at, over.ended_at, over.fence) == (InvocationState.SUCCEEDED, 2.5, 3.5, 9)
+    assert (over.priority, over.start_by, over.end_by, over.purged_at) == (0, None, None, None)
+    assert (store.result("i1"), store.arguments("i1"), store.arguments("i2")) == (b"42", b"{1}", b"{2}")
+    assert store.by_idempotency_key("ann", "k") == over
+    assert [(r.invocation_id, r.encoding) for r in store.open_invocations()] == [
+        ("i2", Encoding.PICKLE),
+        ("i3", Encoding.JSON),
+    ]
+    assert store.checkpoint("i3") == b"half"
+    assert [(d.function_id, d.waiting, d.held, d.oldest_at) for d in store.demand()] == [("fib@1", 1, 1, 4.5)]
+    assert store.add_function(make.function(body=b"other"), at=2.0).function_id == "fib@2"
+
+
+def test_what_an_older_harvester_began_goes_on(old_url, opened, make):
+    store = opened(old_url)
+    store.write([make.concluded("i3", 12, value=b"3", at=6.0), make.granted("i2", 13), make.new("i4")]).result()
+    assert (store.result("i3"), store.checkpoint("i3"), store.invocation("i3").started_at) == (b"3", None, 5.5)
+    assert [(d.waiting, d.held) for d in store.demand()] == [(1, 1)]
+    store.purge(before=99.0, limit=9)
+    assert store.forget(before=99.0, limit=9) == 2
+
+
+def tables(url):
+    engine = create_engine(make_url(url))
+    looking = inspect(engine)
+    found = {}
+    for name in looking.get_table_names():
+        columns = {(c["name"], str(c["type"]), c["nullable"]) for c in looking.get_columns(name)}
+        indexes = {
+            (
+                index["name"],
+                tuple(index["column_names"]),
+                bool(index["unique"]),
+                str(index["dialect_options"].get(f"{engine.dialect.name}_where")),
+            )
+            for index in looking.get_indexes(name)
+        }
+        found[name] = columns, indexes, tuple(looking.get_pk_constraint(name)["constrained_columns"])
+    engine.dispose()
+    return found
+
+
+def test_its_tables_are_those_of_a_new_store(old_url, opened, tmp_path, request):
+    opened(old_url).close()
+    if make_url(old_url).get_backend_name() == "sqlite":
+        new_url = f"sqlite:///{tmp_path}/new.db"
+        opened(new_url).close()
+        assert tables(old_url) == tables(new_url)
+        return
+    migrated = tables(old_url)
+    engine = create_engine(make_url(old_url))
+    with engine.begin() as connection:
+        for name in migrated:
+            connection.execute(text(f"DROP TABLE {name}"))
+    engine.dispose()
+    opened(old_url).close()
+    assert tables(old_url) == migrated
+
+
+def test_a_second_opening_finds_it_up_to_date(old_url, opened):
+    opened(old_url).close()
+    assert opened(old_url).epoch == 7
+
+
+def test_a_step_that_fails_leaves_the_older_schema_as_it_was(tmp_path, opened):
+    with sqlite3.connect(tmp_path / "harvester.db") as database:
+        database.executescript(VERSION_1)
+        database.execute("CREATE TABLE demand (function_id TEXT)")  # in the way of a later statement of the step
+    database.close()
+    url = f"sqlite:///{tmp_path}/harvester.db"
+    with pytest.raises(StoreError, match="demand already exists"):
+        open_store(url)
+    with sqlite3.connect(tmp_path / "harvester.db") as database:
+        assert "priority" not in [row[1] for row in database.execute("PRAGMA table_info(invocation)")]
+        database.execute("DROP TABLE demand")
+    database.close()
+    assert opened(url).invocation("i1").priority == 0
+
+
+def test_a_schema_that_nothing_leads_on_from_is_refused(tmp_path):
+    with sqlite3.connect(tmp_path / "harvester.db") as database:
+        database.executescript(VERSION_1)
+        database.execute("UPDATE meta SET value = '0' WHERE key = 'schema_version'")
+    database.close()
+    with pytest.raises(StoreError, match="version 0, which nothing leads on from"):
+        open_store(f"sqlite:///{tmp_path}/harvester.db")
