@@ -37,6 +37,17 @@ def decode_calls(body: bytes | memoryview) -> list[bytes]:
         raise CallsError(f"not an array of pickled calls: {error}") from error
 
 
+def count_calls(body: bytes | memoryview) -> int:
+    """Return how many calls these arguments hold, from their first bytes. Raises `CallsError`."""
+    head = bytes(body[:5])
+    if head and head[0] & 0xF0 == 0x90:
+        return head[0] & 0x0F
+    for mark, size in ((b"\xdc", 2), (b"\xdd", 4)):
+        if head[:1] == mark and len(head) > size:
+            return int.from_bytes(head[1 : 1 + size], "big")
+    raise CallsError(f"not an array of pickled calls: it begins with {head!r}")
+
+
 def encode_outcomes(outcomes: Sequence[Outcome]) -> bytes:
     """Return the result of an invocation whose calls ended so."""
     return _encoder.encode(outcomes)

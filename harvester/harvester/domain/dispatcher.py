@@ -1,9 +1,9 @@
 """The dispatcher: which invocation runs on which pilot. A pure core: stimulus and `now` in, effects out.
 
-Theory of operation. An open invocation has one entry. While it waits (ACCEPTED) it stands in the queue of its shape;
-while a pilot has it (LEASED, RUNNING) it stands in that pilot's leases under a fencing token. Tokens grow for ever,
-over restarts too, since the upper bits count the gateway's starts. What a pilot reports under a token that is not the
-valid one is acknowledged, so that the pilot forgets it, and otherwise ignored: so a result is committed once.
+Theory of operation. An open invocation has one entry. While it waits (ACCEPTED) it stands in a lane, that of its owner
+and function; while a pilot has it (LEASED, RUNNING) it stands in that pilot's leases under a fencing token. Tokens grow
+for ever, over restarts too, since the upper bits count the gateway's starts. What a pilot reports under a token that is
+not the valid one is acknowledged, so that the pilot forgets it, and otherwise ignored: so a result is committed once.
 
 A pilot that is silent for the length of a lease is LOST and its work waits again, at the head. After a restart of the
 gateway the pilots that held work have `recovery` to say hello; what they say they hold is believed when the token is
@@ -14,40 +14,25 @@ Must not know: clocks, sockets, the store, payloads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from collections.abc import Iterable
 
-import msgspec
-
-from harvester.domain.effects import (
-    Acknowledge,
-    Arrival,
-    Begin,
-    Conclude,
-    Effect,
-    Greet,
-    KeepCheckpoint,
-    MovePilot,
-    Requeue,
-    Revoke,
-    SendDrain,
-    Work,
-)
+from harvester.domain.dispatcher_settings import DispatcherSettings
+from harvester.domain.durations import Estimate
+from harvester.domain.effects import Acknowledge, Arrival, Effect, Greet, KeepCheckpoint, MovePilot, SendDrain, Work
 from harvester.domain.entries import Entry, PilotEntry
-from harvester.domain.granting import Granting, granted
-from harvester.domain.invocations import ActivationEnd, Failure, FailureKind, InvocationEvent, InvocationState
+from harvester.domain.expiry import Expiry
+from harvester.domain.granting import Granting
+from harvester.domain.invocations import ActivationEnd, Failure, InvocationState
+from harvester.domain.learning import doubtful, learn
 from harvester.domain.ledger import Ledger
 from harvester.domain.pilots import DrainReason, PilotEvent
-from harvester.domain.wire import AckKind, Held
+from harvester.domain.queues import Queues
+from harvester.domain.recalling import recalls
+from harvester.domain.reunion import compare
+from harvester.domain.steps import Steps
+from harvester.domain.wire import AckKind
 
-
-class DispatcherSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How patient the dispatcher is."""
-
-    lease: timedelta = timedelta(seconds=4)  # silence after which a pilot is LOST
-    margin: timedelta = timedelta(seconds=5)  # time that must be left of a pilot beyond what a run needs
-    recovery: timedelta = timedelta(seconds=15)  # after a restart, how long pilots have to say hello
-    poison_deaths: int = 3  # slot processes that one invocation may take down
+__all__ = ["Dispatcher", "DispatcherSettings"]
 
 
 class Dispatcher:
@@ -56,8 +41,18 @@ class Dispatcher:
     def __init__(self, settings: DispatcherSettings, epoch: int) -> None:
         """`epoch` counts the gateway's starts on this store, so that tokens of an earlier life are smaller."""
         self.settings = settings
-        self._ledger = Ledger(epoch)
-        self._granting = Granting(self._ledger, settings.margin)
+        self._queues = Queues(settings.weights, settings.max_running_per_owner, settings.owner_limits)
+        self._ledger = Ledger(epoch, self._queues, settings.horizon.total_seconds())
+        self._expiry = Expiry()
+        self._steps = Steps(self._ledger, self._expiry, settings.poison_deaths)
+        self._margin_s = settings.margin.total_seconds()
+        self._granting = Granting(
+            self._ledger,
+            margin_s=self._margin_s,
+            patience_s=settings.patience.total_seconds(),
+            horizon_s=settings.horizon.total_seconds(),
+            prefetch=settings.prefetch,
+        )
         self._gone: set[str] = set()  # pilots given up or gone: told to leave when they call
         self._last_tick_at: float | None = None
 
@@ -70,39 +65,38 @@ class Dispatcher:
     def accept_many(self, works: Iterable[Work], now: float) -> list[Effect]:
         """Take new invocations in, in order."""
         for work in works:
-            self._ledger.queues.append(self._ledger.open(work))
-        return list(self._granting.place(now))
+            entry = self._ledger.open(work)
+            self._queues.append(entry)
+            if work.start_by is not None or work.end_by is not None:
+                self._expiry.watch(entry)
+        return self._settle([], now)
 
     def recover(self, work: Work, now: float) -> None:
         """Take in an open invocation that the store remembers, before pilots connect, oldest first."""
         entry = self._ledger.open(work)
         if work.pilot_id is None:
-            self._ledger.queues.append(entry)
+            self._queues.append(entry)
+            self._expiry.watch(entry)
             return
         expires_at = now + self.settings.recovery.total_seconds()
         unknown = PilotEntry.remembered(work.pilot_id, now, expires_at)
         pilot = self._ledger.pilots.setdefault(work.pilot_id, unknown)
-        self._ledger.lease(entry, pilot, work.fence, is_started=work.is_started)
+        self._ledger.lease(entry, pilot, work.fence, now, is_started=work.is_started)
+        self._expiry.watch(entry)
 
     def cancel(self, invocation_id: str, now: float) -> list[Effect]:
         """End an invocation at its user's wish. It is over at once; a slot that runs it is told to stop."""
         entry = self._ledger.entries.get(invocation_id)
         if entry is None or entry.is_over:
             return []
-        fence, pilot_id = entry.fence, entry.pilot_id
-        effects: list[Effect] = [self._conclude(entry, fence, InvocationState.CANCELLED)]
-        if pilot_id is None:
-            self._ledger.forget(entry)
-        else:  # it keeps its room on the pilot until the pilot says that it has stopped
-            effects.append(Revoke(pilot_id=pilot_id, invocation_id=invocation_id, fence=fence))
-        return effects
+        return self._settle(self._steps.stop(entry, InvocationState.CANCELLED), now)
 
     # ---- what pilots say of their leases ----
 
     def started(self, pilot_id: str, invocation_id: str, fence: int, now: float) -> list[Effect]:
         """A slot began."""
         entry = self._ledger.valid(pilot_id, invocation_id, fence)
-        return [] if entry is None else list(self._begin(entry))
+        return [] if entry is None else list(self._steps.begin(entry, now))
 
     def checkpointed(self, pilot_id: str, invocation_id: str, fence: int, seq: int, now: float) -> list[Effect]:
         """A checkpoint came."""
@@ -115,18 +109,25 @@ class Dispatcher:
         return [KeepCheckpoint(invocation_id=invocation_id, fence=fence, seq=seq), ack]
 
     def finished(
-        self, pilot_id: str, invocation_id: str, fence: int, failure: Failure | None, now: float
+        self,
+        pilot_id: str,
+        invocation_id: str,
+        fence: int,
+        failure: Failure | None,
+        now: float,
+        *,
+        duration_s: float = 0.0,
     ) -> list[Effect]:
-        """An activation ended by itself."""
+        """An activation ended by itself, after `duration_s` in its slot; 0: that was not told."""
         entry = self._ledger.valid(pilot_id, invocation_id, fence)
         ack = Acknowledge(pilot_id=pilot_id, kind=AckKind.FINISHED, invocation_id=invocation_id, fence=fence)
         if entry is None:
             return [ack]
-        effects: list[Effect] = []
-        if not entry.is_over:
-            effects.append(self._end(entry, failure))
-        self._ledger.release(entry)
-        return [*effects, ack, *self._granting.place(now, self._ledger.pilots[pilot_id])]
+        if duration_s > 0.0 and failure is None:
+            learn(self._queues, entry.lane.function, duration_s)
+        effects: list[Effect] = [ack] if entry.is_over else [self._steps.end(entry, failure, now, duration_s), ack]
+        self._ledger.release(entry, now, duration_s or None)
+        return self._settle(effects, now, self._ledger.pilots[pilot_id])
 
     def given_back(self, pilot_id: str, invocation_id: str, fence: int, end: ActivationEnd, now: float) -> list[Effect]:
         """A lease came back without a result."""
@@ -134,17 +135,13 @@ class Dispatcher:
         ack = Acknowledge(pilot_id=pilot_id, kind=AckKind.GIVEN_BACK, invocation_id=invocation_id, fence=fence)
         if entry is None:
             return [ack]
-        effects: list[Effect] = []
+        pilot, effects = self._ledger.pilots[pilot_id], list[Effect]()
         if not entry.is_over:
             # On a pilot that has to leave, processes die for many reasons: that is no sign of poison.
-            died = end is ActivationEnd.SLOT_DIED and self._ledger.pilots[pilot_id].drain is None
-            entry.deaths += died
-            if died and entry.deaths >= self.settings.poison_deaths:
-                effects.append(self._conclude(entry, fence, InvocationState.FAILED, _poison(entry.deaths)))
-            else:
-                effects.append(self._requeue(entry, fence, end))
-        self._ledger.release(entry)
-        return [*effects, ack, *self._granting.place(now, self._ledger.pilots[pilot_id])]
+            died = end is ActivationEnd.SLOT_DIED and pilot.drain is None
+            effects.append(self._steps.die(entry) if died else self._steps.requeue(entry, fence, end))
+        self._ledger.release(entry, now, 0.0 if end is ActivationEnd.UNSTARTED else None)
+        return self._settle([*effects, ack], now, pilot)
 
     # ---- pilots ----
 
@@ -165,15 +162,15 @@ class Dispatcher:
         pilot.capacity, pilot.python = arrival.capacity, arrival.python
         pilot.is_known = pilot.is_connected = True
         self._renew(pilot, arrival.time_left_s, now)
-        abandon, changes = self._compare(pilot, arrival.held)
+        abandon, changes = compare(self._ledger, self._steps, pilot, arrival.held, now)
         pilot.recount()
         self._ledger.note_room(pilot)
-        effects += [Greet(pilot_id=pilot_id, abandon=tuple(abandon)), *changes]
+        effects += [Greet(pilot_id=pilot_id, abandon=abandon), *changes]
         if arrival.drain is not None:
             effects += self._drain(pilot, arrival.drain)
         elif pilot.drain is not None:  # it has missed our word
             effects.append(SendDrain(pilot_id=pilot_id, reason=pilot.drain))
-        return [*effects, *self._granting.place(now, pilot)]
+        return self._settle(effects, now, pilot)
 
     def heartbeat(self, pilot_id: str, time_left_s: float, now: float) -> list[Effect]:
         """A pilot lives, and so do its leases."""
@@ -223,20 +220,25 @@ class Dispatcher:
         return self._give_up(pilot, ActivationEnd.EVICTED if was_told else ActivationEnd.PILOT_LOST, now)
 
     def tick(self, now: float) -> list[Effect]:
-        """Notice who is silent. Call it several times a second."""
+        """Notice who is silent, what has expired, and which leases wait in vain. Call it several times a second."""
         pilots = self._ledger.pilots.values()
         late = 0.0 if self._last_tick_at is None else now - self._last_tick_at
         self._last_tick_at = now
         if late > 1.0:  # it was we who slept: nobody could be heard meanwhile
             for pilot in pilots:
                 pilot.expires_at += late
-        effects: list[Effect] = []
+        effects: list[Effect] = [*self._steps.expire(now)]
         for pilot in [pilot for pilot in pilots if pilot.expires_at <= now]:
             silence = f"no heartbeat for {now - pilot.last_seen_at:.1f} s"
             effects.append(MovePilot(pilot_id=pilot.pilot_id, event=PilotEvent.SILENT, reason=silence))
             effects += self._give_up(pilot, ActivationEnd.PILOT_LOST, now)
-        # A heartbeat may have told of more time left, so once in a while every queue's head is tried again.
-        return [*effects, *self._granting.place_all(now)]
+        for function in doubtful(self._queues, pilots, self._margin_s, now):
+            self._queues.reshape(function)
+        self._queues.sweep()
+        # A heartbeat may have told of more time left, so once in a while everything that waits is tried again.
+        self._granting.place_all(now, effects)
+        effects += recalls(self._ledger, self._margin_s, now)
+        return effects
 
     # ---- reads ----
 
@@ -254,74 +256,26 @@ class Dispatcher:
         return self._ledger.entries.get(invocation_id)
 
     def position(self, entry: Entry) -> int:
-        """How many wait in front of an invocation in its queue."""
-        return self._ledger.queues.position(entry)
+        """How many of its owner's invocations of its function wait before one; an estimate where it is far behind."""
+        return self._queues.position(entry)
+
+    def estimate(self, function_id: str) -> Estimate | None:
+        """What has been learned of the duration of a function version's runs; None while that is too little."""
+        return self._queues.durations.estimate(function_id)
 
     # ---- inside ----
 
-    def _begin(self, entry: Entry) -> Iterator[Begin]:
-        if entry.state is InvocationState.LEASED:
-            entry.advance(InvocationEvent.STARTED)
-            yield Begin(invocation_id=entry.work.invocation_id, fence=entry.fence)
-
-    def _end(self, entry: Entry, failure: Failure | None) -> Effect:
-        if failure is None:
-            return self._conclude(entry, entry.fence, InvocationState.SUCCEEDED)
-        if failure.kind is FailureKind.EXCEPTION and entry.retries_used < entry.work.max_retries:
-            entry.retries_used += 1
-            return self._requeue(entry, entry.fence, ActivationEnd.FAILED)
-        return self._conclude(entry, entry.fence, InvocationState.FAILED, failure)
-
-    def _requeue(self, entry: Entry, fence: int, end: ActivationEnd) -> Requeue:
-        """Let an entry wait again: at the head, unless its own failure brought it here."""
-        entry.advance(InvocationEvent.REQUEUED)
-        if end is ActivationEnd.FAILED:
-            self._ledger.queues.append(entry)
-        else:
-            self._ledger.queues.push_front(entry)
-        return Requeue(
-            invocation_id=entry.work.invocation_id,
-            fence=fence,
-            end=end,
-            retries_used=entry.retries_used,
-            deaths=entry.deaths,
-        )
-
-    def _conclude(self, entry: Entry, fence: int, state: InvocationState, failure: Failure | None = None) -> Conclude:
-        """End an invocation; its entry stays as long as a pilot has a slot in use for it."""
-        entry.advance(InvocationEvent(state.value))
-        return Conclude(invocation_id=entry.work.invocation_id, fence=fence, state=state, failure=failure)
+    def _settle(self, effects: list[Effect], now: float, freed: PilotEntry | None = None) -> list[Effect]:
+        """End what has expired, so that it is not granted, then grant what has become possible."""
+        if self._expiry.is_due(now):
+            effects += self._steps.expire(now)
+        self._granting.place(now, freed, effects)
+        return effects
 
     def _renew(self, pilot: PilotEntry, time_left_s: float, now: float) -> None:
         pilot.last_seen_at = now
         pilot.expires_at = now + self.settings.lease.total_seconds()
         pilot.ends_at = now + time_left_s
-
-    def _compare(self, pilot: PilotEntry, held: tuple[Held, ...]) -> tuple[list[Held], list[Effect]]:
-        """Hold what a pilot says it has against the books; return what it must abandon, and the changes."""
-        abandon: list[Held] = []
-        effects: list[Effect] = []
-        confirmed: set[str] = set()
-        for lease in held:
-            entry = self._ledger.entries.get(lease.invocation_id)
-            if entry is None or entry.is_over:
-                abandon.append(lease)
-                continue
-            if entry.state is InvocationState.ACCEPTED and lease.fence > entry.last_fence:
-                # Granted by an earlier life of the gateway, which ended before that was written down.
-                self._ledger.queues.remove(entry)
-                self._ledger.lease(entry, pilot, lease.fence)
-                effects.append(granted(entry, pilot, adopted=True))
-            if entry.pilot_id != pilot.pilot_id or entry.fence != lease.fence:
-                abandon.append(lease)
-                continue
-            confirmed.add(lease.invocation_id)
-            effects += self._begin(entry) if lease.is_started else ()
-        effects += [
-            self._requeue(entry, fence, ActivationEnd.UNSTARTED)
-            for entry, fence in self._ledger.strip(pilot, keep=frozenset(confirmed))
-        ]
-        return abandon, effects
 
     def _drain(self, pilot: PilotEntry, reason: DrainReason) -> list[Effect]:
         if pilot.drain is reason:
@@ -332,15 +286,8 @@ class Dispatcher:
 
     def _give_up(self, pilot: PilotEntry, end: ActivationEnd, now: float) -> list[Effect]:
         """Forget a pilot; whatever it still held waits again."""
-        effects: list[Effect] = [self._requeue(entry, fence, end) for entry, fence in self._ledger.strip(pilot)]
+        stripped = self._ledger.strip(pilot, now)
+        effects: list[Effect] = [self._steps.requeue(entry, fence, end) for entry, fence in stripped]
         self._ledger.remove_pilot(pilot)
         self._gone.add(pilot.pilot_id)
-        return [*effects, *self._granting.place(now)]
-
-
-def _poison(deaths: int) -> Failure:
-    return Failure(
-        kind=FailureKind.POISON,
-        message=f"the slot process died {deaths} times under this invocation: it exits, crashes or runs out of "
-        "memory; try it outside the harvester, or ask for more memory",
-    )
+        return self._settle(effects, now)

@@ -124,6 +124,7 @@ class Conclude(_Effect, frozen=True):
     fence: int
     state: InvocationState
     failure: Failure | None = None
+    started_at: float | None = None  # of the activation, where no `Begin` was ordered for it
 
 
 class Acknowledge(_Effect, frozen=True):

@@ -1,79 +1,76 @@
-"""Entries: what the dispatcher knows of one open invocation, and of one pilot.
+"""Entries: what the dispatcher knows of one pilot, and, from `lanes`, of one open invocation.
 
-They are mutable, and only `ledger` and `dispatcher` write to them.
+They are mutable, and only the dispatcher and its rooms write to them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-import msgspec
-
-from harvester.domain.effects import Work
-from harvester.domain.invocations import INVOCATION, InvocationEvent, InvocationState
+from harvester.domain.lanes import Entry, Lease, Waiting
 from harvester.domain.pilots import DrainReason
 from harvester.domain.resources import Resources
-from harvester.domain.wire import Held
+
+__all__ = ["Entry", "Lease", "PilotEntry"]
 
 
-class QueueKey(msgspec.Struct, frozen=True, kw_only=True):
-    """What invocations must have in common to wait in one queue: any pilot that suits one suits all."""
-
-    resources: Resources
-    python: str
-    needs_s: float  # time that a pilot must have left: the declared walltime, 0 where checkpoints make it no matter
-
-
-def queue_key(work: Work) -> QueueKey:
-    """Return the queue in which `work` waits."""
-    needs_s = 0.0 if work.checkpoints or work.walltime_s is None else work.walltime_s
-    return QueueKey(resources=work.resources, python=work.python, needs_s=needs_s)
-
-
-@dataclass(slots=True, eq=False)  # an entry is itself, not its fields
-class Entry:
-    """An open invocation."""
-
-    work: Work
-    state: InvocationState = InvocationState.ACCEPTED
-    fence: int = 0  # of the lease that is valid now; 0 while there is none
-    last_fence: int = 0  # of the newest lease ever granted
-    pilot_id: str | None = None
-    attempts: int = 0
-    retries_used: int = 0
-    deaths: int = 0
-    has_checkpoint: bool = False
-    key: QueueKey = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.key = queue_key(self.work)
-
-    def advance(self, event: InvocationEvent) -> None:
-        """Move along the lifecycle table."""
-        self.state = INVOCATION.advance(self.state, event)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the invocation has ended, though a slot may still be in use for it."""
-        return self.state in INVOCATION.final
-
-
-@dataclass(slots=True, eq=False)
 class PilotEntry:
-    """A pilot that is alive, or that held work when we last knew."""
+    """A pilot that is alive, or that held work when we last knew.
 
-    pilot_id: str
-    capacity: Resources
-    free: Resources
-    python: str
-    ends_at: float
-    last_seen_at: float
-    expires_at: float  # LOST when nothing is heard until then
-    is_connected: bool = True
-    is_known: bool = True  # False: only the store told of it; it has not called since the gateway started
-    drain: DrainReason | None = None
-    leases: dict[str, Entry] = field(default_factory=dict)
-    warm: set[str] = field(default_factory=set)  # function ids it has loaded
+    Its free room is its capacity less all its leases. It is below zero where leases were granted ahead of free slots:
+    as many of the pilot's leases wait for room there. What fits into free room that is not below zero starts at once.
+    """
+
+    __slots__ = (
+        "ahead",
+        "ahead_from",
+        "ahead_s",
+        "capacity",
+        "drain",
+        "ends_at",
+        "expires_at",
+        "free_cpus",
+        "free_gpus",
+        "free_memory_mb",
+        "is_connected",
+        "is_known",
+        "kept_for",
+        "last_seen_at",
+        "leases",
+        "pilot_id",
+        "python",
+        "slow_cpus",
+        "warm",
+    )
+
+    def __init__(  # noqa: PLR0917 - a record, and this the order of its fields
+        self,
+        pilot_id: str,
+        capacity: Resources,
+        free: Resources,
+        python: str,
+        ends_at: float,
+        last_seen_at: float,
+        expires_at: float,
+        *,
+        is_connected: bool = True,
+        is_known: bool = True,
+    ) -> None:
+        """It is LOST when nothing is heard until `expires_at`.
+
+        Not `is_known`: only the store told of it; it has not called since the gateway started.
+        """
+        self.pilot_id, self.python = pilot_id, python
+        self.capacity = capacity
+        self.free_cpus, self.free_gpus, self.free_memory_mb = free.cpus, free.gpus, free.memory_mb
+        self.ends_at, self.last_seen_at, self.expires_at = ends_at, last_seen_at, expires_at
+        self.is_connected, self.is_known = is_connected, is_known
+        self.drain: DrainReason | None = None
+        self.leases: dict[str, Entry] = {}  # in the order of their grants
+        self.warm: set[str] = set()  # function ids it has loaded
+        self.slow_cpus = 0  # taken by leases that are not known to be over soon
+        self.ahead = 0  # leases that were granted ahead of a free slot, and have not told that they began
+        self.ahead_s = 0.0  # CPU-seconds that those are expected to take
+        self.ahead_from = 0.0  # nothing is granted ahead before this instant
+        self.kept_for: Waiting | None = None  # its room is kept for one shape that has waited for too long
 
     @classmethod
     def remembered(cls, pilot_id: str, now: float, expires_at: float) -> PilotEntry:
@@ -86,30 +83,58 @@ class PilotEntry:
         """Whether it may be given work at all."""
         return self.is_connected and self.drain is None
 
-    def add(self, entry: Entry) -> None:
-        """Put an invocation onto this pilot."""
-        self.leases[entry.work.invocation_id] = entry
-        self.warm.add(entry.work.function_id)
-        self.free -= entry.key.resources
+    @property
+    def free(self) -> Resources:
+        """What of its capacity nothing takes."""
+        cpus, gpus, memory_mb = self.free_cpus, self.free_gpus, self.free_memory_mb
+        return Resources(cpus=max(0, cpus), gpus=max(0, gpus), memory_mb=max(0, memory_mb))
 
-    def remove(self, entry: Entry) -> None:
+    def add(self, entry: Entry, lease: Lease) -> None:
+        """Put an invocation onto this pilot."""
+        function = entry.lane.function
+        resources = function.resources
+        self.leases[entry.invocation_id] = entry
+        self.warm.add(function.function_id)
+        self.free_cpus -= resources.cpus
+        self.free_gpus -= resources.gpus
+        self.free_memory_mb -= resources.memory_mb
+        if not lease.is_brief:
+            self.slow_cpus += resources.cpus
+        if lease.is_ahead:
+            self.ahead += 1
+            self.ahead_s += lease.expected_s * resources.cpus
+
+    def remove(self, entry: Entry, lease: Lease) -> None:
         """Take an invocation off this pilot."""
-        del self.leases[entry.work.invocation_id]
-        self.free += entry.key.resources
+        resources = entry.lane.function.resources
+        del self.leases[entry.invocation_id]
+        self.free_cpus += resources.cpus
+        self.free_gpus += resources.gpus
+        self.free_memory_mb += resources.memory_mb
+        if not lease.is_brief:
+            self.slow_cpus -= resources.cpus
+        if lease.is_ahead:
+            self.began(entry, lease)
+
+    def began(self, entry: Entry, lease: Lease) -> None:
+        """Take note that a lease which was granted ahead has its slot."""
+        lease.is_ahead = False
+        self.ahead -= 1
+        self.ahead_s = self.ahead_s - lease.expected_s * entry.lane.function.resources.cpus if self.ahead else 0.0
 
     def recount(self) -> None:
-        """Work the free room out anew, after the capacity became known."""
-        self.free = self.capacity
+        """Work the free room out anew, after the capacity became known, and what of the leases has no slot yet."""
+        free = self.capacity
         for entry in self.leases.values():
-            self.free -= entry.key.resources
-
-    def held(self) -> tuple[Held, ...]:
-        """Its leases, as the wire names them."""
-        return tuple(
-            Held(
-                invocation_id=entry.work.invocation_id,
-                fence=entry.fence,
-                is_started=entry.state is InvocationState.RUNNING,
-            )
-            for entry in self.leases.values()
-        )
+            free -= entry.lane.function.resources
+        self.free_cpus, self.free_gpus, self.free_memory_mb = free.cpus, free.gpus, free.memory_mb
+        held = [(entry, entry.lease) for entry in self.leases.values() if entry.lease is not None]
+        room = self.capacity
+        for entry, lease in sorted(held, key=lambda pair: pair[1].begun_at is None):  # those that began come first
+            resources = entry.lane.function.resources
+            if lease.begun_at is not None or (resources.fits(room) and not lease.is_ahead):
+                room -= resources
+            elif not lease.is_ahead:
+                lease.is_ahead = True
+                self.ahead += 1
+                self.ahead_s += lease.expected_s * resources.cpus

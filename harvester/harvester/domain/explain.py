@@ -6,9 +6,11 @@ import msgspec
 
 from harvester.domain import placement
 from harvester.domain.dispatcher import Dispatcher
-from harvester.domain.entries import PilotEntry
+from harvester.domain.entries import Entry, PilotEntry
 from harvester.domain.invocations import InvocationState
 from harvester.domain.placement import Obstacle
+
+NAMED = 50  # pilots that are told of one by one
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,29 +26,94 @@ def explain(dispatcher: Dispatcher, invocation_id: str, now: float) -> Explanati
     if entry is None:
         return None
     if entry.state is not InvocationState.ACCEPTED:
-        pilot = dispatcher.pilot(entry.pilot_id or "")
-        where = f"pilot {entry.pilot_id}" + ("" if pilot and pilot.is_connected else ", which is not connected now")
-        return Explanation(summary=f"It is {entry.state.value} on {where} (activation {entry.attempts}).")
-    ahead = dispatcher.position(entry)
+        return _held(dispatcher, entry)
+    obstacles = _obstacles(dispatcher, entry, now)
+    summary = _limit(entry) or _pilots(entry, obstacles)
+    details = [*_order(dispatcher, entry), *_history(dispatcher, entry, now)]
+    details += [f"Pilot {pilot_id} {text}." for pilot_id, text in list(obstacles.items())[:NAMED]]
+    return Explanation(summary=summary, details=tuple(details))
+
+
+def _held(dispatcher: Dispatcher, entry: Entry) -> Explanation:
+    pilot = dispatcher.pilot(entry.pilot_id or "")
+    where = f"pilot {entry.pilot_id}" + ("" if pilot and pilot.is_connected else ", which is not connected now")
+    if entry.lease is not None and entry.lease.is_ahead and entry.state is InvocationState.LEASED:
+        summary = (
+            f"It is leased ahead to {where} (activation {entry.attempts}): "
+            "it begins as soon as a slot there is free, and goes elsewhere if that takes long."
+        )
+    else:
+        summary = f"It is {entry.state.value} on {where} (activation {entry.attempts})."
+    return Explanation(summary=summary)
+
+
+def _limit(entry: Entry) -> str | None:
+    """Return the limit that keeps an invocation waiting, whatever pilots there are."""
+    owner, function = entry.lane.owner, entry.lane.function
+    if function.is_full:
+        return (
+            f"It waits: {function.leases} activations of {function.function_id} are leased or running, "
+            f"and its limit is {function.max_running} at a time."
+        )
+    if owner.is_full:
+        return f"It waits: its owner has {owner.leases} activations, and may have {owner.limit} at a time."
+    return None
+
+
+def _obstacles(dispatcher: Dispatcher, entry: Entry, now: float) -> dict[str, str]:
     margin_s = dispatcher.settings.margin.total_seconds()
-    obstacles = {
-        pilot.pilot_id: _words(placement.obstacle(entry, pilot, margin_s, now), pilot, now)
+    shape = entry.lane.function.shape
+    return {
+        pilot.pilot_id: _words(placement.obstacle(shape, pilot, margin_s, now), pilot, now)
         for pilot in dispatcher.pilots
     }
-    counts = Counter(obstacles.values())
+
+
+def _pilots(entry: Entry, obstacles: dict[str, str]) -> str:
     if not obstacles:
-        summary = "It waits: no pilot is alive."
-    else:
-        why = "; ".join(f"{count} {'pilot' if count == 1 else 'pilots'}: {text}" for text, count in counts.items())
-        summary = f"It waits for {entry.key.resources}: {why}."
-    details = [f"{ahead} invocations of the same shape wait before it."]
-    if entry.key.needs_s:
-        details.append(f"It declares a walltime of {entry.key.needs_s:.0f} s and does not checkpoint.")
+        return "It waits: no pilot is alive."
+    counts = Counter(obstacles.values())
+    why = "; ".join(f"{count} {'pilot' if count == 1 else 'pilots'}: {text}" for text, count in counts.items())
+    return f"It waits for {entry.lane.function.resources}: {why}."
+
+
+def _order(dispatcher: Dispatcher, entry: Entry) -> list[str]:
+    """Return who goes before it."""
+    lane = entry.lane
+    details = [f"{dispatcher.position(entry)} invocations of its owner and function wait before it."]
+    if not lane.is_listed or lane.group is None:
+        return details
+    if any(other.top > entry.priority for other in lane.group.lanes):
+        details.append("Its owner has work of a higher priority waiting.")
+    groups = lane.group.waiting.groups
+    ahead = sum(1 for group in groups if group.owner.share.at < lane.owner.share.at)
+    if ahead:
+        owners = "1 other owner has" if ahead == 1 else f"{ahead} other owners have"
+        details.append(f"{owners} had less of their share of the slots, and {'goes' if ahead == 1 else 'go'} first.")
+    return details
+
+
+def _history(dispatcher: Dispatcher, entry: Entry, now: float) -> list[str]:
+    """Return what is known of its function and of its earlier activations."""
+    details = []
+    function = entry.lane.function
+    estimate = dispatcher.estimate(function.function_id)
+    if function.walltime_s is not None and not function.checkpoints:
+        details.append(f"It declares a walltime of {function.walltime_s:.0f} s and does not checkpoint.")
+    if estimate is not None:
+        details.append(
+            f"Runs of its function take {estimate.mean_s:.3g} s, and hardly ever more than {estimate.upper_s:.3g} s "
+            f"(learned from {estimate.runs} runs)."
+        )
+        if function.shape.needs_s and function.learns_needs:
+            details.append(f"So it goes to pilots that have {function.shape.needs_s:.3g} s left.")
+    for by, what in ((entry.start_by, "start"), (entry.end_by, "end")):
+        if by is not None and not (what == "start" and entry.has_started):
+            details.append(f"It has to {what} within {max(0.0, by - now):.3g} s from now, or it is EXPIRED.")
     if entry.attempts:
         kept = "resumes from its checkpoint" if entry.has_checkpoint else "starts afresh: it kept no checkpoint"
         details.append(f"It had {entry.attempts} activations and {kept}.")
-    details += [f"Pilot {pilot_id} {text}." for pilot_id, text in obstacles.items()]
-    return Explanation(summary=summary, details=tuple(details))
+    return details
 
 
 def _words(obstacle: Obstacle | None, pilot: PilotEntry, now: float) -> str:

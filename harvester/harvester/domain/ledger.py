@@ -1,74 +1,119 @@
 """The dispatcher's ledger: the open invocations, the pilots, and which pilot holds what under which token.
 
-Keeps the books consistent, whatever is decided: a lease always stands in both entries, and its room is taken from the
-pilot as long as it stands. Decides nothing.
+Keeps the books consistent, whatever is decided: a lease always stands in both entries, its room is taken from the
+pilot and its cost charged to the owner's share as long as it stands. Decides nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from harvester.domain.durations import KNOWN
 from harvester.domain.effects import Work
-from harvester.domain.entries import Entry, PilotEntry
+from harvester.domain.entries import Entry, Lease, PilotEntry
 from harvester.domain.invocations import InvocationEvent
 from harvester.domain.queues import Queues
+from harvester.domain.shares import UNKNOWN_S
 
 
 class Ledger:
-    """Entries of invocations and pilots, the queues, and the newest fencing token."""
+    """Entries of invocations and pilots, the queues, and the newest fencing token.
 
-    def __init__(self, epoch: int) -> None:
-        """`epoch` counts the gateway's starts on this store, so that tokens of an earlier life are smaller."""
-        self.fence = epoch << 32
+    Parameters
+    ----------
+    epoch: counts the gateway's starts on this store, so that tokens of an earlier life are smaller.
+    queues: where invocations wait.
+    brief_s: runs of functions that take no longer than this, in seconds, are known to be over soon.
+    """
+
+    def __init__(self, epoch: int, queues: Queues, brief_s: float) -> None:
+        self.fence = epoch << 32  # the newest token; the next is greater
         self.entries: dict[str, Entry] = {}
         self.pilots: dict[str, PilotEntry] = {}
         self.roomy: dict[str, PilotEntry] = {}  # those that take work and have a CPU free
-        self.queues = Queues()
+        self.queues = queues
+        self._brief_s = brief_s
 
     def open(self, work: Work) -> Entry:
         """Enter an invocation, not yet in a queue."""
-        entry = Entry(
-            work,
-            last_fence=work.fence,
-            attempts=work.attempts,
-            retries_used=work.retries_used,
-            deaths=work.deaths,
-            has_checkpoint=work.has_checkpoint,
+        lane = self.queues.lane(work)
+        lane.open += 1
+        entry = self.entries[work.invocation_id] = Entry(
+            work.invocation_id, lane, work.accepted_at, work.priority, work.start_by, work.end_by
         )
-        self.entries[work.invocation_id] = entry
+        if work.fence or work.attempts or work.has_checkpoint:
+            entry.last_fence, entry.attempts = work.fence, work.attempts
+            entry.retries_used, entry.deaths = work.retries_used, work.deaths
+            entry.has_checkpoint = work.has_checkpoint
+            entry.has_started = bool(work.is_started or work.has_checkpoint or work.retries_used or work.deaths)
         return entry
 
-    def next_fence(self) -> int:
-        """Return a token that is greater than all before it."""
-        self.fence += 1
-        return self.fence
-
-    def lease(self, entry: Entry, pilot: PilotEntry, fence: int, *, is_started: bool = False) -> None:
-        """Give `entry`, which waits, to `pilot`."""
+    def lease(
+        self,
+        entry: Entry,
+        pilot: PilotEntry,
+        fence: int,
+        now: float,
+        *,
+        is_started: bool = False,
+        is_ahead: bool = False,
+    ) -> None:
+        """Give `entry`, which waits in no queue, to `pilot`."""
         entry.advance(InvocationEvent.GRANTED)
-        if is_started:
-            entry.advance(InvocationEvent.STARTED)
         entry.attempts += fence > entry.last_fence  # one that is recovered was counted when it was granted
-        entry.fence = entry.last_fence = fence
-        entry.pilot_id = pilot.pilot_id
-        pilot.add(entry)
-        self.note_room(pilot)
+        entry.last_fence = fence
+        lane = entry.lane
+        duration = lane.function.duration
+        if duration.runs >= KNOWN:
+            expected_s = duration.mean_s
+            lease = Lease(pilot.pilot_id, fence, now, expected_s, expected_s <= self._brief_s, is_ahead)
+        else:
+            expected_s = UNKNOWN_S
+            lease = Lease(pilot.pilot_id, fence, now, expected_s)
+        entry.lease = lease
+        self.queues.leased(lane, expected_s)
+        pilot.add(entry, lease)
+        if pilot.free_cpus <= 0:
+            self.roomy.pop(pilot.pilot_id, None)
+        if is_started:
+            self.begin(entry, now)
 
-    def release(self, entry: Entry) -> int:
-        """Take `entry` off its pilot and return the token it had there; one that is over is forgotten."""
-        fence = entry.fence
-        if entry.pilot_id is not None:
-            pilot = self.pilots[entry.pilot_id]
-            pilot.remove(entry)
-            self.note_room(pilot)
-        entry.fence, entry.pilot_id = 0, None
+    def begin(self, entry: Entry, now: float) -> None:
+        """Note that a slot has begun a lease."""
+        entry.advance(InvocationEvent.STARTED)
+        entry.has_started = True
+        lease = entry.lease
+        if lease is not None:
+            lease.begun_at = now
+            if lease.is_ahead:
+                self.pilots[lease.pilot_id].began(entry, lease)
+
+    def release(self, entry: Entry, now: float, used_s: float | None = None) -> int:
+        """Take `entry` off its pilot and return the token it had there; one that is over is forgotten.
+
+        `used_s`: how long it had a slot; None: from its beginning until now, as far as that is known.
+        """
+        lease = entry.lease
+        fence = 0
+        if lease is not None:
+            fence = lease.fence
+            if used_s is None:
+                begun_at = lease.begun_at if lease.is_ahead or lease.begun_at is not None else lease.granted_at
+                used_s = lease.expected_s if begun_at is None else now - begun_at
+            pilot = self.pilots[lease.pilot_id]
+            pilot.remove(entry, lease)
+            self.queues.released(entry.lane, lease.expected_s, used_s)
+            entry.lane.function.quiet_since = now
+            entry.lease = None
+            if pilot.free_cpus > 0 and pilot.drain is None and pilot.is_connected:
+                self.roomy[pilot.pilot_id] = pilot
         if entry.is_over:
             self.forget(entry)
         return fence
 
     def note_room(self, pilot: PilotEntry) -> None:
         """Note that a pilot's room, connection or drain has changed."""
-        if pilot.free.cpus > 0 and pilot.is_open:
+        if pilot.free_cpus > 0 and pilot.is_open:
             self.roomy[pilot.pilot_id] = pilot
         else:
             self.roomy.pop(pilot.pilot_id, None)
@@ -80,19 +125,23 @@ class Ledger:
 
     def forget(self, entry: Entry) -> None:
         """Close an invocation's entry."""
-        del self.entries[entry.work.invocation_id]
+        del self.entries[entry.invocation_id]
+        entry.lane.open -= 1
 
     def valid(self, pilot_id: str, invocation_id: str, fence: int) -> Entry | None:
         """Return the entry if this pilot holds it under this token."""
         entry = self.entries.get(invocation_id)
-        if entry is None or entry.pilot_id != pilot_id or entry.fence != fence:
+        if entry is None:
+            return None
+        lease = entry.lease
+        if lease is None or lease.fence != fence or lease.pilot_id != pilot_id:
             return None
         return entry
 
-    def strip(self, pilot: PilotEntry, keep: frozenset[str] = frozenset()) -> Iterator[tuple[Entry, int]]:
+    def strip(self, pilot: PilotEntry, now: float, keep: frozenset[str] = frozenset()) -> Iterator[tuple[Entry, int]]:
         """Release what `pilot` holds, but for the ids in `keep`; yield what is not over, and the token it had."""
         # Backwards, because each goes to the head of its queue: the oldest then comes first again.
         for entry in [entry for key, entry in reversed(pilot.leases.items()) if key not in keep]:
-            fence = self.release(entry)
+            fence = self.release(entry, now)
             if not entry.is_over:
                 yield entry, fence

@@ -7,7 +7,8 @@ most time left. Looking at a bounded number keeps the cost of one placement cons
 from collections.abc import Iterable
 from enum import StrEnum
 
-from harvester.domain.entries import Entry, PilotEntry
+from harvester.domain.entries import PilotEntry
+from harvester.domain.lanes import Shape, Waiting
 
 CANDIDATES = 32  # suitable pilots looked at for one placement
 
@@ -23,17 +24,19 @@ class Obstacle(StrEnum):
     TIME = "too little time left"
 
 
-def choose(entry: Entry, pilots: Iterable[PilotEntry], margin_s: float, now: float) -> PilotEntry | None:
-    """Return the pilot to run `entry` on, or None while none suits.
+def choose(
+    waiting: Waiting, function_id: str, pilots: Iterable[PilotEntry], margin_s: float, now: float
+) -> PilotEntry | None:
+    """Return the pilot to run an invocation of this shape and function on, or None while none suits.
 
     `margin_s` is the time that must be left of a pilot beyond what the run needs.
     """
     best: PilotEntry | None = None
     seen = 0
     for pilot in pilots:
-        if obstacle(entry, pilot, margin_s, now) is not None:
+        if obstacle(waiting.shape, pilot, margin_s, now) is not None or is_kept_from(waiting, pilot):
             continue
-        if entry.work.function_id in pilot.warm:
+        if function_id in pilot.warm:
             return pilot
         if best is None or pilot.ends_at > best.ends_at:
             best = pilot
@@ -43,15 +46,31 @@ def choose(entry: Entry, pilots: Iterable[PilotEntry], margin_s: float, now: flo
     return best
 
 
-def obstacle(entry: Entry, pilot: PilotEntry, margin_s: float, now: float) -> Obstacle | None:
-    """Return why `pilot` cannot run `entry` now; None if it can."""
-    if not pilot.is_open:
-        return Obstacle.LEAVING if pilot.drain is not None else Obstacle.CUT_OFF
-    key = entry.key
-    if not key.resources.fits(pilot.free):
-        return Obstacle.BUSY if key.resources.fits(pilot.capacity) else Obstacle.SMALL
-    if key.python and key.python != pilot.python:
+def obstacle(shape: Shape, pilot: PilotEntry, margin_s: float, now: float, in_line: bool = False) -> Obstacle | None:
+    """Return why `pilot` cannot run what has this shape now; None if it can.
+
+    `in_line`: it need not be now, when its room is free will do.
+    """
+    if pilot.drain is not None or not pilot.is_connected:
+        return Obstacle.CUT_OFF if pilot.drain is None else Obstacle.LEAVING
+    resources = shape.resources
+    if (
+        resources.cpus > pilot.free_cpus
+        or resources.gpus > pilot.free_gpus
+        or resources.memory_mb > pilot.free_memory_mb
+    ):
+        if not resources.fits(pilot.capacity):
+            return Obstacle.SMALL
+        if not in_line:
+            return Obstacle.BUSY
+    if shape.python and shape.python != pilot.python:
         return Obstacle.PYTHON
-    if pilot.ends_at - now < key.needs_s + margin_s:
+    if pilot.ends_at - now < shape.needs_s + margin_s:
         return Obstacle.TIME
     return None
+
+
+def is_kept_from(waiting: Waiting, pilot: PilotEntry) -> bool:
+    """Tell whether the room of `pilot` is kept for work of another shape that still waits."""
+    kept = pilot.kept_for
+    return kept is not None and kept is not waiting and len(kept.groups) > 0

@@ -1,73 +1,264 @@
-"""Queues: in which order invocations wait.
+"""Queues: in which order invocations wait, and which lanes may be served now.
 
-Knows shapes and order; neither pilots nor leases.
+A lane is listed, in the group of its owner and shape, while something waits in it and its function is below its limit;
+a group is listed while it has lanes and its owner is below its limit. A lane at a limit is out of the way, whatever
+waits in it, and comes back when a lease ends.
+
+Knows neither pilots nor instants.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Mapping
+from itertools import islice
 
-from harvester.domain.entries import Entry, QueueKey
+from harvester.domain.durations import Durations
+from harvester.domain.effects import Work
 from harvester.domain.invocations import InvocationState
+from harvester.domain.lanes import Entry, FunctionEntry, Group, Lane, Owner, Shape, Waiting
+from harvester.domain.shares import Clock
+
+EXACT = 256  # places that are counted one by one
+IDLE_LANES = 256  # lanes without an open invocation that may stay, for the next one
 
 
 class Queues:
-    """FIFO queues by key, served in turn, so that no shape of work starves another.
+    """The lanes of one gateway.
 
-    An invocation that ended while it waited stays until it comes up, and is skipped then.
+    Parameters
+    ----------
+    weights: the weight of an owner's share; 1 for who is not named.
+    limit: activations of one owner at a time; None: no limit.
+    limits: the same for single owners.
     """
 
-    def __init__(self) -> None:
-        self._queues: dict[QueueKey, deque[Entry]] = {}
-        self._fresh: dict[QueueKey, None] = {}  # keys, in order, whose head nobody has tried to place yet
+    def __init__(
+        self,
+        weights: Mapping[str, float] | None = None,
+        limit: int | None = None,
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
+        self._weights, self._limit, self._limits = weights or {}, limit, limits or {}
+        self.durations = Durations()
+        self._clock = Clock()  # of the contest between owners
+        self.active: dict[Shape, Waiting] = {}  # shapes that a listed group waits for
+        self.fresh: dict[Shape, Waiting] = {}  # those of them that nobody has tried to place; for all others none suits
+        self._shapes: dict[Shape, Waiting] = {}
+        self._owners: dict[str, Owner] = {}  # for ever: there are as many as there are users
+        self.functions: dict[str, FunctionEntry] = {}
+        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._sweep_at = IDLE_LANES
+
+    # ---- lanes ----
+
+    def lane(self, work: Work) -> Lane:
+        """Return the lane of an invocation."""
+        lane = self._lanes.get((work.owner, work.function_id))
+        if lane is None:
+            lane = Lane(self._owner(work.owner), self._function(work))
+            lane.function.lanes.append(lane)
+            self._lanes[work.owner, work.function_id] = lane
+        return lane
+
+    def _owner(self, name: str) -> Owner:
+        owner = self._owners.get(name)
+        if owner is None:
+            limit = self._limits.get(name, self._limit)
+            owner = self._owners[name] = Owner(name, self._weights.get(name, 1.0), limit)
+        return owner
+
+    def _function(self, work: Work) -> FunctionEntry:
+        function = self.functions.get(work.function_id)
+        if function is None:
+            function = FunctionEntry(work, self.durations.of(work.function_id))
+            self.functions[work.function_id] = function
+        return function
+
+    def sweep(self) -> None:
+        """Forget lanes that have nothing open, when there are many. Call it now and then."""
+        if len(self._lanes) <= self._sweep_at:
+            return
+        for key, lane in [(key, lane) for key, lane in self._lanes.items() if not lane.open]:
+            del self._lanes[key]
+            lane.function.lanes.remove(lane)
+            if not lane.function.lanes:
+                del self.functions[lane.function.function_id]
+        kept = {function.shape for function in self.functions.values()}
+        for shape in [shape for shape in self._shapes if shape not in kept]:
+            del self._shapes[shape]
+        for owner in self._owners.values():
+            for shape in [shape for shape in owner.groups if shape not in kept]:
+                del owner.groups[shape]
+        self._sweep_at = IDLE_LANES + 2 * len(self._lanes)
+
+    # ---- who waits ----
 
     def append(self, entry: Entry) -> None:
-        """Put a new invocation at the tail."""
-        queue = self._queues.setdefault(entry.key, deque())
-        if not queue:
-            self._fresh[entry.key] = None
-        queue.append(entry)
+        """Put an invocation at the tail of its priority."""
+        lane = entry.lane
+        if lane.put(entry, False):
+            self._rose(lane)
 
     def push_front(self, entry: Entry) -> None:
-        """Put an interrupted invocation at the head."""
-        self._queues.setdefault(entry.key, deque()).appendleft(entry)
-        self._fresh[entry.key] = None
+        """Put an interrupted invocation at the head of its priority."""
+        lane = entry.lane
+        if lane.put(entry, True):
+            self._rose(lane)
 
-    def take_fresh(self) -> list[QueueKey]:
-        """Return the keys whose head came since the last call: all other heads found no pilot before."""
-        fresh, self._fresh = list(self._fresh), {}
-        return fresh
+    def take(self, lane: Lane) -> Entry:
+        """Return the next invocation of a lane, which waits no longer."""
+        entry = lane.take()
+        if not lane.waiting:
+            self._unlist(lane)
+        return entry
+
+    def withdraw(self, entry: Entry) -> None:
+        """Take note that an invocation that waited is over."""
+        lane = entry.lane
+        lane.withdraw(entry)
+        if not lane.waiting and lane.is_listed:
+            self._unlist(lane)
 
     def remove(self, entry: Entry) -> None:
         """Take out an invocation from wherever it stands. Slow; for adoptions after a restart."""
-        self._queues[entry.key].remove(entry)
+        lane = entry.lane
+        lane.remove(entry)
+        if not lane.waiting and lane.is_listed:
+            self._unlist(lane)
 
-    def in_turn(self) -> list[QueueKey]:
-        """Return the keys of all queues, the one longest unserved first."""
-        return list(self._queues)
+    # ---- who may be served ----
 
-    def peek(self, key: QueueKey) -> Entry | None:
-        """Return the first of a queue that still waits."""
-        queue = self._queues.get(key)
-        while queue:
-            if queue[0].state is InvocationState.ACCEPTED:
-                return queue[0]
-            queue.popleft()
-        self._queues.pop(key, None)
-        return None
+    def leased(self, lane: Lane, expected_s: float) -> None:
+        """Count and charge a lease; at a limit, what is beyond it is out of the way."""
+        owner, function = lane.owner, lane.function
+        cost = expected_s * function.cost_factor
+        owner.share.charge(self._clock, cost)
+        lane.share.charge(owner.clock, cost)
+        owner.leases += 1
+        function.leases += 1
+        if owner.limit is not None and owner.leases == owner.limit:
+            for group in owner.groups.values():
+                self._unlist_group(group)
+        if function.max_running is not None and function.leases == function.max_running:
+            for other in function.lanes:
+                if other.is_listed:
+                    self._unlist(other)
 
-    def pop(self, key: QueueKey) -> None:
-        """Remove the first of a queue, which `peek` returned, and let the other queues go before this one."""
-        queue = self._queues.pop(key)
-        queue.popleft()
-        if queue:
-            self._queues[key] = queue
+    def released(self, lane: Lane, expected_s: float, used_s: float) -> None:
+        """Count the end of a lease and put its charge right; what it kept out of the way comes back."""
+        owner, function = lane.owner, lane.function
+        if used_s != expected_s:
+            charged, actual = expected_s * function.cost_factor, used_s * function.cost_factor
+            owner.share.settle(charged, actual)
+            lane.share.settle(charged, actual)
+        owner.leases -= 1
+        function.leases -= 1
+        if owner.limit is not None and owner.leases == owner.limit - 1:
+            for group in owner.groups.values():
+                self._list_group(group)
+        if function.max_running is not None and function.leases == function.max_running - 1:
+            for other in function.lanes:
+                self._list(other)
+
+    def reshape(self, function: FunctionEntry) -> None:
+        """Take note that the time which a function needs has changed."""
+        shape = Shape(function.resources, function.python, function.needs_s)
+        if shape == function.shape:
+            return
+        listed = [lane for lane in function.lanes if lane.is_listed]
+        for lane in listed:
+            self._unlist(lane)
+        function.shape = shape
+        for lane in function.lanes:
+            lane.group = None
+        for lane in listed:
+            self._list(lane)
+
+    def _rose(self, lane: Lane) -> None:
+        if not lane.is_listed:
+            self._list(lane)
+        elif lane.group is not None:
+            lane.group.lanes.rose(lane)
+
+    def _list(self, lane: Lane) -> None:
+        if lane.is_listed or not lane.waiting or lane.function.is_full:
+            return
+        group = lane.group
+        if group is None:
+            group = lane.group = self._group(lane.owner, lane.function.shape)
+        lane.is_listed = True
+        group.lanes.add(lane)
+        if len(group.lanes) == 1:
+            self._list_group(group)
+
+    def _list_group(self, group: Group) -> None:
+        waiting = group.waiting
+        if not group.lanes or group.owner.is_full:
+            return
+        if not waiting.groups:
+            self.active[waiting.shape] = self.fresh[waiting.shape] = waiting
+        waiting.groups.add(group)
+
+    def _unlist(self, lane: Lane) -> None:
+        lane.is_listed = False
+        group = lane.group
+        if group is not None:
+            group.lanes.discard(lane)
+            if not group.lanes:
+                self._unlist_group(group)
+
+    def _unlist_group(self, group: Group) -> None:
+        waiting = group.waiting
+        waiting.groups.discard(group)
+        if not waiting.groups:
+            waiting.passed_at = None
+            self.active.pop(waiting.shape, None)
+            self.fresh.pop(waiting.shape, None)
+
+    def _group(self, owner: Owner, shape: Shape) -> Group:
+        group = owner.groups.get(shape)
+        if group is None:
+            waiting = self._shapes.get(shape)
+            if waiting is None:
+                waiting = self._shapes[shape] = Waiting(shape)
+            group = owner.groups[shape] = Group(owner, waiting)
+        return group
+
+    # ---- reads ----
 
     def position(self, entry: Entry) -> int:
-        """Return how many wait in the same queue before `entry`."""
-        ahead = 0
-        for other in self._queues.get(entry.key, ()):
+        """Return how many wait in the same lane before `entry`: exact near the head, an estimate further back."""
+        lane = entry.lane
+        before = sum(len(queue) for priority, queue in lane.deques.items() if priority > entry.priority)
+        queue = lane.deques.get(entry.priority)
+        if queue is None:
+            return before
+        for index, other in enumerate(islice(queue, EXACT)):
             if other is entry:
-                break
-            ahead += other.state is InvocationState.ACCEPTED
-        return ahead
+                return before + sum(1 for one in islice(queue, index) if one.state is InvocationState.ACCEPTED)
+        low, high = EXACT, len(queue)  # they stand as they came, but for few
+        while low < high:
+            middle = (low + high) // 2
+            if queue[middle].accepted_at < entry.accepted_at:
+                low = middle + 1
+            else:
+                high = middle
+        return before + low
+
+
+def first(choices: list[Waiting]) -> Lane | None:
+    """Return the lane to serve next among these shapes: by the owners' shares, then by priority, then in turn."""
+    if len(choices) == 1:
+        return choices[0].groups.first().lanes.first()
+    best: Lane | None = None
+    for waiting in choices:
+        lane = waiting.groups.first().lanes.first()
+        if best is None or _goes_before(lane, best):
+            best = lane
+    return best
+
+
+def _goes_before(one: Lane, other: Lane) -> bool:
+    if one.owner is not other.owner:
+        return one.owner.share.at < other.owner.share.at
+    return (-one.top, one.share.at) < (-other.top, other.share.at)

@@ -24,8 +24,8 @@ PROTOCOL_VERSION = 3
 LINK_PATH = "/v1/link"
 
 
-class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
-    """A message; its class name is its tag."""
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True, gc=False):
+    """A message; its class name is its tag. It is in no cycle, so the garbage collector need not look at it."""
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

@@ -25,9 +25,9 @@ from harvester.domain.wire import Held
 LONG = 3600.0
 
 
-def work(name="i1", **kwargs):
+def work(name="i1", function="f@1", **kwargs):
     kwargs.setdefault("resources", Resources(cpus=1))
-    return Work(invocation_id=name, function_id="f@1", accepted_at=0.0, **kwargs)
+    return Work(invocation_id=name, function_id=function, accepted_at=0.0, **kwargs)
 
 
 def arrival(pilot="p1", cpus=1, time_left_s=LONG, **kwargs):
@@ -196,9 +196,9 @@ def test_cancel_of_a_waiting_invocation_means_that_it_never_runs(dispatcher):
 
 def test_a_run_that_would_outlive_the_pilot_is_not_placed_there_unless_it_checkpoints(dispatcher):
     dispatcher.pilot_arrived(arrival(cpus=4, time_left_s=60), 0)
-    assert dispatcher.accept(work("long", walltime_s=120), 0) == []
-    assert grant_of(dispatcher.accept(work("saves", walltime_s=120, checkpoints=True), 0))
-    assert grant_of(dispatcher.accept(work("short", walltime_s=30), 0))
+    assert dispatcher.accept(work("long", "long@1", walltime_s=120), 0) == []
+    assert grant_of(dispatcher.accept(work("saves", "saves@1", walltime_s=120, checkpoints=True), 0))
+    assert grant_of(dispatcher.accept(work("short", "short@1", walltime_s=30), 0))
 
 
 def test_a_function_pickled_by_another_python_waits_for_a_pilot_that_has_it(dispatcher):
@@ -209,7 +209,7 @@ def test_a_function_pickled_by_another_python_waits_for_a_pilot_that_has_it(disp
 
 def test_shapes_take_turns_so_that_none_starves(dispatcher):
     dispatcher.accept_many([work(f"a{n}") for n in range(10)], 0)
-    dispatcher.accept_many([work(f"b{n}", walltime_s=5.0) for n in range(10)], 0)
+    dispatcher.accept_many([work(f"b{n}", "g@1", walltime_s=5.0) for n in range(10)], 0)
     grants = only(dispatcher.pilot_arrived(arrival(cpus=6), 1), Grant)
     assert [grant.invocation_id[0] for grant in grants].count("b") == 3
 

@@ -1,7 +1,10 @@
 """Any order of events, restarts of the gateway included: nothing lost, nothing committed twice, no room used twice."""
 
+from collections import Counter
 from dataclasses import dataclass, field
+from datetime import timedelta
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
@@ -16,6 +19,7 @@ from harvester.domain.effects import (
     Greet,
     KeepCheckpoint,
     MovePilot,
+    Recall,
     Requeue,
     Revoke,
     SendDrain,
@@ -28,6 +32,24 @@ from harvester.domain.resources import Resources
 from harvester.domain.wire import Held
 
 BROKEN = Failure(kind=FailureKind.EXCEPTION, message="ValueError")
+SETTINGS = DispatcherSettings(
+    weights={"a": 3.0},
+    owner_limits={"c": 2},
+    patience=timedelta(seconds=3),
+    prefetch=3,
+)
+BRIEF = {"brief": 1, "brief and wide": 2}  # functions whose runs are known to be short, and their CPUs
+FUNCTIONS = {
+    name: {"function_id": name, "resources": Resources(cpus=cpus), **more}
+    for name, cpus, more in [
+        *((name, cpus, {}) for name, cpus in BRIEF.items()),
+        ("any", 1, {}),
+        ("wide", 3, {}),
+        ("tried again", 1, {"max_retries": 1}),
+        ("limited", 1, {"max_running": 2}),
+        ("single", 2, {"max_running": 1}),
+    ]
+}
 
 
 @dataclass
@@ -43,6 +65,7 @@ class Row:
     pilot_id: str | None = None
     checkpoint: int = 0
     results: int = 0
+    has_begun: bool = False
     fences: list[int] = field(default_factory=list)
 
 
@@ -55,12 +78,22 @@ class SimulatedPilot:
     is_connected: bool = True
     is_dead: bool = False
     drain: DrainReason | None = None
-    running: dict[tuple[str, int], bool] = field(default_factory=dict)
+    waiting: dict[tuple[str, int], int] = field(default_factory=dict)  # CPUs, in the order of arrival
+    running: dict[tuple[str, int], int] = field(default_factory=dict)
     outbox: dict[tuple[str, int], ActivationEnd | Failure | None] = field(default_factory=dict)
 
     def held(self):
-        started = dict.fromkeys(self.outbox, True) | self.running
-        return tuple(Held(invocation_id=i, fence=f, is_started=s) for (i, f), s in started.items())
+        started = dict.fromkeys(self.outbox, True) | dict.fromkeys(self.running, True) | dict.fromkeys(self.waiting)
+        return tuple(Held(invocation_id=i, fence=f, is_started=bool(s)) for (i, f), s in started.items())
+
+    def start_what_fits(self):
+        """In order, without those that do not fit."""
+        for key, cpus in list(self.waiting.items()):
+            if sum(self.running.values()) + cpus <= self.cpus:
+                self.running[key] = self.waiting.pop(key)
+
+    def forget(self, key):
+        return self.running.pop(key, None) or self.waiting.pop(key, None)
 
 
 class DispatcherMachine(RuleBasedStateMachine):
@@ -74,27 +107,52 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.rows: dict[str, Row] = {}
         self.fleet: dict[str, SimulatedPilot] = {}
         self.pilot_states: dict[str, PilotState] = {}
-        self.dispatcher = Dispatcher(DispatcherSettings(), self.epoch)
+        self.has_forgotten = False
+        self.dispatcher = self.new_dispatcher()
+
+    def new_dispatcher(self):
+        """One that knows the brief functions already, from a pilot that has left."""
+        dispatcher = Dispatcher(SETTINGS, self.epoch)
+        for name in BRIEF:
+            for number in range(5):
+                work = Work(invocation_id=f"{name} {number}", accepted_at=self.now, **FUNCTIONS[name])
+                dispatcher.accept(work, self.now)
+        hello = Arrival(pilot_id=f"w{self.epoch}", capacity=Resources(cpus=15), python="3.11", time_left_s=3600)
+        for grant in dispatcher.pilot_arrived(hello, self.now):
+            if isinstance(grant, Grant):
+                dispatcher.finished(grant.pilot_id, grant.invocation_id, grant.fence, None, self.now, duration_s=0.001)
+        dispatcher.left(hello.pilot_id, DrainReason.WALLTIME, self.now)
+        assert all(dispatcher.estimate(name) is not None for name in BRIEF)
+        return dispatcher
 
     # ---- the shell: what performing an effect means to the store and to the pilots ----
 
     def perform(self, effects):
         for effect in effects:
             getattr(self, f"do_{type(effect).__name__}")(effect)
+        for pilot in self.fleet.values():
+            if pilot.drain is None:
+                pilot.start_what_fits()
 
     def do_Grant(self, effect: Grant):  # noqa: N802 - named after the effect
         row = self.rows[effect.invocation_id]
         assert not row.fences or effect.fence > row.fences[-1], "tokens must grow"
         assert effect.resumed == (row.checkpoint > 0), "a resumed run starts from its checkpoint, a fresh one has none"
+        work = row.work
+        if not effect.adopted:
+            assert work.end_by is None or work.end_by > self.now, "its deadline has passed"
+            assert work.start_by is None or work.start_by > self.now or row.has_begun, "its time to live has passed"
         row.fences.append(effect.fence)
         row.state, row.fence, row.pilot_id = InvocationState.LEASED, effect.fence, effect.pilot_id
         row.attempts = effect.attempt
         pilot = self.fleet[effect.pilot_id]
         if pilot.is_connected and not pilot.is_dead and not effect.adopted:
-            pilot.running[effect.invocation_id, effect.fence] = False
+            pilot.waiting[effect.invocation_id, effect.fence] = work.resources.cpus
 
     def do_Begin(self, effect: Begin):  # noqa: N802 - named after the effect
-        self.rows[effect.invocation_id].state = InvocationState.RUNNING
+        row = self.rows[effect.invocation_id]
+        assert row.state is InvocationState.LEASED
+        row.state, row.has_begun = InvocationState.RUNNING, True
 
     def do_KeepCheckpoint(self, effect: KeepCheckpoint):  # noqa: N802 - named after the effect
         row = self.rows[effect.invocation_id]
@@ -106,10 +164,18 @@ class DispatcherMachine(RuleBasedStateMachine):
         assert effect.fence == row.fence
         row.state, row.pilot_id = InvocationState.ACCEPTED, None
         row.retries_used, row.deaths = effect.retries_used, effect.deaths
+        row.has_begun |= effect.end not in (ActivationEnd.UNSTARTED, ActivationEnd.PILOT_LOST)
 
     def do_Conclude(self, effect: Conclude):  # noqa: N802 - named after the effect
         row = self.rows[effect.invocation_id]
         row.results += 1
+        if effect.state is InvocationState.EXPIRED:
+            work, waits = row.work, row.state is InvocationState.ACCEPTED
+            is_late = work.end_by is not None and work.end_by <= self.now
+            is_stale = work.start_by is not None and work.start_by <= self.now and waits and not row.has_begun
+            assert is_late or is_stale
+        if effect.state is InvocationState.SUCCEEDED:
+            assert (effect.started_at is None) == (row.state is InvocationState.RUNNING), "each run began some time"
         row.state, row.pilot_id = effect.state, None
 
     def do_Acknowledge(self, effect: Acknowledge):  # noqa: N802 - named after the effect
@@ -118,13 +184,20 @@ class DispatcherMachine(RuleBasedStateMachine):
     def do_Revoke(self, effect: Revoke):  # noqa: N802 - named after the effect
         pilot = self.fleet[effect.pilot_id]
         key = effect.invocation_id, effect.fence
-        if pilot.is_connected and pilot.running.pop(key, None) is not None:
+        if pilot.is_connected and pilot.forget(key) is not None:
             pilot.outbox[key] = ActivationEnd.CANCELLED
+
+    def do_Recall(self, effect: Recall):  # noqa: N802 - named after the effect
+        pilot = self.fleet[effect.pilot_id]
+        key = effect.invocation_id, effect.fence
+        assert self.rows[effect.invocation_id].fence == effect.fence
+        if pilot.is_connected and pilot.waiting.pop(key, None) is not None:
+            pilot.outbox[key] = ActivationEnd.UNSTARTED
 
     def do_Greet(self, effect: Greet):  # noqa: N802 - named after the effect
         pilot = self.fleet[effect.pilot_id]
         for held in effect.abandon:
-            pilot.running.pop((held.invocation_id, held.fence), None)
+            pilot.forget((held.invocation_id, held.fence))
             pilot.outbox.pop((held.invocation_id, held.fence), None)
 
     def do_MovePilot(self, effect: MovePilot):  # noqa: N802 - named after the effect
@@ -137,19 +210,31 @@ class DispatcherMachine(RuleBasedStateMachine):
 
     # ---- what can happen ----
 
-    @rule(target=invocations, cpus=st.integers(1, 3), retries=st.integers(0, 1))
-    def accept(self, cpus, retries):
-        name = f"i{len(self.rows)}"
-        work = Work(
-            invocation_id=name,
-            function_id="f@1",
-            resources=Resources(cpus=cpus),
-            accepted_at=self.now,
-            max_retries=retries,
-        )
-        self.rows[name] = Row(work)
-        self.perform(self.dispatcher.accept(work, self.now))
-        return name
+    @rule(
+        target=invocations,
+        function=st.sampled_from(sorted(FUNCTIONS)),
+        owner=st.sampled_from("abc"),
+        priority=st.integers(-1, 1),
+        ttl_s=st.sampled_from([None, None, 0.5, 2.0]),
+        deadline_s=st.sampled_from([None, None, 0.5, 2.0]),
+        count=st.sampled_from([1, 1, 1, 5]),
+    )
+    def accept(self, *, function, owner, priority, ttl_s, deadline_s, count):
+        works = [
+            Work(
+                invocation_id=f"i{len(self.rows) + number}",
+                accepted_at=self.now,
+                owner=owner,
+                priority=priority,
+                start_by=None if ttl_s is None else self.now + ttl_s,
+                end_by=None if deadline_s is None else self.now + deadline_s,
+                **FUNCTIONS[function],
+            )
+            for number in range(count)
+        ]
+        self.rows |= {work.invocation_id: Row(work) for work in works}
+        self.perform(self.dispatcher.accept_many(works, self.now))
+        return works[0].invocation_id
 
     @rule(target=pilots, cpus=st.integers(1, 4))
     def pilot_comes(self, cpus):
@@ -175,7 +260,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         for key, end in list(pilot.outbox.items()):
             self.report(pilot, key, end)
 
-    def report(self, pilot, key, end):
+    def report(self, pilot, key, end, duration_s=0.0):
         """Tell the gateway how an activation ended; while cut off it stays in the outbox."""
         pilot.outbox[key] = end
         if not pilot.is_connected:
@@ -183,7 +268,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         if isinstance(end, ActivationEnd):
             self.perform(self.dispatcher.given_back(pilot.pilot_id, *key, end, self.now))
         else:
-            self.perform(self.dispatcher.finished(pilot.pilot_id, *key, end, self.now))
+            self.perform(self.dispatcher.finished(pilot.pilot_id, *key, end, self.now, duration_s=duration_s))
 
     def pick(self, pilot_id, data):
         pilot = self.fleet[pilot_id]
@@ -192,12 +277,10 @@ class DispatcherMachine(RuleBasedStateMachine):
         return pilot, data.draw(st.sampled_from(sorted(pilot.running)))
 
     @rule(pilot_id=pilots, data=st.data())
-    def a_slot_begins(self, pilot_id, data):
+    def a_slot_tells_that_it_began(self, pilot_id, data):
         pilot, key = self.pick(pilot_id, data)
-        if key:
-            pilot.running[key] = True
-            if pilot.is_connected:
-                self.perform(self.dispatcher.started(pilot_id, *key, self.now))
+        if key and pilot.is_connected:
+            self.perform(self.dispatcher.started(pilot_id, *key, self.now))
 
     @rule(pilot_id=pilots, data=st.data())
     def a_function_checkpoints(self, pilot_id, data):
@@ -208,19 +291,38 @@ class DispatcherMachine(RuleBasedStateMachine):
     @rule(
         pilot_id=pilots,
         data=st.data(),
-        end=st.sampled_from([None, BROKEN, ActivationEnd.SLOT_DIED, ActivationEnd.EVICTED, ActivationEnd.UNSTARTED]),
+        end=st.sampled_from([None, None, BROKEN, ActivationEnd.SLOT_DIED, ActivationEnd.EVICTED]),
+        duration_s=st.sampled_from([0.0, 0.001, 0.5, 20.0]),
     )
-    def an_activation_ends(self, pilot_id, data, end):
+    def an_activation_ends(self, pilot_id, data, end, duration_s):
         pilot, key = self.pick(pilot_id, data)
         if key:
+            if key[0] in self.rows and self.rows[key[0]].work.function_id in BRIEF:
+                duration_s = min(duration_s, 0.001)
             del pilot.running[key]
-            self.report(pilot, key, end)
+            pilot.start_what_fits()
+            self.report(pilot, key, end, duration_s)
+
+    @rule(pilot_id=pilots)
+    def what_a_pilot_said_arrives(self, pilot_id):
+        pilot = self.fleet[pilot_id]
+        if pilot.is_connected and not pilot.is_dead:
+            self.resend(pilot)
+
+    @rule(pilot_id=pilots)
+    def a_lease_that_waits_comes_back(self, pilot_id):
+        pilot = self.fleet[pilot_id]
+        if pilot.waiting and not pilot.is_dead:
+            key = next(iter(pilot.waiting))
+            del pilot.waiting[key]
+            self.report(pilot, key, ActivationEnd.UNSTARTED)
 
     @rule(pilot_id=pilots, data=st.data())
     def a_result_is_told_twice(self, pilot_id, data):
         pilot = self.fleet[pilot_id]
-        stale = [(i, old) for i, new in pilot.running for old in self.rows[i].fences if old < new]
-        told = stale or [(i, f) for i, row in self.rows.items() for f in row.fences if (i, f) not in pilot.running]
+        held = [*pilot.running, *pilot.waiting]
+        stale = [(i, old) for i, new in held for old in self.rows[i].fences if old < new]
+        told = stale or [(i, f) for i, row in self.rows.items() for f in row.fences if (i, f) not in held]
         if told and pilot.is_connected and not pilot.is_dead:
             key = data.draw(st.sampled_from(told))
             before = self.rows[key[0]].results
@@ -245,6 +347,7 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.the_connection_breaks(pilot_id)
         self.fleet[pilot_id].is_dead = True
         self.fleet[pilot_id].running.clear()
+        self.fleet[pilot_id].waiting.clear()
 
     @rule(data=st.data())
     def the_scheduler_has_ended_a_pilot(self, data):
@@ -269,6 +372,9 @@ class DispatcherMachine(RuleBasedStateMachine):
         pilot = self.fleet[pilot_id]
         if pilot.is_dead or pilot.drain is None or not pilot.is_connected:
             return
+        for key in list(pilot.waiting):
+            del pilot.waiting[key]
+            self.report(pilot, key, ActivationEnd.UNSTARTED)
         for key in list(pilot.running):
             del pilot.running[key]
             self.report(pilot, key, ActivationEnd.EVICTED)
@@ -290,6 +396,8 @@ class DispatcherMachine(RuleBasedStateMachine):
             if pilot.is_connected:
                 self.perform(self.dispatcher.heartbeat(pilot.pilot_id, 3600, self.now))
         self.perform(self.dispatcher.tick(self.now))
+        for row in self.rows.values():
+            assert row.results or row.work.end_by is None or row.work.end_by > self.now, "its deadline has passed"
 
     @rule(forgets=st.booleans())
     def the_gateway_restarts(self, forgets):
@@ -297,7 +405,8 @@ class DispatcherMachine(RuleBasedStateMachine):
         for pilot in self.fleet.values():
             pilot.is_connected = False
         self.epoch += 1
-        self.dispatcher = Dispatcher(DispatcherSettings(), self.epoch)
+        self.has_forgotten |= forgets
+        self.dispatcher = self.new_dispatcher()
         for row in self.rows.values():
             if row.results:
                 continue
@@ -305,12 +414,8 @@ class DispatcherMachine(RuleBasedStateMachine):
                 row.state, row.pilot_id, row.attempts = InvocationState.ACCEPTED, None, row.attempts - 1
                 row.fences.pop()
                 row.fence = row.fences[-1] if row.fences else 0
-            recovered = Work(
-                invocation_id=row.work.invocation_id,
-                function_id=row.work.function_id,
-                resources=row.work.resources,
-                accepted_at=row.work.accepted_at,
-                max_retries=row.work.max_retries,
+            recovered = msgspec.structs.replace(
+                row.work,
                 fence=row.fence,
                 attempts=row.attempts,
                 retries_used=row.retries_used,
@@ -319,6 +424,7 @@ class DispatcherMachine(RuleBasedStateMachine):
                 pilot_id=row.pilot_id,
                 is_started=row.state is InvocationState.RUNNING,
             )
+            row.has_begun = bool(recovered.is_started or row.checkpoint or row.retries_used or row.deaths)
             self.dispatcher.recover(recovered, self.now)
 
     # ---- what must hold ----
@@ -330,19 +436,53 @@ class DispatcherMachine(RuleBasedStateMachine):
     @invariant()
     def no_room_is_used_twice(self):
         for pilot in self.dispatcher.pilots:
-            used = sum(entry.work.resources.cpus for entry in pilot.leases.values())
+            leases = [(entry.lease, entry.lane.function.resources.cpus) for entry in pilot.leases.values()]
+            ahead = [lease for lease, _ in leases if lease.is_ahead]
+            assert pilot.ahead == len(ahead) <= 3 * max(1, pilot.capacity.cpus)
+            assert pilot.slow_cpus == sum(cpus for lease, cpus in leases if not lease.is_brief)
             if pilot.is_known:
-                assert used + pilot.free.cpus == pilot.capacity.cpus
-                assert pilot.free.cpus >= 0
+                assert sum(cpus for _, cpus in leases) + pilot.free_cpus == pilot.capacity.cpus
+                brief = sum(cpus for lease, cpus in leases if lease.is_brief)
+                assert pilot.free_cpus >= -brief, "only what is over soon goes ahead"
+                # What has a slot in the books fits, but for what began there while its predecessor's end is on its way.
+                in_slots = sum(cpus for lease, cpus in leases if not lease.is_ahead and lease.begun_at is None)
+                assert in_slots <= pilot.capacity.cpus
         for pilot in self.fleet.values():
-            assert sum(self.rows[i].work.resources.cpus for i, _ in pilot.running) <= pilot.cpus
+            assert sum(pilot.running.values()) <= pilot.cpus
+
+    @invariant()
+    def limits_are_kept(self):
+        if self.has_forgotten:  # what a pilot then turns out to hold is believed, be it above a limit
+            return
+        held = [entry for pilot in self.dispatcher.pilots for entry in pilot.leases.values()]
+        assert Counter(entry.lane.owner.name for entry in held)["c"] <= 2
+        functions = Counter(entry.lane.function.function_id for entry in held)
+        assert functions["limited"] <= 2
+        assert functions["single"] <= 1
 
     @invariant()
     def no_room_stays_empty_while_work_waits_that_suits_it(self):
+        pilots = [pilot for pilot in self.dispatcher.pilots if pilot.kept_for is None]
         for name, row in self.rows.items():
             if row.state is InvocationState.ACCEPTED:
-                entry = self.dispatcher.entry(name)
-                assert all(obstacle(entry, pilot, 5.0, self.now) is not None for pilot in self.dispatcher.pilots)
+                lane = self.dispatcher.entry(name).lane
+                if lane.function.is_full or lane.owner.is_full:
+                    continue
+                assert lane.is_listed
+                assert lane.group.waiting.groups
+                shape = lane.function.shape
+                assert all(obstacle(shape, pilot, 5.0, self.now) is not None for pilot in pilots)
+
+    @invariant()
+    def lanes_count_right(self):
+        for name, row in self.rows.items():
+            entry = self.dispatcher.entry(name)
+            if row.state is InvocationState.ACCEPTED:
+                assert entry.lane.waiting == sum(
+                    one.state is InvocationState.ACCEPTED and one.work.owner == row.work.owner
+                    for one in self.rows.values()
+                    if one.work.function_id == row.work.function_id
+                )
 
     @invariant()
     def books_and_store_agree(self):
@@ -368,8 +508,11 @@ class DispatcherMachine(RuleBasedStateMachine):
                 for key in list(pilot.running):
                     del pilot.running[key]
                     self.report(pilot, key, None)
+                if pilot.is_connected and not pilot.is_dead:
+                    self.resend(pilot)
+                pilot.start_what_fits()
         assert [name for name, row in self.rows.items() if not row.results] == []
 
 
-DispatcherMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+DispatcherMachine.TestCase.settings = settings(max_examples=500, stateful_step_count=40, deadline=None)
 TestTheDispatcherUnderAnyOrderOfEvents = DispatcherMachine.TestCase
