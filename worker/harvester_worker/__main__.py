@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from harvester.domain import pilot_file
-from harvester_worker import zygote
+from harvester_worker import processes, zygote
 
 EXIT_UNUSABLE = 2
 
@@ -34,6 +34,7 @@ def main() -> int:
     if not pilot.gateways or any(not url.startswith(("http://", "https://")) for url in pilot.gateways):
         return _unusable(f"{options.pilot_file}: gateways has to list http:// or https:// addresses")
     # First of all, while this process is small and has one thread. What follows is imported on both sides at once.
+    processes.keep_memory()
     pid, to_zygote = zygote.start()
     import asyncio  # noqa: PLC0415 - after the fork
     import logging  # noqa: PLC0415 - after the fork

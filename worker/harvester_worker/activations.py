@@ -1,25 +1,35 @@
 """Activations on this pilot: their states, their deadline, and the room that they take.
 
-    WAITING ─started─▶ RUNNING ─asked─▶ ASKED        any but WAITING ─killed─▶ KILLED ─died─▶ GONE
-                         └─cancelled─▶ STOPPING       each ─ended─▶ GONE
+    WAITING ─started─▶ RUNNING ─asked─▶ ASKED        any that runs ─killed─▶ KILLED ─died─▶ GONE
+       └─queued─▶ QUEUED ─started─▶ RUNNING           each ─ended─▶ GONE
+                     └─taken back─▶ WAITING           any that runs ─taken back─▶ WAITING, if its slot died of another
+    RUNNING, ASKED ─cancelled─▶ STOPPING
 
+A QUEUED activation is at a slot already, behind a RUNNING one that is about to end, and takes no room of its own.
 A KILLED activation is reported already, but it has its CPUs and devices until its process is really gone.
 """
 
+from __future__ import annotations
+
+from collections import deque
 from enum import StrEnum
 
-from harvester.domain.functions import FunctionVersion
+import msgspec
+
+from harvester.domain.calls import CallsError, count_calls
+from harvester.domain.functions import Encoding, FunctionVersion
 from harvester.domain.invocations import ActivationEnd
-from harvester.domain.lifecycle import Lifecycle
+from harvester.domain.lifecycle import Lifecycle, Word
 from harvester.domain.resources import Resources
 from harvester.domain.wire import Lease
 from harvester_worker.effects import Key
 
 
-class ActivationState(StrEnum):
+class ActivationState(Word):
     """Where an activation on this pilot is."""
 
     WAITING = "waiting"  # leased, no room yet
+    QUEUED = "queued"  # at a slot, behind another
     RUNNING = "running"
     ASKED = "asked"  # to hand its state over
     STOPPING = "stopping"  # cancelled, interrupted softly
@@ -27,9 +37,11 @@ class ActivationState(StrEnum):
     GONE = "gone"
 
 
-class ActivationEvent(StrEnum):
+class ActivationEvent(Word):
     """What can happen to an activation on this pilot."""
 
+    QUEUED = "queued"
+    TAKEN_BACK = "taken back"
     STARTED = "started"
     ASKED = "asked"
     CANCELLED = "cancelled"
@@ -44,7 +56,12 @@ ACTIVATION: Lifecycle[ActivationState, ActivationEvent] = Lifecycle(
     _S.WAITING,
     {
         (_S.WAITING, _E.STARTED): _S.RUNNING,
+        (_S.WAITING, _E.QUEUED): _S.QUEUED,
         (_S.WAITING, _E.ENDED): _S.GONE,
+        (_S.QUEUED, _E.STARTED): _S.RUNNING,
+        (_S.QUEUED, _E.TAKEN_BACK): _S.WAITING,
+        (_S.QUEUED, _E.ENDED): _S.GONE,
+        (_S.RUNNING, _E.TAKEN_BACK): _S.WAITING,
         (_S.RUNNING, _E.ASKED): _S.ASKED,
         (_S.RUNNING, _E.CANCELLED): _S.STOPPING,
         (_S.RUNNING, _E.KILLED): _S.KILLED,
@@ -68,28 +85,65 @@ class Verdict(StrEnum):
     WALLTIME = "walltime"  # it ran longer than its function declared: a failure
 
 
+class Wish(StrEnum):
+    """What is wanted of a QUEUED activation; it is known only a moment later whether it has begun."""
+
+    CANCEL = "cancel"
+    RECALL = "recall"
+    ABANDON = "abandon"
+
+
 class Activation:
     """One lease and what became of it here."""
 
-    __slots__ = ("deadline", "function", "gpus", "has_checkpointed", "key", "lease", "seq", "started_at", "state",
-                 "verdict")  # fmt: skip
+    __slots__ = ("deadline", "expected_s", "function", "has_checkpointed", "is_suspect", "key", "lane", "lease", "seq",
+                 "started_at", "state", "verdict", "wish")  # fmt: skip
 
     def __init__(self, lease: Lease, function: FunctionVersion) -> None:
         self.key: Key = (lease.invocation_id, lease.fence)
         self.lease = lease
         self.function = function
-        self.state = ACTIVATION.initial
-        self.gpus: tuple[str, ...] = ()
+        self.state: ActivationState = ACTIVATION.initial
+        self.lane: Lane | None = None  # since it is at a slot
         self.seq = 0  # of its newest checkpoint
         self.has_checkpointed = lease.checkpoint is not None
+        self.is_suspect = False  # a slot died before it had told this one's end
         self.started_at = 0.0
+        self.expected_s = 0.0
         self.deadline: float | None = None
         self.verdict = Verdict.EVICTED
+        self.wish: Wish | None = None
+
+    @property
+    def at(self) -> Lane:
+        """The slot that it is at."""
+        if self.lane is None:
+            raise LookupError(f"activation {self.key} is at no slot")
+        return self.lane
 
     @property
     def is_resumable(self) -> bool:
         """Whether it can be expected to reach a checkpoint."""
-        return self.function.checkpoints or self.has_checkpointed
+        return self.function.checkpoints or self.has_checkpointed or self.lease.encoding is Encoding.CALLS
+
+    @property
+    def pace_key(self) -> str:
+        """Under what its duration is expected and remembered."""
+        lease = self.lease
+        return lease.function_id if lease.encoding is not Encoding.CALLS else f"{lease.function_id} calls"
+
+    @property
+    def walltime_s(self) -> float | None:
+        """How long it may run: what its function declares, for each of its calls."""
+        declared, lease = self.function.walltime_s, self.lease
+        if declared is None or lease.encoding is not Encoding.CALLS:
+            return declared
+        if not isinstance(lease.arguments, bytes):
+            return None  # how many calls there are stands in a file, which the agent does not wait for
+        try:
+            return declared * max(1, count_calls(lease.arguments))
+        except CallsError:
+            return declared  # it will fail
 
     def advance(self, event: ActivationEvent) -> None:
         """Move to the state that follows. Raises `IllegalTransition`."""
@@ -99,6 +153,29 @@ class Activation:
         """Be killed at `deadline` with this verdict, unless an earlier one is set."""
         if self.deadline is None or deadline < self.deadline:
             self.deadline, self.verdict = deadline, verdict
+
+
+class Lane:
+    """A slot's room, the activation that runs in it, and those that are queued there behind it."""
+
+    __slots__ = ("expected_s", "gpus", "head", "is_closed", "queue", "resources", "stalls_at")
+
+    def __init__(self, head: Activation, gpus: tuple[str, ...]) -> None:
+        self.head = head
+        self.queue: deque[Activation] = deque()
+        self.resources = head.lease.resources
+        self.gpus = gpus
+        self.expected_s = head.expected_s  # until the last of them is over
+        self.is_closed = False  # nothing more is queued behind this head
+        self.stalls_at = 0.0  # by then the head should be over
+
+
+class Death(msgspec.Struct, frozen=True, kw_only=True):
+    """A slot's process is gone: what was there, in order, and how far it had come."""
+
+    keys: tuple[Key, ...]  # whose end was not told
+    begun: frozenset[Key]  # of these, those that had begun
+    blamed: Key | None  # of these, the one that it was at
 
 
 class Room:

@@ -4,22 +4,38 @@ Owns the event loop, the signals and the timer. Decides nothing.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
 import sys
+import threading
 import time
+from collections import deque
 from typing import Any, assert_never
 
 from harvester.domain import wire
 from harvester.domain.pilot_file import PilotFile
 from harvester.domain.pilots import DrainReason
-from harvester_worker import allocation, gpus
-from harvester_worker.effects import Effect, HandOver, Key, KillSlot, Leave, Reconnect, Send, Start, StopSlot
+from harvester_worker import allocation, blob_files, gpus
+from harvester_worker.effects import (
+    Effect,
+    HandOver,
+    Key,
+    KillSlot,
+    Leave,
+    LookAtBlobs,
+    Reconnect,
+    Send,
+    ShareBlobs,
+    Start,
+    StopSlot,
+    TakeBack,
+)
 from harvester_worker.link import Link, Refused
 from harvester_worker.session import Session
-from harvester_worker.slot_wire import Ended
+from harvester_worker.slot_wire import Share
 from harvester_worker.slots import Slots
 
 log = logging.getLogger(__name__)
@@ -62,10 +78,11 @@ class Agent:
             has_gpus=bool(devices),
             to_zygote=to_zygote,
             on_checkpoint=self._on_checkpoint,
-            on_end=self._on_end,
-            on_death=lambda key: self._perform(self._session.slot_died(key, self._loop.time())),
+            on_ends=lambda ends: self._perform(self._session.ended(ends, self._loop.time())),
+            on_death=lambda death: self._perform(self._session.slot_died(death, self._loop.time())),
             on_disaster=self._on_disaster,
         )
+        self._looking: threading.Thread | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._left: asyncio.Future[int] = self._loop.create_future()
         self._exit_code = EXIT_IN_ORDER
@@ -103,8 +120,9 @@ class Agent:
     def _on_checkpoint(self, key: Key, state: bytes) -> None:
         self._perform(self._session.checkpointed(key, state, self._loop.time()))
 
-    def _on_end(self, key: Key, ended: Ended) -> None:
-        self._perform(self._session.ended(key, ended, self._loop.time()))
+    def _on_blobs(self, directory: str, mark: str) -> None:
+        log.info("blobs.shared directory=%s", directory)
+        self._perform(self._session.blobs_seen(directory, mark, self._loop.time()))
 
     def _on_signal(self, number: signal.Signals) -> None:
         log.info("pilot.signalled signal=%s", number.name)
@@ -123,14 +141,17 @@ class Agent:
     # ---- effects -----------------------------------------------------------------------------------------------------
 
     def _perform(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            self._perform_one(effect)
+        todo = deque(effects)
+        while todo:
+            # What follows from an answer comes after what the session wants already: it counts on this order.
+            todo += self._perform_one(todo.popleft())
+        self._slots.flush()
         self._set_timer()
 
-    def _perform_one(self, effect: Effect) -> None:
+    def _perform_one(self, effect: Effect) -> list[Effect]:  # noqa: C901 - one line an effect
         match effect:
             case Send():
-                self._link.send(effect.message, can_wait=effect.can_wait)
+                self._link.send(effect.message)
             case Start():
                 self._slots.start(effect)
             case HandOver():
@@ -139,13 +160,34 @@ class Agent:
                 self._slots.stop(effect.key)
             case KillSlot():
                 self._slots.kill(effect.key)
+            case LookAtBlobs():
+                self._look_at_blobs(effect)
+            case ShareBlobs():
+                share = Share(directory=effect.directory, mark=effect.mark, blob_bytes=effect.blob_bytes)
+                self._slots.share(share)
             case Reconnect():
                 self._link.drop()
             case Leave():
                 log.info("pilot.leaves reason=%s", effect.reason.value)
                 self._left.set_result(self._exit_code)
+            case TakeBack():
+                return self._session.taken_back(self._slots.take_back(effect.key), self._loop.time())
             case _:
                 assert_never(effect)
+        return []
+
+    def _look_at_blobs(self, look: LookAtBlobs) -> None:
+        """Look in a thread of its own, which nobody waits for: a network filesystem may hang for ever."""
+        if self._looking is not None and self._looking.is_alive():
+            return  # it hangs
+
+        def see() -> None:
+            if blob_files.is_shared(look.directory, look.mark):
+                with contextlib.suppress(RuntimeError):  # the loop is closed: the pilot has left meanwhile
+                    self._loop.call_soon_threadsafe(self._on_blobs, look.directory, look.mark)
+
+        self._looking = threading.Thread(target=see, name="harvester-blobs", daemon=True)
+        self._looking.start()
 
     def _set_timer(self) -> None:
         at = self._session.next_at

@@ -1,25 +1,32 @@
-"""The channel: the agent's end of a slot's socket pair, as callbacks of its event loop.
+"""The channel: the agent's end of the lines to a slot, as callbacks of its event loop.
 
-Owns frames and buffers. Knows nothing of what the messages mean.
+Owns buffers and sockets. Knows nothing of what the messages mean.
 """
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 
-from harvester_worker import slot_wire
+from harvester.domain.buffers import Part
+from harvester_worker import frames, slot_wire
 
-CHUNK = 256 * 1024
+_PIECES = 64
+"""Pieces that one system call takes; the limit of Linux is 1024."""
+
+Message = tuple[slot_wire.ToAgent, memoryview | None]
 
 
 class Channel:
-    """Sends and receives frames without ever blocking the loop.
+    """Sends and receives without ever blocking the loop.
 
     Parameters
     ----------
     loop: the agent's.
-    sock: a connected stream socket; the channel owns it from now on.
-    on_message: called with every message.
+    sock: the main line, a connected stream socket; the channel owns it from now on.
+    orders: the other line, a connected packet socket; the channel owns it too.
+    on_messages: called with the messages that came together, and with what each has beside it.
     on_end: called once when the other side is gone.
     """
 
@@ -27,84 +34,85 @@ class Channel:
         self,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
+        orders: socket.socket,
         *,
-        on_message: Callable[[slot_wire.ToAgent], None],
+        on_messages: Callable[[list[Message]], None],
         on_end: Callable[[], None],
     ) -> None:
         self._loop = loop
-        self._sock = sock
-        self._on_message = on_message
+        self._sock, self._orders = sock, orders
+        self._on_messages = on_messages
         self._on_end = on_end
-        self._received = bytearray()
-        self._unsent = bytearray()
+        self._incoming = frames.Incoming(sock, frames.to_agent)
+        self._outgoing = frames.Outgoing()
+        self._unsent: deque[memoryview] = deque()
         self._is_open = True
         sock.setblocking(False)
+        orders.setblocking(False)
         loop.add_reader(sock, self._read)
 
-    def send(self, message: slot_wire.ToSlot) -> None:
-        """Send a message; what the socket does not take now follows when it can."""
-        if not self._is_open:
+    def add(self, message: slot_wire.ToSlot, beside: Sequence[Part] = ()) -> None:
+        """Send a message with the next `flush`."""
+        self._outgoing.add(message, beside)
+
+    def flush(self) -> None:
+        """Send what was added; what the socket does not take now follows when it can."""
+        if not self._is_open or not self._outgoing.messages:
             return
-        frame = slot_wire.frame(message)
-        if not self._unsent:
-            sent = self._write(frame)
-            if sent == len(frame):
-                return
-            self._loop.add_writer(self._sock, self._flush)
-            self._unsent += memoryview(frame)[sent:]
-        else:
-            self._unsent += frame
+        was_idle = not self._unsent
+        self._unsent.extend(memoryview(piece) for piece in self._outgoing.take())
+        if was_idle:
+            self._write()
+            if self._unsent:
+                self._loop.add_writer(self._sock, self._write_more)
+
+    def order(self, order: slot_wire.Order) -> None:
+        """Say something to the slot in the middle of a run."""
+        if self._is_open:
+            # Nobody reads it: the slot is gone, which is noticed by reading, or hangs, and will be killed.
+            with contextlib.suppress(OSError):
+                self._orders.send(slot_wire.encode_order(order))
 
     def close(self) -> None:
-        """Let go of the socket, without a last call."""
+        """Let go of the sockets, without a last call."""
         if self._is_open:
             self._is_open = False
             self._loop.remove_reader(self._sock)
             self._loop.remove_writer(self._sock)
             self._sock.close()
+            self._orders.close()
 
     def drain(self) -> None:
         """Read what the other side sent before it died."""
         while self._is_open and self._read():
             pass
 
-    def _write(self, data: bytearray | memoryview) -> int:
+    def _write(self) -> None:
         try:
-            return self._sock.send(data)
+            while self._unsent:
+                sent = self._sock.sendmsg([self._unsent[index] for index in range(min(_PIECES, len(self._unsent)))])
+                while self._unsent and sent >= len(self._unsent[0]):
+                    sent -= len(self._unsent.popleft())
+                if sent:
+                    self._unsent[0] = self._unsent[0][sent:]
         except (BlockingIOError, ConnectionError):
-            return 0  # a slot that is gone is noticed by reading
+            return  # a slot that is gone is noticed by reading
 
-    def _flush(self) -> None:
-        sent = self._write(memoryview(self._unsent)[: 4 * CHUNK])
-        del self._unsent[:sent]
+    def _write_more(self) -> None:
+        self._write()
         if not self._unsent:
             self._loop.remove_writer(self._sock)
 
     def _read(self) -> bool:
         """Read what is there; tell whether there was anything."""
         try:
-            data = self._sock.recv(CHUNK)
+            messages = self._incoming.receive()
         except BlockingIOError:
             return False
         except ConnectionError:
-            data = b""
-        if not data:
             self.close()
             self._on_end()
             return False
-        self._received += data
-        self._deliver()
+        if messages:
+            self._on_messages(messages)
         return True
-
-    def _deliver(self) -> None:
-        start = 0
-        while self._is_open and len(self._received) - start >= slot_wire.HEADER_BYTES:
-            body = start + slot_wire.HEADER_BYTES
-            end = body + int.from_bytes(self._received[start:body], "little")
-            if len(self._received) < end:
-                break
-            with memoryview(self._received) as view:
-                message = slot_wire.decode_to_agent(view[body:end])
-            start = end
-            self._on_message(message)
-        del self._received[:start]

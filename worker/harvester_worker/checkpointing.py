@@ -3,6 +3,7 @@
 Owns when a state is pickled and when it travels. Knows no socket: it is given a function that sends.
 """
 
+import contextlib
 import pickle
 import threading
 import time
@@ -43,6 +44,7 @@ class SlotContext:
     interval_s: in quiet times, checkpoints travel this often.
     limit_bytes: the largest checkpoint.
     leave_in_s: for how long the pilot expects to stay.
+    on_kept: called when a state waits to be sent: `flush` is to be called from time to time.
     clock: seconds, monotonic.
     """
 
@@ -56,6 +58,7 @@ class SlotContext:
         interval_s: float,
         limit_bytes: int,
         leave_in_s: float,
+        on_kept: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.invocation_id = invocation_id
@@ -64,6 +67,7 @@ class SlotContext:
         self.was_handed_over = False
         self._restored = restored
         self._send = send
+        self._on_kept = on_kept
         self._interval_s = interval_s
         self._limit_bytes = limit_bytes
         self._clock = clock
@@ -71,6 +75,7 @@ class SlotContext:
         self._pickle_at = 0.0  # not before
         self._send_at = 0.0  # not before
         self._unsent: bytes | None = None  # newer than what was sent
+        self._standing: Callable[[], object] | None = None
         self._lock = threading.Lock()  # over what the function's and the listening thread share: the two above
 
     @property
@@ -96,11 +101,14 @@ class SlotContext:
         pickled = self._pickled(state)
         with self._lock:
             # Looked at again: the listening thread may have been asked meanwhile, and has nothing else to send.
-            if self.is_leaving or began_at >= self._send_at:
-                self._send_now(pickled)
-            else:
+            is_kept = not self.is_leaving and began_at < self._send_at
+            if is_kept:
                 self._unsent = pickled
+            else:
+                self._send_now(pickled)
             self.was_handed_over = self.is_leaving
+        if is_kept:
+            self._on_kept()
         ended_at = self._clock()
         self._pickle_at = ended_at + COST_SHARE * (ended_at - began_at)
         if self.was_handed_over:
@@ -111,8 +119,20 @@ class SlotContext:
         with self._lock:
             self.is_leaving = True
             self._leave_at = self._clock() + within_s
+            if self._standing is not None:
+                with contextlib.suppress(CheckpointTooLarge):
+                    self._unsent = self._pickled(self._standing())
             if self._unsent is not None:
                 self._send_now(self._unsent)
+
+    def stand_by(self, state: Callable[[], object]) -> None:
+        """Take note how to get a state at any instant: `hand_over` need not wait for the next checkpoint then."""
+        self._standing = state
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether a state waits to be sent."""
+        return self._unsent is not None
 
     def flush(self) -> None:
         """Send the newest state if its time has come: the function may not call again for long."""
@@ -134,3 +154,34 @@ class SlotContext:
                 "save less, or write the large part to a file that every node sees and save its path"
             )
         return pickled
+
+
+class CallContext:
+    """What `harvester.context()` returns to one of the many calls of an invocation: between them is its checkpoint.
+
+    Parameters
+    ----------
+    whole: of the activation that makes the calls.
+    """
+
+    def __init__(self, whole: SlotContext) -> None:
+        self._whole = whole
+        self.invocation_id = whole.invocation_id
+        self.attempt = whole.attempt
+
+    @property
+    def time_left(self) -> timedelta:
+        """As for the whole activation."""
+        return self._whole.time_left
+
+    @property
+    def is_leaving(self) -> bool:
+        """As for the whole activation."""
+        return self._whole.is_leaving
+
+    def restore(self, default: T) -> T:
+        """Return `default`: a call that was not over is made again from its beginning."""
+        return default
+
+    def checkpoint(self, state: Any) -> None:  # noqa: ANN401 - as in the protocol
+        """Do nothing: a call runs to its end."""

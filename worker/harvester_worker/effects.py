@@ -14,7 +14,6 @@ class Send(msgspec.Struct, frozen=True, kw_only=True):
     """Send a message to the gateway."""
 
     message: ToGateway
-    can_wait: bool = False  # may share a frame with something that follows within a few milliseconds
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +23,13 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     function: FunctionVersion
     gpus: tuple[str, ...]
     leave_in_s: float  # how long the pilot expects to stay
+    behind: Key | None = None  # in the slot that runs this one, after all that was sent there before
+
+
+class TakeBack(msgspec.Struct, frozen=True, kw_only=True):
+    """Take back what is at the slot that runs `key` and has not begun. The session is to be told what that is."""
+
+    key: Key
 
 
 class HandOver(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +51,21 @@ class KillSlot(msgspec.Struct, frozen=True, kw_only=True):
     key: Key
 
 
+class LookAtBlobs(msgspec.Struct, frozen=True, kw_only=True):
+    """See whether this node has the gateway's directory of large payloads, and tell the session if it has."""
+
+    directory: str
+    mark: str
+
+
+class ShareBlobs(msgspec.Struct, frozen=True, kw_only=True):
+    """From now on large payloads lie in this directory; in none where it is empty."""
+
+    directory: str
+    mark: str
+    blob_bytes: int
+
+
 class Reconnect(msgspec.Struct, frozen=True, kw_only=True):
     """Drop the connection and say `Hello` again."""
 
@@ -55,4 +76,4 @@ class Leave(msgspec.Struct, frozen=True, kw_only=True):
     reason: DrainReason
 
 
-Effect = Send | Start | HandOver | StopSlot | KillSlot | Reconnect | Leave
+Effect = Send | Start | TakeBack | HandOver | StopSlot | KillSlot | LookAtBlobs | ShareBlobs | Reconnect | Leave

@@ -12,14 +12,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from harvester.domain import wire
+from harvester.domain.blobs import BlobRef
 
 log = logging.getLogger(__name__)
 
 FRAME_BYTES = 1024 * 1024
 """A frame is closed when its payloads are over this, so that no frame is much larger than its largest message."""
-
-LINGER_S = 0.003
-"""What can wait shares the frame of something that follows within this time."""
 
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 OPEN_S = 5.0
@@ -60,18 +58,13 @@ class Link:
         self._hello, self._on_messages, self._on_loss = hello, on_messages, on_loss
         self._unsent: list[wire.ToGateway] = []
         self._wake = asyncio.Event()
-        self._lingering: asyncio.TimerHandle | None = None
         self._connection: ClientConnection | None = None
 
-    def send(self, message: wire.ToGateway, *, can_wait: bool = False) -> None:
+    def send(self, message: wire.ToGateway) -> None:
         """Send a message with the next frame. Without a connection it is dropped."""
-        if self._connection is None:
-            return
-        self._unsent.append(message)
-        if not can_wait:
+        if self._connection is not None:
+            self._unsent.append(message)
             self._wake.set()
-        elif self._lingering is None and not self._wake.is_set():
-            self._lingering = asyncio.get_running_loop().call_later(LINGER_S, self._wake.set)
 
     def drop(self) -> None:
         """Give the connection up, without good manners, and open another one."""
@@ -153,9 +146,6 @@ class Link:
 
     async def _flush(self, connection: ClientConnection) -> None:
         self._wake.clear()
-        if self._lingering is not None:
-            self._lingering.cancel()
-            self._lingering = None
         messages, self._unsent = self._unsent, []
         for frame in frames(messages):
             await connection.send(frame)
@@ -170,7 +160,7 @@ def frames(messages: Sequence[wire.ToGateway]) -> list[bytes]:
         batch.append(message)
         if isinstance(message, wire.Checkpoint):
             size += len(message.state)
-        elif isinstance(message, wire.Finished):
+        elif isinstance(message, wire.Finished) and not isinstance(message.value, BlobRef):
             size += len(message.value)
         if size > FRAME_BYTES:
             done.append(wire.encode(batch))

@@ -4,6 +4,7 @@ Owns what has to be sent again after a reconnect. Each method returns the messag
 connection is the caller's affair, because everything here is sent again on the next one.
 """
 
+from harvester.domain.blobs import BlobRef
 from harvester.domain.wire import Ack, AckKind, Checkpoint, Finished, GivenBack
 from harvester_worker.effects import Key
 
@@ -117,4 +118,4 @@ class Outbox:
 def _size(message: Message) -> int:
     if isinstance(message, Checkpoint):
         return len(message.state)
-    return len(message.value) if isinstance(message, Finished) else 0
+    return len(message.value) if isinstance(message, Finished) and not isinstance(message.value, BlobRef) else 0

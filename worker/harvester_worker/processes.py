@@ -14,7 +14,20 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES, _HEAP_BYTES = 16 << 20, 8 << 20
+
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def keep_memory() -> None:
+    """Keep some memory that was freed: page faults took a third of the time of a 1 MB payload.
+
+    With the defaults of glibc a process gives what is over 2 MB back to the kernel at once, and asks for it again.
+    """
+    with contextlib.suppress(AttributeError):  # it is not glibc
+        _libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        _libc.mallopt(_M_MMAP_THRESHOLD, _HEAP_BYTES)
 
 
 def die_with_parent() -> None:

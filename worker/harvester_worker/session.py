@@ -1,7 +1,8 @@
 """The session: what a pilot decides. Stimulus and `now` in, effects out.
 
-Owns what is reported, what is started and stopped, and when the pilot leaves. Reads no clock, knows no socket and no
-process. All instants are seconds on the one clock that the caller uses throughout, a monotonic one in a pilot.
+Owns the conversation with the gateway, and when the pilot leaves; what is done with activations is the activity's
+affair. Reads no clock, knows no socket and no process. All instants are seconds on the one clock that the caller uses
+throughout, a monotonic one in a pilot.
 """
 
 from collections.abc import Iterable
@@ -12,20 +13,18 @@ import msgspec
 
 from harvester.domain import wire
 from harvester.domain.functions import FunctionVersion
-from harvester.domain.invocations import ActivationEnd, FailureKind
 from harvester.domain.pilot_file import PilotFile
 from harvester.domain.pilots import DrainReason
 from harvester_worker import drain
-from harvester_worker.activations import Activation, ActivationEvent, ActivationState, Verdict
+from harvester_worker.activations import Death
+from harvester_worker.activity import Activity
 from harvester_worker.allocation import Host
-from harvester_worker.effects import Effect, HandOver, Key, KillSlot, Leave, Reconnect, StopSlot
+from harvester_worker.effects import Effect, Key, Leave, Reconnect
 from harvester_worker.holdings import Holdings
 from harvester_worker.pulse import Pulse
 from harvester_worker.reporter import Reporter
+from harvester_worker.sharing import Sharing
 from harvester_worker.slot_wire import Ended
-
-CANCEL_S = 1.0
-"""A cancelled function may take this long to unwind before its process is killed."""
 
 PATIENCE_S = 600.0
 """A pilot that has no gateway and no work for this long leaves."""
@@ -51,6 +50,8 @@ class Session:
         self._holdings = Holdings(msgspec.structs.replace(pilot.capacity, gpus=len(gpus)), gpus)
         self._functions: dict[str, FunctionVersion] = {}
         self._reporter = Reporter()
+        self._activity = Activity(self._holdings, self._reporter)
+        self._sharing = Sharing()
         self._pulse = Pulse()
         self._unlinked_at = now
         self._idle_at: float | None = None  # since when a draining pilot holds nothing
@@ -85,15 +86,17 @@ class Session:
         for message in messages:
             match message:
                 case wire.Lease():
-                    self._lease(message)
-                case wire.Heard():
-                    pass  # that it came is all
+                    self._activity.take(message, self._functions.get(message.function_id), shares=self._sharing.is_on)
                 case wire.Ack():
                     self._reporter.acknowledge(message)
+                case wire.Heard():
+                    pass  # that it came is all
                 case wire.Function():
                     self._functions[message.function.function_id] = message.function
                 case wire.Cancel():
-                    self._cancel((message.invocation_id, message.fence), now)
+                    self._activity.cancel((message.invocation_id, message.fence), now)
+                case wire.Recall():
+                    self._activity.recall((message.invocation_id, message.fence))
                 case wire.Drain():
                     self._leave(message.reason, now)
                 case wire.Welcome():
@@ -106,101 +109,44 @@ class Session:
         self._reporter.is_linked = True
         self._pulse.begin(welcome, now)
         for held in welcome.abandon:
-            key = (held.invocation_id, held.fence)
-            self._reporter.outbox.forget(key)
-            if self._holdings.waiting.pop(key, None) is None and key in self._holdings.running:
-                self._kill(self._holdings.running[key])
+            self._activity.abandon((held.invocation_id, held.fence))
         if self.drain:  # it may have begun since `Hello`
             self._reporter.send(wire.Draining(reason=self.drain.reason))
         self._reporter.send_again()
+        self._reporter.effects += self._sharing.welcomed(welcome)
 
-    def _lease(self, lease: wire.Lease) -> None:
-        key = (lease.invocation_id, lease.fence)
-        if key in self._holdings or self._reporter.outbox.has_reported(key):
-            return  # a repetition
-        function = self._functions.get(lease.function_id)
-        if self.drain or function is None or not lease.resources.fits(self._holdings.capacity):
-            self._reporter.give_back(key, ActivationEnd.UNSTARTED)
-        else:
-            self._holdings.add(lease, function)
-
-    def _cancel(self, key: Key, now: float) -> None:
-        if self._holdings.waiting.pop(key, None) is not None:
-            self._reporter.give_back(key, ActivationEnd.CANCELLED)
-            return
-        activation = self._holdings.running.get(key)
-        if activation is None or activation.state is ActivationState.STOPPING:
-            return
-        activation.advance(ActivationEvent.CANCELLED)
-        activation.limit(now + CANCEL_S, Verdict.CANCELLED)
-        activation.verdict = Verdict.CANCELLED
-        self._reporter.effects.append(StopSlot(key=key))
+    def blobs_seen(self, directory: str, mark: str, now: float) -> list[Effect]:
+        """Take note that this node has the directory of large payloads that it was to look at."""
+        if effects := self._sharing.seen(directory, mark):
+            self._reporter.effects += effects
+            self._reporter.send(wire.SharesBlobs())
+        return self._settle(now)
 
     # ---- slots -------------------------------------------------------------------------------------------------------
 
     def checkpointed(self, key: Key, state: bytes, now: float) -> list[Effect]:
         """Take a checkpoint from a slot."""
-        activation = self._holdings.running.get(key)
-        if activation is None:
-            return []
-        activation.seq += 1
-        activation.has_checkpointed = True
-        self._reporter.checkpointed(activation, state, in_a_hurry=self.drain is not None)
+        self._activity.checkpointed(key, state)
         return self._settle(now)
 
-    def ended(self, key: Key, end: Ended, now: float) -> list[Effect]:
-        """Take the end of an activation from its slot, which is free now."""
-        activation = self._holdings.running.get(key)
-        if activation is None:
-            return []  # killed and reported a moment ago: the process was faster than the signal
-        was_cancelled = activation.state is ActivationState.STOPPING
-        self._holdings.release(activation)
-        if was_cancelled:
-            self._reporter.give_back(key, ActivationEnd.CANCELLED)
-        elif end.is_evicted or self._was_broken_by_eviction(end):
-            self._reporter.give_back(key, ActivationEnd.EVICTED)
-        else:
-            self._reporter.finished(key, end)
+    def ended(self, ends: Iterable[tuple[Key, Ended]], now: float) -> list[Effect]:
+        """Take the ends of activations from their slot, in order; it is at what was queued behind them, or free."""
+        for key, end in ends:
+            self._activity.ended(key, end, now)
+            if end.is_unshared and self._sharing.is_on:
+                self._reporter.effects += self._sharing.lost()
+                self._activity.drop_unreadable()
         return self._settle(now)
 
-    def _was_broken_by_eviction(self, end: Ended) -> bool:
-        # Slurm sends its SIGTERM to every process of the step: a program that the function had started dies of it,
-        # and the function raises. That is not the user's failure.
-        if end.failure is None or end.failure.kind is not FailureKind.EXCEPTION:
-            return False
-        return end.is_signalled or (self.drain is not None and self.drain.reason in drain.HARSH)
-
-    def slot_died(self, key: Key, now: float) -> list[Effect]:
-        """Take note that the process of an activation is gone."""
-        activation = self._holdings.running.get(key)
-        if activation is not None:
-            was_cancelled = activation.state is ActivationState.STOPPING
-            end = ActivationEnd.EVICTED if self.drain else ActivationEnd.SLOT_DIED
-            self._reporter.give_back(key, ActivationEnd.CANCELLED if was_cancelled else end)
-        activation = activation or self._holdings.killed.get(key)
-        if activation is not None:
-            self._holdings.release(activation)
+    def taken_back(self, keys: Iterable[Key], now: float) -> list[Effect]:
+        """Take note of what a slot had not begun when it was told to let go of what is queued there."""
+        self._activity.taken_back(keys)
         return self._settle(now)
 
-    def _kill(self, activation: Activation) -> None:
-        self._holdings.kill(activation)
-        self._reporter.effects.append(KillSlot(key=activation.key))
-
-    def _kill_overdue(self, now: float) -> None:
-        for activation in self._holdings.overdue(now):
-            self._kill(activation)
-            match activation.verdict:
-                case Verdict.WALLTIME:
-                    self._reporter.overran(activation, now)
-                case Verdict.EVICTED:
-                    self._reporter.give_back(activation.key, ActivationEnd.EVICTED)
-                case Verdict.CANCELLED:
-                    self._reporter.give_back(activation.key, ActivationEnd.CANCELLED)
-
-    def _start_what_fits(self, now: float) -> None:
-        for activation in self._holdings.startable():
-            self._holdings.start(activation, now)
-            self._reporter.started(activation, leave_in_s=self._time_left_s(now))
+    def slot_died(self, death: Death, now: float) -> list[Effect]:
+        """Take note that the process of a slot is gone."""
+        self._activity.slot_died(death)
+        return self._settle(now)
 
     # ---- leaving -----------------------------------------------------------------------------------------------------
 
@@ -219,30 +165,11 @@ class Session:
         if previous is None or previous.reason is not plan.reason:
             self._reporter.send(wire.Draining(reason=plan.reason))
         if reason is DrainReason.DISMISSED:
-            self._drop_everything()
-        for key in list(self._holdings.waiting):
-            del self._holdings.waiting[key]
-            self._reporter.give_back(key, ActivationEnd.UNSTARTED)
-        for activation in self._holdings.running.values():
-            self._ask(activation, plan, now)
-
-    def _ask(self, activation: Activation, plan: drain.DrainPlan, now: float) -> None:
-        deadline = plan.resumable_by if activation.is_resumable else plan.others_by
-        if activation.state is ActivationState.STOPPING:
-            activation.limit(deadline, Verdict.CANCELLED)
-            return
-        activation.advance(ActivationEvent.ASKED)
-        activation.limit(deadline, Verdict.EVICTED)
-        self._reporter.effects.append(HandOver(key=activation.key, within_s=max(0.0, deadline - now)))
-
-    def _drop_everything(self) -> None:
-        self._holdings.waiting.clear()
-        self._reporter.outbox.clear()
-        for activation in list(self._holdings.running.values()):
-            self._kill(activation)
+            self._activity.drop_everything()
+        self._activity.leave(plan, now)
 
     def _leave_when_done(self, plan: drain.DrainPlan, now: float) -> None:
-        if self._holdings.running:
+        if self._holdings.running or self._holdings.queued:
             return
         self._idle_at = now if self._idle_at is None else self._idle_at
         if self._reporter.outbox and now < self._gone_at(plan):
@@ -269,7 +196,7 @@ class Session:
         if self.drain is None and now >= self._walltime_drain_at:
             self._leave(DrainReason.WALLTIME, now)
         elif self.drain is None and now >= self._patience_ends_at:
-            self._reporter.outbox.clear()  # nobody asked for it in all that time
+            self._reporter.clear()  # nobody asked for it in all that time
             self._leave(DrainReason.ASKED, now)
         return self._settle(now)
 
@@ -277,7 +204,7 @@ class Session:
     def next_at(self) -> float:
         """When `tick` has to be called at the latest."""
         own = self._gone_at(self.drain) if self.drain else min(self._walltime_drain_at, self._patience_ends_at)
-        return min(own, self._pulse.due_at, *self._holdings.deadlines())
+        return min(own, self._pulse.due_at, self._holdings.next_at(), self._reporter.next_at())
 
     @property
     def _patience_ends_at(self) -> float:
@@ -291,9 +218,10 @@ class Session:
         if self._has_left:
             self._reporter.take_effects()
             return []
-        self._kill_overdue(now)
+        self._activity.look_after(now)
+        self._reporter.tell_begun(now)
         if self.drain:
             self._leave_when_done(self.drain, now)
         elif self._holdings.waiting:
-            self._start_what_fits(now)
+            self._activity.start_what_fits(now, leave_in_s=self._time_left_s(now))
         return self._reporter.take_effects()

@@ -1,43 +1,56 @@
 """The slot: one process that runs activations one after the other.
 
-The main thread runs users' functions, because signals and many libraries want it. A listening thread reads the socket
-and ends the process when the agent is gone. Functions stay loaded for the next run.
+The main thread reads what is to be run and runs users' functions, because signals and many libraries want it. A
+watching thread hears what must reach a slot in the middle of a run, sends what the main thread has no time to send, and
+ends the process when the agent is gone. Functions stay loaded for the next run.
 """
 
+import _signal  # type: ignore[import-not-found] # what `signal` wraps into enums, which takes 2 µs for each of five signals before each run
 import os
-import queue
-import select
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from harvester.domain.blobs import BlobRef, blob_name
+from harvester.domain.buffers import Part
 from harvester.domain.context import CURRENT
 from harvester.domain.functions import FunctionVersion
-from harvester_worker import runner, slot_wire
+from harvester.domain.invocations import FailureKind
+from harvester_worker import blob_files, frames, runner
 from harvester_worker.checkpointing import Evicted, SlotContext, Stopped
+from harvester_worker.claims import Claims
+from harvester_worker.failures import RunFailed, failed
 from harvester_worker.leftovers import Leftovers
-from harvester_worker.slot_wire import Ended, HandOver, Load, Progress, Run, Stop
+from harvester_worker.slot_wire import Beside, Ended, HandOver, Load, Payload, Progress, Run, Share, Stop
+from harvester_worker.speaking import Speaker
+from harvester_worker.watching import Watch
 
 STOP_SIGNAL = signal.SIGRTMIN
-"""From the listening thread to the main thread: interrupt the function. Libraries leave this signal alone."""
+"""From the watching thread to the main thread: interrupt the function. Libraries leave this signal alone."""
 
 SCHEDULERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 """Slurm sends them to every process of the step. What follows is the agent's decision, so a slot only takes note."""
 
-FLUSH_S = 0.5
-"""How often the listening thread looks whether an unsent checkpoint is due."""
+AGAIN_S = 0.05
+"""A signal that comes just before a system call does not interrupt it, so it is sent until it was heeded."""
+
+LOOK_S = 0.5
+"""How often the watching thread looks whether an unsent checkpoint is due."""
 
 
 class _Active:
     """The run that the main thread is at."""
 
-    def __init__(self, run: Run, context: SlotContext) -> None:
+    __slots__ = ("context", "is_interruptible", "is_signalled", "is_stopped", "run")
+
+    context: SlotContext
+
+    def __init__(self, run: Run) -> None:
         self.run = run
-        self.context = context
         self.is_interruptible = False
         self.is_stopped = False
         self.is_signalled = False
@@ -48,77 +61,178 @@ class Slot:
 
     Parameters
     ----------
-    sock: the connection to the agent, blocking.
+    sock: the main line to the agent, blocking.
+    orders: the other line.
+    claims: which runs are this slot's.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._sending = threading.Lock()
-        self._poll = select.poll()
-        self._poll.register(sock, select.POLLIN)
+    def __init__(self, sock: socket.socket, orders: socket.socket, claims: Claims) -> None:
+        self._sock, self._orders = sock, orders
+        self._claims = claims
+        self._incoming = frames.Incoming(sock, frames.to_slot)
+        self._watch = Watch(orders, on_order=self._obey, look_after=self._look_after, is_needed=self._is_needed)
+        self._speaker = Speaker(sock, on_kept=self._watch.wake)
         self._bodies: dict[str, FunctionVersion] = {}
-        self._loaded: dict[str, Callable[..., Any]] = {}
+        self._loaded: dict[str, runner.Loaded] = {}
+        self._share = Share(directory="", mark="", blob_bytes=0)
         self._active: _Active | None = None
-        self._runs: queue.SimpleQueue[_Active] = queue.SimpleQueue()
+        self._runs: deque[tuple[Run, memoryview | None]] = deque()  # received, not begun
+        self._ordered: deque[HandOver | Stop] = deque()  # for the present run, or for one that is still to begin
 
     def serve(self) -> NoReturn:
         """Run what the agent sends, until it is gone."""
         os.register_at_fork(after_in_child=self._become_users_child)
         self._own_signals()
         leftovers = Leftovers.remember()
-        threading.Thread(target=self._listen, name="harvester-listener", daemon=True).start()
+        threading.Thread(target=self._watch.keep, name="harvester-watch", daemon=True).start()
         while True:
-            active = self._runs.get()
+            while not self._runs:
+                self._receive()
+            run, beside = self._runs.popleft()
+            if not self._claims.begin(run.number):
+                continue  # the agent has taken it back
+            if run.function_id not in self._loaded:
+                self._speaker.flush()  # loading may take long, and may end this process
             self._own_signals()  # the previous function may have installed its own
-            ended = self._run(active)
+            ended, pieces = self._run(run, beside)
             leftovers.clear()
-            self._active = None
-            self._send(ended)
+            self._claims.end(run.number)
+            if self._speaker.tell(ended, pieces, behind=len(self._runs)) and self._runs:
+                self._receive(socket.MSG_DONTWAIT)
 
     # ---- the main thread ---------------------------------------------------------------------------------------------
 
-    def _run(self, active: _Active) -> Ended:
-        began_at = time.monotonic()
-        token = CURRENT.set(active.context)
-        value, failure, is_unwound = b"", None, False
+    def _receive(self, flags: int = 0) -> None:
         try:
+            received = self._incoming.receive(flags)
+        except BlockingIOError:
+            return
+        except OSError:
+            os._exit(0)  # the agent is gone, and the node may be somebody else's already
+        for message, beside in received:
+            if isinstance(message, Run):
+                self._runs.append((message, beside))
+            elif isinstance(message, Load):
+                self._bodies[message.function.function_id] = message.function
+            else:
+                self._share = message
+
+    def _run(self, run: Run, beside: memoryview | None) -> tuple[Ended, list[Part]]:
+        began_at = time.monotonic()
+        active = _Active(run)
+        active.context = self._context(active)
+        self._active = active
+        token = CURRENT.set(active.context)
+        value: Payload = b""
+        pieces: list[Part] = []
+        failure, is_unwound, is_unshared = None, False, False
+        try:
+            for order in list(self._ordered):
+                self._apply(order)  # it was faster than its run
             active.is_interruptible = True
             if active.is_stopped:
                 raise Stopped  # noqa: TRY301 - it was cancelled before it began
-            value = self._result(active)
+            pieces = self._result(active, beside)
             active.is_interruptible = False
+            value, pieces = self._placed(run, pieces)
         except (Evicted, Stopped):
             is_unwound = True
-        except runner.RunFailed as error:
+        except blob_files.DirectoryLost:
+            is_unshared = True
+        except RunFailed as error:
             failure = error.failure
         finally:
             active.is_interruptible = False
             CURRENT.reset(token)
+            self._active = None
+            while self._ordered and self._ordered[0].number <= run.number:
+                self._ordered.popleft()
         is_evicted = active.context.was_handed_over  # also where the function took `Evicted` for its own affair
+        if is_evicted or is_unwound:
+            value, pieces, failure = b"", [], None
         return Ended(
-            value=b"" if is_evicted or is_unwound else value,
-            failure=None if is_evicted or is_unwound else failure,
+            number=run.number,
+            value=value,
+            failure=failure,
             duration_s=time.monotonic() - began_at,
             is_evicted=is_evicted,
             is_signalled=active.is_signalled,
+            is_unshared=is_unshared,
+        ), pieces
+
+    def _result(self, active: _Active, beside: memoryview | None) -> list[Part]:
+        run = active.run
+        loaded = self._loaded.get(run.function_id)
+        if loaded is None:
+            loaded = self._loaded[run.function_id] = runner.load(self._bodies[run.function_id])
+        return runner.run(
+            loaded,
+            run.encoding,
+            self._arguments(run, beside),
+            active.context,
+            limit_bytes=run.payload_limit_bytes,
+            interval_s=run.checkpoint_interval_s,
         )
 
-    def _result(self, active: _Active) -> bytes:
+    def _arguments(self, run: Run, beside: memoryview | None) -> Part:
+        arguments = run.arguments
+        if isinstance(arguments, bytes):
+            return arguments
+        if isinstance(arguments, Beside):
+            return beside if beside is not None else b""
+        try:
+            return blob_files.mapped(self._share.directory, self._share.mark, arguments)
+        except blob_files.BlobMissing as error:
+            message = f"the arguments cannot be read from their file, {error}: invoke the function again"
+            raise failed(FailureKind.ARGUMENTS, message) from None
+
+    def _placed(self, run: Run, pieces: list[Part]) -> tuple[Payload, list[Part]]:
+        """Return what tells where the result is, and the pieces to be sent beside it."""
+        size = sum(map(len, pieces))
+        if self._share.directory and size >= self._share.blob_bytes:
+            try:
+                return self._written(run, pieces), []
+            except OSError:
+                pass  # the disk is full, or the directory is gone: it travels as any other
+        if size >= frames.BESIDE_BYTES:
+            return Beside(size), pieces
+        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces), []
+
+    def _written(self, run: Run, pieces: list[Part]) -> BlobRef:
+        name = blob_name(run.invocation_id, f"r{run.fence}")
+        return blob_files.write(self._share.directory, name, pieces)
+
+    def _context(self, active: _Active) -> SlotContext:
         run = active.run
-        function = self._loaded.get(run.function_id)
-        if function is None:
-            function = self._loaded[run.function_id] = runner.load(self._bodies[run.function_id])
-        args, kwargs = runner.decode_arguments(run.encoding, run.arguments)
-        value = runner.call(function, args, kwargs, active.context)
-        return runner.encode_result(run.encoding, value, run.payload_limit_bytes)
+        return SlotContext(
+            invocation_id=run.invocation_id,
+            attempt=run.attempt,
+            restored=run.checkpoint,
+            send=lambda state: self._save(active, state),
+            interval_s=run.checkpoint_interval_s,
+            limit_bytes=run.payload_limit_bytes,
+            leave_in_s=run.leave_in_s,
+            on_kept=lambda: self._watch.wake(LOOK_S),
+        )
+
+    def _save(self, active: _Active, state: bytes) -> None:
+        progress = Progress(number=active.run.number, state=state)
+        if not active.is_interruptible or threading.current_thread() is not threading.main_thread():
+            self._speaker.say(progress)
+            return
+        active.is_interruptible = False  # half a frame on the line would be the end of it
+        self._speaker.say(progress)
+        if active.is_stopped:
+            raise Stopped
+        active.is_interruptible = True
 
     # ---- signals -----------------------------------------------------------------------------------------------------
 
     def _own_signals(self) -> None:
         # Handlers, not SIG_IGN: exec keeps what is ignored, and the programs of a function must find the defaults.
         for number in SCHEDULERS_SIGNALS:
-            signal.signal(number, self._take_note)
-        signal.signal(STOP_SIGNAL, self._interrupt)
+            _signal.signal(number, self._take_note)
+        _signal.signal(STOP_SIGNAL, self._interrupt)
 
     def _take_note(self, _number: int, _frame: FrameType | None) -> None:
         if self._active is not None:
@@ -134,70 +248,39 @@ class Slot:
         for number in (*SCHEDULERS_SIGNALS, STOP_SIGNAL):
             signal.signal(number, signal.SIG_DFL)
         self._sock.close()  # or the agent would not see this slot's end
+        self._orders.close()
 
-    # ---- the listening thread ----------------------------------------------------------------------------------------
+    # ---- the watching thread -----------------------------------------------------------------------------------------
 
-    def _listen(self) -> None:
-        try:
-            while True:
-                self._heard(slot_wire.decode_to_slot(self._frame()))
-        except OSError:
-            pass
-        finally:
-            # The agent is gone, and the node may be somebody else's already.
-            os._exit(0)
+    def _obey(self, order: HandOver | Stop) -> None:
+        self._ordered.append(order)  # first, so that a run that begins now finds it
+        self._apply(order)
 
-    def _heard(self, message: slot_wire.ToSlot) -> None:
+    def _apply(self, order: HandOver | Stop) -> None:
         active = self._active
-        match message:
-            case Run():
-                self._active = _Active(message, self._context(message))
-                self._runs.put(self._active)
-            case Load():
-                self._bodies[message.function.function_id] = message.function
-            case HandOver():
-                if active is not None and active.run.number == message.number:
-                    active.context.hand_over(message.within_s)
-            case Stop():
-                if active is not None and active.run.number == message.number:
-                    active.is_stopped = True
-                    signal.pthread_kill(threading.main_thread().ident or 0, STOP_SIGNAL)
+        if active is None or active.run.number != order.number:
+            return
+        if isinstance(order, HandOver):
+            active.context.hand_over(order.within_s)
+        else:
+            active.is_stopped = True
+            self._signal()
 
-    def _context(self, run: Run) -> SlotContext:
-        return SlotContext(
-            invocation_id=run.invocation_id,
-            attempt=run.attempt,
-            restored=run.checkpoint,
-            send=lambda state: self._send(Progress(state=state)),
-            interval_s=run.checkpoint_interval_s,
-            limit_bytes=run.payload_limit_bytes,
-            leave_in_s=run.leave_in_s,
-        )
+    def _signal(self) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, STOP_SIGNAL)
 
-    def _frame(self) -> bytearray:
-        size = int.from_bytes(self._exactly(slot_wire.HEADER_BYTES), "little")
-        return self._exactly(size)
+    def _is_needed(self) -> float | None:
+        """Return in how many seconds something has to be looked after at the latest, None where nothing has."""
+        active = self._active
+        if active is not None and active.is_stopped and active.is_interruptible:
+            return AGAIN_S
+        kept = LOOK_S if active is not None and active.context.has_unsent else None
+        due_in_s = self._speaker.due_in_s
+        return kept if due_in_s is None else due_in_s
 
-    def _exactly(self, size: int) -> bytearray:
-        buffer = bytearray(size)
-        view = memoryview(buffer)
-        while view:
-            self._wait()
-            count = self._sock.recv_into(view)
-            if count == 0:
-                raise ConnectionResetError
-            view = view[count:]
-        return buffer
-
-    def _wait(self) -> None:
-        # Only a running function has checkpoints to look after. The socket has no timeout: the main thread sends on it.
-        while (active := self._active) is not None and not self._poll.poll(1000 * FLUSH_S):
+    def _look_after(self) -> None:
+        self._speaker.flush_if_due()
+        if (active := self._active) is not None:
             active.context.flush()
-
-    def _send(self, message: slot_wire.ToAgent) -> None:
-        frame = slot_wire.frame(message)
-        try:
-            with self._sending:
-                self._sock.sendall(frame)
-        except OSError:
-            os._exit(0)
+            if active.is_stopped and active.is_interruptible:
+                self._signal()

@@ -1,19 +1,31 @@
-"""What the agent and a slot process say to each other over their socket pair: messages and frames.
+"""What the agent and a slot process say to each other: messages.
 
-A frame is eight bytes of length, then one message in MessagePack. Both ends are forks of one program, so there is no
-version to negotiate.
+There are two lines between them. Orders to run, and all that the slot says, go over the main line in frames of many
+messages (`frames`); what has to reach a slot in the middle of a run goes over the other one, one message a packet.
+Both ends are forks of one program, so there is no version to negotiate.
 """
 
 import msgspec
 
+from harvester.domain.blobs import BlobRef
 from harvester.domain.functions import Encoding, FunctionVersion
 from harvester.domain.invocations import Failure
 
-HEADER_BYTES = 8
+LARGEST_ORDER = 4096
+"""Bytes of a message of the other line."""
 
 
-class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True):
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True, gc=False):
     """A message; its class name is its tag."""
+
+
+class Beside(msgspec.Struct, frozen=True, array_like=True, tag="beside"):
+    """In place of a payload: its bytes follow the frame's messages, so that nobody copies them."""
+
+    size: int
+
+
+Payload = bytes | Beside | BlobRef
 
 
 # ---- agent to slot -------------------------------------------------------------------------------------------------
@@ -25,35 +37,47 @@ class Load(_Message, frozen=True):
     function: FunctionVersion
 
 
-class Run(_Message, frozen=True):
-    """Run one activation. The slot is idle when this is sent."""
+class Share(_Message, frozen=True):
+    """The directory of large payloads, which this pilot shares with the gateway; empty: it shares none."""
 
-    number: int  # of the run, so that a late word about the previous one is not taken for this one's
+    directory: str
+    mark: str  # what its file MARK holds
+    blob_bytes: int  # results from this size on are written there
+
+
+class Run(_Message, frozen=True):
+    """Run one activation, after all that were sent before it."""
+
+    number: int  # grows by one within a slot, so that a late word about another run is not taken for this one's
     invocation_id: str
+    fence: int
     attempt: int
     function_id: str
     encoding: Encoding
-    arguments: bytes
+    arguments: Payload
     checkpoint: bytes | None
     leave_in_s: float
     checkpoint_interval_s: float
     payload_limit_bytes: int  # for the result, and for each checkpoint
 
 
+ToSlot = Load | Share | Run
+
+
 class HandOver(_Message, frozen=True):
-    """Send the newest state, and stop at the next checkpoint."""
+    """Other line. Send the newest state, and stop at the next checkpoint."""
 
     number: int
     within_s: float  # then the process is killed
 
 
 class Stop(_Message, frozen=True):
-    """Interrupt the run softly: it was cancelled."""
+    """Other line. Interrupt the run softly: it was cancelled."""
 
     number: int
 
 
-ToSlot = Load | Run | HandOver | Stop
+Order = HandOver | Stop
 
 
 # ---- slot to agent -------------------------------------------------------------------------------------------------
@@ -62,40 +86,34 @@ ToSlot = Load | Run | HandOver | Stop
 class Progress(_Message, frozen=True):
     """A checkpoint."""
 
+    number: int
     state: bytes
 
 
 class Ended(_Message, frozen=True):
-    """The run is over and the slot is idle."""
+    """A run is over."""
 
-    value: bytes = b""
+    number: int = 0
+    value: Payload = b""
     failure: Failure | None = None
     duration_s: float = 0.0
     is_evicted: bool = False  # it handed its state over, as it was asked to
     is_signalled: bool = False  # the scheduler's signal reached the slot during the run
+    is_unshared: bool = False  # it has not begun: the directory of large payloads is gone from this node
 
 
 ToAgent = Progress | Ended
 
 
 _encoder = msgspec.msgpack.Encoder()
-_to_slot: msgspec.msgpack.Decoder[ToSlot] = msgspec.msgpack.Decoder(ToSlot)
-_to_agent: msgspec.msgpack.Decoder[ToAgent] = msgspec.msgpack.Decoder(ToAgent)
+_order: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
 
 
-def frame(message: ToSlot | ToAgent) -> bytearray:
-    """Return `message` as a frame."""
-    buffer = bytearray(HEADER_BYTES)
-    _encoder.encode_into(message, buffer, HEADER_BYTES)
-    buffer[:HEADER_BYTES] = (len(buffer) - HEADER_BYTES).to_bytes(HEADER_BYTES, "little")
-    return buffer
+def encode_order(order: Order) -> bytes:
+    """Return a packet of the other line."""
+    return _encoder.encode(order)
 
 
-def decode_to_slot(body: bytes | bytearray | memoryview) -> ToSlot:
-    """Return the agent's message in the body of a frame."""
-    return _to_slot.decode(body)
-
-
-def decode_to_agent(body: bytes | bytearray | memoryview) -> ToAgent:
-    """Return the slot's message in the body of a frame."""
-    return _to_agent.decode(body)
+def decode_order(packet: bytes) -> Order:
+    """Return the order in a packet of the other line."""
+    return _order.decode(packet)

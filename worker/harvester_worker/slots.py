@@ -7,33 +7,24 @@ the same devices, because threads and devices are fixed once a library has looke
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import msgspec
 
+from harvester.domain.blobs import BlobRef
+from harvester.domain.buffers import Part
 from harvester.domain.pilot_file import PilotFile
 from harvester_worker import slot_wire, zygote
-from harvester_worker.channel import Channel
+from harvester_worker.activations import Death
+from harvester_worker.channel import Channel, Message
+from harvester_worker.claims import Claims
 from harvester_worker.effects import Key, Start
+from harvester_worker.frames import BESIDE_BYTES
+from harvester_worker.slot_process import NOT_SHARED, SlotProcess
 from harvester_worker.zygote import Surroundings
 
 log = logging.getLogger(__name__)
-
-
-class _Process:
-    """A slot process."""
-
-    __slots__ = ("channel", "is_doomed", "key", "loaded", "number", "pid", "run", "surroundings")
-
-    def __init__(self, number: int, surroundings: Surroundings, channel: Channel) -> None:
-        self.number = number
-        self.surroundings = surroundings
-        self.channel = channel
-        self.pid = 0  # until the zygote tells it
-        self.loaded: set[str] = set()
-        self.key: Key | None = None  # of the activation that it runs
-        self.run = 0  # number of the run
-        self.is_doomed = False  # its killing was ordered: what it still says comes too late
 
 
 class Slots:
@@ -44,7 +35,9 @@ class Slots:
     pilot: its orders.
     has_gpus: whether the pilot has devices; then an activation without any must not see them.
     to_zygote: the socket to the zygote.
-    on_checkpoint, on_end, on_death: called with the activation's key; a process that ran nothing dies unnoticed.
+    on_checkpoint: called with the activation's key.
+    on_ends: called with the ends that a slot told together.
+    on_death: called when a process is gone that had something to run.
     on_disaster: called when the zygote is gone: there will be no slots any more.
     """
 
@@ -55,62 +48,94 @@ class Slots:
         has_gpus: bool,
         to_zygote: socket.socket,
         on_checkpoint: Callable[[Key, bytes], None],
-        on_end: Callable[[Key, slot_wire.Ended], None],
-        on_death: Callable[[Key], None],
+        on_ends: Callable[[list[tuple[Key, slot_wire.Ended]]], None],
+        on_death: Callable[[Death], None],
         on_disaster: Callable[[], None],
     ) -> None:
         self._pilot = pilot
         self._has_gpus = has_gpus
         self._zygote = to_zygote
-        self._on_checkpoint, self._on_end, self._on_death = on_checkpoint, on_end, on_death
+        self._on_checkpoint, self._on_ends, self._on_death = on_checkpoint, on_ends, on_death
         self._on_disaster = on_disaster
         self._loop = asyncio.get_running_loop()
-        self._processes: dict[int, _Process] = {}
-        self._by_key: dict[Key, _Process] = {}
+        self._processes: dict[int, SlotProcess] = {}
+        self._by_key: dict[Key, tuple[SlotProcess, int]] = {}
+        self._share = NOT_SHARED
+        self._unflushed: set[SlotProcess] = set()
         self._count = 0
         self._loop.add_reader(to_zygote, self._hear_zygote)
 
     def start(self, start: Start) -> None:
-        """Run a lease in an idle slot that fits, or in a new one."""
+        """Run a lease behind another one, in an idle slot that fits, or in a new one. To be followed by `flush`."""
         lease = start.lease
+        process = self._by_key[start.behind][0] if start.behind is not None else self._free(start)
+        process.last += 1
         key = (lease.invocation_id, lease.fence)
-        surroundings = Surroundings(cpus=lease.resources.cpus, gpus=start.gpus if self._has_gpus else None)
-        process = self._idle(surroundings, lease.function_id) or self._fork(surroundings)
-        process.key = key
-        process.run += 1
-        self._by_key[key] = process
+        process.runs[process.last] = key
+        self._by_key[key] = (process, process.last)
         if lease.function_id not in process.loaded:
             process.loaded.add(lease.function_id)
-            process.channel.send(slot_wire.Load(function=start.function))
-        process.channel.send(
+            process.channel.add(slot_wire.Load(function=start.function))
+        if process.share is not self._share:
+            process.share = self._share
+            process.channel.add(self._share)
+        arguments, beside = _placed(lease.arguments)
+        process.channel.add(
             slot_wire.Run(
-                number=process.run,
+                number=process.last,
                 invocation_id=lease.invocation_id,
+                fence=lease.fence,
                 attempt=lease.attempt,
                 function_id=lease.function_id,
                 encoding=lease.encoding,
-                arguments=lease.arguments,
+                arguments=arguments,
                 checkpoint=lease.checkpoint,
                 leave_in_s=start.leave_in_s,
                 checkpoint_interval_s=self._pilot.checkpoint_interval_s,
                 payload_limit_bytes=self._pilot.result_limit_bytes,
-            )
+            ),
+            beside,
         )
+        self._unflushed.add(process)
+
+    def flush(self) -> None:
+        """Send what was started since the last call."""
+        for process in self._unflushed:
+            process.channel.flush()
+        self._unflushed.clear()
+
+    def share(self, share: slot_wire.Share) -> None:
+        """Have large payloads read from a directory and written there, by the runs that are started from now on."""
+        self._share = share
+
+    def take_back(self, key: Key) -> list[Key]:
+        """Let a slot go on with nothing behind this activation, and return what it had there and had not begun."""
+        if key not in self._by_key:
+            return []
+        process, number = self._by_key[key]
+        kept = process.claims.take_back(keep=number, last=process.last)
+        taken = [number for number in process.runs if number > kept]
+        keys = [process.runs.pop(number) for number in taken]
+        for each in keys:
+            del self._by_key[each]
+        return keys
 
     def hand_over(self, key: Key, within_s: float) -> None:
         """Ask an activation for its state, and to stop."""
-        if process := self._by_key.get(key):
-            process.channel.send(slot_wire.HandOver(number=process.run, within_s=within_s))
+        if key in self._by_key:
+            process, number = self._by_key[key]
+            process.channel.order(slot_wire.HandOver(number=number, within_s=within_s))
 
     def stop(self, key: Key) -> None:
         """Interrupt an activation softly."""
-        if process := self._by_key.get(key):
-            process.channel.send(slot_wire.Stop(number=process.run))
+        if key in self._by_key:
+            process, number = self._by_key[key]
+            process.channel.order(slot_wire.Stop(number=number))
 
     def kill(self, key: Key) -> None:
         """End an activation's process and what it started."""
-        if process := self._by_key.get(key):
-            self._kill(process)
+        if key in self._by_key:
+            self._kill(self._by_key[key][0])
 
     def close(self) -> None:
         """Let go of everything; the zygote then kills every process that is left."""
@@ -121,8 +146,13 @@ class Slots:
 
     # ---- which process -----------------------------------------------------------------------------------------------
 
-    def _idle(self, surroundings: Surroundings, function_id: str) -> _Process | None:
-        idle = [process for process in self._processes.values() if process.key is None and not process.is_doomed]
+    def _free(self, start: Start) -> SlotProcess:
+        lease = start.lease
+        surroundings = Surroundings(cpus=lease.resources.cpus, gpus=start.gpus if self._has_gpus else None)
+        return self._idle(surroundings, lease.function_id) or self._fork(surroundings)
+
+    def _idle(self, surroundings: Surroundings, function_id: str) -> SlotProcess | None:
+        idle = [process for process in self._processes.values() if not process.runs and not process.is_doomed]
         fitting = [process for process in idle if process.surroundings == surroundings]
         if fitting:
             return next((process for process in fitting if function_id in process.loaded), fitting[-1])
@@ -134,27 +164,36 @@ class Slots:
             self._kill(idle[0])
         return None
 
-    def _fork(self, surroundings: Surroundings) -> _Process:
+    def _fork(self, surroundings: Surroundings) -> SlotProcess:
         ours, its = socket.socketpair()
+        our_orders, its_orders = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        claims = Claims.create()
         self._count += 1
         number = self._count
         channel = Channel(
             self._loop,
             ours,
-            on_message=lambda message: self._hear_slot(number, message),
+            our_orders,
+            on_messages=lambda messages: self._hear_slot(number, messages),
             on_end=lambda: self._hung_up(number),
         )
-        process = self._processes[number] = _Process(number, surroundings, channel)
-        with its:
-            self._tell_zygote(zygote.Fork(slot=number, surroundings=surroundings), its.fileno())
+        process = self._processes[number] = SlotProcess(number, surroundings, channel, claims)
+        with its, its_orders:
+            order = zygote.Fork(slot=number, surroundings=surroundings)
+            self._tell_zygote(order, its.fileno(), its_orders.fileno(), claims.fileno())
         return process
 
-    def _kill(self, process: _Process) -> None:
+    def _kill(self, process: SlotProcess) -> None:
         process.is_doomed = True
-        if process.key is None:
-            self._processes.pop(process.number, None)
-            process.channel.close()
+        if not process.runs:
+            self._forget(process)
         self._tell_zygote(zygote.Kill(slot=process.number))
+
+    def _forget(self, process: SlotProcess) -> None:
+        self._processes.pop(process.number, None)
+        self._unflushed.discard(process)
+        process.channel.close()
+        process.claims.close()
 
     def _tell_zygote(self, order: zygote.Fork | zygote.Kill, *descriptors: int) -> None:
         try:
@@ -164,17 +203,29 @@ class Slots:
 
     # ---- what they say -----------------------------------------------------------------------------------------------
 
-    def _hear_slot(self, number: int, message: slot_wire.ToAgent) -> None:
+    def _hear_slot(self, number: int, messages: Sequence[Message]) -> None:
         process = self._processes.get(number)
-        if process is None or process.key is None or process.is_doomed:
+        if process is None or process.is_doomed:
             return
-        key = process.key
-        if isinstance(message, slot_wire.Progress):
-            self._on_checkpoint(key, message.state)
-        else:
-            process.key = None
-            del self._by_key[key]
-            self._on_end(key, message)
+        ends: list[tuple[Key, slot_wire.Ended]] = []
+        for message, beside in messages:
+            key = process.runs.get(message.number)
+            if key is None:
+                continue
+            if isinstance(message, slot_wire.Ended):
+                del process.runs[message.number], self._by_key[key]
+                if beside is not None:  # any buffer is as good as bytes to who encodes it
+                    message = msgspec.structs.replace(message, value=cast("bytes", beside))  # noqa: PLW2901 - the same
+                ends.append((key, message))
+            else:
+                self._tell_ends(ends)
+                self._on_checkpoint(key, message.state)
+        self._tell_ends(ends)
+
+    def _tell_ends(self, ends: list[tuple[Key, slot_wire.Ended]]) -> None:
+        if ends:
+            self._on_ends(ends.copy())
+            ends.clear()
 
     def _hear_zygote(self) -> None:
         if self._zygote.fileno() < 0:
@@ -208,10 +259,18 @@ class Slots:
         self._lost(number)
 
     def _lost(self, number: int) -> None:
-        process = self._processes.pop(number, None)
+        process = self._processes.get(number)
         if process is None:
             return
-        process.channel.close()
-        if process.key is not None:
-            del self._by_key[process.key]
-            self._on_death(process.key)
+        death = process.death()
+        self._forget(process)
+        for key in death.keys:
+            del self._by_key[key]
+        if death.keys:
+            self._on_death(death)
+
+
+def _placed(arguments: bytes | BlobRef) -> tuple[slot_wire.Payload, Sequence[Part]]:
+    if isinstance(arguments, BlobRef) or len(arguments) < BESIDE_BYTES:
+        return arguments, ()
+    return slot_wire.Beside(len(arguments)), (arguments,)

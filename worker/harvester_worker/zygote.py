@@ -21,6 +21,9 @@ import msgspec
 from harvester_worker import processes
 
 LARGEST_MESSAGE = 64 * 1024
+DESCRIPTORS = 3
+"""That come with `Fork`."""
+
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -32,7 +35,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fork(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Agent to zygote, with one end of a socket pair: start a slot."""
+    """Agent to zygote, with the slot's ends of both lines and its claims: start a slot."""
 
     slot: int
     surroundings: Surroundings
@@ -140,32 +143,32 @@ class Zygote:
     def _obey(self) -> bool:
         """Read one order; tell whether the agent is still there."""
         try:
-            packet, descriptors, _, _ = socket.recv_fds(self._sock, LARGEST_MESSAGE, 1)
+            packet, descriptors, _, _ = socket.recv_fds(self._sock, LARGEST_MESSAGE, DESCRIPTORS)
         except ConnectionError:
             return False
         if not packet:
             return False
         order = _order.decode(packet)
         if isinstance(order, Fork):
-            self._fork(order, descriptors[0])
+            self._fork(order, descriptors)
         elif order.slot in self._pids:
             processes.kill_tree(self._pids[order.slot])
         return True
 
-    def _fork(self, order: Fork, descriptor: int) -> None:
+    def _fork(self, order: Fork, descriptors: list[int]) -> None:
         try:
             pid = os.fork()
         except OSError as error:
-            os.close(descriptor)
+            _close(descriptors)
             self._tell(Died(slot=order.slot, status=-(error.errno or 1)))
             return
         if pid == 0:
-            self._become_slot(order, descriptor)
-        os.close(descriptor)
+            self._become_slot(order, *descriptors)
+        _close(descriptors)
         self._pids[order.slot] = pid
         self._tell(Forked(slot=order.slot, pid=pid))
 
-    def _become_slot(self, order: Fork, descriptor: int) -> NoReturn:
+    def _become_slot(self, order: Fork, line: int, orders: int, claims: int) -> NoReturn:
         try:
             processes.die_with_parent()
             processes.rename(f"harvester-{order.slot}")
@@ -176,9 +179,10 @@ class Zygote:
             _arrange(order.surroundings)
             if isinstance(sys.stdout, TextIOWrapper):
                 sys.stdout.reconfigure(line_buffering=True)
-            from harvester_worker.slot import Slot  # noqa: PLC0415 - imported already; see `_settle_in`
+            from harvester_worker.claims import Claims  # noqa: PLC0415 - imported already; see `_settle_in`
+            from harvester_worker.slot import Slot  # noqa: PLC0415 - as above
 
-            Slot(socket.socket(fileno=descriptor)).serve()
+            Slot(socket.socket(fileno=line), socket.socket(fileno=orders), Claims(claims)).serve()
         except BaseException:  # noqa: BLE001 - outermost of this process
             sys.excepthook(*sys.exc_info())
         finally:
@@ -200,6 +204,11 @@ class Zygote:
     def _tell(self, news: Forked | Died) -> None:
         with contextlib.suppress(OSError):  # the agent is gone: the next read of the socket says so
             self._sock.send(msgspec.msgpack.encode(news))
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _ignore(_number: int, _frame: object) -> None:

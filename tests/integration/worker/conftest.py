@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import msgspec
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from harvester.domain import pilot_file, wire
+from harvester.domain.blobs import BlobRef
 from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
 from harvester.domain.pilot_file import PilotFile
 from harvester.domain.resources import Resources
@@ -37,6 +39,7 @@ class FakeGateway:
         self.heartbeat_s = 1.0
         self.lease_s = 5.0
         self.acknowledges = True
+        self.blobs: dict[str, Any] = {}  # what `Welcome` says of them
         self.refuses_with: int | None = None
         self.connection: ServerConnection | None = None
         self._news = asyncio.Condition()
@@ -62,7 +65,8 @@ class FakeGateway:
         self.heard_at.append(time.monotonic())
         if isinstance(message, wire.Hello):
             self.hellos.append(message)
-            await self.send(wire.Welcome(heartbeat_s=self.heartbeat_s, lease_s=self.lease_s, abandon=self.abandon))
+            welcome = wire.Welcome(heartbeat_s=self.heartbeat_s, lease_s=self.lease_s, abandon=self.abandon)
+            await self.send(msgspec.structs.replace(welcome, **self.blobs))
         if isinstance(message, wire.Heartbeat):
             await connection.send(wire.encode([wire.Heard()]))
         kinds = {
@@ -170,7 +174,7 @@ def order() -> Order:
         fence: int = 1,
         attempt: int = 1,
         encoding: Encoding = Encoding.PICKLE,
-        arguments: bytes | None = None,
+        arguments: bytes | BlobRef | None = None,
         checkpoint: bytes | None = None,
         resources: Resources = ONE_CPU,
         **declared: Any,

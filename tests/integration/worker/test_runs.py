@@ -21,7 +21,6 @@ async def test_a_function_runs_and_its_result_is_sent(gateway, pilots, order):
     await pilots.start()
     await gateway.send(*order(lambda a, b: a + b, 2, 3))
     assert value_of(await gateway.wait_for(wire.Finished)) == 5
-    assert gateway.of(wire.Started, "i-1")
     assert gateway.hellos[0].capacity == Resources(cpus=2)
 
 

@@ -5,9 +5,10 @@ import pytest
 
 from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
 from harvester.domain.invocations import FailureKind
-from harvester_worker import runner
+from harvester_worker import payloads, runner
 from harvester_worker.checkpointing import Evicted, SlotContext
-from harvester_worker.runner import RunFailed
+from harvester_worker.failures import RunFailed
+from harvester_worker.runner import Loaded
 
 
 def version(kind, body, **more):
@@ -36,9 +37,9 @@ def test_the_three_kinds_of_functions_load():
     pickled = version(FunctionKind.PICKLE, cloudpickle.dumps(lambda: 1))
     module = version(FunctionKind.MODULE, b"os.path:join")
     source = version(FunctionKind.SOURCE, b"def f():\n    return 3\n", entry="f")
-    assert runner.load(pickled)() == 1
-    assert runner.load(module)("a", "b") == "a/b"
-    assert runner.load(source)() == 3
+    assert runner.load(pickled).function() == 1
+    assert runner.load(module).function("a", "b") == "a/b"
+    assert runner.load(source).function() == 3
 
 
 def test_a_pickle_of_another_python_is_refused_with_both_versions():
@@ -74,7 +75,7 @@ ARGUMENT_BY_REFERENCE = b"\x80\x02(cmine_alone.deeper\nf\nt}\x86."
     "failure",
     [
         lambda: failure_of(runner.load, version(FunctionKind.PICKLE, BY_REFERENCE)),
-        lambda: failure_of(runner.decode_arguments, Encoding.PICKLE, ARGUMENT_BY_REFERENCE),
+        lambda: failure_of(payloads.decode_arguments, Encoding.PICKLE, ARGUMENT_BY_REFERENCE),
     ],
     ids=["function", "arguments"],
 )
@@ -106,19 +107,19 @@ def test_a_module_that_is_not_here_and_cannot_be_shipped_is_to_be_installed():
     ],
 )
 def test_arguments_that_cannot_be_decoded_are_a_failure(encoding, arguments):
-    assert failure_of(runner.decode_arguments, encoding, arguments).kind is FailureKind.ARGUMENTS
+    assert failure_of(payloads.decode_arguments, encoding, arguments).kind is FailureKind.ARGUMENTS
 
 
 def test_arguments_are_decoded():
-    assert runner.decode_arguments(Encoding.JSON, b"") == ((), {})
-    assert runner.decode_arguments(Encoding.JSON, b'{"args": [1], "kwargs": {"a": 2}}') == ((1,), {"a": 2})
-    assert runner.decode_arguments(Encoding.PICKLE, pickle.dumps(([1], {"a": 2}))) == ((1,), {"a": 2})
+    assert payloads.decode_arguments(Encoding.JSON, b"") == ((), {})
+    assert payloads.decode_arguments(Encoding.JSON, b'{"args": [1], "kwargs": {"a": 2}}') == ((1,), {"a": 2})
+    assert payloads.decode_arguments(Encoding.PICKLE, pickle.dumps(([1], {"a": 2}))) == ((1,), {"a": 2})
 
 
 def test_results_that_cannot_be_encoded_name_type_and_remedy():
-    as_json = failure_of(runner.encode_result, Encoding.JSON, object(), 100)
-    as_pickle = failure_of(runner.encode_result, Encoding.PICKLE, (i for i in ()), 100)
-    large = failure_of(runner.encode_result, Encoding.JSON, "x" * 200, 100)
+    as_json = failure_of(payloads.encode_result, Encoding.JSON, object(), 100)
+    as_pickle = failure_of(payloads.encode_result, Encoding.PICKLE, (i for i in ()), 100)
+    large = failure_of(payloads.encode_result, Encoding.JSON, "x" * 200, 100)
     assert {as_json.kind, as_pickle.kind, large.kind} == {FailureKind.RESULT}
     assert "a object" in as_json.message
     assert "pickle" in as_json.message
@@ -132,7 +133,7 @@ def test_whatever_a_function_raises_is_a_failure(error):
     def raises():
         raise error
 
-    failure = failure_of(runner.call, raises, (), {}, context())
+    failure = failure_of(runner.call, Loaded(raises), (), {}, context())
     assert failure.kind is FailureKind.EXCEPTION
     assert failure.error_type == type(error).__name__
 
@@ -145,7 +146,7 @@ def test_an_error_whose_text_cannot_be_read_is_a_failure_all_the_same():
     def raises():
         raise Rude
 
-    assert failure_of(runner.call, raises, (), {}, context()).error_type == "Rude"
+    assert failure_of(runner.call, Loaded(raises), (), {}, context()).error_type == "Rude"
 
 
 def test_a_generator_function_gets_its_state_and_yields_checkpoints():
@@ -155,10 +156,10 @@ def test_a_generator_function_gets_its_state_and_yields_checkpoints():
             yield number + 1
         return start
 
-    assert runner.call(count, (3,), {}, context()) == 0
-    assert runner.call(count, (3,), {}, context(pickle.dumps(2))) == 2
-    assert runner.call(count, (3,), {"state": 1}, context()) == 1
-    assert runner.call(count, (3,), {"state": 1}, context(pickle.dumps(2))) == 2
+    assert runner.call(Loaded(count), (3,), {}, context()) == 0
+    assert runner.call(Loaded(count), (3,), {}, context(pickle.dumps(2))) == 2
+    assert runner.call(Loaded(count), (3,), {"state": 1}, context()) == 1
+    assert runner.call(Loaded(count), (3,), {"state": 1}, context(pickle.dumps(2))) == 2
 
 
 def test_a_generator_function_without_state_keeps_its_arguments():
@@ -166,7 +167,7 @@ def test_a_generator_function_without_state_keeps_its_arguments():
         yield from range(to)
         return "done"
 
-    assert runner.call(count, (3,), {}, context(pickle.dumps(2))) == "done"
+    assert runner.call(Loaded(count), (3,), {}, context(pickle.dumps(2))) == "done"
 
 
 def test_a_generator_is_closed_when_it_is_evicted():
@@ -182,7 +183,7 @@ def test_a_generator_is_closed_when_it_is_evicted():
     leaving = context()
     leaving.hand_over(1.0)
     with pytest.raises(Evicted):
-        runner.call(forever, (), {}, leaving)
+        runner.call(Loaded(forever), (), {}, leaving)
     assert closed
 
 

@@ -1,0 +1,71 @@
+"""Failures: what went wrong with an activation, in words that its user can act on.
+
+Owns how an exception becomes a `Failure`. Knows no encoding and no function.
+"""
+
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from harvester.domain.invocations import Failure, FailureKind
+
+HERE = str(Path(__file__).parent)
+LONGEST_TRACEBACK = 16_000
+"""Characters. The last ones are kept, because they name the error."""
+
+
+class RunFailed(Exception):
+    """An activation failed in a way that its user has to know."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+def failed(kind: FailureKind, message: str, error: BaseException | None = None) -> RunFailed:
+    """Return the exception that ends an activation; `error` is what the user's code raised, if it did."""
+    if error is None:
+        return RunFailed(Failure(kind=kind, message=_writable(message)))
+    name, trace = _writable(type(error).__name__), _writable(_users_traceback(error))
+    return RunFailed(Failure(kind=kind, message=_writable(message), error_type=name, traceback=trace))
+
+
+def one_line(error: BaseException) -> str:
+    """Return the class and the text of an exception."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001 - outermost: this is the user's __str__
+        text = "(its text cannot be read)"
+    name = type(error).__name__
+    return f"{name}: {text[:500]}" if text else name
+
+
+def remedy(error: BaseException, *, is_pickle: bool) -> str:
+    """Return what to do where a module is missing here, empty for any other error."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    missing = f"; module {error.name!r} is not importable on the compute node: "
+    # Only a pickle can carry code along, and only one's own: a package's dependencies stay by reference.
+    by_value = "ship it by value with @harvester.function(ship_module=True) if it is your own, or " if is_pickle else ""
+    return f"{missing}{by_value}install it for the Python that runs the pilots"
+
+
+def type_name(value: object) -> str:
+    """Return the class of a value as its user knows it."""
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+
+
+def _writable(text: str) -> str:
+    """Return `text` without lone surrogates, which no wire takes. Names of files bring them: `os.fsdecode` does."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _users_traceback(error: BaseException) -> str:
+    frames: TracebackType | None = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(HERE):
+        frames = frames.tb_next
+    try:
+        lines = traceback.format_exception(type(error), error, frames)
+    except Exception as own:  # noqa: BLE001 - outermost: formatting calls the user's __str__
+        return f"(the traceback cannot be formatted: {type(own).__name__})"
+    return "".join(lines)[-LONGEST_TRACEBACK:]

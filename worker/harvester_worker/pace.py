@@ -1,0 +1,23 @@
+"""The pace: how long functions take on this pilot, from how long they took.
+
+Pure arithmetic. What follows from it is decided elsewhere.
+"""
+
+SHARE = 0.25
+"""What the newest duration counts in the moving mean: a function that turned slow is known to be after one run."""
+
+
+class Pace:
+    """Moving means of durations, by function."""
+
+    def __init__(self) -> None:
+        self._mean_s: dict[str, float] = {}
+
+    def ran(self, name: str, duration_s: float) -> None:
+        """Take note of a run."""
+        mean = self._mean_s.get(name, duration_s)
+        self._mean_s[name] = mean + SHARE * (duration_s - mean)
+
+    def expected_s(self, name: str) -> float | None:
+        """Return how long the next run will take, in seconds; None for a function that has not run yet."""
+        return self._mean_s.get(name)
