@@ -8,17 +8,35 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from starlette.routing import WebSocketRoute
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from harvester.domain import wire
 from harvester.store.store import Store
 from harvester_api import openapi, problems
 from harvester_api.auth import Auth
+from harvester_api.declared import Table, serve
 from harvester_api.gateway import Gateway
 from harvester_api.link import serve_pilot
-from harvester_api.routes import daemon, functions, health, invocations, pilots, results
+from harvester_api.routes import batches, daemon, functions, health, invocations, pilots, results, streams
 from harvester_api.routes.common import gateway_of
 from harvester_api.settings import GatewaySettings
+
+_NOUNS = (invocations, results, batches, streams, functions, pilots, daemon, health)
+
+
+class Application(FastAPI):
+    """FastAPI, which draws the document and says what there is not, behind the table of the declared routes."""
+
+    table: Table
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or carry one connection."""
+        if scope["type"] == "http" and (target := self.table.find(scope)) is not None:
+            scope["app"] = self
+            await serve(target, scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def create_app(settings: GatewaySettings, store: Store) -> FastAPI:
@@ -40,7 +58,7 @@ def create_app(settings: GatewaySettings, store: Store) -> FastAPI:
         finally:
             await gateway.stop()
 
-    app = FastAPI(
+    app = Application(
         title="HPC Harvester",
         version=version("hpc-harvester"),
         summary="Functions on the node-time that batch jobs leave idle.",
@@ -51,7 +69,8 @@ def create_app(settings: GatewaySettings, store: Store) -> FastAPI:
     app.state.auth = Auth(settings.tokens)
     problems.install(app)
     openapi.install(app)
-    for noun in (functions, invocations, results, pilots, daemon, health):
+    app.table = Table(noun.router for noun in _NOUNS)
+    for noun in _NOUNS:
         app.include_router(noun.router)
     app.router.routes.append(WebSocketRoute(wire.LINK_PATH, _link, name="link"))
     return app

@@ -1,17 +1,18 @@
 """Who is calling: bearer tokens of users and admins. A pilot's token is looked up in the store, by `link`.
 
-Tokens are compared by their SHA-256, in constant time, so that neither length nor prefix can be felt out.
+Tokens are looked up by their SHA-256: how long that takes depends on the digest, from which nothing of a token can be
+felt out, neither its length nor its beginning.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import Iterable
 
 import msgspec
 from starlette.requests import HTTPConnection
 
+from harvester_api.parameters import headers_of
 from harvester_api.problems import Refusal, refusal
 from harvester_api.settings import Role, Token
 
@@ -34,7 +35,7 @@ def token_sha256(token: str) -> str:
 
 def bearer(connection: HTTPConnection) -> str | None:
     """Return the bearer token of a request, None where there is none."""
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    scheme, _, token = headers_of(connection).get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
@@ -42,18 +43,14 @@ class Auth:
     """The tokens of one gateway."""
 
     def __init__(self, tokens: Iterable[Token]) -> None:
-        self._callers = [(token_sha256(token.token), Caller(name=token.name, role=token.role)) for token in tokens]
+        self._callers = {token_sha256(token.token): Caller(name=token.name, role=token.role) for token in tokens}
 
     def user(self, request: HTTPConnection) -> Caller:
         """Return who calls. Raises `Refusal` (401)."""
         token = bearer(request)
         if token is None:
             raise _unauthorized("the request has no bearer token")
-        digest = token_sha256(token)
-        found = None
-        for known, caller in self._callers:
-            if hmac.compare_digest(digest, known):
-                found = caller
+        found = self._callers.get(token_sha256(token))
         if found is None:
             raise _unauthorized("the bearer token is not one that this gateway knows")
         return found

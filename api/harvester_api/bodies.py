@@ -5,32 +5,71 @@ Owns the limit and the JSON door; what a body means is the routes'.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 import msgspec
 from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
 
-from harvester_api.admission import JSON_TYPE, malformed, media_type, too_large
-from harvester_api.problems import refusal
+from harvester_api.encodings import JSON_TYPE, media_type
+from harvester_api.parameters import headers_of
+from harvester_api.pressure import Held
+from harvester_api.problems import malformed, too_large, unsupported
 
 T = TypeVar("T")
 
 _encoder = msgspec.json.Encoder()
 
 
-async def read_body(request: Request, limit: int, field: str = "arguments") -> bytes:
-    """Return the body. Raises `Refusal` (413) as soon as it is known to be over `limit` bytes."""
-    declared = request.headers.get("content-length")
-    if declared is not None and declared.isascii() and declared.isdigit() and int(declared) > limit:
-        raise too_large(field, int(declared), limit)
+COUNTED_BYTES = 64 * 1024  # smaller bodies are bounded by the number of connections
+
+
+async def read_body(request: Request, limit: int, field: str = "arguments", held: Held | None = None) -> bytes:
+    """Return the body. Raises `Refusal` (413) as soon as it is known to be over `limit` bytes.
+
+    `held` counts the bytes of one that is not small, and may raise `Refusal` (429).
+    """
+    check_length(request, limit, field)
+    first = await request.receive()
+    if first["type"] == "http.request" and not first.get("more_body", False):  # the usual case, without a generator
+        body: bytes = first.get("body", b"")
+        if len(body) > limit:
+            raise too_large(field, len(body), limit)
+        return body
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
+    async for chunk in chunks_of(first, request.receive):
         size += len(chunk)
         if size > limit:
             raise too_large(field, None, limit)
+        if held is not None and size > COUNTED_BYTES:
+            held.grow(size)
         chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return b"".join(chunks)
+
+
+async def chunks_of(message: Message, receive: Receive) -> AsyncIterator[bytes]:
+    """Yield the chunks of a body that begins with `message`. Raises `ClientDisconnect`."""
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        if chunk := message.get("body"):
+            yield chunk
+        if not message.get("more_body", False):
+            return
+        message = await receive()
+
+
+def check_length(request: Request, limit: int, field: str) -> int | None:
+    """Return the length that a request declares, if it does. Raises `Refusal` (413) for one over `limit`."""
+    declared = headers_of(request).get("content-length")
+    if declared is None or not declared.isascii() or not declared.isdigit():
+        return None
+    if int(declared) > limit:
+        raise too_large(field, int(declared), limit)
+    return int(declared)
 
 
 async def read_json(request: Request, kind: type[T], limit: int, default: T | None = None) -> T:
@@ -38,15 +77,9 @@ async def read_json(request: Request, kind: type[T], limit: int, default: T | No
 
     Raises `Refusal` (400, 413, 415, 422).
     """
-    content_type = media_type(request.headers)
+    content_type = media_type(headers_of(request))
     if content_type not in {JSON_TYPE, ""}:
-        raise refusal(
-            415,
-            "unsupported-media-type",
-            f"Content-Type {content_type} is not understood here",
-            field="Content-Type",
-            remedy=f"Send {JSON_TYPE}.",
-        )
+        raise unsupported(content_type, [JSON_TYPE])
     body = await read_body(request, limit, "body")
     if default is not None and not body:
         return default

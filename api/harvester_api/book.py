@@ -6,11 +6,12 @@ Owns entries and waiters; decides nothing and writes nothing. All of it can be r
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable
 
 import msgspec
 
+from harvester.domain.blobs import BlobRef
 from harvester.domain.effects import Work
 from harvester.domain.functions import Encoding, FunctionVersion
 from harvester.domain.invocations import InvocationState
@@ -25,7 +26,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """An invocation as it stands: its record, and the result where it is at hand."""
 
     record: InvocationRecord
-    value: bytes | None = None  # None: not ended, or to be read from the store
+    value: bytes | BlobRef | None = None  # None: not ended, or to be read from the store
 
     @property
     def is_ended(self) -> bool:
@@ -41,8 +42,12 @@ class OpenInvocation(msgspec.Struct, kw_only=True, eq=False):
     owner: str
     encoding: Encoding
     accepted_at: float
-    arguments: bytes | None  # None: in the store
+    arguments: bytes | BlobRef | None  # None: in the store
     key: str | None = None  # its idempotency key
+    priority: int = 0
+    start_by: float | None = None
+    end_by: float | None = None
+    stream: str | None = None  # of its owner's: where its end is pushed
     acceptance: asyncio.Future[None] | None = None  # until it is on disk
     state: InvocationState = InvocationState.ACCEPTED
     started_at: float | None = None
@@ -53,7 +58,7 @@ class OpenInvocation(msgspec.Struct, kw_only=True, eq=False):
     deaths: int = 0
     checkpoint: bytes | None = None  # the newest; None: there is none, or it is in the store
     checkpoint_at: float | None = None
-    waiters: list[Waiter] = msgspec.field(default_factory=list)
+    waiters: list[Waiter] | None = None  # None for nobody: a million entries wait for room, and few have a waiter
 
     def record(self) -> InvocationRecord:
         """Return it as the store would."""
@@ -80,6 +85,9 @@ class OpenInvocation(msgspec.Struct, kw_only=True, eq=False):
             deaths=self.deaths,
             checkpoint_at=self.checkpoint_at,
             failure=None if end is None else end.failure,
+            priority=self.priority,
+            start_by=self.start_by,
+            end_by=self.end_by,
         )
 
     def work(self) -> Work:
@@ -94,6 +102,11 @@ class OpenInvocation(msgspec.Struct, kw_only=True, eq=False):
             walltime_s=function.walltime_s,
             checkpoints=function.checkpoints,
             max_retries=function.max_retries,
+            owner=self.owner,
+            priority=self.priority,
+            start_by=self.start_by,
+            end_by=self.end_by,
+            max_running=function.max_running,
             fence=self.fence,
             attempts=self.attempts,
             retries_used=self.retries_used,
@@ -110,9 +123,12 @@ class OpenInvocation(msgspec.Struct, kw_only=True, eq=False):
             function_id=self.function.function_id,
             owner=self.owner,
             encoding=self.encoding,
-            arguments=self.arguments or b"",
+            arguments=b"" if self.arguments is None else self.arguments,
             accepted_at=self.accepted_at,
             idempotency_key=self.key,
+            priority=self.priority,
+            start_by=self.start_by,
+            end_by=self.end_by,
         )
 
 
@@ -133,25 +149,40 @@ def reopened(record: InvocationRecord, function: FunctionVersion) -> OpenInvocat
         retries_used=record.retries_used,
         deaths=record.deaths,
         checkpoint_at=record.checkpoint_at,
+        priority=record.priority,
+        start_by=record.start_by,
+        end_by=record.end_by,
     )
 
 
 class Book:
     """Open invocations by id and by idempotency key, and the outcomes of a moment ago."""
 
-    def __init__(self, keep: int = 20_000, keep_bytes: int = 64 * 1024 * 1024) -> None:
-        """`keep` and `keep_bytes` bound the ended ones that stay in memory, for long polls that come a moment late."""
+    def __init__(
+        self,
+        keep: int = 20_000,
+        keep_bytes: int = 64 * 1024 * 1024,
+        tell: Callable[[OpenInvocation, Outcome], None] | None = None,
+    ) -> None:
+        """`keep` and `keep_bytes` bound the ended ones that stay in memory, for long polls that come a moment late.
+
+        `tell` is told of every end.
+        """
         self.open: dict[str, OpenInvocation] = {}
+        self.owned: Counter[str] = Counter()  # open ones by owner
+        self.ended = 0  # so far
         self._keys: dict[tuple[str, str], str] = {}
         self._ended: OrderedDict[str, Outcome] = OrderedDict()
         self._ended_bytes = 0
         self._keep, self._keep_bytes = keep, keep_bytes
+        self._tell = tell
         self._waiting: set[Waiter] = set()
         self._is_closing = False
 
     def add(self, entry: OpenInvocation) -> None:
         """Take in an open invocation."""
         self.open[entry.invocation_id] = entry
+        self.owned[entry.owner] += 1
         if entry.key is not None:
             self._keys[entry.owner, entry.key] = entry.invocation_id
 
@@ -161,25 +192,35 @@ class Book:
         return None if invocation_id is None else self.open.get(invocation_id)
 
     def conclude(self, entry: OpenInvocation, end: Concluded) -> None:
-        """Close an invocation whose end is on disk, and wake who waits for it."""
+        """Close an invocation whose end is on disk, wake who waits for it, and tell who listens."""
         self._remove(entry)
+        self.ended += 1
         outcome = entry.outcome(end)
-        if len(end.value) * 16 <= self._keep_bytes:
+        size = _size(end.value)
+        if size * 16 <= self._keep_bytes:
             self._ended[entry.invocation_id] = outcome
-            self._ended_bytes += len(end.value)
+            self._ended_bytes += size
             while len(self._ended) > self._keep or self._ended_bytes > self._keep_bytes:
-                _, oldest = self._ended.popitem(last=False)
-                self._ended_bytes -= len(oldest.value or b"")
-        for waiter in entry.waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+                self._drop_oldest()
+        for waiter in entry.waiters or ():
+            _let_go(waiter)
+        if self._tell is not None:
+            self._tell(entry, outcome)
 
     def refuse(self, entry: OpenInvocation, error: StoreError) -> None:
         """Forget an invocation that could not be written down."""
         self._remove(entry)
-        for waiter in entry.waiters:
+        for waiter in entry.waiters or ():
             if not waiter.done():
                 waiter.set_exception(error)
+
+    def forget_ended(self, before: float) -> None:
+        """Forget what ended before an instant: the store is about to."""
+        while self._ended:
+            oldest = next(iter(self._ended.values()))
+            if oldest.record.ended_at is None or oldest.record.ended_at >= before:
+                return
+            self._drop_oldest()
 
     def find(self, invocation_id: str) -> Outcome | None:
         """Return an invocation that is in memory."""
@@ -196,29 +237,45 @@ class Book:
         if self._is_closing or wait_s <= 0:
             return
         entries = list(entries)
-        waiter: Waiter = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiter: Waiter = loop.create_future()
         for entry in entries:
+            if entry.waiters is None:
+                entry.waiters = []
             entry.waiters.append(waiter)
         self._waiting.add(waiter)
+        # A timer of our own: asyncio.timeout costs several times as much, and this is on the way of every call.
+        timer = loop.call_later(wait_s, _let_go, waiter)
         try:
-            async with asyncio.timeout(wait_s):
-                await waiter
-        except TimeoutError:
-            pass
+            await waiter
         finally:
+            timer.cancel()
             self._waiting.discard(waiter)
             for entry in entries:
-                if entry.invocation_id in self.open:
+                if entry.waiters is not None and entry.invocation_id in self.open:
                     entry.waiters.remove(waiter)
 
     def release(self) -> None:
         """Let everybody who waits go, and nobody wait again: the gateway stops."""
         self._is_closing = True
         for waiter in self._waiting:
-            if not waiter.done():
-                waiter.set_result(None)
+            _let_go(waiter)
+
+    def _drop_oldest(self) -> None:
+        _, oldest = self._ended.popitem(last=False)
+        self._ended_bytes -= _size(oldest.value)
 
     def _remove(self, entry: OpenInvocation) -> None:
-        self.open.pop(entry.invocation_id, None)
+        if self.open.pop(entry.invocation_id, None) is not None:
+            self.owned[entry.owner] -= 1
         if entry.key is not None:
             self._keys.pop((entry.owner, entry.key), None)
+
+
+def _let_go(waiter: Waiter) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _size(value: bytes | BlobRef | None) -> int:
+    return len(value) if isinstance(value, bytes) else 0

@@ -36,6 +36,7 @@ class FunctionDocument(msgspec.Struct, frozen=True, kw_only=True):
     walltime_s: float | None
     checkpoints: bool
     max_retries: int
+    max_running: int | None
 
 
 class FunctionPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +81,10 @@ class InvocationDocument(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None
     attempts: int
     checkpoint_at: float | None
+    priority: int
+    start_by: float | None
+    end_by: float | None
+    purged_at: float | None  # arguments and result were deleted then, their time being over
     failure: Failure | None
     result: msgspec.Raw | UnsetType = UNSET  # JSON encoding, SUCCEEDED: the value
     result_b64: str | UnsetType = UNSET  # where it was asked for: the result's bytes
@@ -220,6 +225,7 @@ def function_document(function: FunctionVersion) -> FunctionDocument:
         walltime_s=function.walltime_s,
         checkpoints=function.checkpoints,
         max_retries=function.max_retries,
+        max_running=function.max_running,
     )
 
 
@@ -227,7 +233,8 @@ def invocation_document(
     outcome: Outcome, activations: list[ActivationRecord] | None = None, with_bytes: bool = False
 ) -> InvocationDocument:
     """Return the document of an invocation; `with_bytes` puts the result's bytes in too."""
-    record, value = outcome.record, outcome.value
+    record = outcome.record
+    value = outcome.value if isinstance(outcome.value, bytes) else None  # a large one has to be read before
     name, _, version = record.function_id.rpartition("@")
     has_value = record.state is InvocationState.SUCCEEDED and value is not None
     return InvocationDocument(
@@ -243,6 +250,10 @@ def invocation_document(
         ended_at=record.ended_at,
         attempts=record.attempts,
         checkpoint_at=record.checkpoint_at,
+        priority=record.priority,
+        start_by=record.start_by,
+        end_by=record.end_by,
+        purged_at=record.purged_at,
         failure=record.failure,
         result=msgspec.Raw(value or b"null") if has_value and record.encoding is Encoding.JSON else UNSET,
         result_b64=base64.b64encode(value or b"").decode() if has_value and with_bytes else UNSET,

@@ -39,6 +39,7 @@ class FunctionDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     walltime_s: Annotated[float, Meta(gt=0, le=LONGEST_S)] | None = None
     checkpoints: bool = False
     max_retries: Annotated[int, Meta(ge=0, le=1000)] = 0
+    max_running: Annotated[int, Meta(ge=1, le=MOST)] | None = None  # activations of this version at a time
 
 
 class WaitRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,41 +9,37 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-import msgspec
-
 from harvester.domain import wire
-from harvester.domain.dispatcher import Dispatcher, DispatcherSettings
+from harvester.domain.blobs import BlobRef
+from harvester.domain.dispatcher import Dispatcher
 from harvester.domain.effects import Effect
-from harvester.domain.functions import Encoding, FunctionVersion
 from harvester.domain.pilots import DrainReason, PilotEvent, PilotState
 from harvester.store.store import Store, StoreError
 from harvester.store.writes import PilotMoved
+from harvester_api.blobs import Blobs
 from harvester_api.book import Book, OpenInvocation, Outcome, reopened
 from harvester_api.catalog import Catalog
 from harvester_api.endings import Endings
 from harvester_api.hearing import Hearing
 from harvester_api.journal import Journal
+from harvester_api.order import Order, opened
+from harvester_api.payloads import Payloads
 from harvester_api.performer import Link, Performer
+from harvester_api.pressure import Pressure
+from harvester_api.problems import Refusal
 from harvester_api.repeats import Repeats, fresh_ids
-from harvester_api.settings import GatewaySettings
+from harvester_api.retention import Retention
+from harvester_api.settings import GatewaySettings, dispatcher_settings
 from harvester_api.sightings import Sightings
+from harvester_api.spilling import Spilling
+from harvester_api.streams import Streams
 
 log = logging.getLogger(__name__)
 
 _HEARD = wire.Heard()
-
-
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """Arguments that somebody wants a function run with."""
-
-    function: FunctionVersion
-    owner: str
-    encoding: Encoding
-    arguments: bytes
-    key: str | None = None  # idempotency key; of a batch, the first one has it
 
 
 class Gateway:
@@ -52,30 +48,41 @@ class Gateway:
     def __init__(self, settings: GatewaySettings, store: Store) -> None:
         self.settings = settings
         self.store = store
-        self.book = Book()
+        self.streams = Streams()
+        self.book = Book(tell=self.streams.ended)
+        self.blobs = None if settings.blobs is None else Blobs(settings.blobs, settings.blob_bytes)
+        self.payloads = Payloads(store, self.blobs)
+        self.pressure = Pressure(settings, self.book)
         self.catalog = Catalog(store)
-        self.repeats = Repeats(self.book, store)
-        self.journal = Journal(store.write, settings.retry)
+        self.repeats = Repeats(self.book, store, self.blobs)
+        self._spilling = None if self.blobs is None else Spilling(store.write, self.blobs)
+        self.journal = Journal(self._spilling or store.write, settings.retry)
         self.sightings = Sightings(settings.seen_interval)
         self.links: dict[str, Link] = {}
         self.is_ready = False
-        self._performer = Performer(settings, self.book, self.journal, store, self.links)
+        self._performer = Performer(
+            settings,
+            book=self.book,
+            journal=self.journal,
+            store=store,
+            links=self.links,
+            streams=self.streams,
+            blobs=self.blobs,
+        )
         self._ticking: asyncio.Task[None] | None = None
         self._endings = Endings(store, self._is_over)
+        self._retention = Retention(store, self.blobs, self.book, settings.result_ttl, settings.record_ttl)
         self._absent: set[str] = set()  # pilots that the store calls alive and that have not called since our start
         self._started_at = 0.0
-        self._dispatcher_settings = DispatcherSettings(
-            lease=settings.lease,
-            margin=settings.margin,
-            recovery=settings.recovery,
-            poison_deaths=settings.poison_deaths,
-        )
+        self._dispatcher_settings = dispatcher_settings(settings)
         self._begin(epoch=0)
 
     # ---- life ----
 
     async def start(self) -> None:
         """Take up what the store remembers, then begin to tick. Raises `StoreError`."""
+        if self.blobs is not None:
+            await asyncio.to_thread(self.blobs.prepare)
         epoch = await asyncio.to_thread(self.store.next_epoch)
         self._begin(epoch)
         entries, pilots = await asyncio.to_thread(self._remembered)
@@ -86,6 +93,7 @@ class Gateway:
         self._absent = pilots
         self.is_ready = True
         self._ticking = asyncio.create_task(self._tick())
+        self._retention.start()
         log.info("gateway start %d: %d open invocations, %d pilots may come back", epoch, len(entries), len(pilots))
 
     async def stop(self) -> None:
@@ -96,12 +104,16 @@ class Gateway:
             self._ticking.cancel()
             await asyncio.wait({self._ticking})
         await self._endings.stop()
+        await self._retention.stop()
         if not await self.journal.drain(timedelta(seconds=10)):
             log.error("the store did not take the last writes; pilots will report the results again")
+        if self._spilling is not None:
+            self._spilling.close()
 
     def release(self) -> None:
-        """Answer every long poll now."""
+        """Answer every long poll now, and end the streams."""
         self.book.release()
+        self.streams.release()
 
     def _begin(self, epoch: int) -> None:
         self.dispatcher = Dispatcher(self._dispatcher_settings, epoch)
@@ -124,6 +136,7 @@ class Gateway:
             try:
                 now = time.time()
                 self.perform(self.dispatcher.tick(now), now)
+                self.pressure.tick(now)
                 for seen in self.sightings.due(self.dispatcher.pilots, now):
                     self.journal.put(seen)
                 self._miss(now)
@@ -148,17 +161,22 @@ class Gateway:
 
         Without `is_awaited` they are on disk when this returns, and only then given to pilots. With it they may run
         while they are being written, since whoever asks hears of them after a commit anyway: `look` sees to that.
-        Raises `StoreError`.
+        Raises `StoreError`, and `Refusal` (429) while there is too much work.
         """
         now = time.time()
-        ids = fresh_ids(len(orders))
-        entries = [_opened(fresh, order, now) for fresh, order in zip(ids, orders, strict=True)]
-        acceptance = self.journal.accept(
-            [entry.written() for entry in entries],
-            lambda: self._accepted(entries, is_dispatched),
-            lambda error: self._refused(entries, error),
-            is_urgent=not is_awaited,
-        )
+        ids = [order.invocation_id or fresh for order, fresh in zip(orders, fresh_ids(len(orders)), strict=True)]
+        entries = [opened(fresh, order, now) for fresh, order in zip(ids, orders, strict=True)]
+        try:
+            self.pressure.check(orders[0].owner, len(orders), now)
+            acceptance = self.journal.accept(
+                [entry.written() for entry in entries],
+                lambda: self._accepted(entries, is_dispatched),
+                lambda error: self._refused(entries, error),
+                is_urgent=not is_awaited,
+            )
+        except (StoreError, Refusal):
+            self.payloads.discard(order.arguments for order in orders)
+            raise
         # While the store is in trouble nothing may run that is not on disk.
         is_dispatched = is_awaited and self.journal.trouble is None
         for entry in entries:
@@ -186,11 +204,16 @@ class Gateway:
             found = None if record is None else Outcome(record=record)
         return found
 
-    async def value(self, outcome: Outcome) -> bytes:
-        """Return the result of an invocation that has succeeded."""
-        if outcome.value is not None:
-            return outcome.value
-        return await asyncio.to_thread(self.store.result, outcome.record.invocation_id) or b""
+    def restream(self, invocation_ids: Iterable[str], owner: str, stream_id: str | None) -> None:
+        """Tell another stream of the ends of invocations that came again; of those that have ended at once."""
+        if stream_id is None:
+            return
+        for invocation_id in invocation_ids:
+            entry = self.book.open.get(invocation_id)
+            if entry is not None:
+                entry.stream = stream_id
+            elif (outcome := self.book.find(invocation_id)) is not None:
+                self.streams.push(owner, stream_id, outcome)
 
     async def cancel(self, invocation_id: str) -> None:
         """End an invocation; returns when that is on disk. One that is over already stays as it is."""
@@ -211,6 +234,7 @@ class Gateway:
     def _accepted(self, entries: Sequence[OpenInvocation], is_dispatched: bool) -> None:
         for entry in entries:
             self._performer.stored(entry)
+            self.streams.state(entry)
         if not is_dispatched:
             now = time.time()
             self.perform(self.dispatcher.accept_many([entry.work() for entry in entries], now), now)
@@ -220,6 +244,7 @@ class Gateway:
         for entry in entries:
             self.book.refuse(entry, error)  # first, so that nothing more is written of it
             self.perform(self.dispatcher.cancel(entry.invocation_id, now), now)
+        self.payloads.discard(entry.arguments for entry in entries)
 
     # ---- pilots ----
 
@@ -242,8 +267,12 @@ class Gateway:
         now = time.time()
         for message in messages:
             self._hearing.hear(pilot_id, message, now)
-            if type(message) is wire.Heartbeat and (link := self.links.get(pilot_id)) is not None:
+            if (link := self.links.get(pilot_id)) is None:
+                continue
+            if type(message) is wire.Heartbeat:
                 link.send(_HEARD)
+            elif type(message) is wire.SharesBlobs:
+                link.shares_blobs = True
 
     def _is_over(self, pilot_id: str, state: PilotState) -> None:
         """Give up a pilot that is not connected, and over as the store says."""
@@ -251,19 +280,7 @@ class Gateway:
         log.info("pilot %s: the store has it as %s", pilot_id, state.value)
         self.perform(self.dispatcher.ended(pilot_id, now), now)
 
-    def perform(self, effects: Sequence[Effect], now: float, payload: bytes = b"") -> None:
+    def perform(self, effects: Sequence[Effect], now: float, payload: bytes | BlobRef = b"") -> None:
         """Do what the dispatcher orders."""
         if effects:
             self._performer.perform(effects, now, payload)
-
-
-def _opened(invocation_id: str, order: Order, now: float) -> OpenInvocation:
-    return OpenInvocation(
-        invocation_id=invocation_id,
-        function=order.function,
-        owner=order.owner,
-        encoding=order.encoding,
-        accepted_at=now,
-        arguments=order.arguments,
-        key=order.key,
-    )

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from harvester.domain import wire
+from harvester.domain.blobs import BlobRef, blob_name
 from harvester.domain.dispatcher import Dispatcher
 from harvester.domain.effects import Arrival, Effect
 from harvester.domain.invocations import Failure, FailureKind
 from harvester_api.sightings import Sightings
 
-Perform = Callable[[Sequence[Effect], float, bytes], None]
+Payload = bytes | BlobRef
+Perform = Callable[[Sequence[Effect], float, Payload], None]
 
 
 class Hearing:
@@ -28,6 +30,8 @@ class Hearing:
         match message:
             case wire.Heartbeat() | wire.Draining() | wire.Goodbye() | wire.Hello():
                 self._perform(self._of_pilot(pilot_id, message, now), now, b"")
+            case wire.SharesBlobs():
+                pass  # of the connection, which `gateway` tells
             case _:
                 effects, payload = self._of_lease(pilot_id, message, now)
                 self._perform(effects, now, payload)
@@ -47,7 +51,7 @@ class Hearing:
 
     def _of_lease(
         self, pilot_id: str, message: wire.Started | wire.Checkpoint | wire.Finished | wire.GivenBack, now: float
-    ) -> tuple[list[Effect], bytes]:
+    ) -> tuple[list[Effect], Payload]:
         dispatcher, invocation_id, fence = self._dispatcher, message.invocation_id, message.fence
         if not isinstance(message, wire.Checkpoint):
             self._sightings.worked(pilot_id, now)
@@ -58,21 +62,32 @@ class Hearing:
                 return dispatcher.checkpointed(pilot_id, invocation_id, fence, message.seq, now), message.state
             case wire.Finished():
                 value, failure = self._checked(message)
-                return dispatcher.finished(pilot_id, invocation_id, fence, failure, now), value
+                duration_s = message.duration_s
+                return dispatcher.finished(pilot_id, invocation_id, fence, failure, now, duration_s=duration_s), value
             case wire.GivenBack():
                 return dispatcher.given_back(pilot_id, invocation_id, fence, message.end, now), b""
 
-    def _checked(self, message: wire.Finished) -> tuple[bytes, Failure | None]:
+    def _checked(self, message: wire.Finished) -> tuple[Payload, Failure | None]:
+        value = message.value
         if message.failure is not None:
             return b"", _storable(message.failure)
-        if len(message.value) <= self._limit:
-            return message.value, None
-        failure = Failure(
-            kind=FailureKind.RESULT,
-            message=f"the result has {len(message.value)} bytes, and the limit is {self._limit} bytes; "
-            "write large data into a file and return its path",
+        if isinstance(value, BlobRef):
+            wanted = blob_name(message.invocation_id, f"r{message.fence}")
+            if value.name != wanted:  # a pilot is not trusted with a path
+                return b"", _no_result(f"the pilot wrote the result to {value.name[:100]!r}, not to {wanted!r}")
+            size = value.size
+        else:
+            size = len(value)
+        if size <= self._limit:
+            return value, None
+        return b"", _no_result(
+            f"the result has {size} bytes, and the limit is {self._limit} bytes; "
+            "write large data into a file and return its path"
         )
-        return b"", failure
+
+
+def _no_result(message: str) -> Failure:
+    return Failure(kind=FailureKind.RESULT, message=message)
 
 
 def _storable(failure: Failure) -> Failure:

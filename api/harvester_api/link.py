@@ -50,6 +50,7 @@ class PilotLink:
         """`patience` is how long one frame may take to leave."""
         self.pilot_id = pilot_id
         self.hello: wire.Hello | None = None
+        self.shares_blobs = False
         self._websocket = websocket
         self._patience_s = patience.total_seconds()
         self._outbox: deque[wire.ToPilot | Loader] = deque()
@@ -177,7 +178,8 @@ class PilotLink:
             message = await asyncio.to_thread(item) if callable(item) else item
             messages.append(message)
             if isinstance(message, wire.Lease):
-                size += len(message.arguments) + len(message.checkpoint or b"")
+                size += len(message.arguments) if isinstance(message.arguments, bytes) else 0
+                size += len(message.checkpoint or b"")
             elif isinstance(message, wire.Function):
                 size += len(message.function.body)
         return messages

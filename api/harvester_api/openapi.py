@@ -15,7 +15,8 @@ from fastapi.openapi.utils import get_openapi
 
 from harvester_api import documents as docs
 from harvester_api import drafts
-from harvester_api.admission import JSON_TYPE, MSGPACK_TYPE, PICKLE_TYPE, JsonArguments
+from harvester_api.arguments import JsonArguments
+from harvester_api.encodings import CALLS_BATCH_TYPE, CALLS_TYPE, JSON_TYPE, LINES_TYPE, MSGPACK_TYPE, PICKLE_TYPE
 from harvester_api.parameters import Parameter
 from harvester_api.problems import MEDIA_TYPE, Problem
 
@@ -45,7 +46,11 @@ _RECORDS: tuple[type, ...] = (
 )
 
 BINARY: dict[str, Any] = {"type": "string", "format": "binary"}
-RAW_RESULT: dict[str, Any] = {JSON_TYPE: {"schema": {}}, PICKLE_TYPE: {"schema": BINARY}}
+RAW_RESULT: dict[str, Any] = {
+    JSON_TYPE: {"schema": {}},
+    PICKLE_TYPE: {"schema": BINARY},
+    CALLS_TYPE: {"schema": BINARY},
+}
 
 
 def ref(record: type) -> dict[str, Any]:
@@ -59,16 +64,20 @@ def json_of(record: type) -> dict[str, Any]:
 
 
 ARGUMENTS_BODY: dict[str, Any] = {
-    "description": "The arguments. No body: no arguments. Pickles come with the header Harvester-Python.",
+    "description": "The arguments. No body: no arguments. Pickles come with the header Harvester-Python; as "
+    f"{CALLS_TYPE} an array of bin, each the pickled (args, kwargs) of one call, all made in one invocation.",
     "required": False,
-    "content": {**json_of(JsonArguments), PICKLE_TYPE: {"schema": BINARY}},
+    "content": {**json_of(JsonArguments), PICKLE_TYPE: {"schema": BINARY}, CALLS_TYPE: {"schema": BINARY}},
 }
 BATCH_BODY: dict[str, Any] = {
-    "description": "The arguments of each invocation; as MessagePack an array of bin, each a pickled (args, kwargs).",
+    "description": "The arguments of each invocation: an array, or one a line. As MessagePack an array of bin, each a "
+    f"pickled (args, kwargs), or with {CALLS_BATCH_TYPE} the many calls of one invocation.",
     "required": True,
     "content": {
         JSON_TYPE: {"schema": {"type": "array", "items": ref(JsonArguments)}},
+        LINES_TYPE: {"schema": {"type": "string"}},
         MSGPACK_TYPE: {"schema": BINARY},
+        CALLS_BATCH_TYPE: {"schema": BINARY},
     },
 }
 

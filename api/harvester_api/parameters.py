@@ -3,15 +3,42 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar, cast
+from urllib.parse import parse_qsl
 
 import msgspec
 from fastapi import Request
+from starlette.requests import HTTPConnection
 
+from harvester_api.drafts import LONGEST_S
 from harvester_api.problems import Refusal, refusal
 
 E = TypeVar("E", bound=StrEnum)
+
+
+@lru_cache(4096)  # the calls of a program are alike
+def parsed(query: bytes) -> Mapping[str, Sequence[str]]:
+    """Return the values of each name of a query, in order."""
+    found: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def headers_of(connection: HTTPConnection) -> Mapping[str, str]:
+    """Return the headers by their names in lower case, of repeated ones the first.
+
+    Starlette's own mapping searches the list at each look; a request is looked at half a dozen times.
+    """
+    found = connection.scope.get("harvester.headers")
+    if found is None:
+        raw = connection.scope["headers"]
+        found = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(raw)}
+        connection.scope["harvester.headers"] = found
+    return cast("Mapping[str, str]", found)
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +61,10 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
 
     def text(self, request: Request) -> str | None:
         """Return the value as it stands, None where it is missing. Raises `Refusal` (422) for more than one."""
-        values = request.query_params.getlist(self.name)
+        query = request.scope["query_string"]
+        values = parsed(query).get(self.name) if query else None
+        if not values:
+            return None
         if len(values) > 1:
             raise refusal(
                 422,
@@ -43,7 +73,7 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
                 field=self.name,
                 remedy="Give it once.",
             )
-        return values[0] if values else None
+        return values[0]
 
     def integer(self, request: Request) -> int | None:
         """Return a whole number within the bounds of the schema. Raises `Refusal` (422)."""
@@ -58,16 +88,24 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
         return value
 
     def seconds(self, request: Request) -> float:
-        """Return a duration in seconds; over the schema's maximum it is the maximum. Raises `Refusal` (422)."""
+        """Return a duration in seconds, 0 where it is missing. Raises `Refusal` (422)."""
+        return self.duration(request) or 0.0
+
+    def duration(self, request: Request) -> float | None:
+        """Return a duration in seconds within the bounds of the schema, None where it is missing.
+
+        Raises `Refusal` (422).
+        """
         text = self.text(request)
         if text is None:
-            return 0.0
+            return None
         try:
             value = float(text)
         except ValueError:
             raise self._refusal(text) from None
-        if not math.isfinite(value) or value < 0:
+        if not math.isfinite(value):
             raise self._refusal(text)
+        self._check_bounds(value, text)
         return value
 
     def flag(self, request: Request) -> bool:
@@ -89,9 +127,12 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
         except ValueError:
             raise self._refusal(text) from None
 
-    def _check_bounds(self, value: int, text: str) -> None:
+    def _check_bounds(self, value: float, text: str) -> None:
         low, high = self.schema.get("minimum"), self.schema.get("maximum")
+        above = self.schema.get("exclusiveMinimum")
         if (low is not None and value < low) or (high is not None and value > high):
+            raise self._refusal(text)
+        if above is not None and value <= above:
             raise self._refusal(text)
 
     def _refusal(self, text: str) -> Refusal:
@@ -133,3 +174,41 @@ VERSION = Parameter(
 FUNCTION_NAME = Parameter(name="name", where="path", description="The function's name.")
 INVOCATION_ID = Parameter(name="invocation_id", where="path", description="The invocation's id.")
 PILOT_ID = Parameter(name="pilot_id", where="path", description="The pilot's id.")
+PRIORITY = Parameter(
+    name="priority",
+    description="Among your own waiting invocations the higher goes first; nobody gets ahead of other users with it.",
+    schema={"type": "integer", "minimum": -1000, "maximum": 1000, "default": 0},
+)
+TTL = Parameter(
+    name="ttl_s",
+    description="If it has not started within so many seconds, it is expired.",
+    schema={"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_S},
+)
+DEADLINE = Parameter(
+    name="deadline_s",
+    description="If it has not ended within so many seconds, it is expired; a slot that runs it is told to stop.",
+    schema={"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_S},
+)
+KEY = Parameter(
+    name="Idempotency-Key",
+    where="header",
+    description="The same key of the same caller makes a repeated call the same invocation, or the same batch.",
+    schema={"type": "string", "minLength": 1, "maxLength": 200},
+)
+PYTHON = Parameter(
+    name="Harvester-Python",
+    where="header",
+    description="For pickles: the minor version of the Python that made them, like 3.11.",
+)
+STREAM_ID = Parameter(
+    name="stream_id",
+    where="path",
+    description="A name that you choose, like a UUID; it is yours alone.",
+    schema={"type": "string", "pattern": "^[A-Za-z0-9-]{8,64}$"},
+)
+STREAM = Parameter(
+    name="Harvester-Stream",
+    where="header",
+    description="The stream, open at /v1/streams/{stream_id}, that is told of the end.",
+    schema=STREAM_ID.schema,
+)

@@ -7,12 +7,11 @@ raise into one. The detail says what was wrong and where, the remedy what to do.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 import msgspec
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
@@ -100,6 +99,58 @@ def store_refusal(error: StoreError) -> Refusal:
     )
 
 
+def malformed(error: Exception, field: str) -> Refusal:
+    """Return the refusal for a body that does not decode (400), or that is not what it should be (422)."""
+    if isinstance(error, msgspec.ValidationError):
+        text, _, path = str(error).partition(" - at ")
+        within = path.strip("`").removeprefix("$").lstrip(".")
+        where = f"{field}: {within}" if within and " " in field else within or field
+        return refusal(
+            422, "invalid-field", f"{where}: {text}", field=where, remedy="/openapi.json describes the body."
+        )
+    detail = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    return refusal(
+        400, "malformed", f"{field}: {detail}", field=field, remedy="Send a whole, well-formed body in UTF-8."
+    )
+
+
+def too_large(field: str, size: int | None, limit: int) -> Refusal:
+    """Return the refusal for a payload over the limit. `size` is None while nobody knows it."""
+    what = f"more than {limit}" if size is None else str(size)
+    return refusal(
+        413,
+        "payload-too-large",
+        f"{field}: {what} bytes, and the limit is {limit} bytes",
+        field=field,
+        remedy="Put large data into a file that the compute nodes see and send its path, or ask the admin for a "
+        "higher limit.",
+    )
+
+
+def too_many(count: int | None, limit: int) -> Refusal:
+    """Return the refusal for a batch of more invocations than the limit. `count` is None while nobody knows it."""
+    what = f"more than {limit}" if count is None else str(count)
+    return refusal(
+        413,
+        "payload-too-large",
+        f"batch: {what} invocations, and the limit is {limit}",
+        field="batch",
+        remedy="Send them in several batches.",
+    )
+
+
+def unsupported(content_type: str, known: Iterable[str]) -> Refusal:
+    """Return the refusal for a body of a type that is not understood here (415)."""
+    *most, last = known
+    return refusal(
+        415,
+        "unsupported-media-type",
+        f"Content-Type {content_type or '(none)'} is not understood here",
+        field="Content-Type",
+        remedy=f"Send {', '.join(most)}{' or ' if most else ''}{last}.",
+    )
+
+
 def answer(refused: Refusal) -> Response:
     """Return the response for a refusal."""
     return Response(
@@ -111,26 +162,34 @@ def answer(refused: Refusal) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem document."""
-    app.add_exception_handler(Refusal, _on_refusal)
-    app.add_exception_handler(StoreError, _on_store_error)
+    """Make what `app` says of paths and methods that it does not know a problem document."""
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(Exception, _on_defect)
 
 
-async def _on_refusal(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)  # noqa: S101 - Starlette hands each handler what it was installed for
-    return answer(error)
+def answered(request: Request, error: Exception) -> Response:
+    """Return the response for what a route raised."""
+    if isinstance(error, Refusal):
+        return answer(error)
+    if isinstance(error, StoreError):
+        return answer(store_refusal(error))
+    log.error("defect in %s %s", request.method, request.url.path, exc_info=error)
+    return answer(
+        refusal(
+            500,
+            "internal-error",
+            f"{request.method} {request.url.path} met a defect of the gateway ({type(error).__name__})",
+            remedy="Report it with the gateway's log. What was acknowledged before is safe.",
+        )
+    )
 
 
-async def _on_store_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, StoreError)  # noqa: S101 - as above
-    return answer(store_refusal(error))
+async def _on_defect(request: Request, error: Exception) -> Response:
+    return answered(request, error)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette hands each handler what it is installed for
     kind, remedy = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-"), ""
     detail = f"{request.method} {request.url.path}: {error.detail}"
     if error.status_code == HTTPStatus.NOT_FOUND:
@@ -150,22 +209,3 @@ def _methods(request: Request) -> list[str]:
     paths = request.app.openapi()["paths"]
     fitting = [paths[path] for path in paths if compile_path(path)[0].match(request.url.path)]
     return sorted({method.upper() for operations in fitting for method in operations})
-
-
-async def _on_validation_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    return answer(refusal(422, "invalid-field", f"{field}: {first['msg']}", field=field))
-
-
-async def _on_defect(request: Request, error: Exception) -> Response:
-    log.error("defect in %s %s", request.method, request.url.path, exc_info=error)
-    return answer(
-        refusal(
-            500,
-            "internal-error",
-            f"{request.method} {request.url.path} met a defect of the gateway ({type(error).__name__})",
-            remedy="Report it with the gateway's log. What was acknowledged before is safe.",
-        )
-    )

@@ -11,9 +11,11 @@ import asyncio
 
 import uuid_utils
 
+from harvester.domain.blobs import BlobRef
 from harvester.domain.functions import FunctionVersion
 from harvester.store.records import InvocationRecord
 from harvester.store.store import Store
+from harvester_api.blobs import Blobs
 from harvester_api.book import Book, OpenInvocation
 from harvester_api.problems import Refusal, refusal
 
@@ -39,12 +41,11 @@ def batch_key(key: str) -> str:
 class Repeats:
     """What is known of keys on one gateway."""
 
-    def __init__(self, book: Book, store: Store) -> None:
-        self._book = book
-        self._store = store
+    def __init__(self, book: Book, store: Store, blobs: Blobs | None = None) -> None:
+        self._book, self._store, self._blobs = book, store, blobs
 
     async def invocation(
-        self, owner: str, key: str, function: FunctionVersion, arguments: bytes, *, is_version_asked: bool
+        self, owner: str, key: str, function: FunctionVersion, arguments: bytes | BlobRef, *, is_version_asked: bool
     ) -> str | None:
         """Return the invocation that came under `key`, None for a key that is new.
 
@@ -60,7 +61,7 @@ class Repeats:
         before = None if entry is None else entry.arguments
         if before is None:
             before = await asyncio.to_thread(self._store.arguments, record.invocation_id)
-        if before is not None and before != arguments:
+        if before is not None and not await self._are_equal(before, arguments):
             raise _conflict(key, "for other arguments", "a new invocation")
         return record.invocation_id
 
@@ -79,6 +80,11 @@ class Repeats:
         if entry is not None and entry.acceptance is not None:
             await asyncio.shield(entry.acceptance)
         return ids
+
+    async def _are_equal(self, one: bytes | BlobRef, other: bytes | BlobRef) -> bool:
+        if isinstance(one, BlobRef) and isinstance(other, BlobRef) and self._blobs is not None:
+            return await asyncio.to_thread(self._blobs.are_equal, one, other)
+        return one == other  # what is large lies in a file: one of either kind is the larger
 
     def _first(self, owner: str, key: str) -> tuple[InvocationRecord | None, OpenInvocation | None]:
         entry = self._book.by_key(owner, key)

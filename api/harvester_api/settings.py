@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 
 import msgspec
 
+from harvester.domain.dispatcher_settings import DispatcherSettings
 from harvester.domain.resources import Resources
 
 
@@ -26,6 +28,8 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     name: str  # of the caller: the owner of what is invoked with it
     role: Role
     token: str
+    weight: float = 1.0  # of the caller's share when slots are scarce
+    max_running: int | None = None  # activations at a time; None: as the settings say for everybody
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,8 +55,29 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     lease: timedelta = timedelta(seconds=4)  # silence after which a pilot is LOST
     margin: timedelta = timedelta(seconds=5)  # time a pilot must have left beyond what a run needs
     recovery: timedelta = timedelta(seconds=15)  # after a restart, how long pilots have to come back
+    max_running: int | None = None  # activations of one owner at a time; None: no limit
+    max_open: int = 2_000_000  # invocations that have not ended; above it new ones are refused for the moment
+    max_open_per_owner: int = 1_000_000  # the same of one caller
+    in_flight_bytes: int = 1024 * 1024 * 1024  # bodies of requests that are being read or accepted
+    blobs: Path | None = None  # directory of large payloads, best where the pilots see it; None: they go to the store
+    blob_bytes: int = 256 * 1024  # arguments and results from this size on lie there
+    result_ttl: timedelta = timedelta(days=7)  # arguments and result are deleted this long after the end
+    record_ttl: timedelta = timedelta(days=30)  # and then the record of the invocation
     poison_deaths: int = 3  # slot processes that one invocation may take down
     tick: timedelta = timedelta(seconds=0.25)
     seen_interval: timedelta = timedelta(seconds=2)  # a pilot's heartbeat is written down this often
     retry: timedelta = timedelta(seconds=0.5)  # a commit that failed is tried again after this
     memory_bytes: int = 256 * 1024  # payloads up to this size stay in memory while they wait, larger in the store only
+
+
+def dispatcher_settings(settings: GatewaySettings) -> DispatcherSettings:
+    """Return what the dispatcher is told of them."""
+    return DispatcherSettings(
+        lease=settings.lease,
+        margin=settings.margin,
+        recovery=settings.recovery,
+        poison_deaths=settings.poison_deaths,
+        weights={token.name: token.weight for token in settings.tokens},
+        max_running_per_owner=settings.max_running,
+        owner_limits={token.name: token.max_running for token in settings.tokens if token.max_running is not None},
+    )

@@ -1,13 +1,16 @@
-"""What every route needs: the gateway behind the app, and who calls."""
+"""What every route needs: the gateway behind the app, who calls, an invocation as they may see it, and its result."""
 
 from __future__ import annotations
 
 from typing import cast
 
 from starlette.requests import HTTPConnection
+from starlette.responses import FileResponse, Response
 
+from harvester.domain.blobs import BlobRef
 from harvester_api.auth import Auth, Caller
 from harvester_api.book import Outcome
+from harvester_api.encodings import RESULT_TYPES
 from harvester_api.gateway import Gateway
 from harvester_api.problems import Refusal, refusal
 
@@ -36,6 +39,17 @@ async def visible(gateway: Gateway, caller: Caller, invocation_id: str, wait_s: 
     if outcome is None or not caller.may_see(outcome.record.owner):
         raise unknown_invocation(invocation_id)
     return outcome
+
+
+def raw_result(gateway: Gateway, outcome: Outcome, value: bytes | BlobRef) -> Response:
+    """Return the bytes of a result as the whole answer; those of a file as they are read."""
+    record = outcome.record
+    headers = {"Harvester-Invocation": record.invocation_id, "Harvester-State": record.state.value}
+    media_type = RESULT_TYPES[record.encoding]
+    if isinstance(value, BlobRef):
+        headers["Content-Length"] = str(value.size)
+        return FileResponse(gateway.payloads.path(value), media_type=media_type, headers=headers)
+    return Response(value, media_type=media_type, headers=headers)
 
 
 def unknown_invocation(invocation_id: str) -> Refusal:

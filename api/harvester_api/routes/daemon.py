@@ -16,13 +16,12 @@ from harvester.domain import control
 from harvester.domain.control import Control
 from harvester_api import standing
 from harvester_api.bodies import json_response, read_json
-from harvester_api.declared import DeclaredRoute
 from harvester_api.documents import DaemonDocument
 from harvester_api.drafts import PauseRequest
 from harvester_api.openapi import body_of, json_of, operation
 from harvester_api.routes.common import admin_of, caller_of, gateway_of
 
-router = APIRouter(tags=["daemon"], route_class=DeclaredRoute)
+router = APIRouter(tags=["daemon"])
 log = logging.getLogger(__name__)
 
 

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request, Response
 
 from harvester_api.admission import check_function
 from harvester_api.bodies import json_response, read_json
-from harvester_api.declared import DeclaredRoute
 from harvester_api.documents import (
     FunctionDocument,
     FunctionPage,
@@ -22,7 +21,7 @@ from harvester_api.parameters import FUNCTION_NAME, VERSION, Parameter, limit_of
 from harvester_api.problems import refusal
 from harvester_api.routes.common import caller_of, gateway_of
 
-router = APIRouter(tags=["functions"], route_class=DeclaredRoute)
+router = APIRouter(tags=["functions"])
 
 AFTER = Parameter(name="after", description="Start behind this name: `next` of the page before.")
 LIMIT = limit_of(100, 1000)

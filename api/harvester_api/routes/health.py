@@ -11,14 +11,13 @@ from fastapi import APIRouter, Request, Response
 from harvester.store.records import Demand, PilotRecord
 from harvester.store.store import Store, StoreError
 from harvester_api.bodies import json_response
-from harvester_api.declared import DeclaredRoute
 from harvester_api.documents import ClusterDocument, Health, Identity
 from harvester_api.openapi import json_of, operation
 from harvester_api.problems import refusal
 from harvester_api.routes.common import caller_of, gateway_of
 from harvester_api.standing import DAEMON_NOTE, note
 
-router = APIRouter(tags=["health"], route_class=DeclaredRoute)
+router = APIRouter(tags=["health"])
 
 
 @router.get(

@@ -1,4 +1,4 @@
-"""Invocations: invoke one or many, read, cancel, explain. Waiting for results is `results`' noun."""
+"""Invocations: invoke one, read, cancel, explain. Many at once are `batches`', waiting for results `results`' noun."""
 
 from __future__ import annotations
 
@@ -6,85 +6,55 @@ import asyncio
 import time
 from datetime import timedelta
 
-import msgspec
 from fastapi import APIRouter, Request, Response
 
 from harvester.domain.explain import Explanation, explain
-from harvester.domain.functions import Encoding, FunctionVersion
+from harvester.domain.functions import Encoding
 from harvester.domain.invocations import InvocationState
+from harvester.store.store import StoreError
 from harvester_api import standing
-from harvester_api.admission import (
-    JSON_TYPE,
-    PICKLE_TYPE,
-    check_arguments,
-    check_batch,
-    too_many,
-)
 from harvester_api.auth import Caller
-from harvester_api.bodies import json_response, read_body
+from harvester_api.bodies import json_response
 from harvester_api.book import Outcome
-from harvester_api.declared import DeclaredRoute
 from harvester_api.documents import (
-    BatchAnswer,
     ExplanationDocument,
     InvocationDocument,
     InvocationPage,
     invocation_document,
     pilot_document,
 )
-from harvester_api.gateway import Gateway, Order
-from harvester_api.offers import check_fits, check_python
-from harvester_api.openapi import ARGUMENTS_BODY, BATCH_BODY, RAW_RESULT, json_of, operation
-from harvester_api.parameters import FUNCTION_NAME, INVOCATION_ID, VERSION, WAIT, Parameter, choice_of, limit_of
-from harvester_api.problems import refusal
-from harvester_api.repeats import batch_key
-from harvester_api.routes.common import caller_of, gateway_of, visible
+from harvester_api.encodings import CALLS_TYPE, PICKLE_TYPE
+from harvester_api.gateway import Gateway
+from harvester_api.intake import read_one
+from harvester_api.openapi import ARGUMENTS_BODY, RAW_RESULT, json_of, operation
+from harvester_api.order import Order
+from harvester_api.orders import OPTIONS, function_of, key_of, options_of
+from harvester_api.parameters import (
+    FUNCTION_NAME,
+    INVOCATION_ID,
+    KEY,
+    PYTHON,
+    STREAM,
+    WAIT,
+    Parameter,
+    choice_of,
+    headers_of,
+    limit_of,
+)
+from harvester_api.problems import Refusal
+from harvester_api.routes.common import caller_of, gateway_of, raw_result, visible
 
-router = APIRouter(tags=["invocations"], route_class=DeclaredRoute)
+router = APIRouter(tags=["invocations"])
 
 RAW = Parameter(
     name="raw",
     description="1: answer a result within wait_s with its bytes alone.",
     schema={"type": "boolean", "default": False},
 )
-KEY = Parameter(
-    name="Idempotency-Key",
-    where="header",
-    description="The same key of the same caller makes a repeated call the same invocation, or the same batch.",
-    schema={"type": "string", "minLength": 1, "maxLength": 200},
-)
-PYTHON = Parameter(
-    name="Harvester-Python",
-    where="header",
-    description="For pickles: the minor version of the Python that made them, like 3.11.",
-)
 STATE = choice_of("state", InvocationState, "Only those in this state.")
 FUNCTION = Parameter(name="function", description="Only those of this function.")
 BEFORE = Parameter(name="before", description="Start behind this id: `next` of the page before.")
 LIMIT = limit_of(100, 1000)
-
-
-async def _function(request: Request, gateway: Gateway) -> FunctionVersion:
-    """Return the function that is to be invoked, if a configured pilot can still run it."""
-    function = await gateway.catalog.find(request.path_params["name"], VERSION.integer(request))
-    offers = gateway.settings.offers
-    if function.python:
-        check_python(function.python, offers, "function", "Register it anew from")
-    check_fits(function, offers)
-    return function
-
-
-def _key(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key")
-    if key is not None and not 1 <= len(key) <= 200:
-        raise refusal(
-            422,
-            "invalid-field",
-            f"Idempotency-Key: it has {len(key)} characters",
-            field="Idempotency-Key",
-            remedy="Send 1 to 200 characters; a UUID is a good key.",
-        )
-    return key
 
 
 @router.post(
@@ -95,12 +65,12 @@ def _key(request: Request) -> str | None:
             202: ("Accepted, and on disk; Location leads to it.", json_of(InvocationDocument)),
             200: (
                 "It has ended. The result's bytes alone where they were asked for and it succeeded.",
-                {JSON_TYPE: {"schema": {}}, PICKLE_TYPE: RAW_RESULT[PICKLE_TYPE]},
+                RAW_RESULT,
             ),
         },
-        parameters=(FUNCTION_NAME, VERSION, WAIT, RAW, KEY, PYTHON),
+        parameters=(FUNCTION_NAME, *OPTIONS, WAIT, RAW, KEY, PYTHON, STREAM),
         body=ARGUMENTS_BODY,
-        refuses=(400, 404, 409, 413, 415, 422, 507),
+        refuses=(400, 404, 409, 413, 415, 422, 429, 507),
     ),
 )
 async def invoke(request: Request) -> Response:
@@ -108,21 +78,52 @@ async def invoke(request: Request) -> Response:
     caller = caller_of(request)
     gateway = gateway_of(request)
     settings = gateway.settings
-    function = await _function(request, gateway)
+    function = await function_of(request, gateway)
     wait_s = min(WAIT.seconds(request), settings.max_wait.total_seconds())
-    is_raw = RAW.flag(request) or PICKLE_TYPE in request.headers.get("accept", "")
-    body = await read_body(request, settings.payload_limit_bytes)
-    encoding, arguments = check_arguments(body, request.headers, function, settings.offers)
-    order = Order(function=function, owner=caller.name, encoding=encoding, arguments=arguments, key=_key(request))
-    # Nothing gives way to another request between this look at a new key and the moment when `accept` has it.
-    invocation_id = order.key and await gateway.repeats.invocation(
-        caller.name, order.key, function, arguments, is_version_asked="version" in request.query_params
-    )
-    if invocation_id is None:
-        (invocation_id,) = await gateway.accept([order], is_awaited=wait_s > 0)
+    is_raw = RAW.flag(request) or _asks_for_bytes(request)
+    options, key = options_of(request), key_of(request)
+    with gateway.pressure.holding() as held:
+        taken = await read_one(request, function, settings, gateway.blobs, held)
+        order = Order(
+            function=function,
+            owner=caller.name,
+            encoding=taken.encoding,
+            arguments=taken.arguments,
+            invocation_id=taken.invocation_id,
+            key=key,
+            **options,
+        )
+        invocation_id = key and await _repeated(request, gateway, order, key)
+        if invocation_id is None:
+            (invocation_id,) = await gateway.accept([order], is_awaited=wait_s > 0)
     outcome = await gateway.look(invocation_id, wait_s)
-    assert outcome is not None  # noqa: S101 - it was accepted, and nothing deletes invocations
+    assert outcome is not None  # noqa: S101 - it was accepted, and nothing that is fresh is deleted
     return await _answered(gateway, outcome, is_raw)
+
+
+def _asks_for_bytes(request: Request) -> bool:
+    accepted = headers_of(request).get("accept")
+    return accepted is not None and (PICKLE_TYPE in accepted or CALLS_TYPE in accepted)
+
+
+async def _repeated(request: Request, gateway: Gateway, order: Order, key: str) -> str | None:
+    """Return the invocation that came before under the same key.
+
+    Nothing gives way to another request between this look at a new key and the moment when `accept` has it.
+    """
+    is_version_asked = "version" in request.query_params
+    found: str | None = None
+    try:
+        found = await gateway.repeats.invocation(
+            order.owner, key, order.function, order.arguments, is_version_asked=is_version_asked
+        )
+    except (Refusal, StoreError):
+        gateway.payloads.discard([order.arguments])
+        raise
+    if found is not None:
+        gateway.payloads.discard([order.arguments])
+        gateway.restream([found], order.owner, order.stream)
+    return found
 
 
 async def _answered(gateway: Gateway, outcome: Outcome, is_raw: bool) -> Response:
@@ -130,53 +131,13 @@ async def _answered(gateway: Gateway, outcome: Outcome, is_raw: bool) -> Respons
     if not outcome.is_ended:
         location = {"Location": f"/v1/invocations/{record.invocation_id}"}
         return json_response(invocation_document(outcome), 202, location)
-    if record.state is InvocationState.SUCCEEDED:
-        value = await gateway.value(outcome)
-        if is_raw:
-            return raw_result(outcome, value)
-        outcome = Outcome(record=record, value=value)
+    if record.state is not InvocationState.SUCCEEDED or record.purged_at is not None:
+        return json_response(invocation_document(outcome))
+    if is_raw:
+        return raw_result(gateway, outcome, await gateway.payloads.located(outcome))
+    if record.encoding is Encoding.JSON:
+        outcome = Outcome(record=record, value=await gateway.payloads.value(outcome))
     return json_response(invocation_document(outcome))
-
-
-def raw_result(outcome: Outcome, value: bytes) -> Response:
-    """Return the bytes of a result as the whole answer."""
-    record = outcome.record
-    headers = {"Harvester-Invocation": record.invocation_id, "Harvester-State": record.state.value}
-    media_type = JSON_TYPE if record.encoding is Encoding.JSON else PICKLE_TYPE
-    return Response(value, media_type=media_type, headers=headers)
-
-
-@router.post(
-    "/v1/functions/{name}/batches",
-    **operation(
-        "Invoke a function many times: all are accepted, or none.",
-        {202: ("Accepted, and on disk.", json_of(BatchAnswer))},
-        parameters=(FUNCTION_NAME, VERSION, KEY, PYTHON),
-        body=BATCH_BODY,
-        refuses=(400, 404, 409, 413, 415, 422, 507),
-    ),
-)
-async def batch(request: Request) -> Response:
-    """The ids come in the order of the batch. POST /v1/wait waits for many."""
-    caller = caller_of(request)
-    gateway = gateway_of(request)
-    settings = gateway.settings
-    function = await _function(request, gateway)
-    body = await read_body(request, settings.batch_limit_bytes, "batch")
-    encoding, items = check_batch(body, request.headers, function, settings.offers)
-    if len(items) > settings.batch_limit:
-        raise too_many(len(items), settings.batch_limit)
-    key = _key(request)
-    # Nothing gives way to another request between this look and the moment when `accept` has taken the batch in.
-    ids = key and await gateway.repeats.batch(caller.name, key, function.name, len(items))
-    if not ids:
-        orders = [
-            Order(function=function, owner=caller.name, encoding=encoding, arguments=arguments) for arguments in items
-        ]
-        if key and orders:
-            orders[0] = msgspec.structs.replace(orders[0], key=batch_key(key))
-        ids = await gateway.accept(orders, is_awaited=False) if orders else []
-    return json_response(BatchAnswer(invocation_ids=ids), 202)
 
 
 @router.get(
@@ -227,8 +188,9 @@ async def invocation(request: Request) -> Response:
 
 async def _whole(gateway: Gateway, outcome: Outcome) -> InvocationDocument:
     record = outcome.record
-    if record.state is InvocationState.SUCCEEDED and record.encoding is Encoding.JSON:
-        outcome = Outcome(record=record, value=await gateway.value(outcome))
+    is_kept = record.state is InvocationState.SUCCEEDED and record.purged_at is None
+    if is_kept and record.encoding is Encoding.JSON:
+        outcome = Outcome(record=record, value=await gateway.payloads.value(outcome))
     activations = await asyncio.to_thread(gateway.store.activations, record.invocation_id)
     if len(activations) < record.attempts:  # the newest is known here and about to be written
         await gateway.journal.settle(timedelta(seconds=1))

@@ -12,7 +12,6 @@ from harvester.domain.pilots import PILOT, PilotEvent
 from harvester.store.records import PilotRecord
 from harvester.store.writes import PilotMoved
 from harvester_api.bodies import json_response
-from harvester_api.declared import DeclaredRoute
 from harvester_api.documents import (
     PilotDocument,
     PilotPage,
@@ -27,7 +26,7 @@ from harvester_api.parameters import PILOT_ID, Parameter
 from harvester_api.problems import refusal
 from harvester_api.routes.common import admin_of, caller_of, gateway_of
 
-router = APIRouter(tags=["pilots"], route_class=DeclaredRoute)
+router = APIRouter(tags=["pilots"])
 
 ALL = Parameter(
     name="all",
@@ -116,7 +115,7 @@ def _slots(gateway: Gateway, live: PilotEntry) -> SlotDocument:
         activations.append(
             SlotActivation(
                 invocation_id=invocation_id,
-                function_id=lease.work.function_id,
+                function_id=lease.lane.function.function_id,
                 since=None if entry is None else entry.started_at,
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request, Response
 
@@ -10,17 +11,15 @@ from harvester.domain.invocations import InvocationState
 from harvester_api.auth import Caller
 from harvester_api.bodies import json_response, read_json
 from harvester_api.book import Outcome
-from harvester_api.declared import DeclaredRoute
 from harvester_api.documents import InvocationDocument, WaitAnswer, invocation_document
 from harvester_api.drafts import WaitRequest
 from harvester_api.gateway import Gateway
 from harvester_api.openapi import RAW_RESULT, body_of, json_of, operation
 from harvester_api.parameters import INVOCATION_ID, WAIT
-from harvester_api.problems import refusal
-from harvester_api.routes.common import caller_of, gateway_of, unknown_invocation, visible
-from harvester_api.routes.invocations import raw_result
+from harvester_api.problems import Refusal, refusal
+from harvester_api.routes.common import caller_of, gateway_of, raw_result, unknown_invocation, visible
 
-router = APIRouter(tags=["results"], route_class=DeclaredRoute)
+router = APIRouter(tags=["results"])
 
 ANSWER_BYTES = 64 * 1024 * 1024  # results in one answer to /v1/wait; the next call brings the rest
 
@@ -34,7 +33,7 @@ ANSWER_BYTES = 64 * 1024 * 1024  # results in one answer to /v1/wait; the next c
             202: ("It has not ended yet.", json_of(InvocationDocument)),
         },
         parameters=(INVOCATION_ID, WAIT),
-        refuses=(404, 409, 422),
+        refuses=(404, 409, 410, 422),
     ),
 )
 async def result(request: Request) -> Response:
@@ -53,7 +52,21 @@ async def result(request: Request) -> Response:
             failure=record.failure,
             remedy="Invoke it again once the cause is mended.",
         )
-    return raw_result(outcome, await gateway.value(outcome))
+    if record.purged_at is not None:
+        raise expired_result(record.invocation_id, record.purged_at)
+    return raw_result(gateway, outcome, await gateway.payloads.located(outcome))
+
+
+def expired_result(invocation_id: str, purged_at: float) -> Refusal:
+    """Return the refusal for a result that was deleted, its time being over."""
+    when = datetime.fromtimestamp(purged_at, UTC).isoformat(timespec="seconds")
+    return refusal(
+        410,
+        "result-expired",
+        f"the result of invocation {invocation_id} was deleted at {when}, its time being over",
+        field="invocation_id",
+        remedy="Invoke it again. How long results are kept is the admin's setting.",
+    )
 
 
 @router.post(
@@ -80,13 +93,14 @@ async def wait(request: Request) -> Response:
     for outcome in found:
         if not outcome.is_ended or size > ANSWER_BYTES:
             continue
-        if wanted.results and outcome.record.state is InvocationState.SUCCEEDED:
-            value = await gateway.value(outcome)
+        record = outcome.record
+        if wanted.results and record.state is InvocationState.SUCCEEDED and record.purged_at is None:
+            value = await gateway.payloads.value(outcome)
             size += len(value)
-            outcome = Outcome(record=outcome.record, value=value)  # noqa: PLW2901 - the same one, with its value
+            outcome = Outcome(record=record, value=value)  # noqa: PLW2901 - the same one, with its value
         else:
-            outcome = Outcome(record=outcome.record)  # noqa: PLW2901 - the same one, without its value
-        taken.add(outcome.record.invocation_id)
+            outcome = Outcome(record=record)  # noqa: PLW2901 - the same one, without its value
+        taken.add(record.invocation_id)
         ended.append(invocation_document(outcome, with_bytes=wanted.results))
     return json_response(WaitAnswer(ended=ended, pending=[key for key in ids if key not in taken]))
 

@@ -1,12 +1,9 @@
-"""What may come in: fits, versions of Python, and the wording of the refusals."""
-
-import pickle
+"""What may be registered: fits, versions of Python, and the wording of the refusals."""
 
 import pytest
 
-from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
+from harvester.domain.functions import FunctionKind, FunctionVersion
 from harvester.domain.resources import Resources
-from harvester_api import admission
 from harvester_api.offers import check_fits, check_python, check_resources
 from harvester_api.problems import Refusal
 from harvester_api.settings import Offer
@@ -61,50 +58,6 @@ def test_a_python_that_no_pilot_runs_is_refused_with_all_versions_named():
     assert "Python 3.13" in problem.detail
     assert "3.11 and 3.12" in problem.detail
     assert problem.remedy.startswith("Register it from Python 3.11 and 3.12")
-
-
-FUNCTION = FunctionVersion(
-    function_id="f@1", name="f", version=1, kind=FunctionKind.MODULE, body=b"m:f", resources=Resources()
-)
-
-
-@pytest.mark.parametrize("headers", [{}, {"content-type": "Application/JSON; charset=utf-8"}])
-def test_json_arguments_pass_as_they_came(headers):
-    body = b'{"args": [1, 1.50], "kwargs": {"x": null}}'
-    assert admission.check_arguments(body, headers, FUNCTION, OFFERS) == (Encoding.JSON, body)
-
-
-def test_no_body_means_no_arguments():
-    assert admission.check_arguments(b"", {}, FUNCTION, OFFERS) == (Encoding.JSON, b"{}")
-
-
-def test_pickled_arguments_for_a_module_may_come_from_any_python_that_a_pilot_runs():
-    pickled = pickle.dumps(((1,), {}))
-    headers = {"content-type": "application/x-python-pickle", "harvester-python": "3.12"}
-    assert admission.check_arguments(pickled, headers, FUNCTION, OFFERS) == (Encoding.PICKLE, pickled)
-    headers["harvester-python"] = "3.13"
-    assert refused(admission.check_arguments, pickled, headers, FUNCTION, OFFERS).field == "Harvester-Python"
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "named"),
-    [
-        (b'{"args": [1', 400, "truncated"),
-        (b'{"args": [NaN]}', 400, "byte"),
-        (b'{"args": ' + b"[" * 30_000, 400, "nested too deeply"),
-        (b'["args"]', 422, "object"),
-        (b'{"kwargs": {"a": 1}, "more": 1}', 422, "more"),
-    ],
-)
-def test_json_that_is_no_arguments_is_refused_saying_where(body, status, named):
-    problem = refused(admission.check_arguments, body, {}, FUNCTION, OFFERS)
-    assert problem.status == status
-    assert named in problem.detail
-
-
-def test_each_item_of_a_json_batch_keeps_its_own_text():
-    body = b'[ {"args": [1]} , {} ]'
-    assert admission.check_batch(body, {}, FUNCTION, OFFERS) == (Encoding.JSON, [b'{"args": [1]}', b"{}"])
 
 
 def lasting(walltime_s, **more):

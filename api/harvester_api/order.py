@@ -1,0 +1,41 @@
+"""An order: what somebody wants a function run with, before it is an open invocation."""
+
+from __future__ import annotations
+
+import msgspec
+
+from harvester.domain.blobs import BlobRef
+from harvester.domain.functions import Encoding, FunctionVersion
+from harvester_api.book import OpenInvocation
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """Arguments that somebody wants a function run with."""
+
+    function: FunctionVersion
+    owner: str
+    encoding: Encoding
+    arguments: bytes | BlobRef
+    invocation_id: str | None = None  # where it has one already; None: it gets one
+    key: str | None = None  # idempotency key; of a batch, the first one has it
+    priority: int = 0
+    ttl_s: float | None = None  # it is to start within this
+    deadline_s: float | None = None  # it is to end within this
+    stream: str | None = None  # of its owner's: where its end is pushed
+
+
+def opened(invocation_id: str, order: Order, now: float) -> OpenInvocation:
+    """Return the entry of an invocation that is being accepted at `now`."""
+    return OpenInvocation(
+        invocation_id=invocation_id,
+        function=order.function,
+        owner=order.owner,
+        encoding=order.encoding,
+        accepted_at=now,
+        arguments=order.arguments,
+        key=order.key,
+        priority=order.priority,
+        start_by=None if order.ttl_s is None else now + order.ttl_s,
+        end_by=None if order.deadline_s is None else now + order.deadline_s,
+        stream=order.stream,
+    )

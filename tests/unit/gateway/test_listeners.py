@@ -1,0 +1,85 @@
+"""Listeners: what a turn tells is one piece, and who reads too slowly is cut off instead of waited for."""
+
+import asyncio
+
+import pytest
+
+from harvester.domain import stream
+from harvester.domain.functions import Encoding
+from harvester.domain.invocations import InvocationState
+from harvester.store.records import InvocationRecord
+from harvester_api.book import Outcome
+from harvester_api.problems import Refusal
+from harvester_api.streams import Frames, Streams
+
+
+def outcome(name: str, value: bytes = b"1", owner: str = "ada") -> Outcome:
+    record = InvocationRecord(
+        invocation_id=name,
+        function_id="f@1",
+        owner=owner,
+        state=InvocationState.SUCCEEDED,
+        encoding=Encoding.JSON,
+        accepted_at=1.0,
+        ended_at=2.0,
+    )
+    return Outcome(record=record, value=value)
+
+
+def told(piece: bytes | None) -> list[str]:
+    assert piece is not None
+    return [ended.invocation_id for ended in stream.decode(piece[stream.HEADER_BYTES :])]
+
+
+async def test_what_came_before_the_reader_looks_is_one_piece():
+    listener = Frames("ada", "stream-1")
+    for name in "abc":
+        listener.tell_end(outcome(name))
+    assert told(await listener.piece(60)) == ["a", "b", "c"]
+
+
+async def test_a_piece_is_bounded_and_nothing_is_left_out(monkeypatch):
+    monkeypatch.setattr("harvester_api.streams.PIECE_BYTES", 1000)
+    listener = Frames("ada", "stream-1")
+    for name in "abc":
+        listener.tell_end(outcome(name, b"x" * 900))
+    assert [told(await listener.piece(60)) for _ in range(3)] == [["a"], ["b"], ["c"]]
+
+
+async def test_news_wake_a_reader_that_waits():
+    listener = Frames("ada", "stream-1")
+    reading = asyncio.create_task(listener.piece(60))
+    await asyncio.sleep(0)
+    listener.tell_end(outcome("a"))
+    assert told(await asyncio.wait_for(reading, 1)) == ["a"]
+
+
+async def test_a_reader_that_is_too_slow_is_cut_off_and_holds_nothing(monkeypatch):
+    monkeypatch.setattr("harvester_api.streams.QUEUE_BYTES", 5000)
+    streams = Streams()
+    listener = streams.open("ada", "stream-1", as_events=False)
+    for number in range(100):
+        streams.push("ada", "stream-1", outcome(str(number), b"x" * 900))
+    assert listener.is_over
+    assert await listener.piece(60) is None
+
+
+async def test_what_was_told_before_the_end_is_still_read():
+    streams = Streams()
+    listener = streams.open("ada", "stream-1", as_events=False)
+    streams.push("ada", "stream-1", outcome("a"))
+    streams.release()
+    assert told(await listener.piece(60)) == ["a"]
+    assert await listener.piece(60) is None
+    with pytest.raises(Refusal):
+        streams.open("ada", "stream-2", as_events=False)
+
+
+def test_a_stream_that_is_closed_late_does_not_take_its_successor_along():
+    streams = Streams()
+    first = streams.open("ada", "stream-1", as_events=False)
+    second = streams.open("ada", "stream-1", as_events=True)
+    streams.close(first)
+    assert first.is_over
+    assert not second.is_over
+    assert streams.count == 1
