@@ -9,8 +9,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from harvester.sdk.default import Caller, provide
+
 if TYPE_CHECKING:
     from harvester.domain.context import Context, context
+    from harvester.sdk.async_client import AsyncClient
     from harvester.sdk.client import Client, default_client
     from harvester.sdk.errors import (
         ClientClosed,
@@ -20,16 +23,21 @@ if TYPE_CHECKING:
         HarvesterError,
         InvocationFailed,
     )
+    from harvester.sdk.executor import Executor
     from harvester.sdk.functions import Function, function
-    from harvester.sdk.futures import InvocationFuture
+    from harvester.sdk.futures import AsyncInvocationFuture, InvocationFuture
+    from harvester.sdk.progress import progress
 
     __version__: str
 
 _HOMES = {
+    "AsyncClient": "harvester.sdk.async_client",
+    "AsyncInvocationFuture": "harvester.sdk.futures",
     "Client": "harvester.sdk.client",
     "ClientClosed": "harvester.sdk.errors",
     "ConfigurationError": "harvester.sdk.errors",
     "Context": "harvester.domain.context",
+    "Executor": "harvester.sdk.executor",
     "Function": "harvester.sdk.functions",
     "GatewayError": "harvester.sdk.errors",
     "GatewayUnreachable": "harvester.sdk.errors",
@@ -39,13 +47,17 @@ _HOMES = {
     "context": "harvester.domain.context",
     "default_client": "harvester.sdk.client",
     "function": "harvester.sdk.functions",
+    "progress": "harvester.sdk.progress",
 }
 
 __all__ = [
+    "AsyncClient",
+    "AsyncInvocationFuture",
     "Client",
     "ClientClosed",
     "ConfigurationError",
     "Context",
+    "Executor",
     "Function",
     "GatewayError",
     "GatewayUnreachable",
@@ -56,7 +68,18 @@ __all__ = [
     "context",
     "default_client",
     "function",
+    "progress",
 ]
+
+
+def _make_default() -> Caller:
+    # By its home, as with every public name: who only decorates functions imports no HTTP client.
+    maker = importlib.import_module(_HOMES["Client"]).Client
+    client: Caller = maker()
+    return client
+
+
+provide(_make_default)
 
 
 def __getattr__(name: str) -> object:

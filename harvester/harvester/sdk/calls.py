@@ -1,6 +1,6 @@
-"""Blocking invocations by name: call, start, wait for a result.
+"""Invocations by name: call, start, wait for a result. What runs many at once is `line`.
 
-Owns the routes of a single invocation. Needs no thread; what runs many at once is `client`.
+Owns the routes of a single invocation, as operations that know no socket.
 """
 
 from __future__ import annotations
@@ -8,132 +8,146 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
-import httpx2
 import msgspec
 
 from harvester.domain.functions import Encoding
+from harvester.sdk import views
 from harvester.sdk.errors import GatewayError
-from harvester.sdk.gateway import Request
+from harvester.sdk.exchange import Operation, Request, wrong_answer
+from harvester.sdk.options import make_options
 from harvester.sdk.outbox import Target
-from harvester.sdk.payloads import CONTENT_TYPE, PICKLE_TYPE, Ended, decode_result, encode_arguments
-from harvester.sdk.sender import function_path, version_params
+from harvester.sdk.payloads import CONTENT_TYPE, PICKLE_TYPE, Ended, decode_result, encode_arguments, encoding_of
 from harvester.sdk.shipping import PYTHON
-from harvester.sdk.views import Views
 
 WAIT_S = 20.0  # of one long-poll
 
 
-class Calls(Views):
-    """Invocations of registered functions, by name."""
+def invoke(
+    name: str,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    version: int | None = None,
+    encoding: Encoding | str = Encoding.JSON,
+    timeout: float | None = None,
+    priority: int | None = None,
+    ttl: timedelta | float | None = None,
+    deadline: timedelta | float | None = None,
+) -> Operation[Any]:
+    """Invoke a registered function by its name and wait for its result.
 
-    def invoke(
-        self,
-        name: str,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        *,
-        version: int | None = None,
-        encoding: Encoding | str = Encoding.JSON,
-        timeout: float | None = None,
-    ) -> Any:  # noqa: ANN401 - the function's result
-        """Invoke a registered function by its name and wait for its result.
+    Parameters
+    ----------
+    version: None for the newest.
+    encoding: "json" or "pickle", for arguments and result.
+    timeout: in seconds; `TimeoutError` when it is over, and the invocation goes on.
+    priority, ttl, deadline: see `make_options`.
 
-        Parameters
-        ----------
-        version: None for the newest.
-        encoding: "json" or "pickle", for arguments and result.
-        timeout: in seconds; `TimeoutError` when it is over, and the invocation goes on.
+    Raises `InvocationFailed`, `CancelledError`, `GatewayError`.
+    """
+    end_at = None if timeout is None else time.monotonic() + timeout
+    asked = make_options(priority, ttl, deadline).params()
+    target = Target(name=name, version=version)
+    answer = yield _submission(target, args, kwargs or {}, Encoding(encoding), _slice(end_at), asked=asked)
+    if answer.content_type == PICKLE_TYPE:
+        return decode_result(answer.headers.get("harvester-invocation", ""), Encoding.PICKLE, answer.body)
+    document = answer.json()
+    if document.get("state") == "succeeded" and "result" in document:
+        return document["result"]
+    return (yield from _result(document["invocation_id"], end_at))
 
-        Raises `InvocationFailed`, `CancelledError`, `GatewayError`.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        target = Target(name=name, version=version)
-        response = self._post(target, args, kwargs or {}, Encoding(encoding), _slice(deadline))
-        if _type_of(response) == PICKLE_TYPE:
-            return decode_result(response.headers.get("harvester-invocation", ""), PICKLE_TYPE, response.content)
-        document = msgspec.json.decode(response.content)
-        if document.get("state") == "succeeded" and "result" in document:
-            return document["result"]
-        return self._result(document["invocation_id"], deadline)
 
-    def start(
-        self,
-        name: str,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        *,
-        version: int | None = None,
-        encoding: Encoding | str = Encoding.JSON,
-    ) -> str:
-        """Invoke a registered function by its name and return the invocation's id. Parameters as for `invoke`."""
-        target = Target(name=name, version=version)
-        response = self._post(target, args, kwargs or {}, Encoding(encoding), 0.0)
-        if "harvester-invocation" in response.headers:
-            return response.headers["harvester-invocation"]
-        return str(msgspec.json.decode(response.content)["invocation_id"])
+def start(
+    name: str,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    version: int | None = None,
+    encoding: Encoding | str = Encoding.JSON,
+    priority: int | None = None,
+    ttl: timedelta | float | None = None,
+    deadline: timedelta | float | None = None,
+) -> Operation[str]:
+    """Invoke a registered function by its name and return the invocation's id. Parameters as for `invoke`."""
+    asked = make_options(priority, ttl, deadline).params()
+    target = Target(name=name, version=version)
+    answer = yield _submission(target, args, kwargs or {}, Encoding(encoding), 0.0, asked=asked)
+    if "harvester-invocation" in answer.headers:
+        return answer.headers["harvester-invocation"]
+    return str(answer.json()["invocation_id"])
 
-    def result(self, invocation_id: str, timeout: float | None = None) -> Any:  # noqa: ANN401 - the function's result
-        """Wait for an invocation and return its result.
 
-        Raises `InvocationFailed`, `CancelledError`, `GatewayError`, and `TimeoutError` after `timeout` seconds.
-        """
-        return self._result(invocation_id, None if timeout is None else time.monotonic() + timeout)
+def result(invocation_id: str, timeout: float | None = None) -> Operation[Any]:
+    """Wait for an invocation and return its result.
 
-    def _result(self, invocation_id: str, deadline: float | None) -> Any:  # noqa: ANN401 - the function's result
-        while True:
-            wait_s = _slice(deadline)
-            request = Request(
-                method="GET",
-                path=f"/v1/invocations/{quote(invocation_id, safe='')}/result",
-                params={"wait_s": f"{wait_s:g}"},
-                wait_s=wait_s,
-            )
-            try:
-                response = self._gateway.send(request)
-            except GatewayError as error:
-                if error.status != 409:
-                    raise
-                raise self._why(invocation_id, error) from None
-            if response.status_code == 200:
-                return decode_result(invocation_id, _type_of(response), response.content)
-            if deadline is not None and time.monotonic() >= deadline:
-                raise TimeoutError(
-                    f"invocation {invocation_id} has not ended yet; it goes on, ask for its result later"
-                )
+    Raises `InvocationFailed`, `CancelledError`, `GatewayError`, and `TimeoutError` after `timeout` seconds.
+    """
+    return _result(invocation_id, None if timeout is None else time.monotonic() + timeout)
 
-    def _why(self, invocation_id: str, refusal: GatewayError) -> Exception:
-        """Return why an ended invocation has no result."""
-        return msgspec.convert(self.invocation(invocation_id), Ended).error() or refusal
 
-    def _post(
-        self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], encoding: Encoding, wait_s: float
-    ) -> httpx2.Response:
-        headers = {
-            "Content-Type": CONTENT_TYPE[encoding],
-            "Accept": CONTENT_TYPE[encoding],
-            # A repeated request must not become a second invocation.
-            "Idempotency-Key": str(uuid.uuid4()),
-        }
-        if encoding is Encoding.PICKLE:
-            headers["Harvester-Python"] = PYTHON
+def fetch(invocation_id: str) -> Operation[Any]:
+    """Return the result of an invocation that has succeeded. Raises `InvocationFailed`, `GatewayError`."""
+    answer = yield Request(method="GET", path=_result_path(invocation_id))
+    if answer.status != 200:
+        raise wrong_answer(answer.status, f"invocation {invocation_id} has succeeded and has no result yet")
+    return decode_result(invocation_id, encoding_of(answer.content_type), answer.body)
+
+
+def _result_path(invocation_id: str) -> str:
+    return f"/v1/invocations/{quote(invocation_id, safe='')}/result"
+
+
+def _result(invocation_id: str, end_at: float | None) -> Operation[Any]:
+    while True:
+        wait_s = _slice(end_at)
         request = Request(
-            method="POST",
-            path=f"{function_path(target)}/invocations",
-            params={**version_params(target), "wait_s": f"{wait_s:g}"},
-            headers=headers,
-            content=encode_arguments(args, kwargs, encoding),
-            wait_s=wait_s,
+            method="GET", path=_result_path(invocation_id), params={"wait_s": f"{wait_s:g}"}, wait_s=wait_s
         )
-        return self._gateway.send(request)
+        try:
+            answer = yield request
+        except GatewayError as error:
+            if error.status != 409:
+                raise
+            # It ended without a result; its document tells why.
+            document = yield from views.invocation(invocation_id)
+            raise (msgspec.convert(document, Ended).error() or error) from None
+        if answer.status == 200:
+            return decode_result(invocation_id, encoding_of(answer.content_type), answer.body)
+        if end_at is not None and time.monotonic() >= end_at:
+            raise TimeoutError(f"invocation {invocation_id} has not ended yet; it goes on, ask for its result later")
 
 
-def _slice(deadline: float | None) -> float:
+def _submission(
+    target: Target,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    encoding: Encoding,
+    wait_s: float,
+    *,
+    asked: Mapping[str, str],
+) -> Request:
+    headers = {
+        "Content-Type": CONTENT_TYPE[encoding],
+        "Accept": CONTENT_TYPE[encoding],
+        # A repeated request must not become a second invocation.
+        "Idempotency-Key": str(uuid.uuid4()),
+    }
+    if encoding is Encoding.PICKLE:
+        headers["Harvester-Python"] = PYTHON
+    return Request(
+        method="POST",
+        path=f"{target.path}/invocations",
+        params={**target.params, **asked, "wait_s": f"{wait_s:g}"},
+        headers=headers,
+        content=encode_arguments(args, kwargs, encoding),
+        wait_s=wait_s,
+    )
+
+
+def _slice(end_at: float | None) -> float:
     """Return how long the gateway may hold the next request."""
-    return WAIT_S if deadline is None else max(0.0, min(WAIT_S, deadline - time.monotonic()))
-
-
-def _type_of(response: httpx2.Response) -> str:
-    return response.headers.get("content-type", "").partition(";")[0].strip()
+    return WAIT_S if end_at is None else max(0.0, min(WAIT_S, end_at - time.monotonic()))

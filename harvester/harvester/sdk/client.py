@@ -1,77 +1,46 @@
-"""The client: what a user's program asks of a gateway.
+"""The blocking client: what a user's program asks of a gateway.
 
-Owns what belongs together for one program: the blocking calls (`calls`, `views`), the registered functions, and the
-engine's thread, which is started by the first submission.
+Owns the names: the operations as methods that block (`views`, `calls`), submissions, and how their results are waited
+for. What is behind them is `desk`'s.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import Any, ParamSpec, Self, TypeVar, cast, overload
 
-from harvester.domain.functions import Encoding
-from harvester.sdk.calls import Calls
+from harvester.sdk import calls, views
+from harvester.sdk.default import default_caller
+from harvester.sdk.desk import Desk
 from harvester.sdk.engine import Engine
-from harvester.sdk.errors import ClientClosed, GatewayError, HarvesterError
+from harvester.sdk.errors import GatewayError
+from harvester.sdk.exchange import Operation
 from harvester.sdk.functions import Function
 from harvester.sdk.futures import InvocationFuture
-from harvester.sdk.gateway import Gateway
-from harvester.sdk.outbox import Outgoing, Target
-from harvester.sdk.payloads import encode_arguments
-from harvester.sdk.registry import Invocable, Registration, Registry
+from harvester.sdk.gateway import blocking
+from harvester.sdk.mapping import MapRun
+from harvester.sdk.options import NO_OPTIONS, Options, make_options
+from harvester.sdk.orders import map_run, outgoing
+from harvester.sdk.registry import Invocable, Registration
 from harvester.sdk.settings import config_path, find_settings
-from harvester.sdk.shipping import Shipment, shipping_module_of
+from harvester.sdk.shipping import Shipment
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 PATIENCE_S = 60.0
 
 
-class Client(Calls):
-    """A connection to one gateway. Safe to use from many threads; not to be carried into a forked process.
+class Submissions:
+    """Invocations of functions, all with the same options; made by `Client.options`, and a `Client` is one itself."""
 
-    Parameters
-    ----------
-    url: the gateway, "http://host:port"; else HARVESTER_URL, else the user's config file.
-    token: the user's; else HARVESTER_TOKEN, else the config file's token or token_file.
-    patience_s: seconds for which requests are repeated while the gateway does not answer. Futures wait without limit.
-
-    Raises `ConfigurationError` when no gateway or no token is known.
-    """
-
-    def __init__(self, url: str | None = None, token: str | None = None, *, patience_s: float = PATIENCE_S) -> None:
-        self._settings = find_settings(url, token, environ=os.environ, config=config_path())
-        self._patience_s = patience_s
-        super().__init__(Gateway(self._settings, patience_s))
-        self._registry = Registry(self._gateway)
-        self._engine: Engine | None = None
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
-        self._is_closed = False
-
-    # ---- invoking ----------------------------------------------------------------------------------------------------
-
-    def register(
-        self, fn: Callable[..., Any] | Shipment, name: str | None = None, *, ship_module: bool = False
-    ) -> Registration:
-        """Register a function as it is now; later submissions of it use this version.
-
-        Parameters
-        ----------
-        fn: a callable, decorated or not, or a `Shipment`.
-        name: under which; else the decorator's, else the function's own.
-        ship_module: send the function's whole module, for one that the compute node cannot import.
-
-        Raises `HarvesterError` when it cannot be pickled, `GatewayError` when the gateway refuses it.
-        """
-        self._check_usable()
-        if isinstance(fn, Shipment):
-            return self._registry.ship(fn)
-        return self._registry.register(fn, name, ship_module=ship_module)
+    def __init__(self, desk: Desk, asked: Options) -> None:
+        self._desk = desk
+        self._asked = asked
 
     @overload
     def submit(self, fn: Function[P, R], /, *args: P.args, **kwargs: P.kwargs) -> InvocationFuture[R]: ...
@@ -93,31 +62,108 @@ class Client(Calls):
         which means its newest version; or a `Registration`. Raises `HarvesterError` when function or arguments cannot
         be pickled, `GatewayError` when the function is refused. A refused submission ends the future.
         """
-        outgoing = self._outgoing(fn, self._target(fn), args, kwargs)
-        self._running_engine().submit([outgoing])
-        return outgoing.future
+        target = self._desk.target(fn)
+        future = self._desk.future()
+        self._desk.engine().submit(outgoing(fn, target, args, kwargs, asked=self._asked, sink=future))
+        return future
 
-    def map(self, fn: Invocable, /, *iterables: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
+    def map(
+        self,
+        fn: Invocable,
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+    ) -> Iterator[Any]:
         """Invoke `fn` with each tuple of `zip(*iterables)`, at once; return an iterator over the results, in order.
 
-        The iterator raises what an invocation failed with, or `TimeoutError` when a result is not there `timeout`
-        seconds after this call. What has not ended when the iterator is left behind is cancelled.
-        """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        target = self._target(fn)
-        outgoing = [self._outgoing(fn, target, args, {}) for args in zip(*iterables, strict=False)]
-        self._running_engine().submit(outgoing)
-        return _results([each.future for each in outgoing], deadline)
+        The iterables are read to their end by this call, as `concurrent.futures` does it.
 
-    # ---- ending ------------------------------------------------------------------------------------------------------
+        Parameters
+        ----------
+        timeout: in seconds from this call; a result that is not there by then raises `TimeoutError`.
+        chunksize: calls in one invocation. None chooses by what the first calls take, and is 1 for functions with
+            checkpoints, retries, a walltime, a limit of runs or gpus, and for those only known by name.
+
+        The iterator raises what a call failed with. What has not ended when the iterator is left behind is cancelled.
+        """
+        end_at = None if timeout is None else time.monotonic() + timeout
+        desk = self._desk
+        run, futures = map_run(fn, desk.target(fn), iterables, asked=self._asked, chunksize=chunksize, make=desk.future)
+        engine = desk.engine()
+        engine.start(run)
+        return _results(futures, end_at, engine, run)
+
+
+class Client(Submissions):
+    """A connection to one gateway. Safe to use from many threads; not to be carried into a forked process.
+
+    Parameters
+    ----------
+    url: the gateway, "http://host:port"; else HARVESTER_URL, else the user's config file.
+    token: the user's; else HARVESTER_TOKEN, else the config file's token or token_file.
+    patience_s: seconds for which requests are repeated while the gateway does not answer. Futures wait without limit.
+
+    Raises `ConfigurationError` when no gateway or no token is known.
+    """
+
+    def __init__(self, url: str | None = None, token: str | None = None, *, patience_s: float = PATIENCE_S) -> None:
+        settings = find_settings(url, token, environ=os.environ, config=config_path())
+        super().__init__(Desk(settings, patience_s), NO_OPTIONS)
+
+    @property
+    def url(self) -> str:
+        """The gateway's address."""
+        return self._desk.settings.url
+
+    def options(
+        self,
+        *,
+        priority: int | None = None,
+        ttl: timedelta | float | None = None,
+        deadline: timedelta | float | None = None,
+    ) -> Submissions:
+        """Return a view of this client whose `submit` and `map` ask for these; see `make_options`.
+
+        What a function asks itself (`Function.options`) goes first.
+        """
+        return Submissions(self._desk, make_options(priority, ttl, deadline))
+
+    def register(
+        self, fn: Callable[..., Any] | Shipment, name: str | None = None, *, ship_module: bool = False
+    ) -> Registration:
+        """Register a function as it is now; later submissions of it use this version.
+
+        Parameters
+        ----------
+        fn: a callable, decorated or not, or a `Shipment`.
+        name: under which; else the decorator's, else the function's own.
+        ship_module: send the function's whole module, for one that the compute node cannot import.
+
+        Raises `HarvesterError` when it cannot be pickled, `GatewayError` when the gateway refuses it.
+        """
+        return self._desk.register(fn, name, ship_module=ship_module)
+
+    invoke = blocking(calls.invoke)
+    start = blocking(calls.start)
+    result = blocking(calls.result)
+    cancel = blocking(views.cancel)
+    invocation = blocking(views.invocation)
+    invocations = blocking(views.invocations)
+    explain = blocking(views.explain)
+    functions = blocking(views.functions)
+    pilots = blocking(views.pilots)
+    slots = blocking(views.slots)
+    cluster = blocking(views.cluster)
+    daemon = blocking(views.daemon)
+    pause = blocking(views.pause)
+    resume = blocking(views.resume)
+    evict = blocking(views.evict)
+    whoami = blocking(views.whoami)
 
     def close(self) -> None:
         """Send what was submitted, then end. Open futures end with `ClientClosed`; their invocations go on."""
-        with self._lock:
-            engine, self._engine, self._is_closed = self._engine, None, True
-        if engine is not None and os.getpid() == self._pid:
-            engine.close()
-        self._gateway.close()
+        self._desk.close()
 
     def __enter__(self) -> Self:
         return self
@@ -125,58 +171,23 @@ class Client(Calls):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ---- inside ------------------------------------------------------------------------------------------------------
-
-    def _check_usable(self) -> None:
-        if os.getpid() != self._pid:
-            raise HarvesterError(
-                f"this client was made in process {self._pid} and its connections stayed there: "
-                "make a harvester.Client in each process"
-            )
-        if self._is_closed:
-            raise ClientClosed("the client is closed; make another harvester.Client")
-
-    def _running_engine(self) -> Engine:
-        with self._lock:
-            self._check_usable()
-            if self._engine is None:
-                self._engine = Engine(self._settings, self._patience_s)
-            return self._engine
-
-    def _target(self, fn: Invocable) -> Target:
-        self._check_usable()
-        return self._registry.target(fn)
-
-    def _outgoing(self, fn: Invocable, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Outgoing:
-        if isinstance(fn, Function) and fn.ship_module:
-            with shipping_module_of(fn.__wrapped__):
-                arguments = encode_arguments(args, kwargs, Encoding.PICKLE)
-        else:
-            arguments = encode_arguments(args, kwargs, Encoding.PICKLE)
-        return Outgoing(target=target, arguments=arguments, future=InvocationFuture(self._cancel_for_future))
-
-    def _cancel_for_future(self, invocation_id: str) -> bool:
-        document = self.cancel(invocation_id)
-        return str(document.get("state")) not in ("succeeded", "failed", "expired")
+    def _run(self, operation: Operation[T]) -> T:
+        return self._desk.gateway.run(operation)
 
 
-def _results(futures: list[InvocationFuture[Any]], deadline: float | None) -> Iterator[Any]:
+def _results(futures: list[InvocationFuture[Any]], end_at: float | None, engine: Engine, run: MapRun) -> Iterator[Any]:
     """Yield the results in order. Ends by cancelling what is left, as `Executor.map` does."""
-    left = list(reversed(futures))
+    futures.reverse()
     try:
-        while left:
+        while futures:
             # The list is the only one that still holds the future, so that its result is freed once it was yielded.
-            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-            left[-1].exception(timeout)
-            yield left.pop().result()
+            timeout = None if end_at is None else max(0.0, end_at - time.monotonic())
+            futures[-1].exception(timeout)
+            yield futures.pop().result()
     finally:
-        with contextlib.suppress(GatewayError):  # what ended the iteration is what its user must hear of
-            for future in left:
-                future.cancel()
-
-
-_default: dict[int, Client] = {}  # by process id: a forked process makes its own
-_default_lock = threading.Lock()
+        if futures:
+            with contextlib.suppress(GatewayError):  # what ended the iteration is what its user must hear of
+                engine.leave(run)
 
 
 def default_client() -> Client:
@@ -184,7 +195,4 @@ def default_client() -> Client:
 
     Raises `ConfigurationError` when no gateway or no token is known.
     """
-    with _default_lock:
-        if os.getpid() not in _default:
-            _default[os.getpid()] = Client()
-        return _default[os.getpid()]
+    return cast("Client", default_caller())

@@ -1,25 +1,28 @@
-"""Collects results by long-polls, and ends futures. Runs on the engine's event loop."""
+"""Ends what waits for invocations, as the stream or the gateway's answers tell of their ends.
+
+Owns who waits for which id. Runs on the line's event loop.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from harvester.domain import stream
+from harvester.sdk import calls
 from harvester.sdk.errors import GatewayError, InvocationFailed
-from harvester.sdk.futures import InvocationFuture
-from harvester.sdk.gateway import AsyncGateway, Request, json_request
-from harvester.sdk.payloads import CONTENT_TYPE, Ended, decode_result
-from harvester.sdk.watch import Poll, Watch
+from harvester.sdk.exchange import Operation, json_request, wrong_answer
+from harvester.sdk.futures import Sink
+from harvester.sdk.gateway import AsyncGateway
+from harvester.sdk.payloads import Ended, decode_result, error_of, value_of
+from harvester.sdk.watch import Watch
 
-POLL_S = 20.0
-LINGER_S = 0.02  # for MAX_IDS ids: a poll repeats its ids for each answer, so let some results gather
-
-
+MAX_FETCHES = 4  # of large results, side by side
+MAX_EARLY_BYTES = 64 * 1024 * 1024
 _SOME_OF_THEM = frozenset({400, 404, 413, 422})  # refusals that may be about some of the ids only
 
 
@@ -31,121 +34,169 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Collector:
-    """Watches accepted invocations until each has ended."""
+    """Watches accepted invocations until each has ended. Hears the stream (`listener.Hearer`)."""
 
     def __init__(self, gateway: AsyncGateway) -> None:
         self._gateway = gateway
-        self._futures: dict[str, InvocationFuture[Any]] = {}
+        self._sinks: dict[str, Sink] = {}
+        self._early: dict[str, stream.Ended] = {}  # ends that were told before the submission was answered
+        self._early_bytes = 0
         self._watch = Watch()
-        self._polls: dict[int, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
+        self._fetches: set[asyncio.Task[None]] = set()
+        self._may_fetch = asyncio.Semaphore(MAX_FETCHES)
 
-    def add(self, futures: dict[str, InvocationFuture[Any]]) -> None:
-        """Watch these too, each under its invocation id."""
-        self._futures.update(futures)
-        self._watch.add(futures)
+    @property
+    def epoch(self) -> int:
+        """The stream's, to be remembered with what is sent now."""
+        return self._watch.epoch
+
+    def add(self, sinks: Mapping[str, Sink], sent_in: int, *, is_last: bool) -> None:
+        """Watch these, each under its invocation id; they were sent in the epoch `sent_in`.
+
+        `is_last` tells that no other submission is under way, so that no end can be early any more.
+        """
+        self._sinks.update(sinks)
+        self._watch.add(sinks, sent_in, time.monotonic())
+        if self._early:
+            self.hear([self._early.pop(each) for each in sinks if each in self._early])
+            if is_last:
+                self._early.clear()
+                self._early_bytes = 0
         self._wake.set()
 
-    async def run(self) -> None:
-        """Open polls as they are needed, until cancelled."""
+    # ---- the stream ----------------------------------------------------------------------------------------------
+
+    def connected(self) -> None:
+        """Ask for all that are open: the stream has not told of what ended before."""
+        self._watch.connected()
+        self._wake.set()
+
+    def cut(self) -> None:
+        """Remember that ends may be missed."""
+        self._watch.cut()
+
+    def refused(self) -> None:
+        """Ask from now on."""
+        self._watch.refused()
+        self._wake.set()
+
+    def hear(self, ended: Sequence[stream.Ended | Ended]) -> None:
+        """End what waits for these."""
+        for each in ended:
+            if each.invocation_id in self._sinks:
+                self._end(each)
+            elif isinstance(each, stream.Ended):
+                self._keep(each)
+
+    def _keep(self, ended: stream.Ended) -> None:
+        size = 500 + len(ended.value or b"")
+        if self._early_bytes + size > MAX_EARLY_BYTES:
+            return  # the sweep finds it
+        self._early_bytes += size
+        self._early[ended.invocation_id] = ended
+
+    def _end(self, ended: stream.Ended | Ended) -> None:
+        invocation_id = ended.invocation_id
+        failure = error_of(invocation_id, ended.state, ended.failure)
+        value = value_of(ended)
+        if failure is None and value is None:
+            task = asyncio.create_task(self._fetch(invocation_id))
+            self._fetches.add(task)
+            task.add_done_callback(self._fetches.discard)
+            return
+        self._watch.discard(invocation_id)
+        sink = self._sinks.pop(invocation_id)
+        if failure is None:
+            try:
+                result = decode_result(invocation_id, ended.encoding, value or b"")
+            except InvocationFailed as undecodable:
+                failure = undecodable
+            else:
+                sink.settle(result)
+                return
+        sink.fail(failure)
+
+    async def _fetch(self, invocation_id: str) -> None:
+        self._watch.discard(invocation_id)
+        sink = self._sinks.pop(invocation_id)
         try:
-            while True:
-                self._wake.clear()
-                now = time.monotonic()
-                while (over := self._watch.turn_over(now)) is not None:
-                    self._polls.pop(over.number).cancel()
-                    self._watch.close(over.number, over.ids)
-                for poll in self._watch.start(now):
-                    self._polls[poll.number] = asyncio.create_task(self._poll(poll))
-                await self._until(self._watch.next_turn_at())
-        finally:
-            for task in self._polls.values():
-                task.cancel()
+            async with self._may_fetch:
+                result = await self._gateway.run(calls.fetch(invocation_id), math.inf)
+        except (GatewayError, InvocationFailed) as failure:
+            sink.fail(failure)
+        except asyncio.CancelledError:
+            self._sinks[invocation_id] = sink  # for `abandon`
+            raise
+        else:
+            sink.settle(result)
+
+    # ---- questions -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Ask for what the stream may have missed, until cancelled."""
+        while True:
+            self._wake.clear()
+            now = time.monotonic()
+            ids = self._watch.question(now)
+            if ids:
+                await self._ask(ids)
+                continue
+            next_at = self._watch.next_at(now)
+            timeout = None if next_at is None else max(0.01, next_at - now)
+            try:
+                await asyncio.wait_for(self._wake.wait(), timeout)
+            except TimeoutError:
+                continue
 
     def abandon(self, error: Exception) -> None:
-        """End every future that is still open with `error`."""
-        for future in self._futures.values():
-            future.fail(error)
-        self._futures.clear()
+        """End everything that is still open with `error`."""
+        for task in self._fetches:
+            task.cancel()
+        for sink in self._sinks.values():
+            sink.fail(error)
+        self._sinks.clear()
 
-    async def _until(self, at: float | None) -> None:
-        timeout = None if at is None else max(0.0, at - time.monotonic())
-        try:
-            await asyncio.wait_for(self._wake.wait(), timeout)
-        except TimeoutError:
-            return
+    async def stop(self, error: Exception) -> None:
+        """As `abandon`, after what is being fetched has been given up."""
+        for task in self._fetches:
+            task.cancel()
+        await asyncio.gather(*self._fetches, return_exceptions=True)
+        self.abandon(error)
 
-    async def _poll(self, poll: Poll) -> None:
-        still_open: Iterable[str] = poll.ids
+    async def _ask(self, ids: Sequence[str]) -> None:
+        """End those of `ids` that have ended."""
         try:
-            still_open = await self._ask(poll.ids)
-            await asyncio.sleep(LINGER_S * len(still_open) / 1000)
-        finally:
-            self._polls.pop(poll.number, None)
-            self._watch.close(poll.number, (each for each in still_open if each in self._futures))
-            self._wake.set()
-
-    async def _ask(self, ids: tuple[str, ...]) -> list[str]:
-        """Return those of `ids` that have not ended; end the futures of the others."""
-        question = {"invocation_ids": ids, "wait_s": POLL_S, "results": True}
-        request = json_request("POST", "/v1/wait", question, wait_s=POLL_S)
-        try:
-            said = _read((await self._gateway.send(request, math.inf)).content)
+            said = await self._gateway.run(_question(ids), math.inf)
         except GatewayError as error:
-            return await self._narrow_down(ids, error)
-        for ended in said.ended:
-            await self._end(ended)
-        for forgotten in set(ids) - set(said.pending) - {ended.invocation_id for ended in said.ended}:
+            await self._narrow_down(ids, error)
+            return
+        self.hear(said.ended)
+        known = {*said.pending, *(ended.invocation_id for ended in said.ended)}
+        for forgotten in (each for each in ids if each not in known):
             self._fail(forgotten, GatewayError(404, "unknown", f"the gateway does not know invocation {forgotten}"))
-        return said.pending
 
-    async def _narrow_down(self, ids: tuple[str, ...], error: GatewayError) -> list[str]:
+    async def _narrow_down(self, ids: Sequence[str], error: GatewayError) -> None:
         """Find whom a refusal is about, by halves. One about us (a wrong token) is about all of them."""
         if len(ids) == 1 or error.status not in _SOME_OF_THEM:
             for invocation_id in ids:
                 self._fail(invocation_id, error)
-            return []
+            return
         middle = len(ids) // 2
-        halves = await asyncio.gather(self._ask(ids[:middle]), self._ask(ids[middle:]))
-        return [*halves[0], *halves[1]]
+        await self._ask(ids[:middle])
+        await self._ask(ids[middle:])
 
     def _fail(self, invocation_id: str, error: Exception) -> None:
-        future = self._futures.pop(invocation_id, None)
-        if future is not None:
-            future.fail(error)
-
-    async def _end(self, ended: Ended) -> None:
-        if ended.invocation_id not in self._futures:
-            return
-        error = ended.error()
-        if error is not None:
-            self._fail(ended.invocation_id, error)
-            return
-        try:
-            value = await self._value(ended)
-        except (GatewayError, InvocationFailed) as failure:
-            self._fail(ended.invocation_id, failure)
-            return
-        future = self._futures.pop(ended.invocation_id, None)
-        if future is not None:
-            future.settle(value)
-
-    async def _value(self, ended: Ended) -> Any:  # noqa: ANN401 - a user's result
-        body = ended.embedded_result()
-        if body is not None:
-            return decode_result(ended.invocation_id, CONTENT_TYPE[ended.encoding], body)
-        request = Request(method="GET", path=f"/v1/invocations/{ended.invocation_id}/result")
-        response = await self._gateway.send(request, math.inf)
-        return decode_result(ended.invocation_id, response.headers.get("content-type", ""), response.content)
+        sink = self._sinks.pop(invocation_id, None)
+        self._watch.discard(invocation_id)
+        if sink is not None:
+            sink.fail(error)
 
 
-def _read(content: bytes) -> _Answer:
+def _question(ids: Iterable[str]) -> Operation[_Answer]:
+    question = {"invocation_ids": list(ids), "wait_s": 0, "results": True}
+    answer = yield json_request("POST", "/v1/wait", question)
     try:
-        return msgspec.json.decode(content, type=_Answer)
+        return msgspec.json.decode(answer.body, type=_Answer)
     except msgspec.DecodeError as error:
-        raise GatewayError(
-            200,
-            "wrong answer",
-            f"the answer of POST /v1/wait is not what it should be: {error}",
-            remedy="is there a gateway at this address, of this version?",
-        ) from error
+        raise wrong_answer(answer.status, f"POST /v1/wait: {error}") from error

@@ -1,25 +1,27 @@
-"""The SDK's background thread: submits what users' threads hand over, and collects the results.
+"""The blocking client's background thread, which runs a line.
 
-Owns the thread, its event loop, and the hand-over between threads. Everything behind the hand-over runs on the loop, so
-nothing there needs a lock.
+Owns the thread, its event loop, and the hand-over between threads. What waits at the hand-over is taken over in one go,
+so that a thread that submits in a loop does not wake the engine for each.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
+from typing import Any, TypeVar
 
-from harvester.sdk.collector import Collector
-from harvester.sdk.errors import ClientClosed, HarvesterError
-from harvester.sdk.gateway import AsyncGateway
-from harvester.sdk.outbox import Outgoing, batches
-from harvester.sdk.sender import Sender
+from harvester.sdk.errors import ClientClosed
+from harvester.sdk.line import Line
+from harvester.sdk.mapping import MapRun
+from harvester.sdk.outbox import Outgoing
 from harvester.sdk.settings import Settings
 
+T = TypeVar("T")
 FLUSH_S = 10.0  # at the end of the program, what was submitted gets this long to reach the gateway
-_CLOSED = "the client was closed before this invocation ended; it goes on, and Client.result(invocation_id) fetches it"
 
 
 class Engine:
@@ -36,29 +38,37 @@ class Engine:
         self._patience_s = patience_s
         self._lock = threading.Lock()
         self._waiting: list[Outgoing] = []
-        self._sending: list[Outgoing] = []
         self._is_closed = False
-        self._is_quiet = threading.Event()  # nothing waits to be sent, nothing is being sent
-        self._is_quiet.set()
+        self._flush_s = FLUSH_S
         self._is_up = threading.Event()
         self._loop: asyncio.AbstractEventLoop
-        self._wake: asyncio.Event
+        self._line: Line
         self._stop: asyncio.Event
         self._thread = threading.Thread(target=self._run, name="harvester-client", daemon=True)
         self._thread.start()
         self._is_up.wait()
         atexit.register(self.close)
 
-    def submit(self, outgoing: Iterable[Outgoing]) -> None:
-        """Hand over invocations, from any thread. Raises `ClientClosed`."""
+    def submit(self, outgoing: Outgoing) -> None:
+        """Hand over an invocation, from any thread. Raises `ClientClosed`."""
         with self._lock:
             if self._is_closed:
-                raise ClientClosed("the client is closed; make another harvester.Client")
-            is_first = not self._waiting
-            self._waiting.extend(outgoing)
-            self._is_quiet.clear()
-            if is_first:
-                self._loop.call_soon_threadsafe(self._wake.set)
+                raise _closed()
+            self._waiting.append(outgoing)
+            if len(self._waiting) == 1:
+                self._loop.call_soon_threadsafe(self._take)
+
+    def start(self, run: MapRun) -> None:
+        """Hand over a map, from any thread. Raises `ClientClosed`."""
+        self._soon(self._line.start, run)
+
+    def leave(self, run: MapRun) -> None:
+        """Give up a map and wait until the gateway knows, unless this is the engine's own thread."""
+        with contextlib.suppress(ClientClosed):
+            if threading.current_thread() is self._thread:
+                run.leave()
+                return
+            self._call(self._line.leave(run))
 
     def close(self, timeout_s: float = FLUSH_S) -> None:
         """Send what waits, for at most `timeout_s`, then end the thread. Open futures end with `ClientClosed`."""
@@ -66,51 +76,60 @@ class Engine:
             if self._is_closed:
                 return
             self._is_closed = True
+            self._flush_s = timeout_s
+            self._loop.call_soon_threadsafe(self._stop.set)
         atexit.unregister(self.close)
         if threading.current_thread() is not self._thread:
-            self._is_quiet.wait(timeout_s)
-        self._loop.call_soon_threadsafe(self._stop.set)
-        if threading.current_thread() is not self._thread:
             self._thread.join()
+
+    # ---- hand-over -------------------------------------------------------------------------------------------------
+
+    def _soon(self, function: Callable[[MapRun], None], run: MapRun) -> None:
+        with self._lock:
+            if self._is_closed:
+                raise _closed()
+            self._loop.call_soon_threadsafe(function, run)
+
+    def _call(self, work: Coroutine[Any, Any, None]) -> None:
+        with self._lock:
+            if self._is_closed:
+                work.close()
+                raise _closed()
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with contextlib.suppress(CancelledError):  # the engine ended meanwhile
+            future.result()
+
+    def _take(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        self._line.submit(waiting)
+
+    # ---- the thread ------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
-        self._loop, self._wake, self._stop = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
-        gateway = AsyncGateway(self._settings)
-        collector = Collector(gateway)
-        sender = Sender(gateway, self._patience_s, collector.add)
-        tasks = [
-            asyncio.create_task(self._send(sender)),
-            asyncio.create_task(collector.run()),
-            asyncio.create_task(self._stop.wait()),
-        ]
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._line = Line(self._settings, self._patience_s)
+        running = asyncio.create_task(self._line.run())
+        stopping = asyncio.create_task(self._stop.wait())
         self._is_up.set()
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        reason: Exception = ClientClosed(_CLOSED)
-        if tasks[2] not in done:
-            reason = HarvesterError(f"the client broke down: {[task.exception() for task in done]}")
+        await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
         with self._lock:
             self._is_closed = True
-            waiting, self._waiting = self._waiting, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for outgoing in (*self._sending, *waiting):
-            outgoing.future.fail(reason)
-        collector.abandon(reason)
-        await gateway.close()
+        self._take()
+        reason: Exception | None = None
+        if running.done():
+            stopping.cancel()
+            error = running.exception()
+            reason = error if isinstance(error, Exception) else None
+        else:
+            await self._line.flush(self._flush_s)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        await self._line.close(reason)
 
-    async def _send(self, sender: Sender) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            with self._lock:
-                self._sending, self._waiting = self._waiting, []
-            for batch in batches(self._sending):
-                await sender.send(batch)
-            with self._lock:
-                self._sending = []
-                if not self._waiting:
-                    self._is_quiet.set()
+
+def _closed() -> ClientClosed:
+    return ClientClosed("the client is closed; make another harvester.Client")

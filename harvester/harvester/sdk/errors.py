@@ -37,6 +37,7 @@ class GatewayError(HarvesterError):
         self.detail = detail
         self.field = field
         self.remedy = remedy
+        self.retry_after_s = 0.0  # with 429: how long the gateway asks us to wait
 
     def __str__(self) -> str:
         text = self.detail or self.title

@@ -1,7 +1,7 @@
 """The `@harvester.function` decorator: a Python function with what the harvester must know of it.
 
 Owns `Function`. Calls run here; `submit`, `map` and `register` go through the default client, which is made when the
-first of them is called.
+first of them is called. Knows nothing of what a client is.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from harvester.domain.resources import Resources
+from harvester.sdk.default import default_caller
+from harvester.sdk.options import NO_OPTIONS, Options, make_options, seconds
 from harvester.sdk.shipping import Traits, default_name
 
 if TYPE_CHECKING:
@@ -33,10 +35,20 @@ class Function(Generic[P, R]):
 
     __wrapped__: Callable[..., Any]
 
-    def __init__(self, plain: Callable[..., Any], traits: Traits, *, ship_module: bool = False) -> None:
+    def __init__(
+        self,
+        plain: Callable[..., Any],
+        traits: Traits,
+        *,
+        ship_module: bool = False,
+        asked: Options = NO_OPTIONS,
+        origin: Function[P, R] | None = None,
+    ) -> None:
         functools.update_wrapper(self, plain)
         self.traits = traits
         self.ship_module = ship_module
+        self.asked = asked
+        self.origin: Function[P, R] = origin or self  # one registration for it and all that `options` made of it
 
     @property
     def name(self) -> str:
@@ -52,23 +64,32 @@ class Function(Generic[P, R]):
             return cast("R", _run_generator(self.__wrapped__, args, kwargs))
         return cast("R", self.__wrapped__(*args, **kwargs))
 
+    def options(
+        self,
+        *,
+        priority: int | None = None,
+        ttl: timedelta | float | None = None,
+        deadline: timedelta | float | None = None,
+    ) -> Function[P, R]:
+        """Return the same function, whose invocations ask for these; see `make_options`. What is None stays as it is.
+
+        `f.options(priority=10, ttl=3600).submit(1)`
+        """
+        asked = make_options(priority, ttl, deadline).over(self.asked)
+        return Function(self.__wrapped__, self.traits, ship_module=self.ship_module, asked=asked, origin=self.origin)
+
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> InvocationFuture[R]:
         """Invoke it through the default client; see `Client.submit`."""
-        from harvester.sdk.client import default_client  # noqa: PLC0415 - a decorated module must stay cheap to import
+        return cast("InvocationFuture[R]", default_caller().submit(self, *args, **kwargs))
 
-        return default_client().submit(self, *args, **kwargs)
-
-    def map(self, *iterables: Iterable[Any], timeout: float | None = None) -> Iterator[R]:
+    def map(self, *iterables: Iterable[Any], timeout: float | None = None, chunksize: int | None = None) -> Iterator[R]:
         """Invoke it once for each set of arguments, through the default client; see `Client.map`."""
-        from harvester.sdk.client import default_client  # noqa: PLC0415 - as in submit
-
-        return default_client().map(self, *iterables, timeout=timeout)
+        results = default_caller().map(self, *iterables, timeout=timeout, chunksize=chunksize)
+        return cast("Iterator[R]", results)
 
     def register(self) -> Registration:
         """Register it as it is now, through the default client; see `Client.register`."""
-        from harvester.sdk.client import default_client  # noqa: PLC0415 - as in submit
-
-        return default_client().register(self)
+        return cast("Registration", default_caller().register(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # operator.getitem is the identity function that every Python has: ((f,), 0) unpickles to f.
@@ -111,6 +132,7 @@ def function(
     walltime: timedelta | float | None = None,
     checkpoints: bool | None = None,
     max_retries: int = 0,
+    max_running: int | None = None,
     ship_module: bool = False,
 ) -> _Decorator: ...
 
@@ -126,6 +148,7 @@ def function(
     walltime: timedelta | float | None = None,
     checkpoints: bool | None = None,
     max_retries: int = 0,
+    max_running: int | None = None,
     ship_module: bool = False,
 ) -> Any:
     """Make a function that the harvester can run. As a bare decorator, or with parameters.
@@ -137,6 +160,7 @@ def function(
     walltime: an upper bound of one run, as a `timedelta` or in seconds; None when nobody knows.
     checkpoints: it resumes from its checkpoints; True for generator functions unless given.
     max_retries: runs after an exception of the function, before the invocation is FAILED.
+    max_running: runs at a time, over all pilots and users; None for no limit.
     ship_module: send the function's whole module, for one that the compute node cannot import.
 
     Raises `TypeError` for something that is no plain function, `ValueError` for a number that makes no sense.
@@ -147,33 +171,47 @@ def function(
             raise TypeError(f"harvester.function decorates functions, and {plain!r} is none")
         if inspect.isasyncgenfunction(plain):
             raise TypeError(f"{default_name(plain)} is an async generator, which no slot runs: make it a generator")
-        traits = Traits(
-            name=name or default_name(plain),
-            resources=_resources(cpus, gpus, memory_mb),
-            walltime_s=_seconds(walltime),
-            checkpoints=inspect.isgeneratorfunction(plain) if checkpoints is None else checkpoints,
-            max_retries=_at_least("max_retries", max_retries, 0),
+        traits = make_traits(
+            plain,
+            name=name,
+            cpus=cpus,
+            gpus=gpus,
+            memory_mb=memory_mb,
+            walltime=walltime,
+            checkpoints=checkpoints,
+            max_retries=max_retries,
+            max_running=max_running,
         )
         return Function(plain, traits, ship_module=ship_module)
 
     return decorate if plain is None else decorate(plain)
 
 
-def _resources(cpus: int, gpus: int, memory_mb: int) -> Resources:
-    return Resources(
-        cpus=_at_least("cpus", cpus, 1),
-        gpus=_at_least("gpus", gpus, 0),
-        memory_mb=_at_least("memory_mb", memory_mb, 0),
+def make_traits(
+    plain: Callable[..., Any],
+    *,
+    name: str | None = None,
+    cpus: int = 1,
+    gpus: int = 0,
+    memory_mb: int = 0,
+    walltime: timedelta | float | None = None,
+    checkpoints: bool | None = None,
+    max_retries: int = 0,
+    max_running: int | None = None,
+) -> Traits:
+    """Return what is said of a function; parameters as for `function`. Raises `ValueError`."""
+    return Traits(
+        name=name or default_name(plain),
+        resources=Resources(
+            cpus=_at_least("cpus", cpus, 1),
+            gpus=_at_least("gpus", gpus, 0),
+            memory_mb=_at_least("memory_mb", memory_mb, 0),
+        ),
+        walltime_s=seconds("walltime", walltime),
+        checkpoints=inspect.isgeneratorfunction(plain) if checkpoints is None else checkpoints,
+        max_retries=_at_least("max_retries", max_retries, 0),
+        max_running=None if max_running is None else _at_least("max_running", max_running, 1),
     )
-
-
-def _seconds(walltime: timedelta | float | None) -> float | None:
-    if walltime is None:
-        return None
-    seconds = walltime.total_seconds() if isinstance(walltime, timedelta) else float(walltime)
-    if seconds <= 0:
-        raise ValueError(f"walltime must be longer than nothing, not {walltime!r}")
-    return seconds
 
 
 def _at_least(field: str, value: int, least: int) -> int:

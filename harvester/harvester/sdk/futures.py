@@ -1,19 +1,40 @@
-"""Futures of invocations.
+"""Futures of invocations, for threads and for asyncio, and what whoever ends them asks of them.
 
-Owns the meeting of two threads at one future: the user's, who may cancel, and the engine's, which learns the id and the
+Owns the meeting of two sides at one future: the user, who may cancel, and the line, which learns the id and the
 outcome. Sends nothing itself.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 R = TypeVar("R")
 Cancel = Callable[[str], bool]
+
+
+class Sink(Protocol):
+    """Whoever waits for an invocation's end. Told on the line's event loop."""
+
+    def cancelled(self) -> bool:
+        """Whether nobody wants it any more."""
+        ...
+
+    def accept(self, invocation_id: str, /) -> bool:
+        """Take the id that the gateway gave. Return False when the user has cancelled in the meantime."""
+        ...
+
+    def settle(self, value: Any, /) -> None:  # noqa: ANN401 - the function's result, unpickled
+        """End with a result, unless it has ended before."""
+        ...
+
+    def fail(self, error: BaseException, /) -> None:
+        """End with an error, unless it has ended before. A `CancelledError` cancels."""
+        ...
 
 
 class InvocationFuture(Future[R]):
@@ -26,14 +47,15 @@ class InvocationFuture(Future[R]):
     cancel: cancels an invocation at the gateway, by its id, and tells whether it is cancelled now.
     """
 
+    # Values of the class until something happens: a future is made for each of very many invocations.
+    _invocation_id: str | None = None
+    _is_withdrawn = False  # cancelled before its id was known
+    _is_told = False  # the waiters of a cancelled future were told
+    _known: threading.Event | None = None  # somebody waits for the id
+
     def __init__(self, cancel: Cancel) -> None:
         super().__init__()
         self._cancel_remotely = cancel
-        self._lock = threading.Lock()
-        self._known = threading.Event()
-        self._invocation_id: str | None = None
-        self._is_withdrawn = False  # cancelled before its id was known
-        self._is_told = False  # the waiters of a cancelled future were told
 
     @property
     def invocation_id(self) -> str:
@@ -42,7 +64,8 @@ class InvocationFuture(Future[R]):
         Raises what the submission ended with when there is none: `GatewayError`, or `CancelledError` when it was
         cancelled before it was sent.
         """
-        self._known.wait()
+        if self._invocation_id is None:
+            self._wait_for_id()
         if self._invocation_id is None:
             raise (None if self.cancelled() else self.exception()) or CancelledError("cancelled before it was sent")
         return self._invocation_id
@@ -54,20 +77,18 @@ class InvocationFuture(Future[R]):
         """
         if self.done():
             return self.cancelled()
-        with self._lock:
+        with self._condition:
             invocation_id = self._invocation_id
             self._is_withdrawn = invocation_id is None
         if invocation_id is not None and not self._cancel_remotely(invocation_id):
             return False
-        cancelled = self.cancel_here()
-        self._known.set()
-        return cancelled
+        return self.cancel_here()
 
     def cancel_here(self) -> bool:
         """Mark the future as cancelled, at this end only, and tell its waiters."""
         if not super().cancel():
             return False
-        with self._lock:
+        with self._condition:
             is_first, self._is_told = not self._is_told, True
         if is_first:
             # Without this, `concurrent.futures.wait` and `as_completed` never hear of a cancelled future.
@@ -76,17 +97,26 @@ class InvocationFuture(Future[R]):
 
     def accept(self, invocation_id: str) -> bool:
         """Take the id that the gateway gave. Return False when the user has cancelled in the meantime."""
-        with self._lock:
+        with self._condition:
             self._invocation_id = invocation_id
-            is_withdrawn = self._is_withdrawn
-        self._known.set()
+            known, is_withdrawn = self._known, self._is_withdrawn
+        if known is not None:
+            known.set()
         return not is_withdrawn
+
+    def _wait_for_id(self) -> None:
+        with self._condition:
+            is_first = self._known is None
+            known = self._known = self._known or threading.Event()
+        if is_first:
+            self.add_done_callback(lambda _: known.set())
+        if self._invocation_id is None:  # it may have come before there was somebody to tell
+            known.wait()
 
     def settle(self, value: Any) -> None:  # noqa: ANN401 - the function's result, unpickled
         """End with a result, unless it has ended before."""
         with contextlib.suppress(InvalidStateError):
             self.set_result(value)
-        self._known.set()
 
     def fail(self, error: BaseException) -> None:
         """End with an error, unless it has ended before. A `CancelledError` cancels."""
@@ -95,4 +125,58 @@ class InvocationFuture(Future[R]):
         else:
             with contextlib.suppress(InvalidStateError):
                 self.set_exception(error)
+
+
+class AsyncInvocationFuture(asyncio.Future[R]):
+    """An `asyncio.Future` of one invocation; made by `AsyncClient.submit` and `AsyncClient.map`.
+
+    To await it is to wait for the result. Cancelling it, which `asyncio.wait_for` does when its time is over, cancels
+    the invocation at the gateway too; `asyncio.shield` keeps it going.
+
+    Parameters
+    ----------
+    cancel: has an invocation cancelled at the gateway, by its id, without waiting for it.
+    """
+
+    _invocation_id: str | None = None
+
+    def __init__(self, cancel: Callable[[str], None]) -> None:
+        super().__init__()
+        self._cancel_remotely = cancel
+        self._known = asyncio.Event()
+        self.add_done_callback(lambda _: self._known.set())
+
+    async def invocation_id(self) -> str:
+        """Return the gateway's id, once it has answered the submission. Raises as `InvocationFuture.invocation_id`."""
+        await self._known.wait()
+        if self._invocation_id is None:
+            raise (None if self.cancelled() else self.exception()) or CancelledError("cancelled before it was sent")
+        return self._invocation_id
+
+    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ANN401 - asyncio's signature
+        """Cancel the invocation; the gateway is told in the background. Return False when it has ended already."""
+        if not super().cancel(msg):
+            return False
+        if self._invocation_id is not None:
+            self._cancel_remotely(self._invocation_id)
+        return True
+
+    def accept(self, invocation_id: str) -> bool:
+        """Take the id that the gateway gave. Return False when the user has cancelled in the meantime."""
+        self._invocation_id = invocation_id
         self._known.set()
+        return not self.cancelled()
+
+    def settle(self, value: Any) -> None:  # noqa: ANN401 - the function's result, unpickled
+        """End with a result, unless it has ended before."""
+        if not self.done():
+            self.set_result(value)
+
+    def fail(self, error: BaseException) -> None:
+        """End with an error, unless it has ended before. A `CancelledError` cancels."""
+        if self.done():
+            return
+        if isinstance(error, CancelledError):
+            super().cancel()
+        else:
+            self.set_exception(error)

@@ -1,171 +1,116 @@
-"""HTTP to the gateway: headers, retries, and refusals as exceptions. A blocking and an asyncio client over one policy.
+"""The two drivers that carry conversations over HTTP: one blocks, one is for asyncio.
 
-Owns the retry policy. Every request of the SDK may be repeated: reads are harmless, submissions carry an
-Idempotency-Key, registering and cancelling twice changes nothing. Knows no route.
+Owns the connections. What is said, and how often, is `exchange`'s and the operations'.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
+import contextlib
+import functools
+import inspect
+import math
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import httpx2
-import msgspec
 
-from harvester.sdk.errors import GatewayError, GatewayUnreachable
+from harvester.sdk.exchange import Answer, Broken, Operation, Outcome, Pause, Request, Step, converse
 from harvester.sdk.settings import Settings
 
-LOG = logging.getLogger("harvester.sdk")
-# 500 too: a gateway that is stopped answers so to the long-polls that are open.
-RETRY_STATUSES = frozenset({429, 500, 502, 503, 504})
-DEFECT_PATIENCE_S = 15.0  # a 500 that lasts longer than a restart is a defect, and nobody is served by waiting
-COMPLAIN_AFTER_S = 5.0  # of silence, in the log, once
-_CONNECT_S = 10.0
-_ANSWER_S = 30.0  # beyond the time that the gateway was asked to wait
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One request, as often as it is sent."""
-
-    method: str
-    path: str
-    params: Mapping[str, str] = {}
-    headers: Mapping[str, str] = {}
-    content: bytes = b""
-    wait_s: float = 0.0  # how long the gateway was asked to hold it
-
-    def send_options(self) -> dict[str, Any]:
-        """Return what httpx's `request` takes."""
-        return {
-            "method": self.method,
-            "url": self.path,
-            "params": dict(self.params),
-            "headers": dict(self.headers),
-            "content": self.content or None,
-            "timeout": httpx2.Timeout(_ANSWER_S, connect=_CONNECT_S, read=_ANSWER_S + self.wait_s),
-        }
-
-
-def json_request(method: str, path: str, value: object, *, wait_s: float = 0.0) -> Request:
-    """Return a request with a JSON body."""
-    return Request(
-        method=method,
-        path=path,
-        headers={"Content-Type": "application/json"},
-        content=msgspec.json.encode(value),
-        wait_s=wait_s,
-    )
-
-
-class Trouble:
-    """What became of one request so far: decides whether it is tried again, and when.
-
-    Parameters
-    ----------
-    settings: whom we ask.
-    patience_s: seconds for which failures are tried again; infinite for those who wait for a result.
-    now: monotonic seconds.
-    """
-
-    def __init__(self, settings: Settings, patience_s: float, now: float) -> None:
-        self._settings = settings
-        self._since = now
-        self._patience_s = patience_s
-        self._pauses = _pauses()
-        self._has_complained = False
-
-    def pause_after(self, error: GatewayError, now: float) -> float:
-        """Return the seconds until the next try. Raises `error` when patience is over."""
-        pause = next(self._pauses)
-        patience_s = min(self._patience_s, DEFECT_PATIENCE_S) if error.status == 500 else self._patience_s
-        if now + pause - self._since > patience_s:
-            raise error
-        if now - self._since > COMPLAIN_AFTER_S and not self._has_complained:
-            self._has_complained = True
-            LOG.warning("%s; still trying", error.detail or error.title)
-        return pause
-
-    def judge(self, response: httpx2.Response) -> GatewayError | None:
-        """Return None for an answer, an error for a refusal that may pass. Raises `GatewayError` for one that stays."""
-        if response.status_code < 400:
-            return None
-        error = problem(response)
-        if response.status_code in RETRY_STATUSES:
-            return error
-        raise error
-
-    def unreachable(self, error: httpx2.TransportError) -> GatewayUnreachable:
-        """Return a broken connection in our words."""
-        url = self._settings.url
-        reason = str(error) or type(error).__name__
-        return GatewayUnreachable(
-            0,
-            "no answer",
-            f"the gateway at {url} does not answer: {reason}",
-            remedy="see that it runs (harvester up), and that HARVESTER_URL or the config file names it",
-        )
-
-
-def _pauses() -> Iterator[float]:
-    pause = 0.1
-    while True:
-        # Jittered: when a gateway comes back, all its clients call at once.
-        yield pause * random.uniform(0.7, 1.3)  # noqa: S311 - no secret depends on it
-        pause = min(2 * pause, 2.0)
-
-
-def problem(response: httpx2.Response) -> GatewayError:
-    """Return a refusal (RFC 9457, or whatever a proxy in between says) as an exception."""
-    try:
-        said = msgspec.json.decode(response.content)
-    except msgspec.DecodeError:
-        said = None
-    where = f"{response.request.method} {response.request.url.path}"
-    if not isinstance(said, dict):
-        answer = f"{where} was answered with {response.status_code} {response.reason_phrase}"
-        return GatewayError(response.status_code, response.reason_phrase, answer)
-    detail = said.get("detail")
-    return GatewayError(
-        response.status_code,
-        str(said.get("title") or response.reason_phrase),
-        detail if isinstance(detail, str) else f"{where} was refused with {response.status_code}: {detail}",
-        str(said.get("field") or ""),
-        str(said.get("remedy") or ""),
-    )
+P = ParamSpec("P")
+T = TypeVar("T")
+CONNECT_S = 10.0
+ANSWER_S = 30.0  # beyond the time that the gateway was asked to wait
+OWN_BYTES = 64 * 1024  # an answer from here on is read into a bytearray of its size
+_DEFECTS = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
 
 
 def _headers(settings: Settings) -> dict[str, str]:
-    return {"Authorization": f"Bearer {settings.token}", "User-Agent": "hpc-harvester"}
+    # identity: results are read as they come, and a proxy that compresses a pickle gains nothing.
+    return {
+        "Authorization": f"Bearer {settings.token}",
+        "User-Agent": "hpc-harvester",
+        "Accept-Encoding": "identity",
+    }
+
+
+def _verifies(settings: Settings) -> bool:
+    # To load the certificates of all authorities takes 20 ms, which a gateway without TLS has no use for.
+    return settings.url.startswith("https://")
+
+
+def _options(request: Request) -> dict[str, Any]:
+    """Return what httpx's `stream` takes."""
+    return {
+        "method": request.method,
+        "url": request.path,
+        "params": request.params or None,
+        "headers": request.headers or None,
+        "content": request.content or None,
+        "timeout": httpx2.Timeout(ANSWER_S, connect=CONNECT_S, read=ANSWER_S + request.wait_s),
+    }
+
+
+class _Body:
+    """The body of an answer that comes in pieces: a large one is copied once, to where it stays."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        length = response.headers.get("content-length", "")
+        size = int(length) if length.isascii() and length.isdigit() else 0
+        self._whole = bytearray(size) if size >= OWN_BYTES else None
+        self._at = 0
+        self._pieces: list[bytes] = []
+
+    def add(self, piece: bytes) -> None:
+        if self._whole is None:
+            self._pieces.append(piece)
+            return
+        self._whole[self._at : self._at + len(piece)] = piece
+        self._at += len(piece)
+
+    def answer(self, response: httpx2.Response) -> Answer:
+        whole = b"".join(self._pieces) if self._whole is None else self._whole
+        headers = dict(response.headers.items())
+        return Answer(status=response.status_code, reason=response.reason_phrase, headers=headers, body=whole)
+
+
+def _broken(error: httpx2.TransportError) -> Broken:
+    return Broken(str(error) or type(error).__name__, isinstance(error, _DEFECTS))
 
 
 class Gateway:
-    """The blocking client."""
+    """The blocking driver."""
 
     def __init__(self, settings: Settings, patience_s: float) -> None:
         self.settings = settings
         self._patience_s = patience_s
-        self._http = httpx2.Client(base_url=settings.url, headers=_headers(settings))
+        self._http = httpx2.Client(base_url=settings.url, headers=_headers(settings), verify=_verifies(settings))
 
-    def send(self, request: Request) -> httpx2.Response:
-        """Return the answer. Raises `GatewayError` for a refusal, `GatewayUnreachable` when patience is over."""
-        trouble = Trouble(self.settings, self._patience_s, time.monotonic())
-        while True:
-            error: GatewayError | None
-            try:
-                response = self._http.request(**request.send_options())
-            except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as defect:
-                raise trouble.unreachable(defect) from defect
-            except httpx2.TransportError as broken:
-                error = trouble.unreachable(broken)
-            else:
-                error = trouble.judge(response)
-                if error is None:
-                    return response
-            time.sleep(trouble.pause_after(error, time.monotonic()))
+    def run(self, operation: Operation[T]) -> T:
+        """Return what the operation finds. Raises what it raises, `GatewayError` for refusals and silence."""
+        steps = converse(operation, self.settings, self._patience_s, time.monotonic)
+        try:
+            step = next(steps)
+            while True:
+                step = steps.send(self._do(step))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _do(self, step: Step) -> Outcome:
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return None
+        try:
+            with self._http.stream(**_options(step)) as response:
+                body = _Body(response)
+                for piece in response.iter_raw():
+                    body.add(piece)
+                return body.answer(response)
+        except httpx2.TransportError as error:
+            return _broken(error)
 
     def close(self) -> None:
         """Close the connections."""
@@ -173,30 +118,88 @@ class Gateway:
 
 
 class AsyncGateway:
-    """The asyncio client, for the thread that submits and collects."""
+    """The driver for asyncio. Belongs to one event loop."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, patience_s: float = math.inf) -> None:
+        self.settings = settings
+        self._patience_s = patience_s
         limits = httpx2.Limits(max_connections=16, max_keepalive_connections=16)
-        self._http = httpx2.AsyncClient(base_url=settings.url, headers=_headers(settings), limits=limits)
+        self._http = httpx2.AsyncClient(
+            base_url=settings.url, headers=_headers(settings), limits=limits, verify=_verifies(settings)
+        )
 
-    async def send(self, request: Request, patience_s: float) -> httpx2.Response:
-        """Return the answer; errors as those of `Gateway.send`."""
-        trouble = Trouble(self._settings, patience_s, time.monotonic())
-        while True:
-            error: GatewayError | None
-            try:
-                response = await self._http.request(**request.send_options())
-            except (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError) as defect:
-                raise trouble.unreachable(defect) from defect
-            except httpx2.TransportError as broken:
-                error = trouble.unreachable(broken)
-            else:
-                error = trouble.judge(response)
-                if error is None:
-                    return response
-            await asyncio.sleep(trouble.pause_after(error, time.monotonic()))
+    async def run(self, operation: Operation[T], patience_s: float | None = None) -> T:
+        """As `Gateway.run`, with a patience of its own if need be."""
+        patience_s = self._patience_s if patience_s is None else patience_s
+        steps = converse(operation, self.settings, patience_s, time.monotonic)
+        try:
+            step = next(steps)
+            while True:
+                step = steps.send(await self._do(step))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _do(self, step: Step) -> Outcome:
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            return None
+        try:
+            async with self._http.stream(**_options(step)) as response:
+                body = _Body(response)
+                async for piece in response.aiter_raw():
+                    body.add(piece)
+                return body.answer(response)
+        except httpx2.TransportError as error:
+            return _broken(error)
+
+    @contextlib.asynccontextmanager
+    async def listen(self, request: Request) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        """Open an answer without an end; yields its status and its pieces. Raises `OSError` when it breaks."""
+        try:
+            async with self._http.stream(**_options(request)) as response:
+                yield response.status_code, response.aiter_raw()
+        except httpx2.TransportError as error:
+            raise ConnectionError(_broken(error).reason) from error
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+
+# ---- operations as methods -----------------------------------------------------------------------------------------
+
+
+class _Blocks(Protocol):
+    def _run(self, operation: Operation[T], /) -> T: ...
+
+
+class _Awaits(Protocol):
+    def _run(self, operation: Operation[T], /) -> Coroutine[Any, Any, T]: ...
+
+
+def blocking(operation: Callable[P, Operation[T]]) -> Callable[Concatenate[Any, P], T]:
+    """Return an operation as a method of a client whose `_run` blocks."""
+
+    def method(self: _Blocks, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._run(operation(*args, **kwargs))
+
+    return cast("Callable[Concatenate[Any, P], T]", _like(operation, method))
+
+
+def awaitable(operation: Callable[P, Operation[T]]) -> Callable[Concatenate[Any, P], Awaitable[T]]:
+    """Return an operation as a method of a client whose `_run` is a coroutine."""
+
+    async def method(self: _Awaits, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._run(operation(*args, **kwargs))
+
+    return cast("Callable[Concatenate[Any, P], Awaitable[T]]", _like(operation, method))
+
+
+def _like(operation: Callable[..., Any], method: Any) -> Any:  # noqa: ANN401 - a method of either kind
+    functools.update_wrapper(method, operation)
+    signature = inspect.signature(operation)
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    ordered = [own, *signature.parameters.values()]
+    method.__signature__ = signature.replace(parameters=ordered)
+    return method

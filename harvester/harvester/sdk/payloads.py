@@ -14,25 +14,41 @@ from typing import Any
 import cloudpickle
 import msgspec
 
+from harvester.domain import buffers, stream
+from harvester.domain.calls import decode_outcomes
 from harvester.domain.functions import Encoding
-from harvester.domain.invocations import InvocationState
+from harvester.domain.invocations import Failure, InvocationState
+from harvester.domain.plain import is_plain
 from harvester.sdk.errors import HarvesterError, InvocationFailed
 
 PICKLE_TYPE = "application/x-python-pickle"
 JSON_TYPE = "application/json"
-BATCH_TYPE = "application/vnd.msgpack"
-CONTENT_TYPE = {Encoding.JSON: JSON_TYPE, Encoding.PICKLE: PICKLE_TYPE}
+CALLS_TYPE = "application/vnd.harvester.calls+msgpack"
+CONTENT_TYPE = {Encoding.JSON: JSON_TYPE, Encoding.PICKLE: PICKLE_TYPE, Encoding.CALLS: CALLS_TYPE}
+BATCH_TYPE = {
+    Encoding.PICKLE: "application/vnd.msgpack",
+    Encoding.CALLS: "application/vnd.harvester.calls-batch+msgpack",
+}
 PICKLE_PROTOCOL = 5
+OUT_OF_BAND_BYTES = 64 * 1024  # a smaller buffer costs more beside the pickle than in it
 
+Body = bytes | bytearray | memoryview
 Document = dict[str, Any]  # an object of the REST API, as JSON has it
+_ENCODING = {content_type: encoding for encoding, content_type in CONTENT_TYPE.items()}
+
+
+# ---- arguments -----------------------------------------------------------------------------------------------------
 
 
 def encode_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], encoding: Encoding) -> bytes:
-    """Return the arguments of one invocation. Raises `HarvesterError` when they cannot be written so."""
+    """Return the arguments of one invocation. Raises `HarvesterError` when they cannot be written so.
+
+    What is returned is a copy, made once: an array may be changed as soon as this is over.
+    """
     try:
         if encoding is Encoding.JSON:
             return msgspec.json.encode({"args": list(args), "kwargs": dict(kwargs)})
-        return bytes(cloudpickle.dumps((tuple(args), dict(kwargs)), protocol=PICKLE_PROTOCOL))
+        return _pickled((tuple(args), dict(kwargs)))
     except Exception as error:
         # Pickling runs the arguments' own code, which may raise anything.
         raise HarvesterError(
@@ -40,26 +56,75 @@ def encode_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], encoding: E
         ) from error
 
 
+def _pickled(value: object) -> bytes:
+    if is_plain(value):
+        return pickle.dumps(value, PICKLE_PROTOCOL)
+    parts: list[buffers.Part] = [b""]
+
+    def is_in_band(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if raw.nbytes < OUT_OF_BAND_BYTES:
+            return True
+        parts.append(raw)
+        return False
+
+    parts[0] = cloudpickle.dumps(value, protocol=PICKLE_PROTOCOL, buffer_callback=is_in_band)
+    return b"".join(buffers.join(parts)) if len(parts) > 1 else bytes(parts[0])
+
+
 def encode_batch(arguments: Sequence[bytes]) -> bytes:
-    """Return a batch of pickled arguments as the gateway takes it."""
+    """Return a batch of encoded arguments as the gateway takes it."""
     return msgspec.msgpack.encode(arguments)
 
 
-def decode_result(invocation_id: str, content_type: str, body: bytes) -> Any:  # noqa: ANN401 - a user's result is anything
-    """Return a result. Raises `InvocationFailed` of kind "result" when it cannot be read here."""
+# ---- results -------------------------------------------------------------------------------------------------------
+
+
+def decode_result(invocation_id: str, encoding: Encoding, body: Body) -> Any:  # noqa: ANN401 - a user's result is anything
+    """Return a result; of `Encoding.CALLS` a list of `calls.Outcome`, whose values `decode_pickle` reads.
+
+    Raises `InvocationFailed` of kind "result" when it cannot be read here.
+    """
+    if encoding is Encoding.PICKLE:
+        return decode_pickle(invocation_id, body)
     try:
-        if content_type.partition(";")[0].strip() == PICKLE_TYPE:
-            return pickle.loads(body)  # noqa: S301 - made by the caller's own function, through a gateway with their token
-        return msgspec.json.decode(body)
+        return decode_outcomes(bytes(body)) if encoding is Encoding.CALLS else msgspec.json.decode(body)
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise _undecodable(invocation_id, error) from error
+
+
+def decode_pickle(invocation_id: str, body: Body) -> Any:  # noqa: ANN401 - as above
+    """Return what was pickled, with or without buffers beside it. Raises as `decode_result`."""
+    try:
+        # Made by the caller's own function, and brought by a gateway to which they gave their token.
+        if not buffers.is_joined(body):
+            return pickle.loads(body)  # noqa: S301 - as said
+        parts = buffers.split(body if isinstance(body, bytearray) else bytearray(body))
+        return pickle.loads(parts[0], buffers=parts[1:])  # noqa: S301 - as said
     except Exception as error:
         # Unpickling runs the result's own code, which may raise anything.
-        raise InvocationFailed(
-            invocation_id,
-            "result",
-            "the result cannot be decoded on this machine; its classes must be importable here",
-            type(error).__name__,
-            str(error),
-        ) from error
+        raise _undecodable(invocation_id, error) from error
+
+
+def encoding_of(content_type: str) -> Encoding:
+    """Return how an answer of this type is written; JSON where it is none of ours."""
+    return _ENCODING.get(content_type, Encoding.JSON)
+
+
+def _undecodable(invocation_id: str, error: Exception) -> InvocationFailed:
+    return InvocationFailed(
+        invocation_id,
+        "result",
+        "the result cannot be decoded on this machine; its classes must be importable here",
+        type(error).__name__,
+        str(error),
+    )
+
+
+# ---- ends ----------------------------------------------------------------------------------------------------------
 
 
 class _Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,18 +143,31 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     failure: _Failure | None = None
     result_b64: str | None = None  # in answers of /v1/wait
 
-    def embedded_result(self) -> bytes | None:
+    def value(self) -> bytes | None:
         """Return the result's bytes; None when they must be fetched."""
         return None if self.result_b64 is None else base64.b64decode(self.result_b64)
 
     def error(self) -> Exception | None:
         """Return what the caller must be told when there is no result; None when it succeeded."""
-        if self.state is InvocationState.SUCCEEDED:
-            return None
-        if self.state is InvocationState.CANCELLED:
-            return CancelledError(f"invocation {self.invocation_id} was cancelled")
-        if self.state is InvocationState.EXPIRED:
-            reason = "it waited longer than the queue allows; submit it again"
-            return InvocationFailed(self.invocation_id, "expired", reason)
-        why = self.failure or _Failure()
-        return InvocationFailed(self.invocation_id, why.kind, why.message, why.error_type, why.traceback)
+        return error_of(self.invocation_id, self.state, self.failure)
+
+
+def error_of(invocation_id: str, state: InvocationState, failure: _Failure | Failure | None) -> Exception | None:
+    """Return what the caller of an ended invocation must be told when it has no result; None when it succeeded."""
+    if state is InvocationState.SUCCEEDED:
+        return None
+    if state is InvocationState.CANCELLED:
+        return CancelledError(f"invocation {invocation_id} was cancelled")
+    if failure is None and state is InvocationState.EXPIRED:
+        failure = _Failure(kind="expired", message="it had not begun, or not ended, in the time that was set for it")
+    return failed(invocation_id, failure or _Failure())
+
+
+def failed(invocation_id: str, why: _Failure | Failure) -> InvocationFailed:
+    """Return a failure as an exception."""
+    return InvocationFailed(invocation_id, str(why.kind), why.message, why.error_type, why.traceback)
+
+
+def value_of(ended: stream.Ended | Ended) -> bytes | None:
+    """Return the bytes of a result that came with its end; None when they must be fetched."""
+    return ended.value if isinstance(ended, stream.Ended) else ended.value()

@@ -1,13 +1,12 @@
 """Which functions this client has registered, so that each travels once.
 
-Owns the memory and the one request that registers. A function object is pickled at its first use and then remembered;
-another object with the same code is recognised by the hash of its content.
+Owns the memory and the one request that registers, as an operation. A function object is pickled at its first use and
+then remembered; another object with the same code is recognised by the hash of its content.
 """
 
 from __future__ import annotations
 
 import inspect
-import threading
 import types
 import weakref
 from collections.abc import Callable
@@ -15,8 +14,8 @@ from typing import Any
 
 import msgspec
 
+from harvester.sdk.exchange import Operation, json_request, wrong_answer
 from harvester.sdk.functions import Function
-from harvester.sdk.gateway import Gateway, json_request
 from harvester.sdk.outbox import Target
 from harvester.sdk.shipping import Shipment, Traits, default_name, pickled
 
@@ -37,49 +36,63 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 Invocable = str | Registration | Function[..., Any] | Callable[..., Any]
 
 
+def traits_of(fn: Callable[..., Any]) -> Traits:
+    """Return what is known of a callable: its decorator's word, or what can be seen."""
+    if isinstance(fn, Function):
+        return fn.traits
+    return Traits(name=default_name(fn), checkpoints=inspect.isgeneratorfunction(fn))
+
+
+def is_memorable(fn: object) -> bool:
+    """Whether `fn` stays what it is. Other callables may be equal without being the same, or change meanwhile."""
+    return isinstance(fn, (Function, types.FunctionType, types.BuiltinFunctionType))
+
+
 class Registry:
-    """Registers functions at one gateway, each content once."""
+    """The functions of one client at one gateway, each content once. Its user lets one registration run at a time."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-        self._lock = threading.RLock()
+    def __init__(self) -> None:
         self._by_digest: dict[str, Registration] = {}
-        self._by_object: weakref.WeakKeyDictionary[Any, Registration] = weakref.WeakKeyDictionary()
+        self._targets: weakref.WeakKeyDictionary[Any, Target] = weakref.WeakKeyDictionary()
 
-    def target(self, fn: Invocable) -> Target:
-        """Return where invocations of `fn` go; registers a callable that is new. A name means its newest version."""
+    def known(self, fn: Invocable) -> Target | None:
+        """Return where invocations of `fn` go; None for a callable that is new. A name means its newest version."""
         if isinstance(fn, str):
             return Target(name=fn)
         if isinstance(fn, Registration):
             return fn.target
-        with self._lock:
-            known = self._by_object.get(fn) if _is_memorable(fn) else None
-            return (known or self.register(fn)).target
+        return self._targets.get(_remembered_as(fn)) if is_memorable(fn) else None
 
-    def register(self, fn: Callable[..., Any], name: str | None = None, *, ship_module: bool = False) -> Registration:
-        """Register a callable as it is now. Raises `HarvesterError` when it cannot be pickled, `GatewayError`."""
-        if isinstance(fn, Function):
-            traits, ship_module = fn.traits, ship_module or fn.ship_module
-        else:
-            traits = Traits(name=default_name(fn), checkpoints=inspect.isgeneratorfunction(fn))
+    def register(
+        self, fn: Callable[..., Any] | Shipment, name: str | None = None, *, ship_module: bool = False
+    ) -> Operation[Registration]:
+        """Register a callable as it is now, or a shipment, unless this client has sent the same one before.
+
+        Raises `HarvesterError` when it cannot be pickled, `GatewayError` when it is refused.
+        """
+        if isinstance(fn, Shipment):
+            return (yield from self._ship(fn))
+        traits = traits_of(fn)
         if name:
             traits = msgspec.structs.replace(traits, name=name)
-        with self._lock:
-            registration = self.ship(pickled(fn, traits, ship_module=ship_module))
-            if _is_memorable(fn):
-                self._by_object[fn] = registration
+        ship_module = ship_module or (isinstance(fn, Function) and fn.ship_module)
+        registration = yield from self._ship(pickled(fn, traits, ship_module=ship_module))
+        if is_memorable(fn):
+            self._targets[_remembered_as(fn)] = registration.target
         return registration
 
-    def ship(self, shipment: Shipment) -> Registration:
-        """Register a shipment, unless this client has sent the same one before. Raises `GatewayError`."""
-        with self._lock:
-            digest = shipment.digest
-            if digest not in self._by_digest:
-                answer = self._gateway.send(json_request("POST", "/v1/functions", shipment.request()))
-                self._by_digest[digest] = msgspec.json.decode(answer.content, type=Registration)
-            return self._by_digest[digest]
+    def _ship(self, shipment: Shipment) -> Operation[Registration]:
+        digest = shipment.digest
+        known = self._by_digest.get(digest)
+        if known is None:
+            answer = yield json_request("POST", "/v1/functions", shipment.request())
+            try:
+                known = msgspec.json.decode(answer.body, type=Registration)
+            except msgspec.DecodeError as error:
+                raise wrong_answer(answer.status, f"POST /v1/functions: {error}") from error
+            self._by_digest[digest] = known
+        return known
 
 
-def _is_memorable(fn: object) -> bool:
-    # Other callables may be equal without being the same, or change between two submissions.
-    return isinstance(fn, (Function, types.FunctionType, types.BuiltinFunctionType))
+def _remembered_as(fn: Callable[..., Any]) -> Callable[..., Any]:
+    return fn.origin if isinstance(fn, Function) else fn

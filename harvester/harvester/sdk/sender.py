@@ -1,109 +1,197 @@
-"""Submits what the outbox holds, in batches. Runs on the engine's event loop."""
+"""Submits what users hand over, in batches, a few requests at a time. Runs on the line's event loop.
+
+Owns the order: when the gateway asks for patience (429), nothing else is sent until what it refused has been accepted,
+in the order in which it was submitted.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 import uuid
-from collections.abc import Callable
-from typing import Any
-from urllib.parse import quote
+from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
 
 import msgspec
 
+from harvester.sdk.collector import Collector
 from harvester.sdk.errors import GatewayError
-from harvester.sdk.futures import InvocationFuture
-from harvester.sdk.gateway import AsyncGateway, Request
-from harvester.sdk.outbox import Batch, Target
-from harvester.sdk.payloads import BATCH_TYPE, PICKLE_TYPE, encode_batch
+from harvester.sdk.exchange import LOG, Operation, Request, wrong_answer
+from harvester.sdk.futures import Sink
+from harvester.sdk.gateway import AsyncGateway
+from harvester.sdk.outbox import LINGER_S, MAX_IN_FLIGHT, Batch, Outgoing, batches, is_due
+from harvester.sdk.payloads import BATCH_TYPE, CONTENT_TYPE, encode_batch
 from harvester.sdk.shipping import PYTHON
 
 _ONE_OF_THEM = frozenset({400, 413, 422})  # refusals that may be about one invocation of a batch
-Accepted = Callable[[dict[str, InvocationFuture[Any]]], None]
 
 
-def function_path(target: Target) -> str:
-    """Return the path of a function at the gateway."""
-    return f"/v1/functions/{quote(target.name, safe='')}"
+class _Post(msgspec.Struct, kw_only=True, eq=False):
+    """A batch under way, as often as it is sent."""
+
+    number: int
+    batch: Batch
+    # A repeated request must not become a second batch of invocations.
+    key: str
 
 
-def version_params(target: Target) -> dict[str, str]:
-    """Return the query that pins the version."""
-    return {} if target.version is None else {"version": str(target.version)}
+class Withdraws(Protocol):
+    """Cancels an invocation at the gateway without waiting for it."""
+
+    def __call__(self, invocation_id: str, /) -> None:
+        """Do so."""
+        ...
 
 
 class Sender:
-    """Sends batches and tells whoever collects results.
+    """Sends batches and tells the collector.
 
     Parameters
     ----------
     gateway: where to.
     patience_s: seconds for which a failing submission is repeated.
-    accepted: takes the futures that have an id now.
+    stream_id: the stream on which the ends are to be told.
+    collector: takes what has an id now.
+    withdraw: cancels what its user has cancelled while it was under way.
     """
 
-    def __init__(self, gateway: AsyncGateway, patience_s: float, accepted: Accepted) -> None:
+    def __init__(
+        self, gateway: AsyncGateway, patience_s: float, stream_id: str, collector: Collector, withdraw: Withdraws
+    ) -> None:
         self._gateway = gateway
         self._patience_s = patience_s
-        self._accepted = accepted
-        self._cancels: set[asyncio.Task[None]] = set()
+        self._stream_id = stream_id
+        self._collector = collector
+        self._withdraw = withdraw
+        self._waiting: list[Outgoing] = []
+        self._waiting_bytes = 0
+        self._waiting_since = 0.0
+        self._posts: deque[_Post] = deque()  # cut, not sent
+        self._refused: list[_Post] = []  # by a 429
+        self._resume_at = 0.0
+        self._has_complained = False
+        self._in_flight: dict[asyncio.Task[None], _Post] = {}
+        self._count = 0
+        self._wake = asyncio.Event()
 
-    async def send(self, batch: Batch) -> None:
-        """Submit one batch; a refusal ends its futures.
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return not (self._waiting or self._posts or self._refused or self._in_flight)
+
+    def put(self, outgoing: Iterable[Outgoing]) -> None:
+        """Send these soon."""
+        if not self._waiting:
+            self._waiting_since = time.monotonic()
+        before = len(self._waiting)
+        self._waiting.extend(outgoing)
+        self._waiting_bytes += sum(len(each.arguments) for each in self._waiting[before:])
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send until cancelled."""
+        while True:
+            timeout = self._start(time.monotonic())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), timeout)
+            self._wake.clear()
+
+    def _start(self, now: float) -> float | None:
+        """Begin the requests that are due; return the seconds until others may be."""
+        if self._refused:
+            if self._in_flight:
+                return None  # they may be refused too, and come before what is refused already
+            if now < self._resume_at:
+                return self._resume_at - now
+            self._refused.sort(key=lambda post: post.number)
+            self._begin(self._refused.pop(0))
+            return None
+        waited_s = now - self._waiting_since
+        if not self._posts and is_due(len(self._in_flight), len(self._waiting), self._waiting_bytes, waited_s):
+            for batch in batches(self._waiting):
+                self._count += 1
+                self._posts.append(_Post(number=self._count, batch=batch, key=str(uuid.uuid4())))
+            self._waiting, self._waiting_bytes = [], 0
+        while self._posts and len(self._in_flight) < MAX_IN_FLIGHT:
+            self._begin(self._posts.popleft())
+        return max(0.001, LINGER_S - waited_s) if self._waiting and len(self._in_flight) < MAX_IN_FLIGHT else None
+
+    def _begin(self, post: _Post) -> None:
+        task = asyncio.create_task(self._send(post))
+        self._in_flight[task] = post
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._in_flight[task]
+        self._wake.set()
+
+    async def _send(self, post: _Post) -> None:
+        """Submit one batch; a refusal ends whom it is about.
 
         A batch is accepted all or nothing, so a refusal that may be about one of them is narrowed down to it by halves.
         """
+        sent_in = self._collector.epoch
         try:
-            ids = await self._post(batch)
+            ids = await self._gateway.run(_submission(post, self._stream_id), self._patience_s)
         except GatewayError as error:
-            if error.status in _ONE_OF_THEM and len(batch.items) > 1:
-                for half in batch.halves():
-                    await self.send(half)
-                return
-            for outgoing in batch.items:
-                outgoing.future.fail(error)
-            return
-        watched = {}
-        for invocation_id, outgoing in zip(ids, batch.items, strict=True):
-            if outgoing.future.accept(invocation_id):
-                watched[invocation_id] = outgoing.future
+            if error.status == 429:
+                self._hold(post, error)
+            elif error.status in _ONE_OF_THEM and len(post.batch.items) > 1:
+                for half in post.batch.halves():
+                    await self._send(_Post(number=post.number, batch=half, key=str(uuid.uuid4())))
             else:
-                self._cancel(invocation_id)
-        self._accepted(watched)
+                for outgoing in post.batch.items:
+                    outgoing.sink.fail(error)
+            return
+        self._has_complained = False
+        watched: dict[str, Sink] = {}
+        for invocation_id, outgoing in zip(ids, post.batch.items, strict=True):
+            if outgoing.sink.accept(invocation_id):
+                watched[invocation_id] = outgoing.sink
+            else:
+                self._withdraw(invocation_id)
+        self._collector.add(watched, sent_in, is_last=len(self._in_flight) <= 1)
 
-    async def _post(self, batch: Batch) -> list[str]:
-        is_lone = len(batch.items) == 1
-        request = Request(
-            method="POST",
-            path=f"{function_path(batch.target)}/{'invocations' if is_lone else 'batches'}",
-            params=version_params(batch.target),
-            headers={
-                "Content-Type": PICKLE_TYPE if is_lone else BATCH_TYPE,
-                "Harvester-Python": PYTHON,
-                # A repeated request must not become a second batch of invocations.
-                "Idempotency-Key": str(uuid.uuid4()),
-            },
-            content=batch.items[0].arguments
-            if is_lone
-            else encode_batch([outgoing.arguments for outgoing in batch.items]),
-        )
-        response = await self._gateway.send(request, self._patience_s)
-        said = msgspec.json.decode(response.content)
-        ids: list[str] = [said["invocation_id"]] if is_lone else said["invocation_ids"]
-        if len(ids) != len(batch.items):
-            raise GatewayError(
-                response.status_code, "wrong answer", f"{len(batch.items)} invocations sent, {len(ids)} ids came back"
-            )
-        return ids
+    def _hold(self, post: _Post, error: GatewayError) -> None:
+        self._refused.append(post)
+        self._resume_at = time.monotonic() + max(0.1, error.retry_after_s)
+        if not self._has_complained:
+            self._has_complained = True
+            LOG.warning("%s; what was submitted waits here and is sent again", error.detail or error.title)
 
-    def _cancel(self, invocation_id: str) -> None:
-        """Cancel at the gateway what its user cancelled while it was under way."""
-        task = asyncio.create_task(self._cancel_quietly(invocation_id))
-        self._cancels.add(task)
-        task.add_done_callback(self._cancels.discard)
+    def abandon(self, error: Exception) -> None:
+        """End everything that is not sent, or under way, with `error`."""
+        posts = [*self._in_flight.values(), *self._refused, *self._posts]
+        for task in self._in_flight:
+            task.cancel()
+        for outgoing in (*(each for post in posts for each in post.batch.items), *self._waiting):
+            outgoing.sink.fail(error)
+        self._refused, self._waiting = [], []
+        self._posts.clear()
 
-    async def _cancel_quietly(self, invocation_id: str) -> None:
-        request = Request(method="POST", path=f"/v1/invocations/{invocation_id}/cancel")
-        try:
-            await self._gateway.send(request, self._patience_s)
-        except GatewayError:
-            return  # its future is cancelled already; nobody is left to be told
+
+def _submission(post: _Post, stream_id: str) -> Operation[list[str]]:
+    """Return the ids of a batch, in its order."""
+    items = post.batch.items
+    first = items[0]
+    is_lone = len(items) == 1
+    answer = yield Request(
+        method="POST",
+        path=f"{first.target.path}/{'invocations' if is_lone else 'batches'}",
+        params={**first.target.params, **first.options.params()},
+        headers={
+            "Content-Type": CONTENT_TYPE[first.encoding] if is_lone else BATCH_TYPE[first.encoding],
+            "Harvester-Python": PYTHON,
+            "Harvester-Stream": stream_id,
+            "Idempotency-Key": post.key,
+        },
+        content=first.arguments if is_lone else encode_batch([each.arguments for each in items]),
+        raises_pressure=True,
+    )
+    said = answer.json()
+    ids: list[str] = [said["invocation_id"]] if is_lone else said["invocation_ids"]
+    if len(ids) != len(items):
+        raise wrong_answer(answer.status, f"{len(items)} invocations sent, {len(ids)} ids came back")
+    return ids

@@ -37,6 +37,13 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     walltime_s: float | None = None
     checkpoints: bool = False
     max_retries: int = 0
+    max_running: int | None = None
+
+    @property
+    def is_chunkable(self) -> bool:
+        """Whether many calls may share one invocation: nothing is said that counts for each run of its own."""
+        counted = self.checkpoints or self.max_retries or self.max_running or self.resources.gpus
+        return not counted and self.walltime_s is None
 
 
 class Shipment(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +76,7 @@ class Shipment(msgspec.Struct, frozen=True, kw_only=True):
             "walltime_s": traits.walltime_s,
             "checkpoints": traits.checkpoints,
             "max_retries": traits.max_retries,
+            **({} if traits.max_running is None else {"max_running": traits.max_running}),
         }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import functools
 import inspect
 import itertools
 import pickle
@@ -15,14 +16,21 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 import harvester
+from harvester.domain import buffers, calls, stream
+from harvester.domain.functions import Encoding
+from harvester.domain.invocations import Failure, InvocationState
 
 TOKEN = "user-token"
+LIMIT = 4_000_000  # bytes of one invocation's arguments
 FINAL = ("succeeded", "failed", "cancelled", "expired")
 PICKLE = "application/x-python-pickle"
+CALLS = "application/vnd.harvester.calls+msgpack"
+CALLS_BATCH = "application/vnd.harvester.calls-batch+msgpack"
+ENCODINGS = {PICKLE: "pickle", CALLS: "calls"}
 
 
 def refuse(status, detail, remedy="", field=""):
@@ -35,6 +43,7 @@ class Invocation:
         self.invocation_id, self.function = invocation_id, function
         self.arguments, self.encoding = arguments, encoding
         self.state, self.value, self.failure = "accepted", b"", None
+        self.stream, self.params = "", {}
 
     def document(self, *, results=False):
         said = {"invocation_id": self.invocation_id, "function": self.function["name"], "state": self.state}
@@ -46,13 +55,25 @@ class Invocation:
         return said
 
 
+def unpickle(body):
+    parts = buffers.split(bytearray(body))
+    return pickle.loads(parts[0], buffers=parts[1:])  # noqa: S301 - a fake slot
+
+
 class FakeGateway:
-    """`held` are functions that wait for `finish`; `refusing` maps path ends to statuses; `seen` counts requests."""
+    """`held` are functions that wait for `finish`; `refusing` maps path ends to statuses; `seen` counts requests.
+
+    `pressure` counts submissions that will be refused with 429; without `has_streams` there are none, without
+    `pushes` they tell of nothing; `push_bytes` is the largest value that is pushed; `call_counts` are the calls of each
+    invocation that had many.
+    """
 
     def __init__(self):
         self.functions, self.invocations, self.keys = {}, {}, {}
         self.held, self.refusing, self.seen, self.batch_sizes = set(), {}, Counter(), []
-        self.embeds_results = True
+        self.embeds_results = self.has_streams = self.pushes = True
+        self.pressure, self.push_bytes = 0, 1 << 20
+        self.streams, self.call_counts = {}, []
         self.lose_next_answer = False
         self.port = 0
         self._ids = itertools.count(1)
@@ -97,18 +118,36 @@ class FakeGateway:
         self.stop()
         self._pool.shutdown()
 
+    def cut_streams(self):
+        def cut():
+            for queue in self.streams.values():
+                queue.put_nowait(None)
+
+        self._loop.call_soon_threadsafe(cut)
+
     # ---- work ----
 
     def finish(self, invocation_id, value=None, failure=None, state=None, raw=None):
         invocation = self.invocations[invocation_id]
         if invocation.state in FINAL:
             return
-        encode = msgspec.json.encode if invocation.encoding == "json" else pickle.dumps
+        encode = msgspec.json.encode if invocation.encoding == "json" else functools.partial(pickle.dumps, protocol=5)
         invocation.value, invocation.failure = raw or encode(value), failure
         invocation.state = state or ("failed" if failure else "succeeded")
-        self._loop.call_soon_threadsafe(self._announce)
+        self._loop.call_soon_threadsafe(self._announce, invocation)
 
-    def _announce(self):
+    def _announce(self, invocation):
+        queue = self.streams.get(invocation.stream) if self.pushes else None
+        if queue is not None:
+            is_pushed = invocation.state == "succeeded" and len(invocation.value) <= self.push_bytes
+            ended = stream.Ended(
+                invocation_id=invocation.invocation_id,
+                state=InvocationState(invocation.state),
+                encoding=Encoding(invocation.encoding),
+                value=invocation.value if is_pushed else None,
+                failure=Failure(**invocation.failure) if invocation.failure else None,
+            )
+            queue.put_nowait(stream.encode([ended]))
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -121,21 +160,37 @@ class FakeGateway:
                 scope = {}
                 exec(function["body"], scope)  # noqa: S102 - a fake slot
                 plain = scope[function["entry"]]
+            if inspect.isgeneratorfunction(plain):
+                plain = harvester.function(plain)  # whose call runs it to its end
+            if invocation.encoding == "calls":
+                self.finish(invocation.invocation_id, raw=self._run_calls(plain, invocation.arguments))
+                return
             if invocation.encoding == "json":
                 said = msgspec.json.decode(invocation.arguments) if invocation.arguments else {}
                 args, kwargs = said.get("args", ()), said.get("kwargs", {})
             else:
-                args, kwargs = pickle.loads(invocation.arguments)  # noqa: S301 - a fake slot
-            if inspect.isgeneratorfunction(plain):
-                plain = harvester.function(plain)  # whose call runs it to its end
+                args, kwargs = unpickle(invocation.arguments)
             self.finish(invocation.invocation_id, plain(*args, **kwargs))
         except Exception as error:  # noqa: BLE001 - a fake slot's outermost line
             name = type(error).__name__
             failure = {"kind": "exception", "message": str(error), "error_type": name, "traceback": f"… {name}"}
             self.finish(invocation.invocation_id, failure=failure)
 
-    def _accept(self, function, arguments, encoding):
+    def _run_calls(self, plain, body):
+        outcomes = []
+        for arguments in calls.decode_calls(body):
+            args, kwargs = unpickle(arguments)
+            try:
+                outcomes.append(pickle.dumps(plain(*args, **kwargs)))
+            except Exception as error:  # noqa: BLE001 - a fake slot
+                outcomes.append(Failure(kind="exception", message=str(error), error_type=type(error).__name__))
+        self.call_counts.append(len(outcomes))
+        return calls.encode_outcomes(outcomes)
+
+    def _accept(self, function, arguments, encoding, request):
         invocation = Invocation(f"i-{next(self._ids)}", function, arguments, encoding)
+        invocation.stream = request.headers.get("harvester-stream", "")
+        invocation.params = dict(request.query_params)
         self.invocations[invocation.invocation_id] = invocation
         if function["name"] not in self.held:
             self._pool.submit(self._run, invocation)
@@ -190,6 +245,7 @@ class FakeGateway:
                 route("/v1/invocations/{id}/cancel", self._cancel, "POST"),
                 route("/v1/invocations/{id}/explain", self._explain),
                 route("/v1/wait", self._poll, "POST"),
+                route("/v1/streams/{id}", self._stream),
                 route("/v1/pilots/{id}/evict", self._evict, "POST"),
                 route("/v1/cluster", self._cluster),
                 *(route(path, self._saying(value)) for path, value in fixed.items()),
@@ -226,17 +282,19 @@ class FakeGateway:
         version = int(request.query_params.get("version", len(versions)))
         return versions[version - 1] if 0 < version <= len(versions) else None
 
-    async def _invoke(self, request):
+    async def _invoke(self, request):  # noqa: PLR0911 - one return for each answer of the real one
         function = self._function(request)
         if function is None:
             return refuse(404, f"there is no function {request.path_params['name']!r}", "register it first")
         key = request.headers.get("idempotency-key")
-        encoding = "pickle" if request.headers["content-type"] == PICKLE else "json"
+        if (refusal := self._under_pressure()) is not None:
+            return refusal
+        encoding = ENCODINGS.get(request.headers["content-type"], "json")
         if key not in self.keys:
             body = await request.body()
-            if len(body) > 100_000:
+            if len(body) > LIMIT:
                 return refuse(413, "an invocation's arguments are over the limit", "send a path")
-            self.keys[key] = self._accept(function, body, encoding)
+            self.keys[key] = self._accept(function, body, encoding, request)
         invocation = self.invocations[self.keys[key]]
         await self._wait([invocation.invocation_id], float(request.query_params.get("wait_s", 0)))
         if self.lose_next_answer:
@@ -254,16 +312,39 @@ class FakeGateway:
         if function is None:
             return refuse(404, f"there is no function {request.path_params['name']!r}", "register it first")
         key = request.headers["idempotency-key"]
+        if (refusal := self._under_pressure()) is not None:
+            return refusal
+        encoding = "calls" if request.headers["content-type"] == CALLS_BATCH else "pickle"
         if key not in self.keys:
             arguments = msgspec.msgpack.decode(await request.body(), type=list[bytes])
-            if any(len(each) > 100_000 for each in arguments):
+            if any(len(each) > LIMIT for each in arguments):
                 return refuse(413, "an invocation's arguments are over the limit", "send a path")
             self.batch_sizes.append(len(arguments))
-            self.keys[key] = [self._accept(function, each, "pickle") for each in arguments]
+            self.keys[key] = [self._accept(function, each, encoding, request) for each in arguments]
         if self.lose_next_answer:
             self.lose_next_answer = False
             return refuse(502, "a proxy lost the answer")
         return JSONResponse({"invocation_ids": self.keys[key]}, 202)
+
+    def _under_pressure(self):
+        if not self.pressure:
+            return None
+        self.pressure -= 1
+        answer = refuse(429, "too many invocations are open")
+        answer.headers["Retry-After"] = "0"
+        return answer
+
+    async def _stream(self, request):
+        if not self.has_streams:
+            return refuse(404, "Not Found")
+        queue = self.streams[request.path_params["id"]] = asyncio.Queue()
+
+        async def frames():
+            yield stream.encode([])
+            while (frame := await queue.get()) is not None:
+                yield frame
+
+        return StreamingResponse(frames(), media_type=stream.STREAM_TYPE)
 
     async def _poll(self, request):
         said = await request.json()
@@ -290,7 +371,8 @@ class FakeGateway:
             return Response(status_code=202)
         if invocation.state != "succeeded":
             return refuse(409, f"it is {invocation.state}")
-        kind = PICKLE if invocation.encoding == "pickle" else "application/json"
+        kinds = {encoding: kind for kind, encoding in ENCODINGS.items()}
+        kind = kinds.get(invocation.encoding, "application/json")
         return Response(invocation.value, media_type=kind)
 
     async def _cancel(self, request):

@@ -1,6 +1,7 @@
 """The client against the real gateway, where an answer gets lost on its way back."""
 
 import json
+from concurrent.futures import CancelledError
 
 import pytest
 from typer.testing import CliRunner
@@ -17,7 +18,7 @@ class Proxy:
     """What a proxy in between does: `lose` are path ends whose next answer it keeps to itself."""
 
     def __init__(self):
-        self.lose, self.seen = set(), []
+        self.lose, self.seen, self.streams = set(), [], 0
 
 
 class LosingAnswers:
@@ -27,6 +28,7 @@ class LosingAnswers:
     async def __call__(self, scope, receive, send):
         end = scope.get("path", "").rpartition("/")[2]
         self.proxy.seen.append(end)
+        self.proxy.streams += "/streams/" in scope.get("path", "")
         if end not in self.proxy.lose:
             await self.app(scope, receive, send)
             return
@@ -55,8 +57,7 @@ def proxy():
 @pytest.fixture
 def client(store, proxy):
     app = create_app(GatewaySettings(tokens=(Token(name="ada", role=Role.USER, token="t"),)), store)
-    app.add_middleware(LosingAnswers, proxy=proxy)
-    server = listen(app, "127.0.0.1", 0)
+    server = listen(LosingAnswers(app, proxy), "127.0.0.1", 0)
     server.start()
     with harvester.Client(server.url, "t", patience_s=10) as client:
         yield client
@@ -81,6 +82,33 @@ def test_a_submission_whose_answer_was_lost_is_repeated_and_accepted_once(client
     assert not proxy.lose
     assert sorted(record.invocation_id for record in store.invocations()) == sorted(ids)
     assert len(set(ids)) == count
+
+
+def test_ends_are_told_by_the_stream_and_nobody_asks_for_them(client, proxy):
+    futures = [client.submit(abs, -number) for number in range(3)]
+    for future in futures:
+        client.cancel(future.invocation_id)  # by somebody else, as far as the future knows
+        with pytest.raises(CancelledError):
+            future.result(5)
+    assert proxy.streams == 1
+    assert "wait" not in proxy.seen
+
+
+def test_chunks_are_accepted_as_invocations_of_many_calls(client, store):
+    results = client.map(abs, range(100), chunksize=30, timeout=0.5)
+    with pytest.raises(TimeoutError):
+        next(results)
+    records = store.invocations()
+    assert [(record.encoding.value, record.state.value) for record in records] == [("calls", "cancelled")] * 4
+
+
+def test_options_are_kept_with_the_invocation(client, store):
+    future = client.options(priority=7, ttl=3600, deadline=7200).submit(abs, 1)
+    invocation_id = future.invocation_id
+    (record,) = [record for record in store.invocations() if record.invocation_id == invocation_id]
+    assert record.priority == 7
+    assert record.start_by - record.accepted_at == pytest.approx(3600, abs=5)
+    assert record.end_by - record.accepted_at == pytest.approx(7200, abs=5)
 
 
 def test_the_command_line_lists_invocations(client, run):

@@ -46,7 +46,7 @@ def test_a_repeated_submission_is_the_same_invocation(client, gateway):
 
 
 def test_of_a_batch_with_one_oversized_invocation_only_that_one_is_refused(client):
-    big = b"x" * 200_000
+    big = b"x" * 5_000_000
     futures = [client.submit(len, argument) for argument in (b"1", big, b"22", b"333")]
     assert [futures[index].result(5) for index in (0, 2, 3)] == [1, 2, 3]
     with pytest.raises(harvester.GatewayError, match=r"over the limit.*send a path"):
@@ -88,6 +88,7 @@ def test_a_client_in_a_forked_process_says_that_it_is_of_no_use(client, monkeypa
 
 def test_a_gateway_that_refuses_to_say_is_not_asked_in_a_loop(client, gateway):
     gateway.held = {"held"}
+    gateway.has_streams = False
     gateway.refusing["/v1/wait"] = 403
     with pytest.raises(harvester.GatewayError, match="refused"):
         client.submit(held, 1).result(5)

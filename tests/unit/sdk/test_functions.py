@@ -10,6 +10,7 @@ import harvester
 from harvester.domain.functions import FunctionKind
 from harvester.domain.resources import Resources
 from harvester.sdk.errors import HarvesterError
+from harvester.sdk.options import NO_OPTIONS, make_options
 from harvester.sdk.shipping import PYTHON, Traits, default_name, from_reference, from_source, pickled
 
 
@@ -50,6 +51,7 @@ def test_a_generator_is_run_to_its_result_and_checkpoints_by_default():
         ({"gpus": -1}, "gpus must be at least 0"),
         ({"walltime": 0}, "walltime must be longer"),
         ({"max_retries": -1}, "max_retries"),
+        ({"max_running": 0}, "max_running must be at least 1, not 0"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused_where_they_are_written(options, said):
@@ -111,6 +113,28 @@ def test_a_shipment_is_stamped_and_the_same_code_has_the_same_digest():
     assert first.digest != pickled(lambda: 7, Traits(name="seven", max_retries=1)).digest
     said = first.request()
     assert (said["kind"], said["python"], said["cloudpickle"]) == ("pickle", PYTHON, cloudpickle.__version__)
+
+
+def test_a_limit_of_runs_is_told_where_there_is_one():
+    limited = harvester.function(max_running=4)(len)
+    assert pickled(len, limited.traits).request()["max_running"] == 4
+    assert "max_running" not in pickled(len, Traits(name="len")).request()
+
+
+def test_options_make_another_view_of_the_same_function():
+    @harvester.function(cpus=2)
+    def double(x):
+        return 2 * x
+
+    urgent = double.options(priority=3, ttl=timedelta(minutes=1))
+    sooner = urgent.options(deadline=5)
+    assert (urgent(4), urgent.traits, urgent.origin) == (8, double.traits, double)
+    assert sooner.asked == make_options(3, 60, 5)
+    assert double.asked == NO_OPTIONS
+    assert sooner.origin is double
+    for wrong in ({"priority": 1001}, {"ttl": 0}, {"deadline": -1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            double.options(**wrong)
 
 
 def test_what_cannot_be_pickled_is_told_by_the_functions_name():

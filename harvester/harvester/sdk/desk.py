@@ -1,0 +1,88 @@
+"""What a blocking client has behind its methods.
+
+Owns what belongs together for one program: the connections, the registered functions, and the engine's thread, which is
+started by the first submission.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+from harvester.sdk import views
+from harvester.sdk.engine import Engine
+from harvester.sdk.errors import ClientClosed, HarvesterError
+from harvester.sdk.futures import InvocationFuture
+from harvester.sdk.gateway import Gateway
+from harvester.sdk.outbox import Target
+from harvester.sdk.registry import Invocable, Registration, Registry
+from harvester.sdk.settings import Settings
+from harvester.sdk.shipping import Shipment
+
+_ENDED_OTHERWISE = frozenset({"succeeded", "failed", "expired"})
+
+
+class Desk:
+    """Shared by a client and its views. Safe to use from many threads."""
+
+    def __init__(self, settings: Settings, patience_s: float) -> None:
+        self.settings = settings
+        self.gateway = Gateway(settings, patience_s)
+        self._patience_s = patience_s
+        self._registry = Registry()
+        self._registering = threading.RLock()
+        self._engine: Engine | None = None
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._is_closed = False
+
+    def register(
+        self, fn: Callable[..., Any] | Shipment, name: str | None = None, *, ship_module: bool = False
+    ) -> Registration:
+        """See `Client.register`."""
+        self._check_usable()
+        with self._registering:
+            return self.gateway.run(self._registry.register(fn, name, ship_module=ship_module))
+
+    def target(self, fn: Invocable) -> Target:
+        """Return where invocations of `fn` go; registers a callable that is new."""
+        self._check_usable()
+        known = self._registry.known(fn)
+        if known is None:
+            with self._registering:  # of many threads that submit a new function, one registers it
+                known = self._registry.known(fn) or self.register(cast("Callable[..., Any]", fn)).target
+        return known
+
+    def engine(self) -> Engine:
+        """Return the engine; starts it."""
+        with self._lock:
+            self._check_usable()
+            if self._engine is None:
+                self._engine = Engine(self.settings, self._patience_s)
+            return self._engine
+
+    def future(self) -> InvocationFuture[Any]:
+        """Return a future whose cancellation reaches the gateway."""
+        return InvocationFuture(self._cancel)
+
+    def close(self) -> None:
+        """See `Client.close`."""
+        with self._lock:
+            engine, self._engine, self._is_closed = self._engine, None, True
+        if engine is not None and os.getpid() == self._pid:
+            engine.close()
+        self.gateway.close()
+
+    def _check_usable(self) -> None:
+        if os.getpid() != self._pid:
+            raise HarvesterError(
+                f"this client was made in process {self._pid} and its connections stayed there: "
+                "make a harvester.Client in each process"
+            )
+        if self._is_closed:
+            raise ClientClosed("the client is closed; make another harvester.Client")
+
+    def _cancel(self, invocation_id: str) -> bool:
+        return str(self.gateway.run(views.cancel(invocation_id)).get("state")) not in _ENDED_OTHERWISE

@@ -1,0 +1,121 @@
+"""The line of one program to its gateway: sends submissions and hears of their ends, on the running event loop.
+
+Owns what works together for that: the sender, the listener and the collector, and the maps that are under way. The
+blocking client runs one in a thread (`engine`), the asyncio client on its user's own loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+from harvester.sdk import views
+from harvester.sdk.collector import Collector
+from harvester.sdk.errors import ClientClosed, GatewayError, HarvesterError
+from harvester.sdk.gateway import AsyncGateway
+from harvester.sdk.listener import Listener
+from harvester.sdk.mapping import MapRun
+from harvester.sdk.outbox import Outgoing
+from harvester.sdk.sender import Sender
+from harvester.sdk.settings import Settings
+
+MAX_CANCELS = 8  # side by side
+_CLOSED = "the client was closed before this invocation ended; it goes on, and Client.result(invocation_id) fetches it"
+
+
+class Line:
+    """Made and used on one event loop.
+
+    Parameters
+    ----------
+    settings: the gateway and the token.
+    patience_s: seconds for which a failing submission is repeated.
+    """
+
+    def __init__(self, settings: Settings, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._gateway = AsyncGateway(settings)
+        stream_id = uuid.uuid4().hex
+        self._collector = Collector(self._gateway)
+        self._listener = Listener(self._gateway, stream_id, self._collector)
+        self._sender = Sender(self._gateway, patience_s, stream_id, self._collector, self.withdraw)
+        self._maps: set[MapRun] = set()
+        self._cancels: set[asyncio.Task[None]] = set()
+        self._may_cancel = asyncio.Semaphore(MAX_CANCELS)
+
+    def submit(self, outgoing: Iterable[Outgoing]) -> None:
+        """Send these soon."""
+        self._sender.put(outgoing)
+
+    def start(self, run: MapRun) -> None:
+        """Begin a map; it plans its own chunks."""
+        self._maps.add(run)
+        run.begin(self._sender.put, self.withdraw, self._maps.discard)
+
+    def withdraw(self, invocation_id: str) -> None:
+        """Cancel at the gateway, without waiting for it, what nobody wants any more."""
+        self._spawn(self._withdraw(invocation_id))
+
+    async def _withdraw(self, invocation_id: str) -> None:
+        try:
+            async with self._may_cancel:
+                await self._gateway.run(views.cancel(invocation_id), self._patience_s)
+        except GatewayError:
+            return  # whoever wanted it is cancelled already; nobody is left to be told
+
+    async def leave(self, run: MapRun) -> None:
+        """Give up a map: what of it has not ended is cancelled, and the gateway has been told when this returns."""
+        run.leave()
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Wait until the gateway has been told of all that is cancelled."""
+        while self._cancels:
+            await asyncio.wait(self._cancels)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._cancels.add(task)
+        task.add_done_callback(self._cancels.discard)
+
+    async def run(self) -> None:
+        """Work until cancelled; raises `HarvesterError` only when something broke down that never should."""
+        tasks = [asyncio.create_task(work) for work in (self._listener.run(), self._collector.run(), self._send())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            raise HarvesterError(f"the client broke down: {[task.exception() for task in done]}")
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send(self) -> None:
+        await self._listener.settled()
+        await self._sender.run()
+
+    async def flush(self, timeout_s: float) -> None:
+        """Wait until what was submitted has reached the gateway, but not longer than `timeout_s`."""
+        for run in tuple(self._maps):
+            run.hurry()
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while not self._sender.is_quiet and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - as below
+            await asyncio.sleep(0.005)  # at the end of a program only
+
+    def fail(self, why: Exception) -> None:
+        """End all that is open with this error. `run` must be over."""
+        for run in tuple(self._maps):
+            run.fail(why)
+        self._sender.abandon(why)
+        self._collector.abandon(why)
+
+    async def close(self, reason: Exception | None = None) -> None:
+        """End all that is open with `ClientClosed`, or with `reason`. `run` must be over."""
+        why = reason or ClientClosed(_CLOSED)
+        self.fail(why)
+        await self._collector.stop(why)
+        for task in self._cancels:
+            task.cancel()
+        await asyncio.gather(*self._cancels, return_exceptions=True)
+        await self._gateway.close()

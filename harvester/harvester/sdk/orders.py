@@ -1,0 +1,68 @@
+"""What a submission is made of: target, arguments, options, and who waits for its end. Shared by both clients.
+
+Owns the making of `Outgoing` and `MapRun` from what a user passes. Sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from harvester.domain.functions import Encoding
+from harvester.sdk.functions import Function
+from harvester.sdk.futures import Sink
+from harvester.sdk.mapping import Call, MapRun
+from harvester.sdk.options import Options
+from harvester.sdk.outbox import Outgoing, Target
+from harvester.sdk.payloads import encode_arguments
+from harvester.sdk.registry import Invocable, Registration, traits_of
+from harvester.sdk.shipping import shipping_module_of
+
+F = TypeVar("F", bound=Sink)
+
+
+def outgoing(
+    fn: Invocable, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], *, asked: Options, sink: Sink
+) -> Outgoing:
+    """Return one invocation. Raises `HarvesterError` when the arguments cannot be pickled."""
+    arguments = _arguments(fn, args, kwargs)
+    return Outgoing(target=target, arguments=arguments, options=_options(fn, asked), sink=sink)
+
+
+def map_run(
+    fn: Invocable,
+    target: Target,
+    iterables: Iterable[Iterable[Any]],
+    *,
+    asked: Options,
+    chunksize: int | None,
+    make: Callable[[], F],
+) -> tuple[MapRun, list[F]]:
+    """Return the calls of a map, and who waits for each. Raises `HarvesterError`, and `ValueError` for a chunksize."""
+    if chunksize is not None and chunksize < 1:
+        raise ValueError(f"chunksize must be at least 1, not {chunksize}")
+    if chunksize is None and not _is_chunkable(fn):
+        chunksize = 1
+    calls: list[Call] = []
+    sinks: list[F] = []
+    for args in zip(*iterables, strict=False):
+        sink = make()
+        calls.append(Call(arguments=_arguments(fn, args, {}), sink=sink))
+        sinks.append(sink)
+    return MapRun(target, _options(fn, asked), calls, chunksize), sinks
+
+
+def _arguments(fn: Invocable, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    if isinstance(fn, Function) and fn.ship_module:
+        with shipping_module_of(fn.__wrapped__):
+            return encode_arguments(args, kwargs, Encoding.PICKLE)
+    return encode_arguments(args, kwargs, Encoding.PICKLE)
+
+
+def _options(fn: Invocable, options: Options) -> Options:
+    return fn.asked.over(options) if isinstance(fn, Function) else options
+
+
+def _is_chunkable(fn: Invocable) -> bool:
+    # Of a function that is only named it is not known what it is.
+    return not isinstance(fn, (str, Registration)) and traits_of(fn).is_chunkable

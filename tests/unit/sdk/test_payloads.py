@@ -1,0 +1,101 @@
+import pickle
+
+import cloudpickle
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harvester.domain import buffers
+from harvester.domain.functions import Encoding
+from harvester.domain.invocations import Failure, FailureKind, InvocationState
+from harvester.domain.plain import MAX_ITEMS, is_plain
+from harvester.sdk.errors import HarvesterError, InvocationFailed
+from harvester.sdk.payloads import OUT_OF_BAND_BYTES, decode_result, encode_arguments, error_of
+
+atoms = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+values = st.recursive(
+    atoms, lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner), max_leaves=20
+)
+
+
+@given(values)
+def test_plain_values_are_told_and_come_back_as_they_were(value):
+    assert is_plain(value)
+    body = encode_arguments([value], {"x": value}, Encoding.PICKLE)
+    assert decode_result("i", Encoding.PICKLE, body) == ((value,), {"x": value})
+
+
+class Text(str):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("value", [Text("x"), [Text("x")], {"a": (object(),)}, {Text("k"): 1}, {len}, print])
+def test_what_has_a_class_or_code_of_its_own_is_not_plain(value):
+    assert not is_plain(value)
+
+
+def test_the_test_for_plain_values_ends_with_large_ones_and_with_rings():
+    ring = []
+    ring.append(ring)
+    deep = []
+    for _ in range(100):
+        deep = [deep, deep]
+    assert not is_plain(ring)
+    assert not is_plain(deep)
+    assert is_plain([0] * MAX_ITEMS)
+    assert not is_plain([0] * (MAX_ITEMS + 1))
+
+
+class Grid:
+    def __init__(self, memory):
+        self.memory = memory
+
+    def __reduce_ex__(self, protocol):
+        return Grid, (pickle.PickleBuffer(self.memory),)
+
+
+def test_only_large_buffers_travel_beside_the_pickle_and_what_is_loaded_can_be_written_to():
+    small, large = (bytearray(b"a" * size) for size in (OUT_OF_BAND_BYTES - 1, OUT_OF_BAND_BYTES))
+    assert not buffers.is_joined(encode_arguments([Grid(small)], {}, Encoding.PICKLE))
+    body = encode_arguments([Grid(small), Grid(large)], {}, Encoding.PICKLE)
+    assert [len(part) for part in buffers.split(body)][1:] == [OUT_OF_BAND_BYTES]
+    (first, second), _ = decode_result("i", Encoding.PICKLE, body)
+    assert (bytes(first.memory), bytes(second.memory)) == (small, large)
+    second.memory[0] = 0
+
+
+def test_an_array_in_fortran_order_or_with_gaps_arrives_too():
+    numpy = pytest.importorskip("numpy")
+    array = numpy.arange(200_000.0).reshape(400, 500)
+    for sent in (array, array.T, array[::2, ::3]):
+        ((back,), _) = decode_result("i", Encoding.PICKLE, encode_arguments([sent], {}, Encoding.PICKLE))
+        assert (back == sent).all()
+        back[0, 0] = -1.0
+
+
+def test_functions_among_the_arguments_travel_by_value():
+    offset = 3
+    (function,), _ = decode_result("i", Encoding.PICKLE, encode_arguments([lambda x: x + offset], {}, Encoding.PICKLE))
+    assert function(4) == 7
+
+
+def test_what_cannot_be_written_or_read_is_told_as_such():
+    with pytest.raises(HarvesterError, match=r"cannot be sent as pickle.*lock"):
+        encode_arguments([__import__("threading").Lock()], {}, Encoding.PICKLE)
+    with pytest.raises(HarvesterError, match="cannot be sent as json"):
+        encode_arguments([object()], {}, Encoding.JSON)
+    cut = b"".join(buffers.join([b"\x80", bytes(100)]))[:-50]
+    for encoding, body in ((Encoding.PICKLE, cut), (Encoding.CALLS, b"\xc1"), (Encoding.JSON, b"{")):
+        with pytest.raises(InvocationFailed, match="cannot be decoded on this machine"):
+            decode_result("i", encoding, body)
+
+
+def test_an_end_without_a_result_is_told_in_the_gateways_words_where_it_has_some():
+    why = Failure(kind=FailureKind.EXPIRED, message="it had not begun by 12:00")
+    assert error_of("i", InvocationState.SUCCEEDED, None) is None
+    assert "12:00" in str(error_of("i", InvocationState.EXPIRED, why))
+    assert "expired" in str(error_of("i", InvocationState.EXPIRED, None))
+
+
+def test_a_plain_pickle_is_what_cloudpickle_would_load():
+    assert cloudpickle.loads(encode_arguments([1], {"a": [2]}, Encoding.PICKLE)) == ((1,), {"a": [2]})
