@@ -16,6 +16,7 @@ Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
+Days = Annotated[float, Meta(gt=0, le=36_500)]
 Minutes = Annotated[float, Meta(gt=0)]
 Name = Annotated[str, Meta(min_length=1)]
 
@@ -37,6 +38,12 @@ class GatewayConfig(_Section, frozen=True):
     tls_key: str = ""
     payload_limit_mb: Positive = 64  # arguments or result of one invocation, body of one function
     lease_s: PositiveSeconds = 4.0  # silence after which a pilot is LOST
+    blob_kb: Positive = 256  # arguments and results from this size on lie in files of the state folder
+    result_days: Days = 7.0  # results and arguments are deleted so long after the end
+    record_days: Days = 30.0  # and then nothing is known of the invocation any more
+    max_open: Positive = 2_000_000  # invocations that have not ended; more are refused for a while
+    max_open_per_user: Positive = 1_000_000
+    max_running_per_user: Positive | None = None  # activations of one user at a time; none given: no limit
 
 
 class StoreConfig(_Section, frozen=True):
@@ -130,6 +137,15 @@ class PilotConfig(_Section, frozen=True):
         return self.python_version or (own if self.interpreter == sys.executable else "")
 
 
+class UserConfig(_Section, frozen=True):
+    """`[[user]]`: somebody with a token of their own, beside the user who runs `harvester up`."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
+    admin: bool = False
+    weight: Annotated[float, Meta(gt=0, le=1_000_000)] = 1.0  # of their share when slots are scarce
+    max_running: Positive | None = None  # activations at a time; none given: gateway.max_running_per_user
+
+
 class Config(_Section, frozen=True):
     """A whole configuration."""
 
@@ -138,4 +154,5 @@ class Config(_Section, frozen=True):
     store: StoreConfig = StoreConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     harvest: HarvestConfig = HarvestConfig()
+    user: tuple[UserConfig, ...] = ()  # tokens lie in the state folder, tokens/<name>
     pilot: tuple[PilotConfig, ...] = ()  # none given: whole nodes, see docs/operations.md

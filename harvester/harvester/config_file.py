@@ -15,11 +15,13 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from harvester.config import Config, PilotConfig
+from harvester.config import Config, PilotConfig, UserConfig
 from harvester.domain import quiet
 from harvester.domain.policies import by_name
 
 Tables = dict[str, Any]
+
+_ARRAYS: dict[str, type[msgspec.Struct]] = {"pilot": PilotConfig, "user": UserConfig}  # arrays of tables
 
 
 class ConfigError(Exception):
@@ -105,9 +107,9 @@ def _refuse_unknown(value: object, kind: type[msgspec.Struct], path: str, source
             raise ConfigError(here, "there is no such key", remedy, source)
         if isinstance(fields[key], type) and issubclass(fields[key], msgspec.Struct):
             _refuse_unknown(inner, fields[key], here, source)
-        elif key == "pilot" and isinstance(inner, list):
+        elif key in _ARRAYS and isinstance(inner, list):
             for number, one in enumerate(inner):
-                _refuse_unknown(one, PilotConfig, f"{here}[{number}]", source)
+                _refuse_unknown(one, _ARRAYS[key], f"{here}[{number}]", source)
 
 
 def _explained(error: msgspec.ValidationError, tables: Tables, source: str) -> ConfigError:
@@ -136,7 +138,7 @@ def _value_at(tables: object, field: str) -> object:
 
 def _default_of(name: str) -> object:
     """Return the default of the field called `name`, in whichever table it is."""
-    kinds: list[type[msgspec.Struct]] = [Config, PilotConfig]
+    kinds: list[type[msgspec.Struct]] = [Config, *_ARRAYS.values()]
     while kinds:
         for field in structs.fields(kinds.pop()):
             if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
@@ -170,13 +172,21 @@ def _check(config: Config, source: str) -> None:
     if config.harvest.partition and config.pilot:
         remedy = "leave it out, each [[pilot]] has its own partition"
         raise ConfigError("harvest.partition", "it is for configurations without [[pilot]] tables", remedy, source)
-    names = [pilot.name for pilot in config.pilot]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise ConfigError(f"pilot[{number}].name", f'"{name}" is there twice', "give each shape its own", source)
+    _check_names("pilot", [pilot.name for pilot in config.pilot], "give each shape its own", source)
+    _check_names("user", [user.name for user in config.user], "give each user their own", source)
+    for number, user in enumerate(config.user):
+        if user.name in {"user", "admin"}:
+            remedy = 'both are there without a table: "user" is who runs `harvester up`; choose another name'
+            raise ConfigError(f"user[{number}].name", f'"{user.name}" is taken', remedy, source)
     _check_harvest(config, source)
     if config.scheduler.kind == "local":
         _check_local(config, source)
+
+
+def _check_names(kind: str, names: list[str], remedy: str, source: str) -> None:
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise ConfigError(f"{kind}[{number}].name", f'"{name}" is there twice', remedy, source)
 
 
 def _check_harvest(config: Config, source: str) -> None:

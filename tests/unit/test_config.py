@@ -59,6 +59,10 @@ def test_a_whole_file_is_read(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "field", "words"),
     [
+        ("[[user]]\nname = 'ada'\nwieght = 2\n", "user[0].wieght", "did you mean 'weight'?"),
+        ("[[user]]\nname = 'ada'\n[[user]]\nname = 'ada'\n", "user[1].name", "there twice"),
+        ("[[user]]\nname = 'admin'\n", "user[0].name", "choose another name"),
+        ("[[user]]\nname = '../x'\n", "user[0].name", "will not do"),
         ("[harvest]\nredy = 2", "harvest.redy", "did you mean 'ready'?"),
         ("[harvst]\nready = 2", "harvst", "did you mean 'harvest'?"),
         ("[scheduler.local]\nnode = 2", "scheduler.local.node", "did you mean 'nodes'?"),

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from harvester.cli import build
+from harvester.cli.build_gateway import gateway_settings
 from harvester.config import Config
 from harvester.domain.planning import Shape
 from harvester.domain.resources import Resources
@@ -15,7 +15,7 @@ SHAPES = (Shape(name="harvest", partition="harvest", resources=Resources(cpus=2)
 
 def offers(**tables):
     config = msgspec.convert(tables, Config)
-    return build.gateway_settings(config, SHAPES, ("ada", "t"), "a").offers
+    return gateway_settings(config, SHAPES, lambda name: name).offers
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,15 @@ def test_a_run_that_the_planner_would_never_submit_a_pilot_for_is_refused_at_the
         check_function(draft, offers(), 1000)
     check_function(msgspec.structs.replace(draft, walltime_s=5370), offers(), 1000)
     check_function(msgspec.structs.replace(draft, checkpoints=True), offers(), 1000)
+
+
+def test_every_user_of_the_configuration_has_a_token_and_a_share():
+    tables = {"user": [{"name": "ada", "weight": 3, "max_running": 10}, {"name": "op", "admin": True}]}
+    settings = gateway_settings(msgspec.convert(tables, Config), SHAPES, lambda name: f"token of {name}")
+    found = {token.token: (token.role.value, token.weight, token.max_running) for token in settings.tokens}
+    assert found == {
+        "token of user": ("user", 1.0, None),
+        "token of admin": ("admin", 1.0, None),
+        "token of ada": ("user", 3.0, 10),
+        "token of op": ("admin", 1.0, None),
+    }

@@ -24,7 +24,6 @@ from harvester.domain.shapes import whole_nodes
 
 if TYPE_CHECKING:
     from harvester.store.store import Store
-    from harvester_api.settings import GatewaySettings
 
 _START_AND_LEAVE = timedelta(seconds=15)  # of a pilot's walltime, beyond what it runs and how early it leaves
 _ALL = "0.0.0.0"  # noqa: S104 - pilots on other hosts must reach the gateway; tokens guard it
@@ -224,7 +223,7 @@ def daemon_settings(config: Config, found: tuple[Shape, ...], port: int) -> Daem
         harvest=harvest_settings(
             config,
             found,
-            margin=_margin(config, found),
+            margin=margin(config, found),
         ),
         policy=harvest.policy,
         orders={name: _orders(pilot) for name, pilot in pilots.items()},
@@ -242,19 +241,10 @@ def _pilots(config: Config, found: tuple[Shape, ...]) -> dict[str, PilotConfig]:
     return {shape.name: configured.get(shape.name) or _default_pilot(shape.partition) for shape in found}
 
 
-def _margin(config: Config, found: tuple[Shape, ...]) -> timedelta:
+def margin(config: Config, found: tuple[Shape, ...]) -> timedelta:
     """Return what a pilot's walltime must have beyond a run's."""
     pilots = _pilots(config, found).values()
     return timedelta(seconds=max(pilot.leave_before_s for pilot in pilots)) + _START_AND_LEAVE
-
-
-def _longest(config: Config) -> timedelta:
-    """Return the longest walltime of a pilot that is submitted for waiting work, by any policy.
-
-    `longest_min` may give longer ones, but only into windows that happen to be there: nobody can count on those. A
-    partition may allow less.
-    """
-    return timedelta(minutes=max(config.harvest.lengths_min))
 
 
 def _orders(pilot: PilotConfig) -> Orders:
@@ -264,27 +254,4 @@ def _orders(pilot: PilotConfig) -> Orders:
         handover_s=pilot.handover_s,
         checkpoint_interval_s=pilot.checkpoint_interval_s,
         leave_before_s=pilot.leave_before_s,
-    )
-
-
-def gateway_settings(config: Config, found: tuple[Shape, ...], user: tuple[str, str], admin: str) -> GatewaySettings:
-    """Return the gateway's settings. `user`: a user's name and token; `admin`: the admin's token."""
-    from harvester_api.settings import GatewaySettings, Offer, Role, Token  # noqa: PLC0415 - see above
-
-    limit = config.gateway.payload_limit_mb * 1024 * 1024
-    longest_s = (_longest(config) - _margin(config, found)).total_seconds()
-    return GatewaySettings(
-        tokens=(
-            Token(name=user[0], role=Role.USER, token=user[1]),
-            Token(name="admin", role=Role.ADMIN, token=admin),
-        ),
-        offers=tuple(
-            Offer(name=shape.name, resources=shape.resources, python=shape.python, longest_s=longest_s)
-            for shape in found
-        ),
-        payload_limit_bytes=limit,
-        batch_limit_bytes=4 * limit,
-        result_limit_bytes=limit,
-        lease=timedelta(seconds=config.gateway.lease_s),
-        heartbeat=timedelta(seconds=config.gateway.lease_s / 4),
     )

@@ -42,6 +42,11 @@ def invoke(  # noqa: PLR0917 - typer makes the options from the parameters
     version: Annotated[int | None, typer.Option(help="Its version; the newest unless given.")] = None,
     wait: Annotated[bool, typer.Option(help="Wait for the result, or print the invocation's id only.")] = True,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=-1000, max=1000, help="Among your own that wait: higher goes first.")
+    ] = None,
+    ttl: Annotated[float | None, typer.Option(help="Seconds within which it has to begin.")] = None,
+    deadline: Annotated[float | None, typer.Option(help="Seconds within which it has to end.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Invoke a function and print its result."""
@@ -50,7 +55,7 @@ def invoke(  # noqa: PLR0917 - typer makes the options from the parameters
     if not isinstance(named, dict):
         raise HarvesterError(f"""--kwargs must be a JSON object, such as {{"n": 3}}, not {kwargs}""")
     with connected(ctx) as client:
-        invocation_id = client.start(name, args, named, version=version)
+        invocation_id = client.start(name, args, named, version=version, priority=priority, ttl=ttl, deadline=deadline)
         if not wait:
             print_json({"invocation_id": invocation_id}) if as_json else typer.echo(invocation_id)
             return

@@ -49,6 +49,7 @@ def register(  # noqa: PLR0917 - typer makes the options from the parameters
     walltime: Annotated[float | None, typer.Option(help="Upper bound of one run, in seconds.")] = None,
     checkpoints: Annotated[bool, typer.Option("--checkpoints", help="It resumes from its checkpoints.")] = False,
     max_retries: Annotated[int, typer.Option(min=0, help="Runs after an exception of its own.")] = 0,
+    max_running: Annotated[int | None, typer.Option(min=1, help="Runs at a time, over all pilots and users.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Register a function from a Python file, or one that the compute node can import."""
@@ -61,6 +62,7 @@ def register(  # noqa: PLR0917 - typer makes the options from the parameters
         walltime_s=walltime,
         checkpoints=checkpoints,
         max_retries=max_retries,
+        max_running=max_running,
     )
     with connected(ctx) as client:
         registration = client.register(_shipment(target, traits))

@@ -6,7 +6,6 @@ end the pilots leave first, while the gateway still takes what they hand over.
 
 from __future__ import annotations
 
-import getpass
 import logging
 import os
 import signal
@@ -120,6 +119,7 @@ class _System:
     def __init__(
         self, config: Config, folder: StateFolder, store: Store, adapter: SchedulerAdapter, errors: Console
     ) -> None:
+        from harvester.cli.build_gateway import gateway_settings  # noqa: PLC0415 - brings the gateway
         from harvester.daemon.daemon import Daemon  # noqa: PLC0415 - brings SQL and APScheduler
         from harvester_api.app import create_app  # noqa: PLC0415 - brings FastAPI
         from harvester_api.server import listen  # noqa: PLC0415 - brings uvicorn
@@ -129,9 +129,8 @@ class _System:
         self._errors = errors
         self._adapter = adapter
         shapes = build.shapes(config, self._first_look())
-        user = (getpass.getuser(), folder.token("user"))
         gateway = config.gateway
-        app = create_app(build.gateway_settings(config, shapes, user, folder.token("admin")), store)
+        app = create_app(gateway_settings(config, shapes, folder.token), store)
         self._server = listen(
             app,
             build.host(config),

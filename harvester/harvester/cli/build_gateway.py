@@ -1,0 +1,68 @@
+"""The gateway's settings out of a configuration, with everybody's tokens."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable
+from datetime import timedelta
+
+from harvester.cli import build
+from harvester.config import Config
+from harvester.domain.planning import Shape
+from harvester_api.settings import GatewaySettings, Offer, Role, Token
+
+
+def gateway_settings(config: Config, found: tuple[Shape, ...], token: Callable[[str], str]) -> GatewaySettings:
+    """Return the settings of a gateway whose pilots have the shapes `found`.
+
+    `token` returns the token that lies under a name: "user" is whoever runs this, "admin" the admin, and the others are
+    those of the configuration.
+    """
+    gateway = config.gateway
+    limit = gateway.payload_limit_mb * 1024 * 1024
+    longest_s = (_longest(config) - build.margin(config, found)).total_seconds()
+    return GatewaySettings(
+        tokens=_tokens(config, token),
+        offers=tuple(
+            Offer(name=shape.name, resources=shape.resources, python=shape.python, longest_s=longest_s)
+            for shape in found
+        ),
+        payload_limit_bytes=limit,
+        batch_limit_bytes=4 * limit,
+        result_limit_bytes=limit,
+        lease=timedelta(seconds=gateway.lease_s),
+        heartbeat=timedelta(seconds=gateway.lease_s / 4),
+        max_running=gateway.max_running_per_user,
+        max_open=gateway.max_open,
+        max_open_per_owner=gateway.max_open_per_user,
+        blobs=build.state_dir(config) / "blobs",
+        blob_bytes=gateway.blob_kb * 1024,
+        result_ttl=timedelta(days=gateway.result_days),
+        record_ttl=timedelta(days=gateway.record_days),
+    )
+
+
+def _tokens(config: Config, token: Callable[[str], str]) -> tuple[Token, ...]:
+    return (
+        Token(name=getpass.getuser(), role=Role.USER, token=token("user")),
+        Token(name="admin", role=Role.ADMIN, token=token("admin")),
+        *(
+            Token(
+                name=user.name,
+                role=Role.ADMIN if user.admin else Role.USER,
+                token=token(user.name),
+                weight=user.weight,
+                max_running=user.max_running,
+            )
+            for user in config.user
+        ),
+    )
+
+
+def _longest(config: Config) -> timedelta:
+    """Return the longest walltime of a pilot that is submitted for waiting work, by any policy.
+
+    `longest_min` may give longer ones, but only into windows that happen to be there: nobody can count on those. A
+    partition may allow less.
+    """
+    return timedelta(minutes=max(config.harvest.lengths_min))
