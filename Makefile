@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo demo-slurm test check format bench clean
+.PHONY: help demo demo-slurm test check format bench bench-peers clean
 help:
 	@echo "make demo        the whole system on this machine: register, invoke, evict, resume, result"
 	@echo "make demo-slurm  the same on a real one-machine Slurm (root, apt)"
 	@echo "make test        set up and run all tests"
 	@echo "make check       lint, types, formatting: what CI runs before the tests"
 	@echo "make bench       measurements"
+	@echo "make bench-peers the same work done by Ray, Parsl, Dask, HyperQueue and us (build/peers-venv; 10 minutes)"
 	@echo "make clean       remove what the others made"
 
 # One virtual environment; the stamps tell what is in it.
@@ -50,6 +51,15 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks
+
+build/peers-venv/.made: pyproject.toml
+	@echo "installing the peers into build/peers-venv"
+	@scripts/make-venv build/peers-venv
+	@build/peers-venv/bin/python -m pip --disable-pip-version-check --quiet install -e '.[all,bench-peers]'
+	@touch $@
+
+bench-peers: build/peers-venv/.made
+	@build/peers-venv/bin/python -m benchmarks.peers --json build/peers.json
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,23 +1,32 @@
-"""The hot line: what one no-op invocation costs through the whole system, over HTTP and through the SDK.
+"""The hot line: what an invocation costs through the whole system, over HTTP and through the SDK.
 
-A real `harvester up` on the embedded local scheduler, one pilot with two slots, SQLite with fsync.
+A real `harvester up` on the embedded local scheduler, one pilot with two slots, SQLite with fsync; client, gateway,
+pilot and slots share this machine's cores. `--rounds` fresh systems are measured, one after the other.
 """
+
+from __future__ import annotations
 
 import asyncio
 import json
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
+import msgspec
+
+from benchmarks import figures, load
+from benchmarks.figures import Report, at_least, at_most
+from benchmarks.load import Endpoint, Line, Took, ask_all, hammer, request
+from benchmarks.system import harvester_up
+from harvester.domain.functions import Encoding
 from harvester.sdk.client import Client
+from harvester.sdk.payloads import encode_arguments
+
+MEGABYTE = bytes(1_000_000)
+BATCH = 1000
 
 
-def nothing() -> None:
+def nothing(_: object = None) -> None:
     return None
 
 
@@ -25,94 +34,114 @@ def echo(payload: bytes) -> bytes:
     return payload
 
 
-@contextmanager
-def system() -> Iterator[tuple[Client, str]]:
-    """Yield a client of a fresh system."""
-    with tempfile.TemporaryDirectory(prefix="harvester-bench-") as folder:
-        options = ["--scheduler", "local", "--nodes", "1", "--cpus", "2", "--ready", "1", "--port", "0"]
-        command = [sys.executable, "-m", "harvester.cli", "up", "--state", folder, *options]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        try:
-            endpoint = Path(folder, "endpoint.json")
-            while not endpoint.exists():
-                assert process.poll() is None, "harvester up ended"
-                time.sleep(0.02)
-            token = Path(folder, "tokens/user").read_text().strip()
-            with Client(url=json.loads(endpoint.read_text())["url"], token=token) as client:
-                yield client, token
-        finally:
-            process.terminate()
-            process.wait()
+def http(report: Report, url: str, token: str, seconds: float) -> None:
+    """Invoke and wait, on one connection and on 64."""
+    endpoint = Endpoint.of(url)
+    what = request(endpoint, "/v1/functions/nothing/invocations?wait_s=30", token=token, body=b"{}")
+    for connections in (1, 64):
+        _run(hammer(endpoint, what, connections=connections, seconds=seconds / 4))
+        took = _run(hammer(endpoint, what, connections=connections, seconds=seconds))
+        name, alone = f"HTTP invoke and wait, {connections} connection{'s' * (connections > 1)}", connections == 1
+        report.add(f"{name}, p50", "ms", took.quantile_ms(0.5), at_most(0.9) if alone else None)
+        report.add(f"{name}, p99", "ms", took.quantile_ms(0.99), at_most(4) if alone else None)
+        report.add(name, "/s", took.rate, None if alone else at_least(3500))
 
 
-async def invoke_over_http(url: str, token: str, function: str, connections: int, seconds: float) -> list[float]:
-    """Invoke and wait, one after another on each connection; return the seconds that each took."""
-    host, port = url.removeprefix("http://").split(":")
-    request = (
-        f"POST /v1/functions/{function}/invocations?wait_s=30 HTTP/1.1\r\nHost: {host}\r\n"
-        f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
-    ).encode()
-    took: list[float] = []
-    end_at = time.perf_counter() + seconds
+def sdk(report: Report, client: Client, share: float) -> None:
+    submits, maps = int(5_000 * share), int(10_000 * share)
+    trips = [_timed(lambda: client.submit(nothing).result()) for _ in range(int(200 * share))]
+    report.add("SDK round trip, p50", "ms", 1000 * sorted(trips)[len(trips) // 2])
 
-    async def one() -> None:
-        reader, writer = await asyncio.open_connection(host, int(port))
-        while (begun_at := time.perf_counter()) < end_at:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 200"), head
-            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
-            took.append(time.perf_counter() - begun_at)
-        writer.close()
+    def gather() -> None:
+        for future in [client.submit(nothing) for _ in range(submits)]:
+            future.result()
 
-    await asyncio.gather(*(one() for _ in range(connections)))
+    report.add("SDK submit one by one, gathered", "/s", submits / _timed(gather))
+    report.add(
+        "SDK map of no-ops", "/s", maps / _timed(lambda: list(client.map(nothing, range(maps)))), at_least(25_000)
+    )
+    took = sorted(_timed(lambda: client.submit(echo, MEGABYTE).result()) for _ in range(int(50 * share)))
+    report.add("SDK echo of 1 MB, p50", "ms", 1000 * took[len(took) // 2])
+
+
+def durable(report: Report, client: Client, token: str, seconds: float, share: float) -> None:
+    """Accepted and on disk, while two slots run what was accepted: one by one on 64 connections, and in batches."""
+    endpoint = Endpoint.of(client.url)
+    one = request(endpoint, "/v1/functions/nothing/invocations", token=token, body=b"{}")
+    begun_at = time.perf_counter()
+    took = _run(hammer(endpoint, one, connections=64, seconds=seconds, status=202))
+    report.add("durable 202, single, 64 connections", "/s", took.rate, at_least(1500))
+    _run(_until_done(endpoint, token))
+    report.add("the same until all have ended", "/s", len(took.each_s) / (time.perf_counter() - begun_at))
+    pickled = msgspec.msgpack.encode([encode_arguments((), {}, Encoding.PICKLE)] * BATCH)
+    path, python = "/v1/functions/nothing/batches", "{}.{}".format(*sys.version_info)
+    kinds = {
+        "JSON": request(endpoint, path, token=token, body=json.dumps([{}] * BATCH).encode()),
+        "MessagePack of pickles": request(
+            endpoint,
+            path,
+            token=token,
+            body=pickled,
+            content_type="application/vnd.msgpack",
+            headers={"Harvester-Python": python},
+        ),
+    }
+    for kind, what in kinds.items():
+        count = int(40 * share)
+        begun_at = time.perf_counter()
+        took = _run(ask_all(endpoint, [what] * count, connections=4))
+        report.add(f"durable 202, batches of {BATCH:,}, {kind}", "/s", BATCH * took.rate, at_least(15_000))
+        _run(_until_done(endpoint, token))
+        report.add(f"the same, {kind}, until all have ended", "/s", BATCH * count / (time.perf_counter() - begun_at))
+
+
+async def _until_done(endpoint: Endpoint, token: str) -> Took:
+    """Ask until nothing of the caller's is open any more."""
+    line = Line(endpoint)
+    begun_at = time.perf_counter()
+    for state in ("accepted", "leased", "running"):
+        what = request(endpoint, f"/v1/invocations?state={state}&limit=1", method="GET", token=token)
+        while msgspec.json.decode(await line.ask(what))["items"]:
+            await asyncio.sleep(0.02)
+    line.close()
+    return Took([], time.perf_counter() - begun_at)
+
+
+def _run(coroutine: Awaitable[Took]) -> Took:
+    took = load.run(coroutine)
+    assert isinstance(took, Took)
     return took
 
 
-def row(what: str, figure: str) -> None:
-    print(f"| {what} | {figure} |", flush=True)
+def _timed(work: Callable[[], object]) -> float:
+    begun_at = time.perf_counter()
+    work()
+    return time.perf_counter() - begun_at
 
 
-def http(client: Client, token: str) -> None:
-    for connections in (1, 64):
-        asyncio.run(invoke_over_http(client.url, token, "nothing", connections, 1.0))
-        took = sorted(asyncio.run(invoke_over_http(client.url, token, "nothing", connections, 4.0)))
-        p50, p99 = (1000 * took[int(len(took) * share)] for share in (0.5, 0.99))
-        row(
-            f"HTTP invoke and wait, {connections} connections",
-            f"p50 {p50:.2f} ms, p99 {p99:.2f} ms, {len(took) / 4:,.0f}/s",
-        )
-
-
-def sdk(client: Client) -> None:
-    def rate(count: int, work: Callable[[int], object]) -> str:
-        begun_at = time.perf_counter()
-        work(count)
-        return f"{count / (time.perf_counter() - begun_at):,.0f}/s"
-
-    row(
-        "SDK submit, results gathered",
-        rate(5_000, lambda n: [f.result() for f in [client.submit(nothing) for _ in range(n)]]),
-    )
-    row("SDK map of no-ops", rate(10_000, lambda n: list(client.map(echo, [b""] * n))))
-    times = []
-    payload = bytes(1_000_000)
-    for _ in range(20):
-        begun_at = time.perf_counter()
-        assert len(client.submit(echo, payload).result()) == len(payload)
-        times.append(time.perf_counter() - begun_at)
-    row("SDK echo of 1 MB", f"median {1000 * statistics.median(times):.1f} ms")
+def measure(report: Report, seconds: float, share: float) -> None:
+    """Measure everything on one fresh system."""
+    begun_at = time.perf_counter()
+    with harvester_up() as (client, token):
+        client.submit(nothing).result()
+        started_s = time.perf_counter() - begun_at
+        report.add("`harvester up` to the first result of a new function", "s", started_s, at_most(3))
+        client.submit(echo, b"").result()
+        http(report, client.url, token, seconds)
+        sdk(report, client, share)
+        durable(report, client, token, seconds, share)
 
 
 def main() -> None:
-    print("| what | figure |\n|---|---|")
-    with system() as (client, token):
-        client.register(nothing)
-        client.submit(nothing).result()
-        client.submit(echo, b"").result()
-        http(client, token)
-        sdk(client)
+    parser = figures.options(__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of load over HTTP, for each figure")
+    parser.add_argument("--share", type=float, default=1.0, help="of each work's size, to try it out")
+    chosen = parser.parse_args()
+    report = Report("the hot line")
+    for _ in range(chosen.rounds):
+        measure(report, chosen.seconds, chosen.share)
+    figures.finish(report, chosen.json)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,10 @@ class Proxy:
         """Let nothing through any more to those who have called, on the connections of now; what they say passes."""
         self._call(self._mute())
 
+    def pipe(self, writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter]) -> Pipe:
+        """Make what carries a connection: towards the caller, and onward."""
+        return Pipe(writers)
+
     def _call(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
@@ -79,7 +83,7 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
-        pipe = Pipe((writer, onward))
+        pipe = self.pipe((writer, onward))
         self.pipes.append(pipe)
         with contextlib.suppress(OSError):
             async with asyncio.TaskGroup() as both:
