@@ -117,17 +117,18 @@ def allow_files() -> None:
 def _serve(folder: Path, lease_s: float) -> None:
     from harvester.cli import build  # noqa: PLC0415 - only the gateway's process needs it
     from harvester.cli.build_gateway import gateway_settings  # noqa: PLC0415 - as above
+    from harvester.cli.process import prepare_process  # noqa: PLC0415 - as above
     from harvester.config_file import load_config  # noqa: PLC0415 - as above
     from harvester_api.app import create_app  # noqa: PLC0415 - as above
     from harvester_api.server import listen  # noqa: PLC0415 - as above
 
-    allow_files()
     config = load_config(None, {"state": str(folder), "gateway.lease_s": lease_s, "scheduler.kind": "local"})
     store = build.open_store(config)
     settings = gateway_settings(config, build.shapes(config, None), "{}-token".format)
     server = listen(create_app(settings, store), "127.0.0.1", 0)
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
     (folder / "url").write_text(server.url)
+    prepare_process()
     try:
         server.run()
     finally:

@@ -7,9 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket
 
 from harvester.domain import wire
 from harvester.store.store import Store
@@ -18,11 +16,10 @@ from harvester_api.auth import Auth
 from harvester_api.declared import Table, serve
 from harvester_api.gateway import Gateway
 from harvester_api.link import serve_pilot
-from harvester_api.routes import batches, daemon, functions, health, invocations, pilots, results, streams
-from harvester_api.routes.common import gateway_of
+from harvester_api.routes import batches, daemon, directory, functions, health, invocations, pilots, results, streams
 from harvester_api.settings import GatewaySettings
 
-_NOUNS = (invocations, results, batches, streams, functions, pilots, daemon, health)
+_NOUNS = (invocations, results, batches, streams, functions, pilots, daemon, directory, health)
 
 
 class Application(FastAPI):
@@ -32,9 +29,12 @@ class Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or carry one connection."""
-        if scope["type"] == "http" and (target := self.table.find(scope)) is not None:
+        kind = scope["type"]
+        if kind == "http" and (target := self.table.find(scope)) is not None:
             scope["app"] = self
             await serve(target, scope, receive, send)
+        elif kind == "websocket" and scope["path"] == wire.LINK_PATH:
+            await serve_pilot(scope, receive, send, self.state.gateway)
         else:
             await super().__call__(scope, receive, send)
 
@@ -72,9 +72,4 @@ def create_app(settings: GatewaySettings, store: Store) -> FastAPI:
     app.table = Table(noun.router for noun in _NOUNS)
     for noun in _NOUNS:
         app.include_router(noun.router)
-    app.router.routes.append(WebSocketRoute(wire.LINK_PATH, _link, name="link"))
     return app
-
-
-async def _link(websocket: WebSocket) -> None:
-    await serve_pilot(websocket, gateway_of(websocket))

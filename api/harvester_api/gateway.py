@@ -267,12 +267,19 @@ class Gateway:
         now = time.time()
         for message in messages:
             self._hearing.hear(pilot_id, message, now)
-            if (link := self.links.get(pilot_id)) is None:
-                continue
-            if type(message) is wire.Heartbeat:
-                link.send(_HEARD)
-            elif type(message) is wire.SharesBlobs:
-                link.shares_blobs = True
+            kind = type(message)
+            if kind is wire.Heartbeat or kind is wire.SharesBlobs:
+                self._answer(pilot_id, kind)
+
+    def _answer(self, pilot_id: str, kind: type[wire.ToGateway]) -> None:
+        """Do what a message says of the connection, not of the pilot."""
+        link = self.links.get(pilot_id)
+        if link is None:
+            return
+        if kind is wire.Heartbeat:
+            link.send(_HEARD)
+        else:
+            link.shares_blobs = True
 
     def _is_over(self, pilot_id: str, state: PilotState) -> None:
         """Give up a pilot that is not connected, and over as the store says."""

@@ -6,6 +6,7 @@ Owns the translation of the wire's messages, and the limit on results. Knows no 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from harvester.domain import wire
 from harvester.domain.blobs import BlobRef, blob_name
@@ -24,48 +25,46 @@ class Hearing:
     def __init__(self, dispatcher: Dispatcher, perform: Perform, sightings: Sightings, result_limit_bytes: int) -> None:
         self._dispatcher, self._perform, self._sightings = dispatcher, perform, sightings
         self._limit = result_limit_bytes
+        self._ears: dict[type[wire.ToGateway], Callable[[str, Any, float], list[Effect]]] = {
+            wire.Hello: lambda pilot_id, message, now: dispatcher.pilot_arrived(_arrival(message), now),
+            wire.Heartbeat: lambda pilot_id, message, now: dispatcher.heartbeat(pilot_id, message.time_left_s, now),
+            wire.Draining: lambda pilot_id, message, now: dispatcher.draining(pilot_id, message.reason, now),
+            wire.Goodbye: lambda pilot_id, message, now: dispatcher.left(pilot_id, message.reason, now),
+            wire.Started: self._started,
+            wire.GivenBack: self._given_back,
+        }
 
     def hear(self, pilot_id: str, message: wire.ToGateway, now: float) -> None:
         """Take one message of a pilot that has said who it is."""
         match message:
-            case wire.Heartbeat() | wire.Draining() | wire.Goodbye() | wire.Hello():
-                self._perform(self._of_pilot(pilot_id, message, now), now, b"")
+            case wire.Finished():
+                self._finished(pilot_id, message, now)
+            case wire.Checkpoint():
+                self._checkpointed(pilot_id, message, now)
             case wire.SharesBlobs():
                 pass  # of the connection, which `gateway` tells
             case _:
-                effects, payload = self._of_lease(pilot_id, message, now)
-                self._perform(effects, now, payload)
+                self._perform(self._ears[type(message)](pilot_id, message, now), now, b"")
 
-    def _of_pilot(
-        self, pilot_id: str, message: wire.Heartbeat | wire.Draining | wire.Goodbye | wire.Hello, now: float
-    ) -> list[Effect]:
-        match message:
-            case wire.Heartbeat():
-                return self._dispatcher.heartbeat(pilot_id, message.time_left_s, now)
-            case wire.Draining():
-                return self._dispatcher.draining(pilot_id, message.reason, now)
-            case wire.Goodbye():
-                return self._dispatcher.left(pilot_id, message.reason, now)
-            case wire.Hello():
-                return self._dispatcher.pilot_arrived(_arrival(message), now)
+    def _started(self, pilot_id: str, message: wire.Started, now: float) -> list[Effect]:
+        self._sightings.worked(pilot_id, now)
+        return self._dispatcher.started(pilot_id, message.invocation_id, message.fence, now)
 
-    def _of_lease(
-        self, pilot_id: str, message: wire.Started | wire.Checkpoint | wire.Finished | wire.GivenBack, now: float
-    ) -> tuple[list[Effect], Payload]:
-        dispatcher, invocation_id, fence = self._dispatcher, message.invocation_id, message.fence
-        if not isinstance(message, wire.Checkpoint):
-            self._sightings.worked(pilot_id, now)
-        match message:
-            case wire.Started():
-                return dispatcher.started(pilot_id, invocation_id, fence, now), b""
-            case wire.Checkpoint():
-                return dispatcher.checkpointed(pilot_id, invocation_id, fence, message.seq, now), message.state
-            case wire.Finished():
-                value, failure = self._checked(message)
-                duration_s = message.duration_s
-                return dispatcher.finished(pilot_id, invocation_id, fence, failure, now, duration_s=duration_s), value
-            case wire.GivenBack():
-                return dispatcher.given_back(pilot_id, invocation_id, fence, message.end, now), b""
+    def _given_back(self, pilot_id: str, message: wire.GivenBack, now: float) -> list[Effect]:
+        self._sightings.worked(pilot_id, now)
+        return self._dispatcher.given_back(pilot_id, message.invocation_id, message.fence, message.end, now)
+
+    def _finished(self, pilot_id: str, message: wire.Finished, now: float) -> None:
+        self._sightings.worked(pilot_id, now)
+        value, failure = self._checked(message)
+        effects = self._dispatcher.finished(
+            pilot_id, message.invocation_id, message.fence, failure, now, duration_s=message.duration_s
+        )
+        self._perform(effects, now, value)
+
+    def _checkpointed(self, pilot_id: str, message: wire.Checkpoint, now: float) -> None:
+        effects = self._dispatcher.checkpointed(pilot_id, message.invocation_id, message.fence, message.seq, now)
+        self._perform(effects, now, message.state)
 
     def _checked(self, message: wire.Finished) -> tuple[Payload, Failure | None]:
         value = message.value

@@ -14,7 +14,8 @@ from collections import deque
 from datetime import timedelta
 from typing import Any, cast
 
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from harvester.domain import wire
 from harvester.domain.pilots import PILOT
@@ -46,12 +47,12 @@ class LinkClosed(Exception):
 class PilotLink:
     """One connection of one pilot."""
 
-    def __init__(self, pilot_id: str, websocket: WebSocket, patience: timedelta) -> None:
+    def __init__(self, pilot_id: str, receive: Receive, send: Send, patience: timedelta) -> None:
         """`patience` is how long one frame may take to leave."""
         self.pilot_id = pilot_id
+        self._receive, self._send = receive, send
         self.hello: wire.Hello | None = None
         self.shares_blobs = False
-        self._websocket = websocket
         self._patience_s = patience.total_seconds()
         self._outbox: deque[wire.ToPilot | Loader] = deque()
         self._wake = asyncio.Event()
@@ -93,11 +94,11 @@ class PilotLink:
                 task.cancel()
             await asyncio.wait({reading, writing})
         end = self._end(reading, writing)
-        if end is not None and self._websocket.application_state is WebSocketState.CONNECTED:
+        if end is not None:
             log.warning("pilot %s: connection ended by us: %s", self.pilot_id, end.reason)
             with contextlib.suppress(Exception):  # it may be gone by now, which is what we want
                 async with asyncio.timeout(self._patience_s):
-                    await self._websocket.close(end.code, end.reason[:120])
+                    await self._send({"type": "websocket.close", "code": end.code, "reason": end.reason[:120]})
 
     def _end(self, *tasks: asyncio.Task[None]) -> LinkClosed | None:
         if self._ending.done():
@@ -143,7 +144,7 @@ class PilotLink:
 
     async def _frame(self) -> list[wire.ToGateway] | None:
         """Return the messages of the next frame, None when the pilot has gone."""
-        event = await self._websocket.receive()
+        event = await self._receive()
         if event["type"] != "websocket.receive":
             return None
         data = event.get("bytes")
@@ -156,18 +157,22 @@ class PilotLink:
 
     async def _write(self) -> None:
         """Send what is queued; returns when the pilot has gone away during it, as it may at any time."""
+        loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._outbox:
                 frame = wire.encode(await self._gathered())
+                # A timer of our own: asyncio.timeout costs several times as much, and every lease comes this way.
+                timer = loop.call_later(
+                    self._patience_s, self.close, TOO_SLOW, f"a frame could not leave in {self._patience_s:g} s"
+                )
                 try:
-                    async with asyncio.timeout(self._patience_s):
-                        await self._websocket.send({"type": "websocket.send", "bytes": frame})
-                except TimeoutError:
-                    raise LinkClosed(TOO_SLOW, f"a frame could not leave in {self._patience_s:g} s") from None
-                except WebSocketDisconnect:
+                    await self._send({"type": "websocket.send", "bytes": frame})
+                except OSError:  # uvicorn's word for a peer that has gone
                     return
+                finally:
+                    timer.cancel()
 
     async def _gathered(self) -> list[wire.ToPilot]:
         """Take what waits, up to about the size of a frame."""
@@ -185,8 +190,12 @@ class PilotLink:
         return messages
 
 
-async def serve_pilot(websocket: WebSocket, gateway: Gateway) -> None:
-    """Take a pilot's call: the endpoint of `wire.LINK_PATH`."""
+async def serve_pilot(scope: Scope, receive: Receive, send: Send, gateway: Gateway) -> None:
+    """Take a pilot's call: the application behind `wire.LINK_PATH`.
+
+    Frames go from here to the server without a layer between, since there are a few of them for every invocation.
+    """
+    websocket = WebSocket(scope, receive, send)
     try:
         pilot = await _authenticated(websocket, gateway)
     except problems.Refusal as refused:
@@ -195,7 +204,7 @@ async def serve_pilot(websocket: WebSocket, gateway: Gateway) -> None:
         return
     await websocket.accept()
     # A frame that does not leave within the length of a lease would cost the pilot its leases anyway.
-    await PilotLink(pilot.pilot_id, websocket, gateway.settings.lease).run(gateway)
+    await PilotLink(pilot.pilot_id, receive, send, gateway.settings.lease).run(gateway)
 
 
 async def _authenticated(websocket: WebSocket, gateway: Gateway) -> PilotRecord:

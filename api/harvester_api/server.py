@@ -88,6 +88,7 @@ class GatewayServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here depends on the caller's address
             timeout_keep_alive=75,
             timeout_graceful_shutdown=5,
             ssl_certfile=certificate,

@@ -31,6 +31,7 @@ NAMES = {
     "ours": "HPC Harvester",
     "ray_core": "Ray",
     "ray_serve": "Ray Serve",
+    "ray_serve_tuned": "Ray Serve, tuned",
     "parsl_htex": "Parsl HTEX",
     "dask_distributed": "Dask",
     "hyper_queue": "HyperQueue",
@@ -211,13 +212,15 @@ def table(found: dict[str, dict[str, object]], *, is_ratio: bool) -> str:
     for work, (unit, is_more_better) in WORKS.items():
         cells = []
         for name in names:
-            mine, theirs = found["ours"]["samples"], found[name]["samples"]
-            took = theirs.get(work)  # type: ignore[attr-defined]
-            ours = mine.get(work)  # type: ignore[attr-defined]
-            cells.append(_ratio(ours, took, is_more_better) if is_ratio else _spread(took))
+            took = _samples(found, name, work)
+            cells.append(_ratio(_samples(found, "ours", work), took, is_more_better) if is_ratio else _spread(took))
         if any(cells):
             lines.append(f"| {work}{'' if is_ratio else ', ' + unit} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _samples(found: dict[str, dict[str, object]], name: str, work: str) -> list[float] | None:
+    return found[name]["samples"].get(work)  # type: ignore[attr-defined, no-any-return]
 
 
 def _spread(took: list[float] | None) -> str:

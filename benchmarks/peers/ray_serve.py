@@ -1,6 +1,8 @@
-"""Ray Serve: one deployment with two replicas behind its HTTP proxy."""
+"""Ray Serve as it comes: one deployment with two replicas behind its HTTP proxy."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from benchmarks.peers.face import WORKERS, Address, Base, NotOffered
 
@@ -8,6 +10,16 @@ PORT = 18_231
 
 
 class RayServe(Base):
+    """Ray Serve.
+
+    Parameters
+    ----------
+    logging_config, deployment: what is set otherwise than it comes, for the log and for the deployment.
+    """
+
+    def __init__(self, logging_config: dict[str, Any] | None = None, **deployment: Any) -> None:  # noqa: ANN401 - Ray's
+        self._logging_config, self._deployment = logging_config, deployment
+
     def start(self) -> None:
         import ray  # noqa: PLC0415 - not everybody has it
         from ray import serve  # noqa: PLC0415 - as above
@@ -19,13 +31,13 @@ class RayServe(Base):
             object_store_memory=500_000_000,
             configure_logging=False,
         )
-        serve.start(http_options={"host": "127.0.0.1", "port": PORT}, logging_config={"enable_access_log": False})
+        serve.start(http_options={"host": "127.0.0.1", "port": PORT}, logging_config=self._logging_config)
 
         class Nothing:
             def __call__(self) -> str:
                 return "null"
 
-        deployment = serve.deployment(num_replicas=WORKERS, max_ongoing_requests=100)(Nothing)
+        deployment = serve.deployment(num_replicas=WORKERS, **self._deployment)(Nothing)
         self._handle = serve.run(deployment.bind(), route_prefix="/")
         self._serve, self._ray = serve, ray
         self._handle.remote().result()

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from harvester.cli import build
 from harvester.cli.options import UpOptions
+from harvester.cli.process import prepare_process
 from harvester.cli.state_folder import Endpoint, StateFolder, StateFolderError
 from harvester.config import Config
 from harvester.config_file import ConfigError, load_config, parsed
@@ -156,6 +157,7 @@ class _System:
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGUSR1, self._on_resume)
         self._say_where()
+        prepare_process()
         self._daemon.start()  # pilots call again until the gateway, which comes up meanwhile, answers
         try:
             self._server.run()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from datetime import timedelta
 
-from starlette.websockets import WebSocketDisconnect, WebSocketState
+from uvicorn.protocols.utils import ClientDisconnected
 
 from harvester.domain import wire
 from harvester.domain.resources import Resources
@@ -24,8 +24,6 @@ HELLO = wire.Hello(
 class Socket:
     """Says hello; then the other side is gone, and only who sends finds out."""
 
-    application_state = WebSocketState.CONNECTED
-
     def __init__(self):
         self.frames = [wire.encode([HELLO])]
 
@@ -35,8 +33,7 @@ class Socket:
         return {"type": "websocket.receive", "bytes": self.frames.pop()}
 
     async def send(self, _message):
-        self.application_state = WebSocketState.DISCONNECTED
-        raise WebSocketDisconnect(code=1006)
+        raise ClientDisconnected
 
 
 class Ears:
@@ -57,7 +54,8 @@ class Ears:
 
 async def test_a_pilot_that_disappears_during_a_send_is_gone_and_no_defect(caplog):
     gateway = Ears()
-    link = PilotLink("p1", Socket(), timedelta(seconds=5))
+    socket = Socket()
+    link = PilotLink("p1", socket.receive, socket.send, timedelta(seconds=5))
     async with asyncio.timeout(1):
         await link.run(gateway)
     assert gateway.detached == ["p1"]

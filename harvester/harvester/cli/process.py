@@ -1,0 +1,23 @@
+"""What a process that runs a gateway asks of the interpreter and of the system."""
+
+from __future__ import annotations
+
+import gc
+import resource
+
+# Allocations until a young collection, young ones until a middle one, middle ones until a full one.
+_THRESHOLDS = (50_000, 20, 100)
+
+
+def prepare_process() -> None:
+    """Make room for thousands of connections, and keep the garbage collector out of the way of requests.
+
+    What a gateway makes by the thousand a second is freed by its count of references; looking through everything that
+    is alive for cycles stopped all requests for 50 ms about once a second. What is alive now, code above all, is never
+    looked at again.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_THRESHOLDS)
