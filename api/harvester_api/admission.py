@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from harvester.domain.functions import FunctionKind, FunctionVersion
 from harvester_api.arguments import check_pickle
 from harvester_api.drafts import FunctionDraft
-from harvester_api.offers import check_fits, check_python
+from harvester_api.offers import check_cloudpickle, check_fits, check_python
 from harvester_api.problems import invalid, too_large
 from harvester_api.settings import Offer
 from harvester_api.sources import check_source
@@ -90,3 +90,5 @@ def _check_python(draft: FunctionDraft, offers: Sequence[Offer]) -> None:
         )
     if draft.python:
         check_python(draft.python, offers, "python", "Register it from")
+    if draft.kind is FunctionKind.PICKLE and draft.cloudpickle:
+        check_cloudpickle(draft.cloudpickle, offers)

@@ -35,6 +35,28 @@ def check_python(python: str, offers: Sequence[Offer], field: str, remedy: str) 
         )
 
 
+def check_cloudpickle(version: str, offers: Sequence[Offer]) -> None:
+    """Check that some configured pilot may read what this version of cloudpickle wrote. Raises `Refusal` (422).
+
+    A pickle names functions of the cloudpickle that made it, and those change with the major version.
+    """
+    theirs = sorted({offer.cloudpickle for offer in offers if offer.cloudpickle})
+    if not theirs or any(not offer.cloudpickle or _major(offer.cloudpickle) == _major(version) for offer in offers):
+        return
+    ours = " and ".join(theirs)
+    raise refusal(
+        422,
+        "wrong-cloudpickle",
+        f"it was pickled by cloudpickle {version[:40]}, and the configured pilots have cloudpickle {ours}",
+        field="cloudpickle",
+        remedy=f"Install cloudpickle {ours} where you register it, or register it as module:function or source.",
+    )
+
+
+def _major(version: str) -> str:
+    return version.partition(".")[0]
+
+
 def check_fits(function: FunctionVersion, offers: Sequence[Offer]) -> None:
     """Check that some configured pilot can run a function to its end. Raises `Refusal` (422)."""
     check_resources(function.resources, function.python, offers)

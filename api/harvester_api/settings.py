@@ -38,6 +38,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     resources: Resources
     python: str = ""  # the minor version of its worker, "3.11"; empty where nobody has said
+    cloudpickle: str = ""  # the version that its worker has; empty where nobody has said
     longest_s: float | None = None  # the longest run that such a pilot ever has time for; None where nobody knows
 
 

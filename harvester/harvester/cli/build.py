@@ -5,6 +5,7 @@ The heavy imports (SQL, PSI/J, FastAPI) are inside the functions, so that a comm
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -239,6 +240,11 @@ def daemon_settings(config: Config, found: tuple[Shape, ...], port: int) -> Daem
 def _pilots(config: Config, found: tuple[Shape, ...]) -> dict[str, PilotConfig]:
     configured = {pilot.name: pilot for pilot in config.pilot}
     return {shape.name: configured.get(shape.name) or _default_pilot(shape.partition) for shape in found}
+
+
+def is_own_python(config: Config, shape: Shape) -> bool:
+    """Whether pilots of a shape run the interpreter that runs this, with the same packages."""
+    return _pilots(config, (shape,))[shape.name].interpreter == sys.executable
 
 
 def margin(config: Config, found: tuple[Shape, ...]) -> timedelta:

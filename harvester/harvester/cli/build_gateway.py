@@ -6,6 +6,8 @@ import getpass
 from collections.abc import Callable
 from datetime import timedelta
 
+import cloudpickle
+
 from harvester.cli import build
 from harvester.config import Config
 from harvester.domain.planning import Shape
@@ -24,7 +26,13 @@ def gateway_settings(config: Config, found: tuple[Shape, ...], token: Callable[[
     return GatewaySettings(
         tokens=_tokens(config, token),
         offers=tuple(
-            Offer(name=shape.name, resources=shape.resources, python=shape.python, longest_s=longest_s)
+            Offer(
+                name=shape.name,
+                resources=shape.resources,
+                python=shape.python,
+                cloudpickle=cloudpickle.__version__ if build.is_own_python(config, shape) else "",
+                longest_s=longest_s,
+            )
             for shape in found
         ),
         payload_limit_bytes=limit,

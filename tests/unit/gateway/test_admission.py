@@ -4,7 +4,7 @@ import pytest
 
 from harvester.domain.functions import FunctionKind, FunctionVersion
 from harvester.domain.resources import Resources
-from harvester_api.offers import check_fits, check_python, check_resources
+from harvester_api.offers import check_cloudpickle, check_fits, check_python, check_resources
 from harvester_api.problems import Refusal
 from harvester_api.settings import Offer
 
@@ -87,3 +87,12 @@ def test_a_run_that_checkpoints_or_declares_nothing_may_outlast_a_pilot():
 def test_where_nobody_knows_how_long_pilots_last_no_walltime_is_refused():
     check_fits(lasting(1e6), ())
     check_fits(lasting(1e6), (CPU, Offer(name="short", resources=Resources(cpus=8), longest_s=1.0)))
+
+
+def test_a_pickle_of_another_major_cloudpickle_is_refused_with_both_versions():
+    offers = (Offer(name="cpu", resources=Resources(cpus=8), cloudpickle="3.1.2"),)
+    with pytest.raises(Refusal, match=r"cloudpickle 2\.2\.1, and the configured pilots have cloudpickle 3\.1\.2"):
+        check_cloudpickle("2.2.1", offers)
+    check_cloudpickle("3.0.0", offers)
+    check_cloudpickle("2.2.1", (*offers, Offer(name="unknown", resources=Resources(cpus=8))))
+    check_cloudpickle("2.2.1", ())
