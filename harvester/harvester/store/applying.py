@@ -6,17 +6,17 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any, cast
 
-from sqlalchemy import Connection
-
 from harvester.store import pilot_writes
 from harvester.store.folding import InvocationWrite
 from harvester.store.invocation_writes import write_invocations
+from harvester.store.memory import Memory
+from harvester.store.session import Session
 from harvester.store.writes import PilotMoved, PilotSeen, Write
 
 _PILOT: dict[type[Write], Any] = {PilotMoved: pilot_writes.move, PilotSeen: pilot_writes.see}
 
 
-def apply(connection: Connection, writes: Iterable[Write]) -> None:
+def apply(session: Session, memory: Memory, writes: Iterable[Write]) -> None:
     """Execute `writes`; the result is as if they were executed one by one.
 
     Invocations and pilots never look at each other's rows, so only the order within each kind of subject matters.
@@ -29,9 +29,9 @@ def apply(connection: Connection, writes: Iterable[Write]) -> None:
         else:
             invocations.append(cast("InvocationWrite", write))
     if invocations:
-        write_invocations(connection, invocations)
+        write_invocations(session, memory, invocations)
     # By id, so that gateway and daemon lock the rows of PostgreSQL in one order. The sort is stable, a pilot's own
     # writes stay in theirs.
     pilots.sort(key=lambda write: write.pilot_id)
     for kind, run in groupby(pilots, type):
-        _PILOT[kind](connection, list(run))
+        _PILOT[kind](session.connection, list(run))

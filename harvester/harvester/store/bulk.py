@@ -1,7 +1,7 @@
 """Statements over many rows of parameters: one execution writes many of them. Knows no table.
 
 Each step of SQLite gives the interpreter's lock away and has to get it back from the gateway's event loop, so the steps
-of a group are kept few: a statement takes its rows as VALUES, in the few sizes whose texts the driver keeps prepared.
+of a group are kept few: a statement takes its rows as VALUES, in the sizes whose texts the driver keeps prepared.
 PostgreSQL's driver spends its time on each parameter, so there all rows of a statement are one parameter, as JSON.
 """
 
@@ -13,9 +13,11 @@ from itertools import chain
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
 
-_SIZES = (64, 8, 1)
+from harvester.store.session import Session
+
+_ANY = 32  # up to as many rows are one statement
+_SIZES = (64, *range(_ANY, 0, -1))
 _FEW = 8
 _JSON_ROWS, _JSON_BYTES = 1000, 16 * 1024 * 1024  # of one parameter; its own limit is 256 MiB
 
@@ -37,29 +39,42 @@ class Bulk:
     ----------
     head, tail: the text before and after the rows. It holds no "%", which a driver would read as a parameter.
     columns: the columns' types, in the order of a row.
+    constants: what each row ends in, as SQL.
+    single: what SQLite executes for one row, where that is less work than the same statement over one.
     """
 
-    def __init__(self, head: str, columns: Sequence[Kind], tail: str = "") -> None:
-        row = f"({', '.join('?' * len(columns))})"
+    def __init__(
+        self,
+        head: str,
+        columns: Sequence[Kind],
+        tail: str = "",
+        *,
+        constants: Sequence[str] = (),
+        single: str | None = None,
+    ) -> None:
+        row = f"({', '.join(['?'] * len(columns) + list(constants))})"
         self._values = {size: f"{head} VALUES {', '.join([row] * size)} {tail}" for size in _SIZES}
-        read = ", ".join(_from_json(number, kind) for number, kind in enumerate(columns))
+        if single is not None:
+            self._values[1] = single
+        read = ", ".join([*(_from_json(number, kind) for number, kind in enumerate(columns)), *constants])
         source = f"SELECT {read} FROM jsonb_array_elements(CAST(%s AS jsonb)) AS t(r)"  # noqa: S608 - of constants
         # PostgreSQL takes a function for 100 rows, and would scan a table of a few thousand for them; a LIMIT tells it
         # of how few they are, so that it looks each up by its key.
         self._few, self._many = f"{head} {source} LIMIT {_FEW} {tail}", f"{head} {source} {tail}"
 
-    def run(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    def run(self, session: Session, rows: Sequence[tuple[Any, ...]]) -> None:
         """Execute the statement over `rows`, none of which may concern what another one changes."""
-        if connection.dialect.name != "sqlite":
+        if not session.is_sqlite:
             for page in _pages(rows):
                 text = self._few if len(page) <= _FEW else self._many
-                connection.exec_driver_sql(text, (msgspec.json.encode(page).decode(),))
+                session.execute(text, (msgspec.json.encode(page).decode(),))
             return
         at, left = 0, len(rows)
-        for size in _SIZES:
-            while left >= size:
-                connection.exec_driver_sql(self._values[size], tuple(chain.from_iterable(rows[at : at + size])))
-                at, left = at + size, left - size
+        while left:
+            size = left if left <= _ANY else next(size for size in _SIZES if size <= left)
+            some = rows[at : at + size]
+            session.execute(self._values[size], some[0] if size == 1 else tuple(chain.from_iterable(some)))
+            at, left = at + size, left - size
 
 
 def _from_json(number: int, kind: Kind) -> str:

@@ -18,6 +18,7 @@ from harvester.store.errors import StoreError
 
 _BUSY_TIMEOUT_S = 5.0
 _CACHE_KIB = 16 * 1024
+_PREPARED = 512  # statements that a connection keeps: each of the writer's is there in every size
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024  # a WAL that a burst has grown is cut back to this
 
 
@@ -64,7 +65,7 @@ def _sqlite(url: URL, *, is_durable: bool) -> Engine:
         hide_parameters=True,  # they hold what users sent; errors and logs must not
         pool_size=8,
         max_overflow=32,
-        connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False},
+        connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False, "cached_statements": _PREPARED},
     )
 
     def tune(connection: sqlite3.Connection, _record: object) -> None:

@@ -46,7 +46,7 @@ def translated(error: BaseException, doing: str) -> StoreError:
     told = str(cause).partition("\n")[0] or type(cause).__name__  # PostgreSQL goes on with details, rows among them
     if _is_full(cause):
         return StoreFull(f"{doing}: no space left for the database ({told}); free some, writes then succeed again")
-    if isinstance(error, IntegrityError):
+    if isinstance(error, IntegrityError | sqlite3.IntegrityError):
         return AlreadyThere(f"{doing}: {told}")
     if isinstance(cause, sqlite3.OperationalError) and _sqlite_code(cause) in (
         sqlite3.SQLITE_BUSY,
@@ -61,7 +61,7 @@ def translated(error: BaseException, doing: str) -> StoreError:
 
 def concerns_the_database(error: BaseException) -> bool:
     """Tell whether `error` is about the database as a whole (full, locked, gone) rather than about one row in it."""
-    return isinstance(error, OperationalError | InterfaceError) or (
+    return isinstance(error, OperationalError | InterfaceError | sqlite3.OperationalError | sqlite3.InterfaceError) or (
         isinstance(error, DBAPIError) and error.connection_invalidated
     )
 

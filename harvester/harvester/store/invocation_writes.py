@@ -1,142 +1,28 @@
 """A group of writes on invocations brought to the tables: read what they look at, fold, write each row once.
 
-What a write may change is `folding`'s to decide; here are the statements. Between the read and the writes nobody else
-changes the rows: SQLite has one writer, PostgreSQL locks them.
+What a write may change is `folding`'s to decide, the texts are in `statements`. Between the read and the writes nobody
+else changes the rows: SQLite has one writer, PostgreSQL locks them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from harvester.domain.blobs import BlobRef
 from harvester.domain.invocations import InvocationState
-from harvester.store.bulk import Bulk, Kind
+from harvester.store import statements
 from harvester.store.folding import Attempt, Folded, InvocationWrite, Life, fold, known_before
+from harvester.store.memory import Memory
+from harvester.store.session import Session
 from harvester.store.tables import CHECKPOINTS, INVOCATIONS
 from harvester.store.writes import Granted, NewInvocation
 
-_TEXT, _INT, _FLOAT, _BYTES, _FLAG = Kind.TEXT, Kind.INT, Kind.FLOAT, Kind.BYTES, Kind.FLAG
 _INV, _CKPT = INVOCATIONS.c, CHECKPOINTS.c
 _PAGE = 500  # ids in one IN
-
-
-def _insert(table: str, **columns: Kind) -> Bulk:
-    return Bulk(f"INSERT INTO {table} ({', '.join(_quoted(name) for name in columns)})", list(columns.values()))
-
-
-def _update(table: str, key: Sequence[str], changes: dict[str, str], **columns: Kind) -> Bulk:
-    """Return the UPDATE of `table` by rows `v` of `columns`: those of `key` find the row, `changes` are its SET."""
-    names = ", ".join(_quoted(name) for name in columns)
-    return Bulk(
-        f"WITH v ({names}) AS (",
-        list(columns.values()),
-        f") UPDATE {table} SET {', '.join(f'{_quoted(name)} = {value}' for name, value in changes.items())} "  # noqa: S608 - of constants
-        f"FROM v WHERE {' AND '.join(f'{table}.{name} = v.{name}' for name in key)}",
-    )
-
-
-def _quoted(name: str) -> str:
-    return '"end"' if name == "end" else name
-
-
-_BEAR = _insert(
-    "invocation",
-    invocation_id=_TEXT,
-    function_id=_TEXT,
-    function_name=_TEXT,
-    owner=_TEXT,
-    idempotency_key=_TEXT,
-    encoding=_TEXT,
-    accepted_at=_FLOAT,
-    priority=_INT,
-    start_by=_FLOAT,
-    end_by=_FLOAT,
-    state=_TEXT,
-    fence=_INT,
-    pilot_id=_TEXT,
-    attempts=_INT,
-    retries_used=_INT,
-    deaths=_INT,
-    started_at=_FLOAT,
-    ended_at=_FLOAT,
-    checkpoint_at=_FLOAT,
-    failure=_BYTES,
-    result=_BYTES,
-    result_blob=_TEXT,
-    result_size=_INT,
-)
-_ARGUE = _insert("arguments", invocation_id=_TEXT, arguments=_BYTES, blob=_TEXT, size=_INT)
-# An ended row is never changed, so what only an end sets need not be kept from before.
-_CHANGE = _update(
-    "invocation",
-    ["invocation_id"],
-    {name: f"v.{name}" for name in ("state", "fence", "pilot_id", "attempts", "retries_used", "deaths", "ended_at")}
-    | {name: f"v.{name}" for name in ("failure", "result", "result_blob", "result_size")}
-    | {"started_at": "coalesce(invocation.started_at, v.started_at)"}
-    | {"checkpoint_at": "coalesce(v.checkpoint_at, invocation.checkpoint_at)"},
-    invocation_id=_TEXT,
-    state=_TEXT,
-    fence=_INT,
-    pilot_id=_TEXT,
-    attempts=_INT,
-    retries_used=_INT,
-    deaths=_INT,
-    started_at=_FLOAT,
-    ended_at=_FLOAT,
-    checkpoint_at=_FLOAT,
-    failure=_BYTES,
-    result=_BYTES,
-    result_blob=_TEXT,
-    result_size=_INT,
-)
-_BEGIN = _insert(
-    "activation",
-    invocation_id=_TEXT,
-    fence=_INT,
-    attempt=_INT,
-    pilot_id=_TEXT,
-    granted_at=_FLOAT,
-    resumed=_FLAG,
-    started_at=_FLOAT,
-    ended_at=_FLOAT,
-    end=_TEXT,
-    checkpoints=_INT,
-    checkpoint_at=_FLOAT,
-)
-_CONTINUE = _update(
-    "activation",
-    ["invocation_id", "fence"],
-    {
-        "started_at": "coalesce(activation.started_at, v.started_at)",
-        "ended_at": "v.ended_at",
-        "end": 'v."end"',
-        "checkpoints": "activation.checkpoints + v.checkpoints",
-        "checkpoint_at": "coalesce(v.checkpoint_at, activation.checkpoint_at)",
-    },
-    invocation_id=_TEXT,
-    fence=_INT,
-    started_at=_FLOAT,
-    ended_at=_FLOAT,
-    end=_TEXT,
-    checkpoints=_INT,
-    checkpoint_at=_FLOAT,
-)
-_KEEP = Bulk(
-    "INSERT INTO checkpoint (invocation_id, fence, seq, state)",
-    [_TEXT, _INT, _INT, _BYTES],
-    "ON CONFLICT (invocation_id) DO UPDATE SET fence = excluded.fence, seq = excluded.seq, state = excluded.state",
-)
-_DROP = Bulk("DELETE FROM checkpoint WHERE invocation_id IN (", [_TEXT], ")")
-_COUNT = Bulk(
-    "INSERT INTO demand (function_id, waiting, held)",
-    [_TEXT, _INT, _INT],
-    "ON CONFLICT (function_id) DO UPDATE SET waiting = demand.waiting + excluded.waiting, "
-    "held = demand.held + excluded.held",
-)
 
 # ---- what the writes look at. SQLite hands all rows over in one step, as JSON (no floats in it: it would round them).
 _READ = [getattr(_INV, name) for name in Life.__struct_fields__[:8]]
@@ -147,55 +33,95 @@ _READ_SQLITE = (
 _lives = msgspec.json.Decoder(list[Life])
 
 
-def write_invocations(connection: Connection, writes: Iterable[InvocationWrite]) -> None:
-    """Write down the net effect of `writes`, in their order."""
+def write_invocations(session: Session, memory: Memory, writes: Iterable[InvocationWrite]) -> None:
+    """Write down the net effect of `writes`, in their order.
+
+    `memory` knows of it before the commit: whoever ends the transaction otherwise clears it.
+    """
     older, checkpointed = known_before(writes)
-    lives = _read(connection, older) if older else {}
+    lives = _known(session, memory, older) if older else {}
     if checkpointed:
-        _read_checkpoints(connection, checkpointed, lives)
-    _land(connection, fold(writes, lives))
+        _read_checkpoints(session, checkpointed, lives)
+    folded = fold(writes, lives)
+    _land(session, folded)
+    for _, life in folded.born:
+        memory.keep(life)
+    for life in folded.changed:
+        memory.keep(life)
 
 
-def _read(connection: Connection, ids: list[str]) -> dict[str, Life]:
-    if connection.dialect.name == "sqlite":
-        told = connection.exec_driver_sql(_READ_SQLITE, (msgspec.json.encode(ids).decode(),)).scalar_one()
-        return {life.invocation_id: life for life in _lives.decode(told)}
+def _known(session: Session, memory: Memory, ids: list[str]) -> dict[str, Life]:
+    """Return the present lives of `ids`, reading what is not remembered."""
+    if memory and not session.is_alone():
+        memory.clear()
+    lives = memory.recall(ids)
+    if len(lives) < len(ids):
+        lives |= _read(session, [name for name in ids if name not in lives])
+    return lives
+
+
+def _read(session: Session, ids: list[str]) -> dict[str, Life]:
+    if session.is_sqlite:
+        told = session.value(_READ_SQLITE, (msgspec.json.encode(ids).decode(),))
+        return {life.invocation_id: life for life in _lives.decode(str(told))}
     lives: dict[str, Life] = {}
     query = select(*_READ, _INV.checkpoint_at.is_not(None)).with_for_update()
     for start in range(0, len(ids), _PAGE):
         page = query.where(_INV.invocation_id.in_(ids[start : start + _PAGE]))
-        for name, function_id, state, *rest in connection.execute(page):
+        for name, function_id, state, *rest in session.connection.execute(page):
             lives[name] = Life(name, function_id, InvocationState(state), *rest)
     return lives
 
 
-def _read_checkpoints(connection: Connection, ids: list[str], lives: dict[str, Life]) -> None:
-    for start in range(0, len(ids), _PAGE):
-        query = select(_CKPT.invocation_id, _CKPT.fence, _CKPT.seq)
-        for name, fence, seq in connection.execute(query.where(_CKPT.invocation_id.in_(ids[start : start + _PAGE]))):
-            if name in lives:
-                lives[name].checkpoint = (fence, seq)
+def _read_checkpoints(session: Session, ids: list[str], lives: dict[str, Life]) -> None:
+    """Complete `lives` with the newest checkpoint of `ids`, where there may be one that nobody remembers."""
+    unknown = [name for name in ids if name in lives and lives[name].has_checkpoint and not lives[name].checkpoint[0]]
+    for start in range(0, len(unknown), _PAGE):
+        page = _CKPT.invocation_id.in_(unknown[start : start + _PAGE])
+        for name, fence, seq in session.connection.execute(
+            select(_CKPT.invocation_id, _CKPT.fence, _CKPT.seq).where(page)
+        ):
+            lives[name].checkpoint = (fence, seq)
 
 
-def _land(connection: Connection, folded: Folded) -> None:
+def _land(session: Session, folded: Folded) -> None:
     if folded.born:
-        _BEAR.run(connection, [_born_row(new, life) for new, life in folded.born])
-        _ARGUE.run(connection, [_arguments_row(new) for new, _ in folded.born])
+        _land_born(session, folded.born)
     if folded.changed:
-        _CHANGE.run(connection, [_changed_row(life) for life in folded.changed])
+        statements.CHANGE.run(session, [(life.invocation_id, *_life_columns(life)) for life in folded.changed])
     if folded.begun:
-        _BEGIN.run(connection, [_begun_row(granted, attempt) for granted, attempt in folded.begun])
+        statements.BEGIN.run(session, [_begun_row(granted, attempt) for granted, attempt in folded.begun])
     if folded.continued:
-        _CONTINUE.run(connection, [_continued_row(attempt) for attempt in folded.continued])
+        statements.CONTINUE.run(session, [_continued_row(attempt) for attempt in folded.continued])
     if folded.kept:
-        _KEEP.run(connection, [(kept.invocation_id, kept.fence, kept.seq, kept.state) for kept in folded.kept])
+        statements.KEEP.run(session, [(kept.invocation_id, kept.fence, kept.seq, kept.state) for kept in folded.kept])
     if folded.dropped:
-        _DROP.run(connection, [(name,) for name in folded.dropped])
+        statements.DROP.run(session, [(name,) for name in folded.dropped])
     if folded.demand:
-        _COUNT.run(connection, [(name, *counts) for name, counts in sorted(folded.demand.items())])
+        statements.COUNT.run(session, [(name, *counts) for name, counts in sorted(folded.demand.items())])
 
 
-def _born_row(new: NewInvocation, life: Life) -> tuple[Any, ...]:
+def _land_born(session: Session, born: list[tuple[NewInvocation, Life]]) -> None:
+    waiting: list[tuple[Any, ...]] = []
+    others: list[tuple[Any, ...]] = []
+    arguments: list[tuple[Any, ...]] = []
+    in_blobs: list[tuple[Any, ...]] = []
+    for new, life in born:
+        if life.state is InvocationState.ACCEPTED and life.fence == 0:
+            waiting.append(_new_row(new))
+        else:
+            others.append(_new_row(new) + _life_columns(life))
+        if isinstance(new.arguments, BlobRef):
+            in_blobs.append((new.invocation_id, b"", new.arguments.name, new.arguments.size))
+        else:
+            arguments.append((new.invocation_id, new.arguments))
+    statements.ACCEPT.run(session, waiting)
+    statements.BEAR.run(session, others)
+    statements.ARGUE.run(session, arguments)
+    statements.ARGUE_BY_BLOB.run(session, in_blobs)
+
+
+def _new_row(new: NewInvocation) -> tuple[Any, ...]:
     return (
         new.invocation_id,
         new.function_id,
@@ -207,48 +133,28 @@ def _born_row(new: NewInvocation, life: Life) -> tuple[Any, ...]:
         new.priority,
         new.start_by,
         new.end_by,
-        str(life.state),
-        life.fence,
-        life.pilot_id,
-        life.attempts,
-        life.retries_used,
-        life.deaths,
-        life.started_at,
-        life.ended_at,
-        life.checkpoint_at,
-        *_end_columns(life),
     )
 
 
-def _arguments_row(new: NewInvocation) -> tuple[Any, ...]:
-    if isinstance(new.arguments, BlobRef):
-        return new.invocation_id, b"", new.arguments.name, new.arguments.size
-    return new.invocation_id, new.arguments, None, None
-
-
-def _changed_row(life: Life) -> tuple[Any, ...]:
-    return (
-        life.invocation_id,
-        str(life.state),
-        life.fence,
-        life.pilot_id,
-        life.attempts,
-        life.retries_used,
-        life.deaths,
-        life.started_at,
-        life.ended_at,
-        life.checkpoint_at,
-        *_end_columns(life),
-    )
-
-
-def _end_columns(life: Life) -> tuple[Any, ...]:
-    """Return failure, result, result_blob and result_size."""
+def _life_columns(life: Life) -> tuple[Any, ...]:
+    """Return what a new row and a changed one have in common, state to result_size."""
     value = life.value
-    failure = None if life.failure is None else msgspec.json.encode(life.failure)
-    if isinstance(value, BlobRef):
-        return failure, None, value.name, value.size
-    return failure, value, None, None
+    result, name, size = (None, value.name, value.size) if isinstance(value, BlobRef) else (value, None, None)
+    return (
+        str(life.state),
+        life.fence,
+        life.pilot_id,
+        life.attempts,
+        life.retries_used,
+        life.deaths,
+        life.started_at,
+        life.ended_at,
+        life.checkpoint_at,
+        None if life.failure is None else msgspec.json.encode(life.failure),
+        result,
+        name,
+        size,
+    )
 
 
 def _begun_row(granted: Granted, attempt: Attempt) -> tuple[Any, ...]:

@@ -17,8 +17,9 @@ from sqlalchemy import Connection, Engine
 
 from harvester.domain.blobs import BlobRef
 from harvester.store.applying import apply
-from harvester.store.dialect import begin_writing
 from harvester.store.errors import StoreError, concerns_the_database, is_conflict, translated
+from harvester.store.memory import Memory
+from harvester.store.session import make_session
 from harvester.store.writes import CheckpointKept, Concluded, NewInvocation, Write
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ T = TypeVar("T")
 # A group is closed at either limit, so that a burst or a few huge payloads do not become one endless transaction.
 _GROUP_WRITES = 4096
 _GROUP_BYTES = 32 * 1024 * 1024
+_PAYLOAD: dict[type[Write], str] = {NewInvocation: "arguments", Concluded: "value", CheckpointKept: "state"}
 
 
 class _Entry(msgspec.Struct):
@@ -41,11 +43,12 @@ class Writer:
 
     Parameters
     ----------
-    engine: connections of the database; one of them is in use during each commit.
+    engine: connections of the database; one of them is the writer's.
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self._session = make_session(engine)
+        self._memory = Memory()
         self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._door = threading.Lock()  # nothing enters the queue behind the None that ends it
         self._is_closed = False
@@ -92,6 +95,7 @@ class Writer:
             group, is_open = self._gather()
             if group:
                 self._commit(group)
+        self._session.close()
 
     def _gather(self) -> tuple[list[_Entry], bool]:
         """Wait for the first entry, then take what else is there; False with the last group."""
@@ -132,27 +136,27 @@ class Writer:
     def _transact(self, group: list[_Entry]) -> list[Any]:
         answers: list[Any] = []
         waiting: list[Write] = []
-        with self._engine.begin() as connection:
-            begin_writing(connection)
-            for entry in group:
-                waiting += entry.writes
-                if entry.call is None:
-                    answers.append(None)
-                    continue
-                apply(connection, waiting)
-                waiting = []
-                answers.append(entry.call(connection))
-            apply(connection, waiting)
+        try:
+            with self._session.transaction():
+                for entry in group:
+                    waiting += entry.writes
+                    if entry.call is None:
+                        answers.append(None)
+                        continue
+                    apply(self._session, self._memory, waiting)
+                    waiting = []
+                    answers.append(entry.call(self._session.connection))
+                    self._memory.clear()  # a call may change any row
+                if waiting:
+                    apply(self._session, self._memory, waiting)
+        except BaseException:
+            self._memory.clear()
+            raise
         return answers
 
 
 def _size(write: Write) -> int:
     """Return the bytes of payload in `write`; what lies in a blob is none of ours."""
-    payload: bytes | BlobRef = b""
-    if isinstance(write, NewInvocation):
-        payload = write.arguments
-    elif isinstance(write, Concluded):
-        payload = write.value
-    elif isinstance(write, CheckpointKept):
-        payload = write.state
+    name = _PAYLOAD.get(type(write))
+    payload = b"" if name is None else getattr(write, name)
     return 0 if isinstance(payload, BlobRef) else len(payload)

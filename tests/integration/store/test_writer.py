@@ -36,20 +36,28 @@ def one_group(store):
         holding.result(timeout=20)
 
 
-def commits(store):
-    counted = []
-    event.listen(store._engine, "commit", counted.append)
-    return counted
+def told(store):
+    """The statements that the writer gives the database from now on, commits among them."""
+    texts = []
+    if store._engine.dialect.name == "sqlite":
+        store._writer.call(
+            lambda connection: connection.connection.dbapi_connection.set_trace_callback(texts.append)
+        ).result(timeout=20)
+        texts.clear()  # of the call itself
+    else:
+        event.listen(store._engine, "before_cursor_execute", lambda *arguments: texts.append(arguments[2]))
+        event.listen(store._engine, "commit", lambda _connection: texts.append("COMMIT"))
+    return texts
 
 
 def test_what_is_queued_during_a_commit_becomes_one_group(store, make):
-    counted = commits(store)
+    texts = told(store)
     with one_group(store):
         futures = [store.write([make.new(f"i{number}")]) for number in range(100)]
         assert store.backlog == 100
     wait(futures, timeout=20)
     assert all(future.exception() is None for future in futures)
-    assert len(counted) == 2  # the call that held the writer, then the hundred
+    assert texts.count("COMMIT") == 2  # the call that held the writer, then the hundred
     assert len(store.invocations(limit=200)) == 100
 
 
@@ -73,13 +81,71 @@ def test_calls_and_writes_keep_their_order_in_a_group(store, make):
 
 
 def test_whole_lives_of_a_group_need_one_statement_a_table(store, make):
-    told = []
-    event.listen(store._engine, "before_cursor_execute", lambda *arguments: told.append(arguments[2]))
+    texts = told(store)
     names = [f"i{number:02}" for number in range(64)]
     lives = [[make.new(name), make.granted(name), make.started(name), make.concluded(name)] for name in names]
     store.write([write for life in lives for write in life]).result(timeout=20)
-    assert [text.split()[2] for text in told if text.startswith("INSERT")] == ["invocation", "arguments", "activation"]
-    assert not [text for text in told if not text.startswith(("INSERT", "BEGIN"))]
+    assert [text.split()[2] for text in texts if text.startswith("INSERT")] == ["invocation", "arguments", "activation"]
+    assert not [text for text in texts if not text.startswith(("INSERT", "BEGIN", "COMMIT"))]
+
+
+@pytest.mark.parametrize("count", [1, 20, 32, 40])
+def test_a_group_of_few_needs_few_statements(sqlite_url, opened, make, count):
+    store = opened(sqlite_url)
+    texts = told(store)
+    store.write([make.new(f"i{number}") for number in range(count)]).result(timeout=20)
+    tables = [text.split()[2] for text in texts if text.startswith("INSERT")]
+    each = 1 if count <= 32 else 2
+    assert tables == [*["invocation"] * each, *["arguments"] * each, "demand"]
+
+
+def test_what_an_earlier_group_wrote_is_not_read_again(sqlite_url, opened, make):
+    store = opened(sqlite_url)
+    texts = told(store)
+    store.write([make.new("i1")]).result(timeout=20)
+    store.write([make.granted("i1")]).result(timeout=20)
+    texts.clear()
+    store.write([make.kept("i1", 1, b"s")]).result(timeout=20)
+    store.write([make.kept("i1", 1, b"again"), make.started("i1")]).result(timeout=20)
+    store.write([make.concluded("i1")]).result(timeout=20)
+    assert not [text for text in texts if text.startswith("SELECT")]
+    assert store.invocation("i1").state is InvocationState.SUCCEEDED
+    assert store.activations("i1")[0].checkpoints == 1
+    assert store.checkpoint("i1") is None
+
+
+def test_what_another_writer_did_meanwhile_is_seen(url, opened, make):
+    store, other = opened(url), opened(url)
+    store.write([make.new("i1"), make.granted("i1", fence=1)]).result(timeout=20)
+    store.write([make.started("i1", fence=1)]).result(timeout=20)
+    other.write([make.requeued("i1", fence=1), make.granted("i1", fence=2)]).result(timeout=20)
+    store.write([make.concluded("i1", fence=1, value=b"late")]).result(timeout=20)
+    assert (store.invocation("i1").state, store.invocation("i1").fence) == (InvocationState.LEASED, 2)
+    other.write([make.kept("i1", 1, b"state", fence=2)]).result(timeout=20)
+    store.write([make.concluded("i1", fence=2, value=b"right")]).result(timeout=20)
+    assert store.result("i1") == b"right"
+    assert store.checkpoint("i1") is None
+    assert store.demand() == []
+
+
+def test_nothing_is_remembered_of_a_group_that_was_not_kept(sqlite_url, opened, make):
+    store = opened(sqlite_url)
+    store.write([make.new("taken")]).result(timeout=20)
+    assert store.write([make.granted("taken"), make.new("half"), make.new("taken")]).exception(timeout=20) is not None
+    store.write([make.started("taken"), make.granted("half")]).result(timeout=20)
+    assert store.invocation("taken").state is InvocationState.ACCEPTED
+    assert store.activations("half") == []
+    store.write([make.granted("taken")]).result(timeout=20)
+    assert store.invocation("taken").state is InvocationState.LEASED
+
+
+def test_a_call_that_changes_invocations_is_seen_by_later_writes(store, make):
+    store.write([make.new("i1")]).result(timeout=20)
+    store._writer.call(
+        lambda connection: connection.exec_driver_sql("UPDATE invocation SET state = 'cancelled'").rowcount
+    ).result(timeout=20)
+    store.write([make.granted("i1")]).result(timeout=20)
+    assert store.invocation("i1").state is InvocationState.CANCELLED
 
 
 def test_any_number_of_invocations_goes_through_every_table(store, make):
@@ -171,6 +237,15 @@ def test_a_locked_database_is_told_and_the_writer_goes_on(sqlite_url, opened, ma
     other.execute("ROLLBACK")
     other.close()
     store.write([make.new("i1")]).result(timeout=20)
+
+
+def test_a_writer_that_lost_its_connection_makes_another(sqlite_url, opened, make):
+    store = opened(sqlite_url)
+    store.write([make.new("i1")]).result(timeout=20)
+    with pytest.raises(StoreError):
+        store._writer.call(lambda connection: connection.connection.dbapi_connection.close()).result(timeout=20)
+    store.write([make.granted("i1")]).result(timeout=20)
+    assert store.invocation("i1").state is InvocationState.LEASED
 
 
 @pytest.mark.postgres
