@@ -13,34 +13,66 @@ import errno
 import logging
 import mmap
 import os
+import re
 import secrets
+import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import timedelta
+from io import FileIO
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Self
 
-from harvester.domain.blobs import MARK, BlobRef, is_blob_name
+from harvester.domain.blobs import DRAFTS, MARK, BlobRef, is_blob_name
 from harvester.store.errors import StoreError, StoreFull
 
 log = logging.getLogger(__name__)
 
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 GARBAGE_AGE = timedelta(hours=1)  # younger files may be of a request or a run that is under way
-_DRAFTS = "drafts"
+_DRAFT = re.compile(r"[0-9a-f]{32}")
 _SLICE = 500  # names that the store is asked for at once
+
+
+class NoDraft(Exception):
+    """There is no such draft of a client."""
 
 
 class Draft:
     """A payload that is being written, under a name of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises `StoreError` where no file can be made."""
-        self._folder = folder
-        self._path = folder / _DRAFTS / secrets.token_hex(16)
-        self.size = 0
-        with _translated(self._path):
-            self._file: BinaryIO = self._path.open("xb", buffering=0)
+    def __init__(self, folder: Path, path: Path, file: FileIO, size: int = 0) -> None:
+        """Use `begun` or `adopted`."""
+        self._folder, self._path, self._file = folder, path, file
+        self.size = size
+
+    @classmethod
+    def begun(cls, folder: Path) -> Self:
+        """Begin one. Raises `StoreError` where no file can be made."""
+        path = folder / DRAFTS / secrets.token_hex(16)
+        with _translated(path):
+            return cls(folder, path, path.open("x+b", buffering=0))
+
+    @classmethod
+    def adopted(cls, folder: Path, name: str) -> Self:
+        """Take over one that a client has written. Blocks. Raises `NoDraft`, `StoreError`.
+
+        It gets another name, so that its writer cannot delete it any more, and a fresh time, so that no sweep does.
+        """
+        if _DRAFT.fullmatch(name) is None:
+            raise NoDraft(f"{name[:80]!r} is no name of a draft")
+        theirs, path = folder / DRAFTS / name, folder / DRAFTS / secrets.token_hex(16)
+        with _translated(path):
+            try:
+                if not stat.S_ISREG(theirs.lstat().st_mode):
+                    raise NoDraft(f"draft {name} is no file")
+                theirs.rename(path)
+            except FileNotFoundError:
+                raise NoDraft(f"there is no draft {name}") from None
+            os.utime(path)
+            file = path.open("rb", buffering=0)
+            return cls(folder, path, file, os.fstat(file.fileno()).st_size)
 
     def write(self, chunk: bytes) -> None:
         """Append to it: into the page cache, which is short. Raises `StoreError`."""
@@ -76,8 +108,7 @@ class Draft:
 
     def _checked(self, check: Callable[[memoryview], None]) -> None:
         # Mapped, not read; and not closed by hand, since what `check` raises may hold on to a part of it for a while.
-        with self._path.open("rb") as file:
-            check(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+        check(memoryview(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else b""))
 
 
 class Blobs:
@@ -86,25 +117,31 @@ class Blobs:
     def __init__(self, folder: Path, least: int) -> None:
         """`least` is the size in bytes from which on a payload is to lie here."""
         self.folder, self.least = folder, least
-        self.mark = ""
+        self.mark = self.boot = ""
 
     def prepare(self) -> None:
         """Make the directory and its mark, where there is none. Blocks. Raises `StoreError`."""
         with _translated(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for name in (_DRAFTS, *(f"{number:02x}" for number in range(256))):
+            for name in (DRAFTS, *(f"{number:02x}" for number in range(256))):
                 (self.folder / name).mkdir(mode=0o700, exist_ok=True)
             mark = self.folder / MARK
             if not mark.exists():
-                fresh = self.folder / _DRAFTS / secrets.token_hex(16)
+                fresh = self.folder / DRAFTS / secrets.token_hex(16)
                 fresh.write_text(secrets.token_hex(16))
                 fresh.rename(mark)
             _sync_folder(self.folder)
             self.mark = mark.read_text()
+        with contextlib.suppress(OSError):  # no Linux
+            self.boot = BOOT_ID.read_text().strip()
 
     def draft(self) -> Draft:
         """Begin a payload. Raises `StoreError`."""
-        return Draft(self.folder)
+        return Draft.begun(self.folder)
+
+    def adopted(self, name: str) -> Draft:
+        """Take over the draft that a client has written. Blocks. Raises `NoDraft`, `StoreError`."""
+        return Draft.adopted(self.folder, name)
 
     async def write(self, name: str, content: bytes) -> BlobRef:
         """Make a payload durable under `name`. Raises `StoreError`."""

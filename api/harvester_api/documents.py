@@ -205,6 +205,15 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
 
 
+class DirectoryDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Where large payloads lie as files, for a client that may see the same directory."""
+
+    path: str | None  # None: nowhere
+    mark: str  # content of the file MARK in it, by which one tells that it is the same directory
+    least: int  # bytes from which on a payload is to lie there
+    boot: str  # id of the gateway's running kernel; a client on another one brings its file to disk by itself
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """The gateway is alive, or ready."""
 

@@ -16,12 +16,12 @@ from harvester.domain.blobs import BlobRef, blob_name
 from harvester.domain.functions import Encoding, FunctionVersion
 from harvester.store.store import StoreError
 from harvester_api.arguments import batch_items, check_line, check_payload, encoding_of
-from harvester_api.blobs import Blobs, Draft
+from harvester_api.blobs import Blobs, Draft, NoDraft
 from harvester_api.bodies import check_length, chunks_of, read_body
 from harvester_api.encodings import LINES_TYPE, media_type
-from harvester_api.parameters import headers_of
+from harvester_api.parameters import DRAFT, headers_of
 from harvester_api.pressure import Held
-from harvester_api.problems import too_large, too_many
+from harvester_api.problems import invalid, too_large, too_many
 from harvester_api.repeats import fresh_ids
 from harvester_api.settings import GatewaySettings
 
@@ -50,13 +50,15 @@ async def read_one(
     encoding = encoding_of(headers_of(request), function, settings.offers)
     limit = settings.payload_limit_bytes
     declared = check_length(request, limit, "arguments")
+    name = headers_of(request).get("harvester-draft")
+    if name is not None:
+        if declared:
+            raise invalid(DRAFT.name, "there is a body too", "Send a draft or a body.")
+        return await asyncio.to_thread(_adopted, name, encoding, limit, blobs)
     if blobs is not None and (declared is None or declared >= blobs.least):
         body = await _streamed(request, limit, blobs)
         if isinstance(body, Draft):
-            (invocation_id,) = fresh_ids(1)
-            check = partial(check_payload, encoding)
-            arguments = await asyncio.to_thread(body.keep, blob_name(invocation_id, "args"), check)
-            return Taken(encoding=encoding, arguments=arguments, invocation_id=invocation_id)
+            return await asyncio.to_thread(_kept, body, encoding)
     else:
         body = await read_body(request, limit, held=held)
     if not body and encoding is Encoding.JSON:
@@ -64,6 +66,26 @@ async def read_one(
     else:
         check_payload(encoding, body)
     return Taken(encoding=encoding, arguments=body)
+
+
+def _adopted(name: str, encoding: Encoding, limit: int, blobs: Blobs | None) -> Taken:
+    """Return the arguments that a client has written into the directory itself. Blocks."""
+    if blobs is None:
+        raise invalid(DRAFT.name, "this gateway keeps no payloads in files", "Send the body itself.")
+    try:
+        draft = blobs.adopted(name)
+    except NoDraft as error:
+        raise invalid(DRAFT.name, str(error), "Write it anew under another name, or send the body itself.") from None
+    if draft.size > limit:
+        draft.discard()
+        raise too_large("arguments", draft.size, limit)
+    return _kept(draft, encoding)
+
+
+def _kept(draft: Draft, encoding: Encoding) -> Taken:
+    (invocation_id,) = fresh_ids(1)
+    arguments = draft.keep(blob_name(invocation_id, "args"), partial(check_payload, encoding))
+    return Taken(encoding=encoding, arguments=arguments, invocation_id=invocation_id)
 
 
 async def _streamed(request: Request, limit: int, blobs: Blobs) -> bytes | Draft:
@@ -97,6 +119,8 @@ def _check_size(size: int, limit: int, field: str) -> None:
 
 async def read_batch(request: Request, function: FunctionVersion, settings: GatewaySettings, held: Held) -> TakenBatch:
     """Return the arguments of each invocation of a batch."""
+    if headers_of(request).get("harvester-draft") is not None:
+        raise invalid(DRAFT.name, "a batch is sent as a body", "Send the body itself.")
     encoding = encoding_of(headers_of(request), function, settings.offers, is_batch=True)
     if media_type(headers_of(request)) == LINES_TYPE:
         items = await _lines(request, settings, held)

@@ -42,6 +42,7 @@ _RECORDS: tuple[type, ...] = (
     docs.DaemonDocument,
     drafts.PauseRequest,
     docs.Identity,
+    docs.DirectoryDocument,
     docs.Health,
 )
 

@@ -200,6 +200,12 @@ PYTHON = Parameter(
     where="header",
     description="For pickles: the minor version of the Python that made them, like 3.11.",
 )
+DRAFT = Parameter(
+    name="Harvester-Draft",
+    where="header",
+    description="In place of a body: the name of the file in the folder drafts of /v1/directory that holds it.",
+    schema={"type": "string", "pattern": "^[0-9a-f]{32}$"},
+)
 STREAM_ID = Parameter(
     name="stream_id",
     where="path",

@@ -18,6 +18,7 @@ from harvester_api.book import Book
 log = logging.getLogger(__name__)
 
 INTERVAL = timedelta(minutes=1)
+SWEEP_INTERVAL = timedelta(days=1)
 SLICE = 1000  # invocations that one transaction deletes: writes of the hot path get in between
 
 
@@ -40,7 +41,7 @@ class Retention:
         self._going: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Delete from now on; first what a process that died left in the directory of large payloads."""
+        """Delete from now on; first, and daily, what a process that died left in the directory of payloads."""
         self._going = asyncio.create_task(self._go())
 
     async def stop(self) -> None:
@@ -77,8 +78,11 @@ class Retention:
         await asyncio.to_thread(self._delete)
 
     async def _go(self) -> None:
-        await self._tried(asyncio.to_thread(self.sweep))
+        sweep_at = self._clock()
         while True:
+            if self._clock() >= sweep_at:
+                sweep_at = self._clock() + SWEEP_INTERVAL.total_seconds()
+                await self._tried(asyncio.to_thread(self.sweep))
             await self._tried(self.look())
             await asyncio.sleep(INTERVAL.total_seconds())
 

@@ -14,6 +14,9 @@ import msgspec
 MARK = "MARK"
 """File in the directory that tells it from another one of the same name on another filesystem."""
 
+DRAFTS = "drafts"
+"""Folder in the directory where a payload is written, under a random name, before it belongs to an invocation."""
+
 _NAME = re.compile(r"[0-9a-f]{2}/[0-9a-z-]{8,80}")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from harvester.domain.blobs import BlobRef
 from harvester.domain.functions import Encoding
 from harvester.domain.invocations import Failure, InvocationState
 
@@ -25,6 +26,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     encoding: Encoding
     value: bytes | None = None  # None with SUCCEEDED: too large to push; GET its /result
     failure: Failure | None = None
+    blob: BlobRef | None = None  # where a large value lies: a client that sees the directory may read it there
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -9,6 +9,7 @@ import asyncio
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -19,6 +20,7 @@ from harvester.sdk.exchange import Operation, json_request, wrong_answer
 from harvester.sdk.futures import Sink
 from harvester.sdk.gateway import AsyncGateway
 from harvester.sdk.payloads import Ended, decode_result, error_of, value_of
+from harvester.sdk.shared_directory import SharedDirectory
 from harvester.sdk.watch import Watch
 
 MAX_FETCHES = 4  # of large results, side by side
@@ -36,13 +38,14 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Collector:
     """Watches accepted invocations until each has ended. Hears the stream (`listener.Hearer`)."""
 
-    def __init__(self, gateway: AsyncGateway) -> None:
-        self._gateway = gateway
+    def __init__(self, gateway: AsyncGateway, directory: SharedDirectory) -> None:
+        self._gateway, self._directory = gateway, directory
         self._sinks: dict[str, Sink] = {}
         self._early: dict[str, stream.Ended] = {}  # ends that were told before the submission was answered
         self._early_bytes = 0
         self._watch = Watch()
         self._wake = asyncio.Event()
+        self._sleeps_until = 0.0  # `run` looks again then by itself
         self._fetches: set[asyncio.Task[None]] = set()
         self._may_fetch = asyncio.Semaphore(MAX_FETCHES)
 
@@ -57,13 +60,16 @@ class Collector:
         `is_last` tells that no other submission is under way, so that no end can be early any more.
         """
         self._sinks.update(sinks)
-        self._watch.add(sinks, sent_in, time.monotonic())
+        now = time.monotonic()
+        self._watch.add(sinks, sent_in, now)
         if self._early:
             self.hear([self._early.pop(each) for each in sinks if each in self._early])
             if is_last:
                 self._early.clear()
                 self._early_bytes = 0
-        self._wake.set()
+        next_at = self._watch.next_at(now)
+        if next_at is not None and next_at < self._sleeps_until:
+            self._wake.set()
 
     # ---- the stream ----------------------------------------------------------------------------------------------
 
@@ -101,7 +107,7 @@ class Collector:
         failure = error_of(invocation_id, ended.state, ended.failure)
         value = value_of(ended)
         if failure is None and value is None:
-            task = asyncio.create_task(self._fetch(invocation_id))
+            task = asyncio.create_task(self._fetch(ended))
             self._fetches.add(task)
             task.add_done_callback(self._fetches.discard)
             return
@@ -117,12 +123,13 @@ class Collector:
                 return
         sink.fail(failure)
 
-    async def _fetch(self, invocation_id: str) -> None:
+    async def _fetch(self, ended: stream.Ended | Ended) -> None:
+        invocation_id = ended.invocation_id
         self._watch.discard(invocation_id)
         sink = self._sinks.pop(invocation_id)
         try:
             async with self._may_fetch:
-                result = await self._gateway.run(calls.fetch(invocation_id), math.inf)
+                result = await self._large(ended)
         except (GatewayError, InvocationFailed) as failure:
             sink.fail(failure)
         except asyncio.CancelledError:
@@ -130,6 +137,14 @@ class Collector:
             raise
         else:
             sink.settle(result)
+
+    async def _large(self, ended: stream.Ended | Ended) -> Any:  # noqa: ANN401 - a user's result is anything
+        body = None
+        if isinstance(ended, stream.Ended) and ended.blob is not None:
+            body = await self._directory.read(ended.blob)
+        if body is not None:
+            return decode_result(ended.invocation_id, ended.encoding, body)
+        return await self._gateway.run(calls.fetch(ended.invocation_id), math.inf)
 
     # ---- questions -----------------------------------------------------------------------------------------------
 
@@ -144,6 +159,7 @@ class Collector:
                 continue
             next_at = self._watch.next_at(now)
             timeout = None if next_at is None else max(0.01, next_at - now)
+            self._sleeps_until = math.inf if timeout is None else now + timeout
             try:
                 await asyncio.wait_for(self._wake.wait(), timeout)
             except TimeoutError:

@@ -20,6 +20,7 @@ from harvester.sdk.mapping import MapRun
 from harvester.sdk.outbox import Outgoing
 from harvester.sdk.sender import Sender
 from harvester.sdk.settings import Settings
+from harvester.sdk.shared_directory import SharedDirectory
 
 MAX_CANCELS = 8  # side by side
 _CLOSED = "the client was closed before this invocation ended; it goes on, and Client.result(invocation_id) fetches it"
@@ -38,9 +39,17 @@ class Line:
         self._patience_s = patience_s
         self._gateway = AsyncGateway(settings)
         stream_id = uuid.uuid4().hex
-        self._collector = Collector(self._gateway)
+        self._directory = SharedDirectory(self._gateway)
+        self._collector = Collector(self._gateway, self._directory)
         self._listener = Listener(self._gateway, stream_id, self._collector)
-        self._sender = Sender(self._gateway, patience_s, stream_id, self._collector, self.withdraw)
+        self._sender = Sender(
+            self._gateway,
+            patience_s,
+            stream_id,
+            directory=self._directory,
+            collector=self._collector,
+            withdraw=self.withdraw,
+        )
         self._maps: set[MapRun] = set()
         self._cancels: set[asyncio.Task[None]] = set()
         self._may_cancel = asyncio.Semaphore(MAX_CANCELS)
@@ -118,4 +127,5 @@ class Line:
         for task in self._cancels:
             task.cancel()
         await asyncio.gather(*self._cancels, return_exceptions=True)
+        self._directory.close()
         await self._gateway.close()

@@ -6,7 +6,6 @@ Owns the encodings of the REST API. Sends nothing.
 from __future__ import annotations
 
 import base64
-import pickle
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
@@ -14,11 +13,11 @@ from typing import Any
 import cloudpickle
 import msgspec
 
-from harvester.domain import buffers, stream
+from harvester.domain import stream
 from harvester.domain.calls import decode_outcomes
 from harvester.domain.functions import Encoding
 from harvester.domain.invocations import Failure, InvocationState
-from harvester.domain.plain import is_plain
+from harvester.domain.pickles import pickled, unpickled
 from harvester.sdk.errors import HarvesterError, InvocationFailed
 
 PICKLE_TYPE = "application/x-python-pickle"
@@ -29,8 +28,6 @@ BATCH_TYPE = {
     Encoding.PICKLE: "application/vnd.msgpack",
     Encoding.CALLS: "application/vnd.harvester.calls-batch+msgpack",
 }
-PICKLE_PROTOCOL = 5
-OUT_OF_BAND_BYTES = 64 * 1024  # a smaller buffer costs more beside the pickle than in it
 
 Body = bytes | bytearray | memoryview
 Document = dict[str, Any]  # an object of the REST API, as JSON has it
@@ -48,31 +45,13 @@ def encode_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], encoding: E
     try:
         if encoding is Encoding.JSON:
             return msgspec.json.encode({"args": list(args), "kwargs": dict(kwargs)})
-        return _pickled((tuple(args), dict(kwargs)))
+        pieces = pickled((tuple(args), dict(kwargs)), cloudpickle.dumps)
+        return pieces[0] if isinstance(pieces[0], bytes) and len(pieces) == 1 else b"".join(pieces)
     except Exception as error:
         # Pickling runs the arguments' own code, which may raise anything.
         raise HarvesterError(
             f"the arguments cannot be sent as {encoding.value}: {type(error).__name__}: {error}"
         ) from error
-
-
-def _pickled(value: object) -> bytes:
-    if is_plain(value):
-        return pickle.dumps(value, PICKLE_PROTOCOL)
-    parts: list[buffers.Part] = [b""]
-
-    def is_in_band(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:  # not contiguous
-            return True
-        if raw.nbytes < OUT_OF_BAND_BYTES:
-            return True
-        parts.append(raw)
-        return False
-
-    parts[0] = cloudpickle.dumps(value, protocol=PICKLE_PROTOCOL, buffer_callback=is_in_band)
-    return b"".join(buffers.join(parts)) if len(parts) > 1 else bytes(parts[0])
 
 
 def encode_batch(arguments: Sequence[bytes]) -> bytes:
@@ -100,10 +79,7 @@ def decode_pickle(invocation_id: str, body: Body) -> Any:  # noqa: ANN401 - as a
     """Return what was pickled, with or without buffers beside it. Raises as `decode_result`."""
     try:
         # Made by the caller's own function, and brought by a gateway to which they gave their token.
-        if not buffers.is_joined(body):
-            return pickle.loads(body)  # noqa: S301 - as said
-        parts = buffers.split(body if isinstance(body, bytearray) else bytearray(body))
-        return pickle.loads(parts[0], buffers=parts[1:])  # noqa: S301 - as said
+        return unpickled(body)
     except Exception as error:
         # Unpickling runs the result's own code, which may raise anything.
         raise _undecodable(invocation_id, error) from error

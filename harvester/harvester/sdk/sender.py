@@ -23,9 +23,13 @@ from harvester.sdk.futures import Sink
 from harvester.sdk.gateway import AsyncGateway
 from harvester.sdk.outbox import LINGER_S, MAX_IN_FLIGHT, Batch, Outgoing, batches, is_due
 from harvester.sdk.payloads import BATCH_TYPE, CONTENT_TYPE, encode_batch
+from harvester.sdk.shared_directory import SharedDirectory
 from harvester.sdk.shipping import PYTHON
 
 _ONE_OF_THEM = frozenset({400, 413, 422})  # refusals that may be about one invocation of a batch
+
+
+_DRAFT = "Harvester-Draft"
 
 
 class _Post(msgspec.Struct, kw_only=True, eq=False):
@@ -53,16 +57,25 @@ class Sender:
     gateway: where to.
     patience_s: seconds for which a failing submission is repeated.
     stream_id: the stream on which the ends are to be told.
+    directory: where large arguments may be left instead of being sent.
     collector: takes what has an id now.
     withdraw: cancels what its user has cancelled while it was under way.
     """
 
     def __init__(
-        self, gateway: AsyncGateway, patience_s: float, stream_id: str, collector: Collector, withdraw: Withdraws
+        self,
+        gateway: AsyncGateway,
+        patience_s: float,
+        stream_id: str,
+        *,
+        directory: SharedDirectory,
+        collector: Collector,
+        withdraw: Withdraws,
     ) -> None:
         self._gateway = gateway
         self._patience_s = patience_s
         self._stream_id = stream_id
+        self._directory = directory
         self._collector = collector
         self._withdraw = withdraw
         self._waiting: list[Outgoing] = []
@@ -134,7 +147,7 @@ class Sender:
         """
         sent_in = self._collector.epoch
         try:
-            ids = await self._gateway.run(_submission(post, self._stream_id), self._patience_s)
+            ids = await self._submitted(post)
         except GatewayError as error:
             if error.status == 429:
                 self._hold(post, error)
@@ -154,6 +167,22 @@ class Sender:
                 self._withdraw(invocation_id)
         self._collector.add(watched, sent_in, is_last=len(self._in_flight) <= 1)
 
+    async def _submitted(self, post: _Post) -> list[str]:
+        """Return the ids of a batch. Raises `GatewayError`."""
+        items = post.batch.items
+        draft = await self._directory.draft(items[0].arguments) if len(items) == 1 else None
+        if draft is not None:
+            try:
+                return await self._gateway.run(_submission(post, self._stream_id, draft), self._patience_s)
+            except BaseException as error:
+                self._directory.discard(draft)
+                if not isinstance(error, GatewayError) or error.field != _DRAFT:
+                    raise
+                self._directory.doubt()
+            # The gateway has no such draft: it has taken it, and its answer was lost, or it does not see it. With the
+            # same key and the arguments themselves, either is set right.
+        return await self._gateway.run(_submission(post, self._stream_id), self._patience_s)
+
     def _hold(self, post: _Post, error: GatewayError) -> None:
         self._refused.append(post)
         self._resume_at = time.monotonic() + max(0.1, error.retry_after_s)
@@ -172,8 +201,8 @@ class Sender:
         self._posts.clear()
 
 
-def _submission(post: _Post, stream_id: str) -> Operation[list[str]]:
-    """Return the ids of a batch, in its order."""
+def _submission(post: _Post, stream_id: str, draft: str | None = None) -> Operation[list[str]]:
+    """Return the ids of a batch, in its order. A lone one's arguments may lie in a draft."""
     items = post.batch.items
     first = items[0]
     is_lone = len(items) == 1
@@ -186,8 +215,9 @@ def _submission(post: _Post, stream_id: str) -> Operation[list[str]]:
             "Harvester-Python": PYTHON,
             "Harvester-Stream": stream_id,
             "Idempotency-Key": post.key,
+            **({} if draft is None else {_DRAFT: draft}),
         },
-        content=first.arguments if is_lone else encode_batch([each.arguments for each in items]),
+        content=b"" if draft else first.arguments if is_lone else encode_batch([each.arguments for each in items]),
         raises_pressure=True,
     )
     said = answer.json()

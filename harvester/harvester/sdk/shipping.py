@@ -21,9 +21,9 @@ import cloudpickle
 import msgspec
 
 from harvester.domain.functions import FunctionKind
+from harvester.domain.pickles import PROTOCOL
 from harvester.domain.resources import Resources
 from harvester.sdk.errors import HarvesterError
-from harvester.sdk.payloads import PICKLE_PROTOCOL
 
 PYTHON = ".".join(platform.python_version_tuple()[:2])
 _by_value = threading.Lock()  # cloudpickle's list of modules to pickle by value belongs to the whole process
@@ -95,7 +95,7 @@ def pickled(fn: Callable[..., Any], traits: Traits, *, ship_module: bool = False
     """
     try:
         with shipping_module_of(fn) if ship_module else contextlib.nullcontext():
-            body = bytes(cloudpickle.dumps(fn, protocol=PICKLE_PROTOCOL))
+            body = bytes(cloudpickle.dumps(fn, protocol=PROTOCOL))
     except Exception as error:
         # Pickling runs the code of whatever the function refers to, which may raise anything.
         raise HarvesterError(

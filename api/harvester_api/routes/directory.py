@@ -1,0 +1,27 @@
+"""The directory of large payloads, for clients that see it: they write and read there what HTTP need not carry."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from harvester_api.bodies import json_response
+from harvester_api.documents import DirectoryDocument
+from harvester_api.openapi import json_of, operation
+from harvester_api.routes.common import caller_of, gateway_of
+
+router = APIRouter(tags=["directory"])
+
+
+@router.get(
+    "/v1/directory",
+    **operation("Tell where large payloads lie as files.", {200: ("The directory.", json_of(DirectoryDocument))}),
+)
+async def directory(request: Request) -> Response:
+    """Only the gateway's own Unix user may enter it. Who finds `mark` in the file MARK there shares it."""
+    caller_of(request)
+    blobs = gateway_of(request).blobs
+    if blobs is None:
+        return json_response(DirectoryDocument(path=None, mark="", least=0, boot=""))
+    return json_response(
+        DirectoryDocument(path=str(blobs.folder.absolute()), mark=blobs.mark, least=blobs.least, boot=blobs.boot)
+    )
