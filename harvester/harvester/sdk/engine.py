@@ -11,7 +11,7 @@ import atexit
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 from harvester.sdk.errors import ClientClosed
@@ -40,13 +40,13 @@ class Engine:
         self._waiting: list[Outgoing] = []
         self._is_closed = False
         self._flush_s = FLUSH_S
-        self._is_up = threading.Event()
+        self._started: Future[None] = Future()
         self._loop: asyncio.AbstractEventLoop
         self._line: Line
         self._stop: asyncio.Event
         self._thread = threading.Thread(target=self._run, name="harvester-client", daemon=True)
         self._thread.start()
-        self._is_up.wait()
+        self._started.result()
         atexit.register(self.close)
 
     def submit(self, outgoing: Outgoing) -> None:
@@ -111,10 +111,14 @@ class Engine:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        self._line = Line(self._settings, self._patience_s)
+        try:
+            self._line = Line(self._settings, self._patience_s)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is for who waits for this thread
+            self._started.set_exception(error)
+            return
         running = asyncio.create_task(self._line.run())
         stopping = asyncio.create_task(self._stop.wait())
-        self._is_up.set()
+        self._started.set_result(None)
         await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
         with self._lock:
             self._is_closed = True
@@ -122,8 +126,8 @@ class Engine:
         reason: Exception | None = None
         if running.done():
             stopping.cancel()
-            error = running.exception()
-            reason = error if isinstance(error, Exception) else None
+            end = running.exception()
+            reason = end if isinstance(end, Exception) else None
         else:
             await self._line.flush(self._flush_s)
             running.cancel()

@@ -165,7 +165,7 @@ def test_sources_and_references_are_checked_before_they_travel(tmp_path):
 
 
 def test_importing_harvester_imports_neither_http_nor_cloudpickle():
-    heavy = ("httpx2", "cloudpickle", "typer", "importlib.metadata")
+    heavy = ("httptools", "ssl", "cloudpickle", "typer", "importlib.metadata")
     code = f"import sys, harvester, harvester.domain.wire; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"[]\n"
 

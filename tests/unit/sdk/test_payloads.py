@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from harvester.domain import buffers
 from harvester.domain.functions import Encoding
 from harvester.domain.invocations import Failure, FailureKind, InvocationState
+from harvester.domain.pickles import OUT_OF_BAND_BYTES
 from harvester.domain.plain import MAX_ITEMS, is_plain
 from harvester.sdk.errors import HarvesterError, InvocationFailed
-from harvester.sdk.payloads import OUT_OF_BAND_BYTES, decode_result, encode_arguments, error_of
+from harvester.sdk.payloads import decode_result, encode_arguments, error_of
 
 atoms = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 values = st.recursive(
