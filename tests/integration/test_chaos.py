@@ -81,7 +81,9 @@ class Chaos:
         self.killed = dict.fromkeys(VICTIMS, 0)
 
     def strike(self):
-        left = [victim for victim in VICTIMS if self.killed[victim] < MOST[victim]]
+        # Each once at first: all kinds have come before the work is over, whatever the dice say.
+        owed = [victim for victim in MOST if not self.killed[victim]]
+        left = owed or [victim for victim in VICTIMS if self.killed[victim] < MOST[victim]]
         victim = self.random.choice(left) if left else ""
         self.hit(victim)
 
@@ -188,7 +190,13 @@ class Unrest(Chaos):
         self.random.shuffle(self.script)
 
     def strike(self):
-        victim = self.script.pop() if self.script else "slot"
+        owed = [victim for victim, times in self.killed.items() if not times]  # as above
+        if owed:
+            victim = self.random.choice(owed)
+            with contextlib.suppress(ValueError):
+                self.script.remove(victim)
+        else:
+            victim = self.script.pop() if self.script else "slot"
         if victim == "cut":
             self.killed[victim] += self.proxy.cut(self.random, in_the_middle=self.random.random() < 0.5)
         elif victim == "stall":

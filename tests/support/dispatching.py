@@ -44,7 +44,7 @@ def end(dispatcher, grant, now, duration_s=0.0):
 def teach(dispatcher, function, seconds, **kwargs):
     """Let the dispatcher see runs of a function, on a pilot of its own."""
     teacher = f"teacher of {function}"
-    dispatcher.pilot_arrived(arrival(teacher), 0)
+    dispatcher.pilot_arrived(arrival(teacher, kwargs.get("cpus", 1)), 0)
     for n in range(5):
         (grant,) = grants(dispatcher.accept(work(f"{function} {n}", function, **kwargs), 0))
         end(dispatcher, grant, 0, seconds)

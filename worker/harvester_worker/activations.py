@@ -139,7 +139,7 @@ class Activation:
         if declared is None or lease.encoding is not Encoding.CALLS:
             return declared
         if not isinstance(lease.arguments, bytes):
-            return None  # how many calls there are stands in a file, which the agent does not wait for
+            return None  # how many calls there are stands in a file: the slot will tell
         try:
             return declared * max(1, count_calls(lease.arguments))
         except CallsError:
@@ -158,7 +158,7 @@ class Activation:
 class Lane:
     """A slot's room, the activation that runs in it, and those that are queued there behind it."""
 
-    __slots__ = ("expected_s", "gpus", "head", "is_closed", "queue", "resources", "stalls_at")
+    __slots__ = ("at_work", "expected_s", "gpus", "head", "is_closed", "queue", "resources", "stalls_at")
 
     def __init__(self, head: Activation, gpus: tuple[str, ...]) -> None:
         self.head = head
@@ -166,6 +166,7 @@ class Lane:
         self.resources = head.lease.resources
         self.gpus = gpus
         self.expected_s = head.expected_s  # until the last of them is over
+        self.at_work: Activation | None = None  # the one of the queue that keeps the slot from telling the head's end
         self.is_closed = False  # nothing more is queued behind this head
         self.stalls_at = 0.0  # by then the head should be over
 

@@ -101,6 +101,12 @@ class Activity:
             activation.has_checkpointed = True
             self._reporter.checkpointed(activation, state, in_a_hurry=self.plan is not None)
 
+    def counted(self, key: Key, calls: int, now: float) -> None:
+        """Limit an activation that makes so many calls and began just now."""
+        activation = self._holdings.running.get(key)
+        if activation is not None and (walltime_s := activation.function.walltime_s) is not None:
+            activation.limit(now + walltime_s * max(1, calls), Verdict.WALLTIME)
+
     def ended(self, key: Key, end: Ended, now: float) -> None:
         """Take the end of an activation from its slot, which is at the next one now."""
         activation = self._holdings.running.get(key)
@@ -204,6 +210,9 @@ class Activity:
     def look_after(self, now: float) -> None:
         """Kill what is overdue, and take back what is stuck behind a long run."""
         for activation in self._holdings.overdue(now):
+            if activation.verdict is Verdict.WALLTIME and activation.at.queue:
+                self._overran_behind(activation, now)
+                continue
             self._kill(activation)
             match activation.verdict:
                 case Verdict.WALLTIME:
@@ -214,6 +223,26 @@ class Activity:
                     self._reporter.give_back(activation.key, ActivationEnd.CANCELLED)
         for lane in self._holdings.stalled(now):
             self._reporter.effects.append(TakeBack(key=lane.head.key))
+
+    def _overran_behind(self, head: Activation, now: float) -> None:
+        """Limit the run that a slot is at, where that is another than the one whose end it told last.
+
+        A function that holds the interpreter's lock keeps the slot from telling the ends before it. What has not begun
+        was taken back by now, so of what is still queued the last one is at work, and all before it are over.
+        """
+        lane = head.at
+        at_work = lane.queue[-1]
+        if not lane.is_closed:
+            head.deadline = lane.stalls_at  # then it is taken back
+        elif lane.at_work is not at_work:
+            lane.at_work, at_work.started_at = at_work, now
+            walltime_s = at_work.walltime_s
+            head.deadline = None if walltime_s is None else now + walltime_s
+        else:
+            head.deadline = None
+            self._holdings.drop(at_work)
+            self._reporter.overran(at_work, now)
+            self._reporter.effects.append(KillSlot(key=head.key))  # those before it run again when it is dead
 
     def _kill(self, activation: Activation) -> None:
         self._holdings.kill(activation)

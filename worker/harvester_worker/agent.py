@@ -78,6 +78,7 @@ class Agent:
             has_gpus=bool(devices),
             to_zygote=to_zygote,
             on_checkpoint=self._on_checkpoint,
+            on_count=lambda key, calls: self._perform(self._session.counted(key, calls, self._loop.time())),
             on_ends=lambda ends: self._perform(self._session.ended(ends, self._loop.time())),
             on_death=lambda death: self._perform(self._session.slot_died(death, self._loop.time())),
             on_disaster=self._on_disaster,

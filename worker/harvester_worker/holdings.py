@@ -133,7 +133,7 @@ class Holdings:
     def _begin(self, lane: Lane, activation: Activation, now: float) -> None:
         activation.advance(ActivationEvent.STARTED)
         activation.started_at = now
-        lane.head = activation
+        lane.head, lane.at_work = activation, None
         lane.is_closed = activation.is_suspect
         lane.stalls_at = now + STALL_S
         self.running[activation.key] = activation

@@ -129,6 +129,11 @@ class Session:
         self._activity.checkpointed(key, state)
         return self._settle(now)
 
+    def counted(self, key: Key, calls: int, now: float) -> list[Effect]:
+        """Take note of how many calls an activation makes, whose arguments lie in a file."""
+        self._activity.counted(key, calls, now)
+        return self._settle(now)
+
     def ended(self, ends: Iterable[tuple[Key, Ended]], now: float) -> list[Effect]:
         """Take the ends of activations from their slot, in order; it is at what was queued behind them, or free."""
         for key, end in ends:

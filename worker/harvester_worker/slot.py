@@ -6,6 +6,7 @@ ends the process when the agent is gone. Functions stay loaded for the next run.
 """
 
 import _signal  # type: ignore[import-not-found] # what `signal` wraps into enums, which takes 2 µs for each of five signals before each run
+import contextlib
 import os
 import signal
 import socket
@@ -17,15 +18,16 @@ from typing import NoReturn
 
 from harvester.domain.blobs import BlobRef, blob_name
 from harvester.domain.buffers import Part
+from harvester.domain.calls import CallsError, count_calls
 from harvester.domain.context import CURRENT
-from harvester.domain.functions import FunctionVersion
+from harvester.domain.functions import Encoding, FunctionVersion
 from harvester.domain.invocations import FailureKind
 from harvester_worker import blob_files, frames, runner
 from harvester_worker.checkpointing import Evicted, SlotContext, Stopped
 from harvester_worker.claims import Claims
 from harvester_worker.failures import RunFailed, failed
 from harvester_worker.leftovers import Leftovers
-from harvester_worker.slot_wire import Beside, Ended, HandOver, Load, Payload, Progress, Run, Share, Stop
+from harvester_worker.slot_wire import Beside, Counted, Ended, HandOver, Load, Payload, Progress, Run, Share, Stop
 from harvester_worker.speaking import Speaker
 from harvester_worker.watching import Watch
 
@@ -168,23 +170,27 @@ class Slot:
         return runner.run(
             loaded,
             run.encoding,
-            self._arguments(run, beside),
+            self._arguments(active, beside),
             active.context,
             limit_bytes=run.payload_limit_bytes,
             interval_s=run.checkpoint_interval_s,
         )
 
-    def _arguments(self, run: Run, beside: memoryview | None) -> Part:
-        arguments = run.arguments
+    def _arguments(self, active: _Active, beside: memoryview | None) -> Part:
+        run, arguments = active.run, active.run.arguments
         if isinstance(arguments, bytes):
             return arguments
         if isinstance(arguments, Beside):
             return beside if beside is not None else b""
         try:
-            return blob_files.mapped(self._share.directory, self._share.mark, arguments)
+            mapped = blob_files.mapped(self._share.directory, self._share.mark, arguments)
         except blob_files.BlobMissing as error:
             message = f"the arguments cannot be read from their file, {error}: invoke the function again"
             raise failed(FailureKind.ARGUMENTS, message) from None
+        if run.encoding is Encoding.CALLS and self._bodies[run.function_id].walltime_s is not None:
+            with contextlib.suppress(CallsError):  # the run fails of it, and says why
+                self._say(active, Counted(number=run.number, calls=count_calls(memoryview(mapped))))
+        return mapped
 
     def _placed(self, run: Run, pieces: list[Part]) -> tuple[Payload, list[Part]]:
         """Return what tells where the result is, and the pieces to be sent beside it."""
@@ -208,20 +214,19 @@ class Slot:
             invocation_id=run.invocation_id,
             attempt=run.attempt,
             restored=run.checkpoint,
-            send=lambda state: self._save(active, state),
+            send=lambda state: self._say(active, Progress(number=run.number, state=state)),
             interval_s=run.checkpoint_interval_s,
             limit_bytes=run.payload_limit_bytes,
             leave_in_s=run.leave_in_s,
             on_kept=lambda: self._watch.wake(LOOK_S),
         )
 
-    def _save(self, active: _Active, state: bytes) -> None:
-        progress = Progress(number=active.run.number, state=state)
+    def _say(self, active: _Active, message: Progress | Counted) -> None:
         if not active.is_interruptible or threading.current_thread() is not threading.main_thread():
-            self._speaker.say(progress)
+            self._speaker.say(message)
             return
         active.is_interruptible = False  # half a frame on the line would be the end of it
-        self._speaker.say(progress)
+        self._speaker.say(message)
         if active.is_stopped:
             raise Stopped
         active.is_interruptible = True

@@ -90,6 +90,13 @@ class Progress(_Message, frozen=True):
     state: bytes
 
 
+class Counted(_Message, frozen=True):
+    """So many calls stand in the file of arguments of a run, which has a walltime for each of them."""
+
+    number: int
+    calls: int
+
+
 class Ended(_Message, frozen=True):
     """A run is over."""
 
@@ -102,7 +109,7 @@ class Ended(_Message, frozen=True):
     is_unshared: bool = False  # it has not begun: the directory of large payloads is gone from this node
 
 
-ToAgent = Progress | Ended
+ToAgent = Progress | Counted | Ended
 
 
 _encoder = msgspec.msgpack.Encoder()

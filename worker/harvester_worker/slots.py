@@ -36,6 +36,7 @@ class Slots:
     has_gpus: whether the pilot has devices; then an activation without any must not see them.
     to_zygote: the socket to the zygote.
     on_checkpoint: called with the activation's key.
+    on_count: called with the activation's key and the number of its calls, where only its slot could count them.
     on_ends: called with the ends that a slot told together.
     on_death: called when a process is gone that had something to run.
     on_disaster: called when the zygote is gone: there will be no slots any more.
@@ -48,6 +49,7 @@ class Slots:
         has_gpus: bool,
         to_zygote: socket.socket,
         on_checkpoint: Callable[[Key, bytes], None],
+        on_count: Callable[[Key, int], None],
         on_ends: Callable[[list[tuple[Key, slot_wire.Ended]]], None],
         on_death: Callable[[Death], None],
         on_disaster: Callable[[], None],
@@ -55,8 +57,8 @@ class Slots:
         self._pilot = pilot
         self._has_gpus = has_gpus
         self._zygote = to_zygote
-        self._on_checkpoint, self._on_ends, self._on_death = on_checkpoint, on_ends, on_death
-        self._on_disaster = on_disaster
+        self._on_checkpoint, self._on_count, self._on_ends = on_checkpoint, on_count, on_ends
+        self._on_death, self._on_disaster = on_death, on_disaster
         self._loop = asyncio.get_running_loop()
         self._processes: dict[int, SlotProcess] = {}
         self._by_key: dict[Key, tuple[SlotProcess, int]] = {}
@@ -219,7 +221,10 @@ class Slots:
                 ends.append((key, message))
             else:
                 self._tell_ends(ends)
-                self._on_checkpoint(key, message.state)
+                if isinstance(message, slot_wire.Counted):
+                    self._on_count(key, message.calls)
+                else:
+                    self._on_checkpoint(key, message.state)
         self._tell_ends(ends)
 
     def _tell_ends(self, ends: list[tuple[Key, slot_wire.Ended]]) -> None:

@@ -34,6 +34,9 @@ from harvester.domain.wire import AckKind
 
 __all__ = ["Dispatcher", "DispatcherSettings"]
 
+GONE = 10_000
+"""Pilots remembered as gone. One that calls after so many others have gone is refused by its state in the store."""
+
 
 class Dispatcher:
     """Queues, leases and pilots of one gateway."""
@@ -53,7 +56,7 @@ class Dispatcher:
             horizon_s=settings.horizon.total_seconds(),
             prefetch=settings.prefetch,
         )
-        self._gone: set[str] = set()  # pilots given up or gone: told to leave when they call
+        self._gone: dict[str, None] = {}  # pilots given up or gone: told to leave when they call
         self._last_tick_at: float | None = None
 
     # ---- invocations ----
@@ -289,5 +292,7 @@ class Dispatcher:
         stripped = self._ledger.strip(pilot, now)
         effects: list[Effect] = [self._steps.requeue(entry, fence, end) for entry, fence in stripped]
         self._ledger.remove_pilot(pilot)
-        self._gone.add(pilot.pilot_id)
+        self._gone[pilot.pilot_id] = None
+        if len(self._gone) > GONE:
+            del self._gone[next(iter(self._gone))]
         return self._settle(effects, now)

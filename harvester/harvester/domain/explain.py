@@ -56,7 +56,8 @@ def _limit(entry: Entry) -> str | None:
             f"and its limit is {function.max_running} at a time."
         )
     if owner.is_full:
-        return f"It waits: its owner has {owner.leases} activations, and may have {owner.limit} at a time."
+        many = "1 activation" if owner.leases == 1 else f"{owner.leases} activations"
+        return f"It waits: its owner has {many}, and may have {owner.limit} at a time."
     return None
 
 
@@ -73,8 +74,13 @@ def _pilots(entry: Entry, obstacles: dict[str, str]) -> str:
     if not obstacles:
         return "It waits: no pilot is alive."
     counts = Counter(obstacles.values())
-    why = "; ".join(f"{count} {'pilot' if count == 1 else 'pilots'}: {text}" for text, count in counts.items())
+    why = "; ".join(f"1 pilot {text}" if count == 1 else _of_many(count, text) for text, count in counts.items())
     return f"It waits for {entry.lane.function.resources}: {why}."
+
+
+def _of_many(count: int, text: str) -> str:
+    verb, _, rest = text.partition(" ")
+    return f"{count} pilots { {'is': 'are', 'has': 'have', 'runs': 'run'}.get(verb, verb) } {rest}"
 
 
 def _order(dispatcher: Dispatcher, entry: Entry) -> list[str]:

@@ -86,8 +86,11 @@ class Granting:
         """Grant leases ahead of free slots, for the time that the pilot would otherwise wait for our next word.
 
         Only for runs that are known to be over soon, and never past somebody whose turn it is and whose run is not:
-        so the slots go to the same invocations in the same order as without.
+        so the slots go to the same invocations in the same order as without. And none while a CPU is free, for which
+        what waits is too large now: below zero the books would not show that CPU to others.
         """
+        if pilot.free_cpus > 0:
+            return
         turning = pilot.capacity.cpus - pilot.slow_cpus  # CPUs that are soon free
         most, most_s = self._prefetch * turning, self._horizon_s * turning
         kept = pilot.kept_for

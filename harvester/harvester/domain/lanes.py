@@ -21,6 +21,8 @@ from harvester.domain.shares import GPU_CPUS, Clock, Share
 
 _ROWS = INVOCATION.rows
 
+SLACK = 1024  # invocations of a lane that are over and may stay where they stood in any case
+
 
 class Lease(msgspec.Struct, gc=False):
     """The right of a pilot to an open invocation."""
@@ -184,7 +186,7 @@ class FunctionEntry:
 class Lane:
     """What one owner has open of one function: FIFO by priority."""
 
-    __slots__ = ("deques", "function", "group", "is_listed", "open", "owner", "share", "top", "waiting")
+    __slots__ = ("deques", "function", "group", "is_listed", "open", "over", "owner", "share", "top", "waiting")
 
     def __init__(self, owner: Owner, function: FunctionEntry) -> None:
         self.owner, self.function = owner, function
@@ -193,6 +195,7 @@ class Lane:
         self.is_listed = False
         self.open = 0  # invocations that are not over
         self.waiting = 0
+        self.over = 0  # invocations that stand in the deques and wait no longer
         self.deques: dict[int, deque[Entry]] = {}
         self.top = 0  # the highest priority that waits
 
@@ -224,7 +227,10 @@ class Lane:
     def withdraw(self, entry: Entry) -> None:
         """Take note that an invocation was over before its turn; it stays where it is until it comes up."""
         self.waiting -= 1
+        self.over += 1
         self._prune()
+        if self.over > SLACK and self.over > self.waiting:
+            self._sift()  # the head may wait for days, with a million behind it that have expired
 
     def remove(self, entry: Entry) -> None:
         """Take out one that still waits, from wherever it stands. Slow; for adoptions after a restart."""
@@ -236,6 +242,7 @@ class Lane:
         """See to it that the head of the highest priority waits."""
         if not self.waiting:
             self.deques.clear()
+            self.over = 0
             return
         queue = self.deques[self.top]
         while True:
@@ -243,6 +250,16 @@ class Lane:
                 if queue[0].state is InvocationState.ACCEPTED:
                     return
                 queue.popleft()
+                self.over -= 1
             del self.deques[self.top]
             self.top = max(self.deques)
             queue = self.deques[self.top]
+
+    def _sift(self) -> None:
+        """Drop what waits no longer from wherever it stands."""
+        left = {
+            priority: deque(entry for entry in queue if entry.state is InvocationState.ACCEPTED)
+            for priority, queue in self.deques.items()
+        }
+        self.deques = {priority: queue for priority, queue in left.items() if queue}
+        self.over = 0

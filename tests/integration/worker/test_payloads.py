@@ -4,6 +4,7 @@ import asyncio
 import os
 import pickle
 import signal
+import time
 
 import pytest
 
@@ -88,10 +89,14 @@ async def test_a_cancel_reaches_a_call_among_many(gateway, pilots, order):
         time.sleep(1)
 
     await pilots.start()
+    await gateway.send(*order(os.getpid, invocation_id="before", name="pid"))
+    before = loaded((await gateway.wait_for(wire.Finished, "before")).value)
     await gateway.send(*order(sleep, encoding=Encoding.CALLS, arguments=encode_calls([call()] * 100)))
-    await gateway.wait_for(wire.Started)
+    await gateway.wait_for(wire.Started, "i-1")
     await gateway.send(wire.Cancel(invocation_id="i-1", fence=1))
-    assert (await gateway.wait_for(wire.GivenBack, within_s=0.9)).end is ActivationEnd.CANCELLED
+    assert (await gateway.wait_for(wire.GivenBack)).end is ActivationEnd.CANCELLED
+    await gateway.send(*order(os.getpid, invocation_id="after", name="pid"))
+    assert loaded((await gateway.wait_for(wire.Finished, "after")).value) == before, "it was interrupted, not killed"
 
 
 def touch():
@@ -170,6 +175,18 @@ async def test_many_calls_may_lie_in_a_file(gateway, pilots, order, shared):
     finished = await gateway.wait_for(wire.Finished)
     body = (shared.folder / finished.value.name).read_bytes()
     assert [pickle.loads(each) for each in decode_outcomes(body)] == list(range(1000))  # noqa: S301 - as above
+
+
+async def test_many_calls_in_a_file_are_ended_after_the_walltime_of_all_of_them(gateway, pilots, order, shared):
+    await pilots.start()
+    await gateway.wait_for(wire.SharesBlobs)
+    ref = shared("calls-01", encode_calls([call(60)] * 3))
+    began_at = time.monotonic()
+    ordered = order(time.sleep, invocation_id="calls-01", encoding=Encoding.CALLS, arguments=ref, walltime_s=0.2)
+    await gateway.send(*ordered)
+    finished = await gateway.wait_for(wire.Finished)
+    assert finished.failure.kind is FailureKind.WALLTIME
+    assert time.monotonic() - began_at >= 0.6
 
 
 async def test_a_directory_without_the_mark_is_not_shared(gateway, pilots, order, shared):

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from harvester.domain.dispatcher import Dispatcher, DispatcherSettings
+from harvester.domain.dispatcher import GONE, Dispatcher, DispatcherSettings
 from harvester.domain.effects import (
     Acknowledge,
     Arrival,
@@ -309,3 +309,11 @@ def test_a_pilot_that_broke_ends_failed(dispatcher):
     dispatcher.pilot_arrived(arrival(), 0)
     dispatcher.draining("p1", DrainReason.BROKEN, 1)
     assert only(dispatcher.left("p1", DrainReason.BROKEN, 1), MovePilot)[0].event is PilotEvent.FAILED
+
+
+def test_the_pilots_gone_last_are_remembered_and_no_more_of_them(dispatcher):
+    for number in range(GONE + 1):
+        dispatcher.pilot_arrived(arrival(f"p{number}"), 0)
+        dispatcher.left(f"p{number}", DrainReason.WALLTIME, 0)
+    assert only(dispatcher.pilot_arrived(arrival("p1"), 1), SendDrain)[0].reason is DrainReason.DISMISSED
+    assert not only(dispatcher.pilot_arrived(arrival("p0"), 1), SendDrain), "the store knows that it is over"

@@ -320,7 +320,7 @@ class DispatcherMachine(RuleBasedStateMachine):
     @rule(pilot_id=pilots, data=st.data())
     def a_result_is_told_twice(self, pilot_id, data):
         pilot = self.fleet[pilot_id]
-        held = [*pilot.running, *pilot.waiting]
+        held = [*pilot.running, *pilot.waiting, *pilot.outbox]  # in the outbox: what the gateway has not heard yet
         stale = [(i, old) for i, new in held for old in self.rows[i].fences if old < new]
         told = stale or [(i, f) for i, row in self.rows.items() for f in row.fences if (i, f) not in held]
         if told and pilot.is_connected and not pilot.is_dead:

@@ -8,6 +8,7 @@ from support.dispatching import arrival, end, grants, names, new, only, work, wo
 from harvester.domain.effects import Conclude, Requeue, Revoke
 from harvester.domain.explain import explain
 from harvester.domain.invocations import ActivationEnd, FailureKind, InvocationState
+from harvester.domain.lanes import SLACK
 
 
 def test_no_more_of_a_function_runs_at_a_time_than_it_says():
@@ -149,6 +150,19 @@ def test_deadlines_of_what_has_ended_do_not_pile_up():
         (grant,) = grants(dispatcher.accept(work(f"i{n}", end_by=1e6), 0))
         end(dispatcher, grant, 0)
     assert len(dispatcher._expiry) < 3000
+
+
+@pytest.mark.parametrize("head", [{}, {"priority": 1}], ids=["in one queue", "behind a higher priority"])
+def test_what_expires_behind_one_that_waits_for_ever_does_not_pile_up(head):
+    dispatcher = new()
+    dispatcher.accept(work("head", **head), 0)
+    lane = dispatcher.entry("head").lane
+    for second in range(10_000):
+        dispatcher.accept(work(f"i{second}", at=second, start_by=second + 10), second)
+        dispatcher.tick(second)
+    assert sum(len(queue) for queue in lane.deques.values()) < 2 * SLACK
+    left = [f"i{number}" for number in range(9_991, 10_000)]
+    assert names(dispatcher.pilot_arrived(arrival(cpus=20), 10_000)) == ["head", *left]
 
 
 def test_after_a_restart_a_deadline_still_holds():

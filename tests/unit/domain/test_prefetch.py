@@ -181,3 +181,14 @@ def test_with_owners_in_front_the_explanation_says_whose_turn_it_is():
     dispatcher.accept_many(works(2, prefix="j", owner="first"), 0)
     told = explain(dispatcher, "i2", 1)
     assert any("less of their share" in detail for detail in told.details), told
+
+
+def test_nothing_is_granted_ahead_that_would_hide_a_free_cpu_from_others():
+    dispatcher = new()
+    teach(dispatcher, "wide@1", 0.001, cpus=2)
+    dispatcher.pilot_arrived(arrival(cpus=3), 1)
+    dispatcher.accept_many(works(50, "wide@1", cpus=2), 1)
+    for now in (2, 3, 4):
+        running = next(iter(dispatcher.pilot("p1").leases.values()))
+        dispatcher.finished("p1", running.invocation_id, running.fence, None, now, duration_s=0.001)
+    assert names(dispatcher.accept(work("narrow", "narrow@1", owner="other"), 4.5)) == ["narrow"]

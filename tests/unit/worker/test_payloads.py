@@ -9,9 +9,10 @@ from harvester.domain import buffers
 from harvester.domain.calls import count_calls, decode_outcomes, encode_calls, encode_outcomes
 from harvester.domain.functions import Encoding
 from harvester.domain.invocations import Failure, FailureKind
+from harvester.domain.pickles import OUT_OF_BAND_BYTES
+from harvester.domain.plain import MAX_ITEMS
 from harvester_worker import payloads, runner
 from harvester_worker.checkpointing import Evicted, SlotContext
-from harvester_worker.payloads import OUT_OF_BAND_BYTES, PLAIN_ITEMS
 
 
 class Array:
@@ -30,7 +31,7 @@ def pieces_of(value, limit=10**9):
 
 @pytest.mark.parametrize(
     "value",
-    [None, 1, "text", (1, [2.0, {"a": b"b"}], {3}), list(range(PLAIN_ITEMS + 1)), [[[[[[1]]]]]], {1: {2: {3: 4}}}],
+    [None, 1, "text", (1, [2.0, {"a": b"b"}], {3}), list(range(MAX_ITEMS + 1)), [[[[[[1]]]]]], {1: {2: {3: 4}}}],
 )
 def test_plain_results_come_back_as_they_were(value):
     (piece,) = pieces_of(value)

@@ -425,6 +425,42 @@ def test_a_dead_slot_is_blamed_on_the_run_that_it_was_at_and_the_others_wait_aga
     )
 
 
+def held_up(*functions):
+    """Return a session whose only slot is at the last of these, which keeps it from telling the ends before it."""
+    names = [f"i{number}" for number in range(len(functions))]
+    session = linked()
+    for number, function in enumerate((PLAIN, LIMITED)):
+        session.received([lease(f"first {number}", function=function, cpus=2)], 0.0)
+        session.ended([((f"first {number}", 1), Ended(duration_s=0.0001))], 0.1)
+    session.received([lease(name, function=f, cpus=2) for name, f in zip(names, functions, strict=True)], 0.2)
+    assert of(session.tick(0.2 + STALL_S), TakeBack) == [TakeBack(key=("i0", 1))]
+    session.taken_back([], 0.2 + STALL_S)  # all had begun
+    return session
+
+
+def test_a_run_whose_end_the_next_one_holds_back_has_not_run_for_too_long():
+    session = held_up(LIMITED, PLAIN)
+    assert sent(session.tick(21.0), wire.Finished) == []
+    effects = session.ended([(("i0", 1), Ended(value=b"in time")), (("i1", 1), Ended())], 100.0)
+    assert [(m.invocation_id, m.failure) for m in sent(effects, wire.Finished)] == [("i0", None), ("i1", None)]
+
+
+def test_a_run_that_holds_back_the_ends_before_it_is_ended_by_its_own_walltime():
+    session = held_up(LIMITED, PLAIN, LIMITED)
+    assert sent(session.tick(21.0)) == []
+    assert of(session.tick(40.0), KillSlot) == []
+    effects = session.tick(41.1)
+    (finished,) = sent(effects, wire.Finished)
+    assert (finished.invocation_id, finished.failure.kind) == ("i2", FailureKind.WALLTIME)
+    assert of(effects, KillSlot) == [KillSlot(key=("i0", 1))]
+    dead = death(("i0", 1), ("i1", 1), ("i2", 1), begun=3, blamed=("i2", 1))
+    effects = session.slot_died(dead, 41.2)
+    assert sent(effects) == []
+    assert [e.lease.invocation_id for e in of(effects, Start)] == ["i0"]
+    effects = session.ended([(("i0", 1), Ended())], 41.3)
+    assert [e.lease.invocation_id for e in of(effects, Start)] == ["i1"]
+
+
 def test_a_cancelled_activation_whose_slot_dies_before_it_began_is_cancelled():
     session = short()
     session.received([wire.Cancel(invocation_id="head", fence=1)], 0.2)
@@ -439,6 +475,22 @@ def test_many_calls_in_one_invocation_may_take_as_long_as_each_of_them_together(
     session.leave(DrainReason.WALLTIME, 0.0)
     assert of(session.tick(59.0), KillSlot) == []
     assert sent(session.tick(60.0), wire.Finished)[0].failure.kind is FailureKind.WALLTIME
+
+
+def test_many_calls_in_a_file_may_take_as_long_as_each_of_them_together_once_the_slot_has_counted_them():
+    session = linked()
+    in_file = msgspec.structs.replace(
+        lease(function=LIMITED), encoding=Encoding.CALLS, arguments=BlobRef(name="00/large-00-args", size=1)
+    )
+    session.received([wire.Welcome(heartbeat_s=1.0, lease_s=5.0, blobs="/b", blobs_mark="m", blob_bytes=1)], 0.5)
+    session.blobs_seen("/b", "m", 0.5)
+    assert of(session.received([in_file], 1.0), Start)
+    session.counted(("i", 1), 3, 2.0)
+    assert not of(session.tick(61.9), KillSlot)
+    effects = session.tick(62.1)
+    assert of(effects, KillSlot)
+    (finished,) = sent(effects, wire.Finished)
+    assert finished.failure.kind is FailureKind.WALLTIME
 
 
 def test_many_calls_are_resumable_whatever_the_function_declares():
