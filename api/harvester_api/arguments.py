@@ -63,9 +63,9 @@ def check_payload(encoding: Encoding, body: Payload, field: str = "arguments") -
         try:
             calls = decode_calls(body)
         except CallsError as error:
-            raise _not(field, f"it is {error}") from None
+            raise _no_calls(field, str(error)) from None
         if not calls:
-            raise _not(field, "it makes no call")
+            raise _no_calls(field, "it makes no call")
         for index, pickled in enumerate(calls):
             check_pickle(pickled, f"{field}[{index}]")
 
@@ -108,6 +108,16 @@ def _not(field: str, what: str) -> Refusal:
         f"{field}: not a pickle: {what}",
         field=field,
         remedy="Send pickle.dumps(…) or cloudpickle.dumps(…) of protocol 2 or later, whole.",
+    )
+
+
+def _no_calls(field: str, what: str) -> Refusal:
+    return refusal(
+        400,
+        "malformed",
+        f"{field}: {what}",
+        field=field,
+        remedy="Send a MessagePack array of bin, each a pickled (args, kwargs), with one call at least.",
     )
 
 

@@ -37,6 +37,8 @@ async def read_body(request: Request, limit: int, field: str = "arguments", held
         body: bytes = first.get("body", b"")
         if len(body) > limit:
             raise too_large(field, len(body), limit)
+        if held is not None and len(body) > COUNTED_BYTES:
+            held.grow(len(body))
         return body
     chunks: list[bytes] = []
     size = 0

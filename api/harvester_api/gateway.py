@@ -117,7 +117,9 @@ class Gateway:
 
     def _begin(self, epoch: int) -> None:
         self.dispatcher = Dispatcher(self._dispatcher_settings, epoch)
-        self._hearing = Hearing(self.dispatcher, self.perform, self.sightings, self.settings.result_limit_bytes)
+        self._hearing = Hearing(
+            self.dispatcher, self.perform, self.sightings, self.settings.result_limit_bytes, self._shares_blobs
+        )
 
     def _remembered(self) -> tuple[list[OpenInvocation], set[str]]:
         entries = []
@@ -270,6 +272,10 @@ class Gateway:
             kind = type(message)
             if kind is wire.Heartbeat or kind is wire.SharesBlobs:
                 self._answer(pilot_id, kind)
+
+    def _shares_blobs(self, pilot_id: str) -> bool:
+        link = self.links.get(pilot_id)
+        return link is not None and link.shares_blobs
 
     def _answer(self, pilot_id: str, kind: type[wire.ToGateway]) -> None:
         """Do what a message says of the connection, not of the pilot."""

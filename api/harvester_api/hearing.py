@@ -22,9 +22,17 @@ Perform = Callable[[Sequence[Effect], float, Payload], None]
 class Hearing:
     """The ears of one gateway."""
 
-    def __init__(self, dispatcher: Dispatcher, perform: Perform, sightings: Sightings, result_limit_bytes: int) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        perform: Perform,
+        sightings: Sightings,
+        result_limit_bytes: int,
+        shares_blobs: Callable[[str], bool],
+    ) -> None:
+        """`shares_blobs` tells whether a pilot has said that it sees the directory of large payloads."""
         self._dispatcher, self._perform, self._sightings = dispatcher, perform, sightings
-        self._limit = result_limit_bytes
+        self._limit, self._shares_blobs = result_limit_bytes, shares_blobs
         self._ears: dict[type[wire.ToGateway], Callable[[str, Any, float], list[Effect]]] = {
             wire.Hello: lambda pilot_id, message, now: dispatcher.pilot_arrived(_arrival(message), now),
             wire.Heartbeat: lambda pilot_id, message, now: dispatcher.heartbeat(pilot_id, message.time_left_s, now),
@@ -56,7 +64,7 @@ class Hearing:
 
     def _finished(self, pilot_id: str, message: wire.Finished, now: float) -> None:
         self._sightings.worked(pilot_id, now)
-        value, failure = self._checked(message)
+        value, failure = self._checked(pilot_id, message)
         effects = self._dispatcher.finished(
             pilot_id, message.invocation_id, message.fence, failure, now, duration_s=message.duration_s
         )
@@ -66,14 +74,14 @@ class Hearing:
         effects = self._dispatcher.checkpointed(pilot_id, message.invocation_id, message.fence, message.seq, now)
         self._perform(effects, now, message.state)
 
-    def _checked(self, message: wire.Finished) -> tuple[Payload, Failure | None]:
+    def _checked(self, pilot_id: str, message: wire.Finished) -> tuple[Payload, Failure | None]:
         value = message.value
         if message.failure is not None:
             return b"", _storable(message.failure)
         if isinstance(value, BlobRef):
             wanted = blob_name(message.invocation_id, f"r{message.fence}")
-            if value.name != wanted:  # a pilot is not trusted with a path
-                return b"", _no_result(f"the pilot wrote the result to {value.name[:100]!r}, not to {wanted!r}")
+            if value.name != wanted or not self._shares_blobs(pilot_id):  # a pilot is not trusted with a path
+                return b"", _no_result(f"the pilot says it wrote the result to {value.name[:100]!r}, which cannot be")
             size = value.size
         else:
             size = len(value)

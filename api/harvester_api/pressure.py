@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from harvester_api.book import Book
-from harvester_api.problems import Refusal, refusal
+from harvester_api.problems import Refusal, refusal, too_many
 from harvester_api.settings import GatewaySettings
 
 LONGEST_S = 60  # that anybody is asked to stay away
@@ -70,8 +70,11 @@ class Pressure:
         self._rate.of(self._book.ended, now)
 
     def check(self, owner: str, count: int, now: float) -> None:
-        """Check that `count` more invocations of `owner` may come. Raises `Refusal` (429)."""
+        """Check that `count` more invocations of `owner` may come. Raises `Refusal` (429; 413 if they never may)."""
         settings, book = self._settings, self._book
+        most = min(settings.max_open, settings.max_open_per_owner)
+        if count > most:
+            raise too_many(count, most)
         over = len(book.open) + count - settings.max_open
         if over > 0:
             raise self._refusal(

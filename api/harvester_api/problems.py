@@ -93,8 +93,8 @@ def store_refusal(error: StoreError) -> Refusal:
     return refusal(
         503,
         "store-unavailable",
-        f"the store did not take it: {error}",
-        remedy="Nothing was accepted. Try again in a moment; if it lasts, the admin has to look at the store.",
+        f"the store does not answer: {error}",
+        remedy="Nothing new was accepted. Try again in a moment; if it lasts, the admin has to look at the store.",
         headers={"Retry-After": "2"},
     )
 

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from harvester.domain import stream
+from harvester.domain.blobs import BlobRef
 from harvester.domain.invocations import InvocationState
 from harvester_api.book import OpenInvocation, Outcome
 from harvester_api.documents import invocation_document
@@ -22,6 +23,7 @@ from harvester_api.problems import refusal
 PUSHED_BYTES = 1024 * 1024  # a larger value is not pushed
 SHOWN_BYTES = 64 * 1024  # a larger JSON result is not part of an event
 QUEUE_BYTES = 64 * 1024 * 1024  # what may wait for a slow reader
+ALL_BYTES = 256 * 1024 * 1024  # what may wait for all of them: over that the one with the most is cut off
 PIECE_BYTES = 4 * 1024 * 1024  # what leaves at once
 PER_OWNER = 64  # listeners
 
@@ -32,11 +34,20 @@ _json = msgspec.json.Encoder()
 T = TypeVar("T")
 
 
+class Backlog:
+    """What waits for the readers of one gateway, all together."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
 class Listener(ABC, Generic[T]):
     """One open stream: what waits for its reader."""
 
-    def __init__(self, owner: str, stream_id: str = "") -> None:
+    def __init__(self, owner: str, stream_id: str = "", backlog: Backlog | None = None) -> None:
+        """`backlog` counts what waits here together with what waits elsewhere."""
         self.owner, self.stream_id = owner, stream_id
+        self._backlog = backlog or Backlog()
         self.is_over = False
         self._told: list[tuple[T, int]] = []
         self._bytes = 0
@@ -56,11 +67,23 @@ class Listener(ABC, Generic[T]):
             return
         self._told.append((told, size))
         self._bytes += size
+        self._backlog.bytes += size
         if self._bytes > QUEUE_BYTES:
-            self._told.clear()
-            self.end()
+            self.cut()
         else:
             self._wake()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits for the reader, about."""
+        return self._bytes
+
+    def cut(self) -> None:
+        """Say no more, and forget what is queued."""
+        self._told.clear()
+        self._backlog.bytes -= self._bytes
+        self._bytes = 0
+        self.end()
 
     def end(self) -> None:
         """Say no more, once what is queued has been read."""
@@ -91,6 +114,7 @@ class Listener(ABC, Generic[T]):
                 break
         taken, self._told = self._told[:count], self._told[count:]
         self._bytes -= size
+        self._backlog.bytes -= size
         return self._encoded([told for told, _ in taken])
 
     def _wake(self) -> None:
@@ -102,8 +126,9 @@ class Frames(Listener[stream.Ended]):
     """A stream of ends in the frames of `harvester.domain.stream`."""
 
     def tell_end(self, outcome: Outcome) -> None:
-        """Queue the end of an invocation, with its value unless that is large."""
+        """Queue the end of an invocation, with its value unless that is large; of one in a file with its name."""
         record, value = outcome.record, outcome.value
+        blob = value if isinstance(value, BlobRef) else None
         if record.state is not InvocationState.SUCCEEDED or not isinstance(value, bytes) or len(value) > PUSHED_BYTES:
             value = None
         ended = stream.Ended(
@@ -112,6 +137,7 @@ class Frames(Listener[stream.Ended]):
             encoding=record.encoding,
             value=value,
             failure=record.failure,
+            blob=blob,
         )
         self.tell(ended, _OVERHEAD + len(ended.value or b""))
 
@@ -137,6 +163,7 @@ class Streams:
     def __init__(self) -> None:
         self._streams: dict[tuple[str, str], Frames | Events] = {}
         self._watchers: dict[Events, bool] = {}  # and whether it sees everybody's
+        self._backlog = Backlog()
         self._is_closing = False
 
     @property
@@ -148,22 +175,23 @@ class Streams:
         """Begin a stream of ends; one that the owner has under this id is over then. Raises `Refusal` (429, 503)."""
         before = self._streams.pop((owner, stream_id), None)
         if before is not None:
-            before.end()
+            before.cut()  # its connection is dead, as far as its owner knows: nobody asks for what is queued
         self._check_room(owner)
-        listener = Events(owner, stream_id) if as_events else Frames(owner, stream_id)
+        kind = Events if as_events else Frames
+        listener = kind(owner, stream_id, self._backlog)
         self._streams[owner, stream_id] = listener
         return listener
 
     def watch(self, owner: str, *, sees_all: bool) -> Events:
         """Begin to tell of states and results of an owner's invocations, or of everybody's. Raises `Refusal`."""
         self._check_room(owner)
-        listener = Events(owner)
+        listener = Events(owner, backlog=self._backlog)
         self._watchers[listener] = sees_all
         return listener
 
     def close(self, listener: Frames | Events) -> None:
         """Tell a listener no more: its reader has gone, or is to go."""
-        listener.end()
+        listener.cut()
         if isinstance(listener, Events):
             self._watchers.pop(listener, None)
         key = (listener.owner, listener.stream_id)
@@ -184,8 +212,11 @@ class Streams:
             self._show("result", outcome)
 
     def state(self, entry: OpenInvocation) -> None:
-        """An invocation that is not over has changed its state. Costs nothing while nobody watches."""
-        if self._watchers:
+        """An invocation that is not over has changed its state. Costs nothing while nobody watches.
+
+        What is not on disk yet is not told: the gateway comes again with the state of the moment of the commit.
+        """
+        if self._watchers and entry.acceptance is None:
             self._show("state", Outcome(record=entry.record()))
 
     def push(self, owner: str, stream_id: str, outcome: Outcome) -> None:
@@ -193,6 +224,7 @@ class Streams:
         listener = self._streams.get((owner, stream_id))
         if listener is not None:
             listener.tell_end(outcome)
+            self._relieve()
 
     def _show(self, kind: str, outcome: Outcome) -> None:
         event = None
@@ -200,6 +232,11 @@ class Streams:
             if sees_all or listener.owner == outcome.record.owner:
                 event = event or event_of(kind, outcome)
                 listener.tell(event, len(event))
+        self._relieve()
+
+    def _relieve(self) -> None:
+        if self._backlog.bytes > ALL_BYTES:
+            max((*self._streams.values(), *self._watchers), key=lambda listener: listener.waiting_bytes).cut()
 
     def _check_room(self, owner: str) -> None:
         if self._is_closing:
@@ -223,5 +260,8 @@ def event_of(kind: str, outcome: Outcome) -> bytes:
         outcome = Outcome(record=outcome.record)
     document = _json.encode(invocation_document(outcome))
     if is_shown and (b"\n" in document or b"\r" in document):  # a result is the function's own text
-        document = msgspec.json.format(document, indent=-1)
+        try:
+            document = msgspec.json.format(document, indent=-1)
+        except msgspec.MsgspecError:  # it is no JSON, whatever its pilot says
+            document = _json.encode(invocation_document(Outcome(record=outcome.record)))
     return b"event: %s\nid: %s\ndata: %s\n\n" % (kind.encode(), outcome.record.invocation_id.encode(), document)

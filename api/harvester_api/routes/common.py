@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import cast
 
 from starlette.requests import HTTPConnection
 from starlette.responses import FileResponse, Response
+from starlette.types import Message, Receive, Scope, Send
 
 from harvester.domain.blobs import BlobRef
 from harvester_api.auth import Auth, Caller
 from harvester_api.book import Outcome
 from harvester_api.encodings import RESULT_TYPES
 from harvester_api.gateway import Gateway
-from harvester_api.problems import Refusal, refusal
+from harvester_api.problems import Refusal, answer, refusal
 
 
 def gateway_of(connection: HTTPConnection) -> Gateway:
@@ -47,9 +52,79 @@ def raw_result(gateway: Gateway, outcome: Outcome, value: bytes | BlobRef) -> Re
     headers = {"Harvester-Invocation": record.invocation_id, "Harvester-State": record.state.value}
     media_type = RESULT_TYPES[record.encoding]
     if isinstance(value, BlobRef):
-        headers["Content-Length"] = str(value.size)
-        return FileResponse(gateway.payloads.path(value), media_type=media_type, headers=headers)
+        return ResultFile(gateway.payloads.path(value), value.size, media_type, headers)
     return Response(value, media_type=media_type, headers=headers)
+
+
+class ResultFile(FileResponse):
+    """The file of a result, whole or the ranges that were asked for; a problem where it is not as it was written."""
+
+    def __init__(self, path: Path, size: int, media_type: str, headers: dict[str, str]) -> None:
+        """`size` is what was written, in bytes."""
+        super().__init__(path, media_type=media_type, headers=headers)
+        self._size = size
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        try:
+            self.stat_result = await asyncio.to_thread(os.stat, self.path)
+        except OSError as error:
+            await self._lost(error.strerror or str(error))(scope, receive, send)
+            return
+        if self.stat_result.st_size != self._size:
+            why = f"it has {self.stat_result.st_size} bytes, and {self._size} were written"
+            await self._lost(why)(scope, receive, send)
+            return
+        self.set_stat_headers(self.stat_result)
+        try:
+            await super().__call__(scope, receive, _unless_plain(send))
+        except _NoRange as refused:
+            if refused.status == 416:
+                await self._unsatisfiable()(scope, receive, send)
+                return
+            # A range that nobody understands is as none: RFC 9110, 14.2.
+            headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+            await super().__call__({**scope, "headers": headers}, receive, send)
+
+    def _lost(self, why: str) -> Response:
+        return answer(
+            refusal(
+                503,
+                "result-unreadable",
+                f"the result cannot be read from its file, {self.path}: {why}",
+                remedy="Try again in a moment; if it lasts, the admin has to look at the disk.",
+                headers={"Retry-After": "2"},
+            )
+        )
+
+    def _unsatisfiable(self) -> Response:
+        return answer(
+            refusal(
+                416,
+                "range-not-satisfiable",
+                f"Range: the result has {self._size} bytes",
+                field="Range",
+                remedy="Ask for bytes that it has, or for all of it.",
+                headers={"Content-Range": f"bytes */{self._size}"},
+            )
+        )
+
+
+class _NoRange(Exception):
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+def _unless_plain(send: Send) -> Send:
+    """Return a `send` that raises `_NoRange` where the framework is about to refuse a range in words of its own."""
+
+    async def checked(message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] >= 400:
+            raise _NoRange(message["status"])
+        await send(message)
+
+    return checked
 
 
 def unknown_invocation(invocation_id: str) -> Refusal:
@@ -60,4 +135,16 @@ def unknown_invocation(invocation_id: str) -> Refusal:
         f"there is no invocation {invocation_id[:80]!r} of yours",
         field="invocation_id",
         remedy="GET /v1/invocations lists yours, newest first.",
+    )
+
+
+def expired_result(invocation_id: str, purged_at: float) -> Refusal:
+    """Return the refusal for a result that was deleted, its time being over."""
+    when = datetime.fromtimestamp(purged_at, UTC).isoformat(timespec="seconds")
+    return refusal(
+        410,
+        "result-expired",
+        f"the result of invocation {invocation_id} was deleted at {when}, its time being over",
+        field="invocation_id",
+        remedy="Invoke it again. How long results are kept is the admin's setting.",
     )

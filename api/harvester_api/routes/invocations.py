@@ -30,6 +30,7 @@ from harvester_api.openapi import ARGUMENTS_BODY, RAW_RESULT, json_of, operation
 from harvester_api.order import Order
 from harvester_api.orders import OPTIONS, function_of, key_of, options_of
 from harvester_api.parameters import (
+    DRAFT,
     FUNCTION_NAME,
     INVOCATION_ID,
     KEY,
@@ -42,7 +43,7 @@ from harvester_api.parameters import (
     limit_of,
 )
 from harvester_api.problems import Refusal
-from harvester_api.routes.common import caller_of, gateway_of, raw_result, visible
+from harvester_api.routes.common import caller_of, expired_result, gateway_of, raw_result, visible
 
 router = APIRouter(tags=["invocations"])
 
@@ -68,9 +69,9 @@ LIMIT = limit_of(100, 1000)
                 RAW_RESULT,
             ),
         },
-        parameters=(FUNCTION_NAME, *OPTIONS, WAIT, RAW, KEY, PYTHON, STREAM),
+        parameters=(FUNCTION_NAME, *OPTIONS, WAIT, RAW, KEY, PYTHON, STREAM, DRAFT),
         body=ARGUMENTS_BODY,
-        refuses=(400, 404, 409, 413, 415, 422, 429, 507),
+        refuses=(400, 404, 409, 410, 413, 415, 422, 429, 507),
     ),
 )
 async def invoke(request: Request) -> Response:
@@ -131,6 +132,8 @@ async def _answered(gateway: Gateway, outcome: Outcome, is_raw: bool) -> Respons
     if not outcome.is_ended:
         location = {"Location": f"/v1/invocations/{record.invocation_id}"}
         return json_response(invocation_document(outcome), 202, location)
+    if record.purged_at is not None and is_raw:
+        raise expired_result(record.invocation_id, record.purged_at)
     if record.state is not InvocationState.SUCCEEDED or record.purged_at is not None:
         return json_response(invocation_document(outcome))
     if is_raw:

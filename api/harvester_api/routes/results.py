@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+import logging
 
 from fastapi import APIRouter, Request, Response
 
 from harvester.domain.invocations import InvocationState
+from harvester.store.store import StoreError
 from harvester_api.auth import Caller
 from harvester_api.bodies import json_response, read_json
 from harvester_api.book import Outcome
@@ -16,10 +17,11 @@ from harvester_api.drafts import WaitRequest
 from harvester_api.gateway import Gateway
 from harvester_api.openapi import RAW_RESULT, body_of, json_of, operation
 from harvester_api.parameters import INVOCATION_ID, WAIT
-from harvester_api.problems import Refusal, refusal
-from harvester_api.routes.common import caller_of, gateway_of, raw_result, unknown_invocation, visible
+from harvester_api.problems import refusal
+from harvester_api.routes.common import caller_of, expired_result, gateway_of, raw_result, unknown_invocation, visible
 
 router = APIRouter(tags=["results"])
+log = logging.getLogger(__name__)
 
 ANSWER_BYTES = 64 * 1024 * 1024  # results in one answer to /v1/wait; the next call brings the rest
 
@@ -30,10 +32,11 @@ ANSWER_BYTES = 64 * 1024 * 1024  # results in one answer to /v1/wait; the next c
         "Read the result, and wait for it if you like.",
         {
             200: ("The result's bytes, in the encoding of the arguments.", RAW_RESULT),
+            206: ("The part of a large result that the header Range asks for.", RAW_RESULT),
             202: ("It has not ended yet.", json_of(InvocationDocument)),
         },
         parameters=(INVOCATION_ID, WAIT),
-        refuses=(404, 409, 410, 422),
+        refuses=(404, 409, 410, 416, 422),
     ),
 )
 async def result(request: Request) -> Response:
@@ -55,18 +58,6 @@ async def result(request: Request) -> Response:
     if record.purged_at is not None:
         raise expired_result(record.invocation_id, record.purged_at)
     return raw_result(gateway, outcome, await gateway.payloads.located(outcome))
-
-
-def expired_result(invocation_id: str, purged_at: float) -> Refusal:
-    """Return the refusal for a result that was deleted, its time being over."""
-    when = datetime.fromtimestamp(purged_at, UTC).isoformat(timespec="seconds")
-    return refusal(
-        410,
-        "result-expired",
-        f"the result of invocation {invocation_id} was deleted at {when}, its time being over",
-        field="invocation_id",
-        remedy="Invoke it again. How long results are kept is the admin's setting.",
-    )
 
 
 @router.post(
@@ -95,14 +86,23 @@ async def wait(request: Request) -> Response:
             continue
         record = outcome.record
         if wanted.results and record.state is InvocationState.SUCCEEDED and record.purged_at is None:
-            value = await gateway.payloads.value(outcome)
-            size += len(value)
+            value = await _read(gateway, outcome)
+            size += len(value or b"")
             outcome = Outcome(record=record, value=value)  # noqa: PLW2901 - the same one, with its value
         else:
             outcome = Outcome(record=record)  # noqa: PLW2901 - the same one, without its value
         taken.add(record.invocation_id)
         ended.append(invocation_document(outcome, with_bytes=wanted.results))
     return json_response(WaitAnswer(ended=ended, pending=[key for key in ids if key not in taken]))
+
+
+async def _read(gateway: Gateway, outcome: Outcome) -> bytes | None:
+    """Return a result; None for one that cannot be read: its own …/result says why, and the others are told of."""
+    try:
+        return await gateway.payloads.value(outcome)
+    except StoreError as error:
+        log.warning("the result of invocation %s cannot be read: %s", outcome.record.invocation_id, error)
+        return None
 
 
 async def _found(gateway: Gateway, caller: Caller, ids: list[str]) -> list[Outcome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 
 from fastapi import APIRouter, Request, Response
@@ -17,9 +18,11 @@ from harvester_api.routes.common import caller_of, gateway_of
 from harvester_api.streams import Events, Frames, Streams
 
 router = APIRouter(tags=["streams"])
+log = logging.getLogger(__name__)
 
 EVENTS_TYPE = "text/event-stream"
 ALIVE_S = 10.0  # a sign of life after so long without news
+GONE_S = 1.0  # within which the server tells of a client that has gone
 
 _ID = re.compile(STREAM_ID.schema["pattern"])
 _EVENTS_CONTENT = {EVENTS_TYPE: {"schema": {"type": "string"}}}
@@ -48,6 +51,9 @@ class StreamResponse(Response):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
                 piece = await listener.piece(ALIVE_S)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except (OSError, RuntimeError) as error:  # uvloop's word for a connection that was reset a moment ago
+            log.debug("a listener of %s has gone: %s", listener.owner, error)
+            await asyncio.wait({watching}, timeout=GONE_S)  # uvicorn learns of it in a moment
         finally:
             self._streams.close(listener)
             watching.cancel()

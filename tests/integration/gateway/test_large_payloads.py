@@ -176,3 +176,56 @@ async def test_joined_buffers_pass_from_the_body_to_the_file(rig, settings):
     assert [path.read_bytes() for path in files(settings)] == [body]
     for broken in (body[:20_000], body[:1000]):
         assert (await rig.http.post(INVOCATIONS, content=broken, headers=headers)).status_code == 400
+
+
+async def large_result(rig, settings):
+    await rig.register()
+    pilot = await rig.pilot()
+    await pilot.say(wire.SharesBlobs())
+    key = await posted(rig, b"{}")
+    lease = await pilot.hear(wire.Lease)
+    value = b'"' + b"0123456789" * 2000 + b'"'
+    result = BlobRef(name=blob_name(key, f"r{lease.fence}"), size=len(value))
+    (settings.blobs / result.name).write_bytes(value)
+    await pilot.say(wire.Finished(invocation_id=key, fence=lease.fence, value=result))
+    await rig.read(key, wait_s=5)
+    return key
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [
+        ("bytes=1-4", (206, 4, b"0123")),
+        ("bytes=-2", (206, 2, b'9"')),
+        ("bytes=a-b", (200, 20_002, b'"012')),
+        ("lines=1-2", (200, 20_002, b'"012')),
+    ],
+)
+async def test_a_part_of_a_large_result_can_be_had_and_a_strange_range_is_all_of_it(rig, settings, asked, answered):
+    key = await large_result(rig, settings)
+    answer = await rig.http.get(f"/v1/invocations/{key}/result", headers={"Range": asked})
+    assert (answer.status_code, len(answer.content), answer.content[:4]) == answered
+
+
+async def test_a_range_beyond_the_end_of_a_large_result_is_a_problem_that_tells_its_size(rig, settings, problem):
+    key = await large_result(rig, settings)
+    answer = await rig.http.get(f"/v1/invocations/{key}/result", headers={"Range": "bytes=50000-"})
+    assert "20002 bytes" in problem(answer, 416)["detail"]
+    assert answer.headers["content-range"] == "bytes */20002"
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+async def test_a_result_whose_file_is_not_as_it_was_written_is_a_problem_and_keeps_nobody_else_waiting(
+    rig, settings, problem, is_gone
+):
+    key = await large_result(rig, settings)
+    (path,) = files(settings)
+    if is_gone:
+        path.unlink()
+    else:
+        path.write_bytes(b"short")
+    assert str(path) in problem(await rig.http.get(f"/v1/invocations/{key}/result"), 503)["detail"]
+    waited = await rig.http.post("/v1/wait", json={"invocation_ids": [key], "results": True})
+    (ended,) = waited.json()["ended"]
+    assert ended["state"] == "succeeded"
+    assert "result" not in ended

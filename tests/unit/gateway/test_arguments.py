@@ -90,7 +90,7 @@ def test_whole_arguments_pass(encoding, body):
         (Encoding.PICKLE, joined(1000)[:900], 400, "its buffers are broken"),
         (Encoding.PICKLE, b"HVB1" + bytes(4), 400, "has no pickle"),
         (Encoding.CALLS, encode_calls([]), 400, "it makes no call"),
-        (Encoding.CALLS, PICKLED, 400, "not an array of pickled calls"),
+        (Encoding.CALLS, PICKLED, 400, "arguments: not an array of pickled calls"),
         (Encoding.CALLS, encode_calls([PICKLED, b"x"]), 400, "arguments[1]"),
     ],
 )

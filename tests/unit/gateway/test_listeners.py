@@ -5,12 +5,12 @@ import asyncio
 import pytest
 
 from harvester.domain import stream
-from harvester.domain.functions import Encoding
+from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
 from harvester.domain.invocations import InvocationState
 from harvester.store.records import InvocationRecord
-from harvester_api.book import Outcome
+from harvester_api.book import OpenInvocation, Outcome
 from harvester_api.problems import Refusal
-from harvester_api.streams import Frames, Streams
+from harvester_api.streams import Frames, Streams, event_of
 
 
 def outcome(name: str, value: bytes = b"1", owner: str = "ada") -> Outcome:
@@ -83,3 +83,59 @@ def test_a_stream_that_is_closed_late_does_not_take_its_successor_along():
     assert first.is_over
     assert not second.is_over
     assert streams.count == 1
+
+
+async def test_of_all_readers_together_the_slowest_is_cut_off(monkeypatch):
+    monkeypatch.setattr("harvester_api.streams.ALL_BYTES", 5000)
+    streams = Streams()
+    slow, slower = (streams.open("ada", f"stream-{number}", as_events=False) for number in (1, 2))
+    streams.push("ada", "stream-1", outcome("a", b"x" * 900))
+    for number in range(4):
+        streams.push("ada", "stream-2", outcome(str(number), b"x" * 900))
+    assert (slow.is_over, slower.is_over) == (False, True)
+    for number in range(4):  # what was cut off is not counted any more
+        streams.push("ada", "stream-1", outcome(str(number), b"x" * 500))
+    assert told(await slow.piece(60)) == ["a", "0", "1", "2", "3"]
+
+
+async def test_what_a_reader_that_has_gone_left_does_not_count(monkeypatch):
+    monkeypatch.setattr("harvester_api.streams.ALL_BYTES", 5000)
+    streams = Streams()
+    for _ in range(10):
+        first = streams.open("ada", "stream-1", as_events=False)
+        streams.push("ada", "stream-1", outcome("a", b"x" * 900))
+        second = streams.open("ada", "stream-1", as_events=False)
+        streams.push("ada", "stream-1", outcome("b", b"x" * 900))
+        assert await first.piece(60) is None
+        assert not second.is_over
+        streams.close(second)
+
+
+async def test_a_state_is_told_once_it_is_on_disk_and_once_only():
+    streams = Streams()
+    watcher = streams.watch("ada", sees_all=False)
+    entry = OpenInvocation(
+        invocation_id="0198-1",
+        function=FunctionVersion(function_id="f@1", name="f", version=1, kind=FunctionKind.SOURCE, entry="f", body=b""),
+        owner="ada",
+        encoding=Encoding.JSON,
+        accepted_at=1.0,
+        arguments=b"{}",
+        acceptance=asyncio.get_running_loop().create_future(),
+        state=InvocationState.LEASED,
+    )
+    streams.state(entry)
+    entry.acceptance = None
+    streams.state(entry)
+    piece = await watcher.piece(60)
+    assert piece is not None
+    assert piece.count(b"event: state") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "is_shown"), [(b'{"a":\n1}', True), (b'1}\n\nevent: result\ndata: {"owner": "bob"}', False)]
+)
+def test_a_result_with_lines_of_its_own_makes_no_event_of_its_own(value, is_shown):
+    event = event_of("result", outcome("a", value))
+    assert event.count(b"\n") == 4
+    assert (b'"result":{"a":1}' in event) == is_shown

@@ -24,9 +24,11 @@ def test_who_is_refused_is_told_when_there_will_be_room(rate, wait):
     pressure.tick(1000.0)
     book.ended = int(rate * 100)
     pressure.tick(1100.0)
+    book.open = dict.fromkeys(map(str, range(20)))
     with pytest.raises(Refusal) as raised:
-        pressure.check("ada", 30, 1100.0)
+        pressure.check("ada", 10, 1100.0)
     assert raised.value.headers == {"Retry-After": wait}
+    book.open.clear()
     pressure.check("ada", 10, 1100.0)
 
 
@@ -38,3 +40,12 @@ def test_bytes_are_given_back_also_after_a_refusal():
         with pytest.raises(Refusal):
             other.grow(41)
     assert pressure.bytes == 0
+
+
+def test_a_batch_that_never_fits_is_told_so_instead_of_asked_to_come_again():
+    pressure = Pressure(GatewaySettings(tokens=(), max_open=10, max_open_per_owner=5), Book())
+    pressure.check("ada", 5, 1000.0)
+    with pytest.raises(Refusal) as raised:
+        pressure.check("ada", 6, 1000.0)
+    assert raised.value.problem.status == 413
+    assert "the limit is 5" in raised.value.problem.detail
