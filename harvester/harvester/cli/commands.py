@@ -112,7 +112,7 @@ def explain(ctx: typer.Context, invocation_id: InvocationId, as_json: AsJson = F
     if as_json:
         print_json(said)
         return
-    typer.echo(f"{invocation_id} is {said.get('state')}: {said.get('summary')}")
+    typer.echo(f"{invocation_id}: {said.get('summary')}")
     for detail in said.get("details") or ():
         typer.echo(f"  {detail}")
 
