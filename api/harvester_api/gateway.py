@@ -161,8 +161,8 @@ class Gateway:
     async def accept(self, orders: Sequence[Order], *, is_awaited: bool) -> list[str]:
         """Take orders in, all or none; return their invocations' ids.
 
-        Without `is_awaited` they are on disk when this returns, and only then given to pilots. With it they may run
-        while they are being written, since whoever asks hears of them after a commit anyway: `look` sees to that.
+        Without `is_awaited` they are on disk when this returns; with it `look` sees to that. They may run while they are
+        being written, since nobody hears of them before a commit. What could not be written is cancelled.
         Raises `StoreError`, and `Refusal` (429) while there is too much work.
         """
         now = time.time()
@@ -180,7 +180,7 @@ class Gateway:
             self.payloads.discard(order.arguments for order in orders)
             raise
         # While the store is in trouble nothing may run that is not on disk.
-        is_dispatched = is_awaited and self.journal.trouble is None
+        is_dispatched = self.journal.trouble is None
         for entry in entries:
             entry.acceptance = acceptance
             self.book.add(entry)
