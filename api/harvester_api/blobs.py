@@ -82,8 +82,8 @@ class Draft:
                 view = view[self._file.write(view) :]
         self.size += len(chunk)
 
-    def keep(self, name: str, check: Callable[[memoryview], None] | None = None) -> BlobRef:
-        """Make it durable under `name`. `check` sees the content first, and may raise. Blocks.
+    def place(self, name: str, check: Callable[[memoryview], None] | None = None) -> BlobRef:
+        """Let it appear under `name`, not yet durable. `check` sees the content first, and may raise. Blocks.
 
         Whatever is raised, the draft is gone then. Raises `StoreError`.
         """
@@ -91,10 +91,7 @@ class Draft:
             if check is not None:
                 self._checked(check)
             with _translated(self._path):
-                os.fsync(self._file.fileno())
-                target = self._folder / name
-                self._path.rename(target)
-                _sync_folder(target.parent)
+                self._path.rename(self._folder / name)
         except BaseException:
             self.discard()
             raise
@@ -117,6 +114,7 @@ class Blobs:
     def __init__(self, folder: Path, least: int) -> None:
         """`least` is the size in bytes from which on a payload is to lie here."""
         self.folder, self.least = folder, least
+        self._unsecured: set[str] = set()  # placed, and not known to be on disk
         self.mark = self.boot = ""
 
     def prepare(self) -> None:
@@ -130,7 +128,7 @@ class Blobs:
                 fresh = self.folder / DRAFTS / secrets.token_hex(16)
                 fresh.write_text(secrets.token_hex(16))
                 fresh.rename(mark)
-            _sync_folder(self.folder)
+            _sync(self.folder)
             self.mark = mark.read_text()
         with contextlib.suppress(OSError):  # no Linux
             self.boot = BOOT_ID.read_text().strip()
@@ -155,7 +153,27 @@ class Blobs:
         except StoreError:
             draft.discard()
             raise
-        return draft.keep(name)
+        blob = self.place(draft, name)
+        self.secure(blob)
+        return blob
+
+    def place(self, draft: Draft, name: str, check: Callable[[memoryview], None] | None = None) -> BlobRef:
+        """Let a draft appear under `name`, to be secured before anything on disk refers to it. As `Draft.place`."""
+        blob = draft.place(name, check)
+        self._unsecured.add(name)
+        return blob
+
+    def is_secure(self, blob: BlobRef) -> bool:
+        """Whether nothing more has to be done for a payload to survive a power cut."""
+        return blob.name not in self._unsecured
+
+    def secure(self, blob: BlobRef) -> None:
+        """Bring a placed payload to disk. Blocks. Raises `StoreError`."""
+        path = self.path(blob)
+        with _translated(path):
+            _sync(path)
+            _sync(path.parent)
+        self._unsecured.discard(blob.name)
 
     async def read(self, blob: BlobRef) -> bytes:
         """Return a payload. Raises `StoreError`."""
@@ -189,6 +207,7 @@ class Blobs:
     def delete(self, blobs: Iterable[BlobRef]) -> None:
         """Delete payloads; one that is gone already is. Blocks."""
         for blob in blobs:
+            self._unsecured.discard(blob.name)
             try:
                 self.path(blob).unlink(missing_ok=True)
             except (OSError, StoreError) as error:
@@ -227,8 +246,8 @@ def _translated(path: Path) -> Iterator[None]:
         raise kind(f"large payloads: {path}: {error.strerror or error}") from error
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -161,8 +161,8 @@ class Gateway:
     async def accept(self, orders: Sequence[Order], *, is_awaited: bool) -> list[str]:
         """Take orders in, all or none; return their invocations' ids.
 
-        Without `is_awaited` they are on disk when this returns; with it `look` sees to that. They may run while they are
-        being written, since nobody hears of them before a commit. What could not be written is cancelled.
+        Without `is_awaited` they are on disk when this returns; with it `look` sees to that. They may run while they
+        are being written, since nobody hears of them before a commit. What could not be written is cancelled.
         Raises `StoreError`, and `Refusal` (429) while there is too much work.
         """
         now = time.time()

@@ -58,7 +58,7 @@ async def read_one(
     if blobs is not None and (declared is None or declared >= blobs.least):
         body = await _streamed(request, limit, blobs)
         if isinstance(body, Draft):
-            return await asyncio.to_thread(_kept, body, encoding)
+            return await asyncio.to_thread(_kept, body, encoding, blobs)
     else:
         body = await read_body(request, limit, held=held)
     if not body and encoding is Encoding.JSON:
@@ -79,12 +79,12 @@ def _adopted(name: str, encoding: Encoding, limit: int, blobs: Blobs | None) -> 
     if draft.size > limit:
         draft.discard()
         raise too_large("arguments", draft.size, limit)
-    return _kept(draft, encoding)
+    return _kept(draft, encoding, blobs)
 
 
-def _kept(draft: Draft, encoding: Encoding) -> Taken:
+def _kept(draft: Draft, encoding: Encoding, blobs: Blobs) -> Taken:
     (invocation_id,) = fresh_ids(1)
-    arguments = draft.keep(blob_name(invocation_id, "args"), partial(check_payload, encoding))
+    arguments = blobs.place(draft, blob_name(invocation_id, "args"), partial(check_payload, encoding))
     return Taken(encoding=encoding, arguments=arguments, invocation_id=invocation_id)
 
 

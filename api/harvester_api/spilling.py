@@ -1,6 +1,7 @@
-"""Large results that came over a pilot's connection: put into files before the group of writes that speaks of them.
+"""Large payloads, brought to disk before the group of writes that speaks of them.
 
-Owns the thread that writes the files. A pilot that sees the directory has done so itself, so this is for the others.
+Owns the thread that does it. Arguments are in a file already, and are secured here, while a pilot may have begun to
+read them. Results that came over a pilot's connection are put into files; a pilot that sees the directory has done so.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
 
-from harvester.domain.blobs import blob_name
+from harvester.domain.blobs import BlobRef, blob_name
 from harvester.store.errors import StoreError
-from harvester.store.writes import Concluded, Write
+from harvester.store.writes import Concluded, NewInvocation, Write
 from harvester_api.blobs import Blobs
 
 
@@ -24,8 +25,8 @@ class Spilling:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="harvester-spilling")
 
     def __call__(self, writes: Sequence[Write]) -> Future[None]:
-        """Queue `writes` as the store does, their large results put into files first. Ends in the same errors."""
-        if not any(self._is_large(write) for write in writes):
+        """Queue `writes` as the store does, large payloads brought to disk first. Ends in the same errors."""
+        if not any(self._is_large(write) or self._is_unsecured(write) for write in writes):
             return self._write(writes)
         committed: Future[None] = Future()
         self._thread.submit(self._spill, writes, committed)
@@ -38,6 +39,11 @@ class Spilling:
     def _is_large(self, write: Write) -> bool:
         return type(write) is Concluded and type(write.value) is bytes and len(write.value) >= self._blobs.least
 
+    def _is_unsecured(self, write: Write) -> bool:
+        if type(write) is not NewInvocation or type(write.arguments) is not BlobRef:
+            return False
+        return not self._blobs.is_secure(write.arguments)
+
     def _spill(self, writes: Sequence[Write], committed: Future[None]) -> None:
         try:
             future = self._write([self._spilt(write) for write in writes])
@@ -47,6 +53,8 @@ class Spilling:
             future.add_done_callback(lambda done: _hand_on(done, committed))
 
     def _spilt(self, write: Write) -> Write:
+        if isinstance(write, NewInvocation) and isinstance(write.arguments, BlobRef):
+            self._blobs.secure(write.arguments)
         if not self._is_large(write):
             return write
         assert isinstance(write, Concluded) and isinstance(write.value, bytes)  # noqa: S101, PT018 - what is large is both
