@@ -95,10 +95,13 @@ async def invoke(request: Request) -> Response:
             **options,
         )
         invocation_id = key and await _repeated(request, gateway, order, key)
+        is_fresh = invocation_id is None
         if invocation_id is None:
             (invocation_id,) = await gateway.accept([order], is_awaited=wait_s > 0)
     outcome = await gateway.look(invocation_id, wait_s)
     assert outcome is not None  # noqa: S101 - it was accepted, and nothing that is fresh is deleted
+    if is_fresh and not wait_s:  # it may be over by now, and who does not wait still gets the answer that they expect
+        return _accepted(outcome)
     return await _answered(gateway, outcome, is_raw)
 
 
@@ -127,11 +130,15 @@ async def _repeated(request: Request, gateway: Gateway, order: Order, key: str) 
     return found
 
 
+def _accepted(outcome: Outcome) -> Response:
+    location = {"Location": f"/v1/invocations/{outcome.record.invocation_id}"}
+    return json_response(invocation_document(Outcome(record=outcome.record)), 202, location)
+
+
 async def _answered(gateway: Gateway, outcome: Outcome, is_raw: bool) -> Response:
     record = outcome.record
     if not outcome.is_ended:
-        location = {"Location": f"/v1/invocations/{record.invocation_id}"}
-        return json_response(invocation_document(outcome), 202, location)
+        return _accepted(outcome)
     if record.purged_at is not None and is_raw:
         raise expired_result(record.invocation_id, record.purged_at)
     if record.state is not InvocationState.SUCCEEDED or record.purged_at is not None:
