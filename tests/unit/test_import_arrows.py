@@ -36,6 +36,7 @@ FORBIDDEN = {
         "pyslurm",
         "typer",
         "rich",
+        "httptools",
         "httpx2",
     },
     "harvester_api": {"psij", "pyslurm", "apscheduler"},
