@@ -243,7 +243,8 @@ def test_a_step_ends_a_pilot_that_nobody_else_ends(local):
 
 
 DAEMON = """
-import sys, time, datetime, pathlib
+import sys, time, datetime, pathlib, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 from harvester.domain.resources import Resources
 from harvester_adapters.local import LocalAdapter
 from harvester.domain.ports import PilotOrder
