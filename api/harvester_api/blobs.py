@@ -141,10 +141,6 @@ class Blobs:
         """Take over the draft that a client has written. Blocks. Raises `NoDraft`, `StoreError`."""
         return Draft.adopted(self.folder, name)
 
-    async def write(self, name: str, content: bytes) -> BlobRef:
-        """Make a payload durable under `name`. Raises `StoreError`."""
-        return await asyncio.to_thread(self.write_now, name, content)
-
     def write_now(self, name: str, content: bytes) -> BlobRef:
         """Make a payload durable under `name`. Blocks. Raises `StoreError`."""
         draft = self.draft()

@@ -4,6 +4,7 @@ import json
 from concurrent.futures import CancelledError
 
 import pytest
+from tests.support.losing import lose_answer
 from typer.testing import CliRunner
 
 import harvester
@@ -33,13 +34,7 @@ class LosingAnswers:
             await self.app(scope, receive, send)
             return
         self.proxy.lose.remove(end)
-
-        async def nowhere(_message):
-            pass
-
-        await self.app(scope, receive, nowhere)
-        await send({"type": "http.response.start", "status": 502, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+        await lose_answer(self.app, scope, receive, send)
 
 
 @pytest.fixture

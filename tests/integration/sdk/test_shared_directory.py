@@ -8,6 +8,7 @@ import time
 import msgspec
 import numpy as np
 import pytest
+from tests.support.losing import lose_answer
 
 import harvester
 from harvester.domain.blobs import DRAFTS, MARK, BlobRef
@@ -191,13 +192,7 @@ class Between:
             await self.app(scope, receive, send)
             return
         self.lost -= 1
-
-        async def nowhere(_message):
-            pass
-
-        await self.app(scope, receive, nowhere)
-        await send({"type": "http.response.start", "status": 502, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+        await lose_answer(self.app, scope, receive, send)
 
 
 @pytest.fixture
