@@ -85,7 +85,9 @@ class HarvestConfig(_Section, frozen=True):
     """`[harvest]`: how many pilots, and how long."""
 
     policy: Name = "demand"  # how many pilots, and how long: demand, gap, fib or var
-    mode: Literal["preemptible", "strict"] = "preemptible"  # strict: nobody evicts pilots, so they never outlive a gap
+    mode: Literal["preemptible", "strict", "yielding"] = "preemptible"  # how pilots are kept harmless: docs/policies.md
+    max_delay_s: PositiveSeconds = 15.0  # yielding: no prime job may wait longer than this because of pilots
+    orphan_s: PositiveSeconds = 30.0  # strict, yielding: without word of a live daemon for this long a pilot leaves
     everything: bool = False  # gap: harvest whatever is idle, whether or not work waits
     tick_s: PositiveSeconds | None = None  # between two looks; none given: 1 s with local, 2 s with slurm
     partition: str = ""  # whose whole nodes pilots take where no [[pilot]] is given; empty: the first preemptible one

@@ -13,12 +13,13 @@ import signal
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from harvester.domain.cluster import ClusterSnapshot
+from harvester.domain.cluster import BatchJob, BatchState, ClusterSnapshot
 from harvester.domain.ports import PilotOrder, SchedulerError, SchedulerUnavailable, SubmissionRejected
 from harvester.domain.resources import Resources
 from harvester_adapters.local_cluster import handle
@@ -106,9 +107,22 @@ class LocalAdapter:
 
     # ---- the port --------------------------------------------------------------------------------------------------
 
+    @property
+    def commands(self) -> int:
+        """None: the cluster is emulated in this process."""
+        return 0
+
     def snapshot(self) -> ClusterSnapshot:
         """Look at the emulated cluster."""
         return snapshot(self._cluster, self._user, time.time())
+
+    def pending(self) -> tuple[BatchJob, ...]:
+        """Return everybody's pending batch jobs."""
+        return tuple(batch for batch in self.snapshot().batch_jobs if batch.state is BatchState.PENDING)
+
+    def ended(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
+        """Return what became of batch jobs, while they are remembered."""
+        return tuple(batch for batch in self.snapshot().batch_jobs if batch.batch_job_id in batch_job_ids)
 
     def submit(self, order: PilotOrder) -> str:
         """Submit a pilot and return its batch job id, which is on disk by then. Raises `SubmissionRejected`."""
@@ -119,11 +133,12 @@ class LocalAdapter:
         self._wake.set()
         return batch_job_id
 
-    def cancel(self, batch_job_id: str) -> None:
-        """End a batch job: SIGTERM, and SIGKILL after `kill_wait`; one that is over or unknown is no error."""
+    def cancel(self, *batch_job_ids: str) -> None:
+        """End batch jobs: SIGTERM, and SIGKILL after `kill_wait`; those that are over or unknown are no error."""
         with self._lock:
             self._refuse_if_closed()
-            self._handle_locked(Cancel(batch_job_id=batch_job_id))
+            for batch_job_id in batch_job_ids:
+                self._handle_locked(Cancel(batch_job_id=batch_job_id))
         self._wake.set()
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.domain.cluster import ClusterSnapshot, Partition, Reservation
+from harvester.domain.cluster import BatchJob, BatchState, ClusterSnapshot, Partition, Reservation
 from harvester.domain.ports import PilotOrder, SchedulerUnavailable
 from harvester_adapters import slurm_text
 from harvester_adapters.scheduler_command import Answer, run
@@ -69,6 +69,7 @@ class SlurmAdapter:
         self._snapshot: ClusterSnapshot | None = None
         self._read_at = 0.0  # monotonic
         self._slow: _Slow | None = None
+        self._commands = 0
         self._executor = PilotExecutor(work_dir=work_dir, run=self._run)
 
     def snapshot(self) -> ClusterSnapshot:
@@ -92,10 +93,24 @@ class SlurmAdapter:
         finally:
             self._forget()
 
-    def cancel(self, batch_job_id: str) -> None:
-        """Cancel a batch job; one that is over is no error. Raises `SchedulerUnavailable`."""
+    @property
+    def commands(self) -> int:
+        """How many commands have been sent to Slurm so far."""
+        return self._commands
+
+    def pending(self) -> tuple[BatchJob, ...]:
+        """Return everybody's pending batch jobs. Raises `SchedulerUnavailable`."""
+        return tuple(batch for batch in self.snapshot().batch_jobs if batch.state is BatchState.PENDING)
+
+    def ended(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
+        """Return what became of batch jobs, while Slurm remembers them. Raises `SchedulerUnavailable`."""
+        return tuple(batch for batch in self.snapshot().batch_jobs if batch.batch_job_id in batch_job_ids)
+
+    def cancel(self, *batch_job_ids: str) -> None:
+        """Cancel batch jobs; those that are over are no error. Raises `SchedulerUnavailable`."""
         try:
-            self._executor.cancel_pilot(batch_job_id)
+            for batch_job_id in batch_job_ids:
+                self._executor.cancel_pilot(batch_job_id)
         finally:
             self._forget()
 
@@ -146,6 +161,7 @@ class SlurmAdapter:
         return self._slow
 
     def _ask(self, argv: Sequence[str], give_up_at: float) -> str:
+        self._commands += 1
         left = timedelta(seconds=give_up_at - time.monotonic())
         if left <= timedelta(0):
             raise SchedulerUnavailable(
@@ -155,6 +171,7 @@ class SlurmAdapter:
         return run(argv, timeout=left, environment=_asking()).expect_success()
 
     def _run(self, argv: Sequence[str]) -> Answer:
+        self._commands += 1
         environment = {name: os.environ[name] for name in self._exported if name in os.environ}
         return run(argv, timeout=self._timeout, environment=environment)
 

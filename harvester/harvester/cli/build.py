@@ -188,6 +188,7 @@ def harvest_settings(config: Config, found: tuple[Shape, ...], *, margin: timede
         cycle=timedelta(seconds=harvest.cycle_s),
         is_unbounded=harvest.everything,
         longest=timedelta(minutes=harvest.longest_min),
+        max_delay=timedelta(seconds=harvest.max_delay_s),
         max_nodes=harvest.max_nodes,
         max_share=harvest.max_share,
         excluded_nodes=excluded_nodes(config),

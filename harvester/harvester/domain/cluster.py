@@ -47,6 +47,14 @@ _ENDED = frozenset(
 )
 
 
+class WaitsFor(StrEnum):
+    """What a pending batch job waits for."""
+
+    NODES = "nodes"  # it would start if enough nodes were free: now, or as soon as the scheduler looks
+    OTHER = "something else"  # a dependency, a hold, its begin time, a limit: free nodes would not start it
+    UNKNOWN = "a reason that we do not know"
+
+
 class NodeState(StrEnum):
     """Whether a node can take batch jobs."""
 
@@ -67,6 +75,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     partitions: tuple[str, ...]
     total: Resources
     free: Resources
+    features: tuple[str, ...] = ()
+    leaving: str = ""  # why nobody should be on it any longer: "it is being drained"; empty while it is in service
 
 
 class BatchJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,11 +90,26 @@ class BatchJob(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""  # the scheduler's word for why it waits or how it ended
     nodes: tuple[str, ...] = ()  # its allocation; while pending, the nodes that backfill planned
     requested: Resources = Resources()  # in all, over its nodes
-    node_count: int = 1
+    each: Resources = Resources(cpus=0)  # at least on each of its nodes, as far as the scheduler tells
+    is_exclusive: bool = False  # it shares its nodes with nobody
+    node_count: int = 1  # of one array element, where it is a pending array
+    elements: int = 1  # pending array elements that this one stands for
+    waits_for: WaitsFor = WaitsFor.NODES  # while pending
+    priority: int = 0  # the higher goes first
+    limit: timedelta | None = None  # its walltime; None: unlimited, or not told
+    features: str = ""  # what its nodes must have, in the scheduler's own notation
+    required_nodes: tuple[str, ...] = ()  # all of these must be among its nodes
+    excluded_nodes: tuple[str, ...] = ()
+    reservation: str = ""  # it runs in this reservation only
     submitted_at: float | None = None
     start_at: float | None = None  # while pending: the expected start, where the scheduler has planned one
     end_at: float | None = None  # by its limit
     preempt_at: float | None = None  # when the scheduler asked it to leave; None while nobody has
+
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """The partitions that it may start in; several while it is pending and its user named several."""
+        return tuple(self.partition.split(","))
 
 
 class Partition(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +119,10 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True):
     is_up: bool = True
     max_time: timedelta | None = None  # None: unlimited
     grace_time: timedelta = timedelta(0)
-    is_preemptible: bool = False
+    is_preemptible: bool = False  # whoever wants its nodes evicts pilots from them, and they are gone then
+    why_not: str = ""  # why it is not preemptible, in words that end a sentence; empty where it is
+    is_default: bool = False
+    priority_tier: int = 1  # partitions of a higher tier go first on the nodes that they share
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):

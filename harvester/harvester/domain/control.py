@@ -16,6 +16,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     paused: bool = False
     reason: str = ""  # a sentence for whoever asks why nothing is submitted
     at: float = 0.0  # when it was said
+    drained: tuple[str, ...] = ()  # nodes that pilots leave and keep out of
 
 
 def decode(text: bytes | None) -> Control:

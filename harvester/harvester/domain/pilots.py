@@ -49,6 +49,7 @@ class DrainReason(StrEnum):
     ASKED = "asked"  # an admin or the daemon said so
     BROKEN = "broken"  # it cannot run anything any more: its zygote is gone
     DISMISSED = "dismissed"  # the gateway does not know it or had given it up
+    ORPHANED = "orphaned"  # nothing was heard of a live daemon for too long: nobody could take the node back
 
     @property
     def event(self) -> PilotEvent:

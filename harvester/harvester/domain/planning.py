@@ -38,6 +38,7 @@ class HarvestMode(StrEnum):
 
     PREEMPTIBLE = "preemptible"  # the scheduler evicts them: a pilot may outlive its window, and goes when it must
     STRICT = "strict"  # nobody evicts them: a pilot ends before its window does, and none is put where no end is known
+    YIELDING = "yielding"  # nobody evicts them: pilots use every window, and leave as soon as a prime job could start
 
 
 class HarvestSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +60,7 @@ class HarvestSettings(msgspec.Struct, frozen=True, kw_only=True):
     is_unbounded: bool = False  # harvest all there is, whatever work waits
     reserve: int | None = None  # `gap`, unbounded: pilots that wait for gaps nobody foresees; None: as bursts need
     longest: timedelta = timedelta(hours=4)  # `gap`: of a pilot in a window without a known end
+    max_delay: timedelta = timedelta(seconds=15)  # YIELDING: no prime job may wait longer than this because of pilots
     # ---- brakes; `planner.decide` holds every policy to them
     max_nodes: int | None = None  # nodes that pilots may hold or wait for
     max_share: float | None = None  # of the nodes in service of the shapes' partitions; 0..1
@@ -123,6 +125,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     now: float
     closed: dict[str, str] = {}  # shapes that take no submission for now, and why
     bad_nodes: dict[str, str] = {}  # nodes on which pilots failed again and again, and why they are left alone for now
+    drained: dict[str, str] = {}  # nodes that an admin wants pilots to leave, and why; running ones leave too
     survival: Survival | None = None  # what was learned of the gaps of this cluster; None where nothing was
     windows: tuple[Window, ...] | None = None  # `planner.decide` fills it in; None: a policy computes them itself
 

@@ -4,13 +4,14 @@ Owns the protocol, the order for a pilot, and the errors whose type says who mus
 cancels; it decides nothing and remembers nothing that the scheduler could tell it again.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from harvester.domain.cluster import ClusterSnapshot
+from harvester.domain.cluster import BatchJob, ClusterSnapshot
 from harvester.domain.resources import Resources
 
 
@@ -46,10 +47,26 @@ class PilotOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SchedulerAdapter(Protocol):
-    """Three verbs. All of them block, none for longer than its own timeout; call them from a thread."""
+    """What we ask of a scheduler. All verbs block, none for longer than its own timeout; call them from a thread."""
+
+    @property
+    def commands(self) -> int:
+        """How many commands have been sent to the scheduler so far, of every kind."""
+        ...
 
     def snapshot(self) -> ClusterSnapshot:
-        """Look at the cluster. Raises `SchedulerUnavailable`."""
+        """Look at the nodes and at the batch jobs that have not ended. Raises `SchedulerUnavailable`."""
+        ...
+
+    def pending(self) -> tuple[BatchJob, ...]:
+        """Return everybody's pending batch jobs: the cheapest look, one command. Raises `SchedulerUnavailable`."""
+        ...
+
+    def ended(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
+        """Return what became of batch jobs that a snapshot does not show; those that are forgotten are missing.
+
+        Raises `SchedulerUnavailable`.
+        """
         ...
 
     def submit(self, order: PilotOrder) -> str:
@@ -60,8 +77,11 @@ class SchedulerAdapter(Protocol):
         """
         ...
 
-    def cancel(self, batch_job_id: str) -> None:
-        """Ask the scheduler to end a batch job; one that is over already is no error. Raises `SchedulerUnavailable`."""
+    def cancel(self, *batch_job_ids: str) -> None:
+        """Ask the scheduler to end batch jobs, in one command; those that are over already are no error.
+
+        Raises `SchedulerUnavailable`.
+        """
         ...
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from harvester.domain.invocations import ActivationEnd, Failure
 from harvester.domain.pilots import DrainReason
 from harvester.domain.resources import Resources
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 LINK_PATH = "/v1/link"
 
 
@@ -128,6 +128,8 @@ class Welcome(_Message, frozen=True):
 
 class Heard(_Message, frozen=True):
     """Answer to `Heartbeat`: the connection carries both ways. A pilot that misses it calls anew."""
+
+    daemon_age_s: float | None = None  # since the daemon last said that it lives; None where it never has
 
 
 class Function(_Message, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -77,11 +77,22 @@ class FakeScheduler:
             raise SchedulerUnavailable("sbatch: no answer within 10 s")
         return batch_job_id
 
-    def cancel(self, batch_job_id: str) -> None:
+    @property
+    def commands(self) -> int:
+        return self.looks + len(self.orders) + len(self.cancelled)
+
+    def pending(self) -> tuple[BatchJob, ...]:
+        return tuple(batch for batch in self.snapshot().batch_jobs if batch.state is BatchState.PENDING)
+
+    def ended(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
+        return tuple(batch for batch in self.snapshot().batch_jobs if batch.batch_job_id in batch_job_ids)
+
+    def cancel(self, *batch_job_ids: str) -> None:
         if self.is_down:
             raise SchedulerUnavailable("scancel: no answer within 10 s")
-        self.cancelled.append(batch_job_id)
-        self.turn(batch_job_id, BatchState.CANCELLED)
+        for batch_job_id in batch_job_ids:
+            self.cancelled.append(batch_job_id)
+            self.turn(batch_job_id, BatchState.CANCELLED)
 
     def close(self) -> None:
         pass
