@@ -16,12 +16,13 @@ from harvester.domain import wire
 from harvester.domain.blobs import BlobRef
 from harvester.domain.dispatcher import Dispatcher
 from harvester.domain.effects import Effect
-from harvester.domain.pilots import DrainReason, PilotEvent, PilotState
+from harvester.domain.pilots import DrainReason, PilotState
 from harvester.store.store import Store, StoreError
-from harvester.store.writes import PilotMoved
+from harvester_api.absent import Absent
 from harvester_api.blobs import Blobs
 from harvester_api.book import Book, OpenInvocation, Outcome, reopened
 from harvester_api.catalog import Catalog
+from harvester_api.daemon_line import DaemonLine
 from harvester_api.endings import Endings
 from harvester_api.hearing import Hearing
 from harvester_api.journal import Journal
@@ -38,8 +39,6 @@ from harvester_api.spilling import Spilling
 from harvester_api.streams import Streams
 
 log = logging.getLogger(__name__)
-
-_HEARD = wire.Heard()
 
 
 class Gateway:
@@ -58,6 +57,7 @@ class Gateway:
         self._spilling = None if self.blobs is None else Spilling(store.write, self.blobs)
         self.journal = Journal(self._spilling or store.write, settings.retry)
         self.sightings = Sightings(settings.seen_interval)
+        self._daemon = DaemonLine(store)
         self.links: dict[str, Link] = {}
         self.is_ready = False
         self._performer = Performer(
@@ -72,8 +72,7 @@ class Gateway:
         self._ticking: asyncio.Task[None] | None = None
         self._endings = Endings(store, self._is_over)
         self._retention = Retention(store, self.blobs, self.book, settings.result_ttl, settings.record_ttl)
-        self._absent: set[str] = set()  # pilots that the store calls alive and that have not called since our start
-        self._started_at = 0.0
+        self._absent = Absent(settings.recovery)
         self._dispatcher_settings = dispatcher_settings(settings)
         self._begin(epoch=0)
 
@@ -86,11 +85,11 @@ class Gateway:
         epoch = await asyncio.to_thread(self.store.next_epoch)
         self._begin(epoch)
         entries, pilots = await asyncio.to_thread(self._remembered)
-        now = self._started_at = time.time()
+        now = time.time()
         for entry in entries:
             self.book.add(entry)
             self.dispatcher.recover(entry.work(), now)
-        self._absent = pilots
+        self._absent.expect(pilots, now)
         self.is_ready = True
         self._ticking = asyncio.create_task(self._tick())
         self._retention.start()
@@ -105,6 +104,7 @@ class Gateway:
             await asyncio.wait({self._ticking})
         await self._endings.stop()
         await self._retention.stop()
+        await self._daemon.stop()
         if not await self.journal.drain(timedelta(seconds=10)):
             log.error("the store did not take the last writes; pilots will report the results again")
         if self._spilling is not None:
@@ -118,8 +118,9 @@ class Gateway:
     def _begin(self, epoch: int) -> None:
         self.dispatcher = Dispatcher(self._dispatcher_settings, epoch)
         self._hearing = Hearing(
-            self.dispatcher, self.perform, self.sightings, self.settings.result_limit_bytes, self._shares_blobs
-        )
+            self.dispatcher, self.perform, self.sightings, self.settings.result_limit_bytes, self._shares_blobs,
+            on_evicted=self._daemon.evicted,
+        )  # fmt: skip
 
     def _remembered(self) -> tuple[list[OpenInvocation], set[str]]:
         entries = []
@@ -141,20 +142,12 @@ class Gateway:
                 self.pressure.tick(now)
                 for seen in self.sightings.due(self.dispatcher.pilots, now):
                     self.journal.put(seen)
-                self._miss(now)
+                for move in self._absent.given_up(now, lambda pilot_id: self.dispatcher.pilot(pilot_id) is not None):
+                    self.journal.put(move)
+                self._daemon.tick(now)
                 self._endings.look(self.dispatcher.pilots, now)
             except Exception:
                 log.exception("defect in a tick of the gateway; the next one goes on")
-
-    def _miss(self, now: float) -> None:
-        """Give up the pilots that held nothing and have not come back after a restart."""
-        if not self._absent or now - self._started_at < self.settings.recovery.total_seconds():
-            return
-        for pilot_id in self._absent:
-            if self.dispatcher.pilot(pilot_id) is None:
-                reason = "did not call again after the gateway had started anew"
-                self.journal.put(PilotMoved(pilot_id=pilot_id, event=PilotEvent.SILENT, at=now, reason=reason))
-        self._absent = set()
 
     # ---- users ----
 
@@ -254,7 +247,7 @@ class Gateway:
         """Talk to a pilot through `link` from now on; return the one that it replaces."""
         before = self.links.get(pilot_id)
         self.links[pilot_id] = link
-        self._absent.discard(pilot_id)
+        self._absent.came(pilot_id)
         return before
 
     def detach(self, pilot_id: str, link: Link) -> None:
@@ -262,6 +255,8 @@ class Gateway:
         if self.links.get(pilot_id) is link:
             del self.links[pilot_id]
             now = time.time()
+            if self.dispatcher.pilot(pilot_id) is not None:
+                self._daemon.broken(pilot_id, now)
             self.perform(self.dispatcher.disconnected(pilot_id, now), now)
 
     def received(self, pilot_id: str, messages: Sequence[wire.ToGateway]) -> None:
@@ -271,19 +266,19 @@ class Gateway:
             self._hearing.hear(pilot_id, message, now)
             kind = type(message)
             if kind is wire.Heartbeat or kind is wire.SharesBlobs:
-                self._answer(pilot_id, kind)
+                self._answer(pilot_id, kind, now)
 
     def _shares_blobs(self, pilot_id: str) -> bool:
         link = self.links.get(pilot_id)
         return link is not None and link.shares_blobs
 
-    def _answer(self, pilot_id: str, kind: type[wire.ToGateway]) -> None:
+    def _answer(self, pilot_id: str, kind: type[wire.ToGateway], now: float) -> None:
         """Do what a message says of the connection, not of the pilot."""
         link = self.links.get(pilot_id)
         if link is None:
             return
         if kind is wire.Heartbeat:
-            link.send(_HEARD)
+            link.send(wire.Heard(daemon_age_s=self._daemon.age_s(now)))
         else:
             link.shares_blobs = True
 

@@ -13,6 +13,7 @@ from harvester.domain.blobs import BlobRef, blob_name
 from harvester.domain.dispatcher import Dispatcher
 from harvester.domain.effects import Arrival, Effect
 from harvester.domain.invocations import Failure, FailureKind
+from harvester.domain.pilots import DrainReason
 from harvester_api.sightings import Sightings
 
 Payload = bytes | BlobRef
@@ -29,14 +30,23 @@ class Hearing:
         sightings: Sightings,
         result_limit_bytes: int,
         shares_blobs: Callable[[str], bool],
+        *,
+        on_evicted: Callable[[str, float], None],
     ) -> None:
-        """`shares_blobs` tells whether a pilot has said that it sees the directory of large payloads."""
+        """Take what must be known.
+
+        Parameters
+        ----------
+        shares_blobs: tells whether a pilot has said that it sees the directory of large payloads.
+        on_evicted: told of a pilot whose node the scheduler wants.
+        """
         self._dispatcher, self._perform, self._sightings = dispatcher, perform, sightings
         self._limit, self._shares_blobs = result_limit_bytes, shares_blobs
+        self._on_evicted = on_evicted
         self._ears: dict[type[wire.ToGateway], Callable[[str, Any, float], list[Effect]]] = {
             wire.Hello: lambda pilot_id, message, now: dispatcher.pilot_arrived(_arrival(message), now),
             wire.Heartbeat: lambda pilot_id, message, now: dispatcher.heartbeat(pilot_id, message.time_left_s, now),
-            wire.Draining: lambda pilot_id, message, now: dispatcher.draining(pilot_id, message.reason, now),
+            wire.Draining: self._draining,
             wire.Goodbye: lambda pilot_id, message, now: dispatcher.left(pilot_id, message.reason, now),
             wire.Started: self._started,
             wire.GivenBack: self._given_back,
@@ -53,6 +63,11 @@ class Hearing:
                 pass  # of the connection, which `gateway` tells
             case _:
                 self._perform(self._ears[type(message)](pilot_id, message, now), now, b"")
+
+    def _draining(self, pilot_id: str, message: wire.Draining, now: float) -> list[Effect]:
+        if message.reason is DrainReason.EVICTED:
+            self._on_evicted(pilot_id, now)
+        return self._dispatcher.draining(pilot_id, message.reason, now)
 
     def _started(self, pilot_id: str, message: wire.Started, now: float) -> list[Effect]:
         self._sightings.worked(pilot_id, now)

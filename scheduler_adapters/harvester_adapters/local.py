@@ -13,13 +13,13 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from harvester.domain.cluster import BatchJob, BatchState, ClusterSnapshot
+from harvester.domain.cluster import BatchJob, ClusterSnapshot
 from harvester.domain.ports import PilotOrder, SchedulerError, SchedulerUnavailable, SubmissionRejected
 from harvester.domain.resources import Resources
 from harvester_adapters.local_cluster import handle
@@ -32,6 +32,7 @@ from harvester_adapters.local_state import (
     Effect,
     EmulatedNode,
     Forget,
+    Hold,
     Kill,
     KillNow,
     Start,
@@ -116,9 +117,9 @@ class LocalAdapter:
         """Look at the emulated cluster."""
         return snapshot(self._cluster, self._user, time.time())
 
-    def pending(self) -> tuple[BatchJob, ...]:
-        """Return everybody's pending batch jobs."""
-        return tuple(batch for batch in self.snapshot().batch_jobs if batch.state is BatchState.PENDING)
+    def glance(self) -> tuple[BatchJob, ...]:
+        """Return everybody's batch jobs that have not ended."""
+        return tuple(batch for batch in self.snapshot().batch_jobs if not batch.state.is_ended)
 
     def ended(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
         """Return what became of batch jobs, while they are remembered."""
@@ -135,11 +136,15 @@ class LocalAdapter:
 
     def cancel(self, *batch_job_ids: str) -> None:
         """End batch jobs: SIGTERM, and SIGKILL after `kill_wait`; those that are over or unknown are no error."""
-        with self._lock:
-            self._refuse_if_closed()
-            for batch_job_id in batch_job_ids:
-                self._handle_locked(Cancel(batch_job_id=batch_job_id))
-        self._wake.set()
+        self._tell(Cancel(batch_job_id=batch_job_id) for batch_job_id in batch_job_ids)
+
+    def hold(self, *batch_job_ids: str) -> None:
+        """Keep pending batch jobs from being started; others stay as they are."""
+        self._tell(Hold(batch_job_id=batch_job_id, is_held=True) for batch_job_id in batch_job_ids)
+
+    def release(self, *batch_job_ids: str) -> None:
+        """Let held batch jobs be started again."""
+        self._tell(Hold(batch_job_id=batch_job_id, is_held=False) for batch_job_id in batch_job_ids)
 
     def close(self) -> None:
         """Stop emulating. Pilots run on, and a new adapter over the same folder takes them up."""
@@ -206,6 +211,13 @@ class LocalAdapter:
     def _refuse_if_closed(self) -> None:
         if self._is_closed:
             raise SchedulerUnavailable(f"the local scheduler over {self._folder.path} was closed")
+
+    def _tell(self, stimuli: Iterable[Stimulus]) -> None:
+        with self._lock:
+            self._refuse_if_closed()
+            for stimulus in stimuli:
+                self._handle_locked(stimulus)
+        self._wake.set()
 
     def _wait_for_end(self, patience: timedelta) -> bool:
         deadline = time.monotonic() + patience.total_seconds()

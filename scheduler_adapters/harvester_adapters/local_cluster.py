@@ -25,6 +25,7 @@ from harvester_adapters.local_state import (
     EmulatedNode,
     Exited,
     Forget,
+    Hold,
     Kill,
     KillNow,
     LocalBatchJob,
@@ -113,6 +114,11 @@ class _Turn:
         else:
             self._send_away(job, BatchState.CANCELLED, self.cluster.kill_wait)
 
+    def hold(self, stimulus: Hold) -> None:
+        job = self.jobs.get(stimulus.batch_job_id)
+        if job is not None and job.state is BatchState.PENDING:
+            self._put(job, is_held=stimulus.is_held, reason="JobHeldUser" if stimulus.is_held else "")
+
     def exited(self, stimulus: Exited) -> None:
         job = self.jobs.get(stimulus.batch_job_id)
         if job is None or not job.is_live:
@@ -181,6 +187,8 @@ class _Turn:
         for job in pending:
             if job.end_by is not None and self.now + job.walltime.total_seconds() > job.end_by:
                 self._end(job, BatchState.CANCELLED, reason="DeadLine")  # as Slurm does with --deadline
+                continue
+            if job.is_held:
                 continue
             fitting = [
                 node
@@ -262,6 +270,7 @@ _TAKE: dict[type, Callable[[_Turn, Any], None]] = {
     SubmitPilot: _Turn.submit_pilot,
     SubmitPrime: _Turn.submit_prime,
     Cancel: _Turn.cancel,
+    Hold: _Turn.hold,
     Exited: _Turn.exited,
     Vanished: _Turn.vanished,
     TakeUp: _Turn.take_up,

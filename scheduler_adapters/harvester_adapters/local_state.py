@@ -58,6 +58,7 @@ class LocalBatchJob(msgspec.Struct, frozen=True, kw_only=True):
     leave_at: float | None = None  # when it was told
     kill_at: float | None = None  # when it is killed if it is still there
     is_killed: bool = False
+    is_held: bool = False  # pending, and not to be started until it is released
     exit_code: int | None = None  # negative: the signal that ended it
     reason: str = ""
 
@@ -116,6 +117,13 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
     batch_job_id: str
 
 
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody wants a pending batch job held, or released."""
+
+    batch_job_id: str
+    is_held: bool
+
+
 class Exited(msgspec.Struct, frozen=True, kw_only=True):
     """A pilot's processes are all gone."""
 
@@ -142,7 +150,7 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     """Time has passed."""
 
 
-Stimulus = SubmitPilot | SubmitPrime | Cancel | Exited | Vanished | TakeUp | KillNow | Tick
+Stimulus = SubmitPilot | SubmitPrime | Cancel | Hold | Exited | Vanished | TakeUp | KillNow | Tick
 
 
 # ---- effects -------------------------------------------------------------------------------------------------------

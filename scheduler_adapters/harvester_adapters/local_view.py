@@ -5,7 +5,7 @@ Owns the translation, and the forecast of when waiting prime batch jobs start. P
 
 from __future__ import annotations
 
-from harvester.domain.cluster import BatchJob, BatchState, ClusterSnapshot, Node, NodeState, Partition
+from harvester.domain.cluster import BatchJob, BatchState, ClusterSnapshot, Node, NodeState, Partition, WaitsFor
 from harvester.domain.resources import Resources
 from harvester_adapters.local_cluster import NOTHING, free_on
 from harvester_adapters.local_state import HARVEST, PRIME, BatchKind, Cluster, EmulatedNode, LocalBatchJob
@@ -69,6 +69,11 @@ def _batch_job(
         reason=job.reason,
         nodes=nodes,
         requested=_whole(nodes, cluster) if is_prime else job.resources,
+        each=max(node.total for node in cluster.nodes) if is_prime else job.resources,
+        is_exclusive=is_prime,
+        waits_for=WaitsFor.OTHER if job.is_held else WaitsFor.NODES,
+        is_held=job.is_held,
+        limit=job.walltime,
         node_count=job.node_count,
         submitted_at=job.submitted_at,
         start_at=start_at,

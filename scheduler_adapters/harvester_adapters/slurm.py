@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.domain.cluster import BatchJob, BatchState, ClusterSnapshot, Partition, Reservation
+from harvester.domain.cluster import BatchJob, ClusterSnapshot, Partition, Reservation
 from harvester.domain.ports import PilotOrder, SchedulerUnavailable
 from harvester_adapters import slurm_text
 from harvester_adapters.scheduler_command import Answer, run
@@ -98,9 +98,9 @@ class SlurmAdapter:
         """How many commands have been sent to Slurm so far."""
         return self._commands
 
-    def pending(self) -> tuple[BatchJob, ...]:
-        """Return everybody's pending batch jobs. Raises `SchedulerUnavailable`."""
-        return tuple(batch for batch in self.snapshot().batch_jobs if batch.state is BatchState.PENDING)
+    def glance(self) -> tuple[BatchJob, ...]:
+        """Return everybody's batch jobs that have not ended. Raises `SchedulerUnavailable`."""
+        return tuple(batch for batch in self.snapshot().batch_jobs if not batch.state.is_ended)
 
     def ended(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
         """Return what became of batch jobs, while Slurm remembers them. Raises `SchedulerUnavailable`."""
@@ -112,6 +112,20 @@ class SlurmAdapter:
             for batch_job_id in batch_job_ids:
                 self._executor.cancel_pilot(batch_job_id)
         finally:
+            self._forget()
+
+    def hold(self, *batch_job_ids: str) -> None:
+        """Keep pending batch jobs from being started. Raises `SchedulerUnavailable`."""
+        self._control("hold", batch_job_ids)
+
+    def release(self, *batch_job_ids: str) -> None:
+        """Let held batch jobs be started again. Raises `SchedulerUnavailable`."""
+        self._control("release", batch_job_ids)
+
+    def _control(self, verb: str, batch_job_ids: Sequence[str]) -> None:
+        # One that has started meanwhile, or is over, is refused, and the others are done nevertheless.
+        if batch_job_ids:
+            self._run(("scontrol", verb, ",".join(batch_job_ids)))
             self._forget()
 
     def close(self) -> None:

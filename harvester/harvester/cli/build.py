@@ -18,6 +18,7 @@ from harvester.config_file import ConfigError
 from harvester.daemon.settings import DaemonSettings, Orders
 from harvester.domain import quiet
 from harvester.domain.cluster import ClusterSnapshot
+from harvester.domain.looks import LookSettings
 from harvester.domain.planning import HarvestMode, HarvestSettings, Shape
 from harvester.domain.ports import SchedulerAdapter
 from harvester.domain.resources import Resources
@@ -26,6 +27,7 @@ from harvester.domain.shapes import whole_nodes
 if TYPE_CHECKING:
     from harvester.store.store import Store
 
+_STRICT_GLANCE_S = 1.0  # strict promises prime jobs that they are late by at most two seconds
 _START_AND_LEAVE = timedelta(seconds=15)  # of a pilot's walltime, beyond what it runs and how early it leaves
 _ALL = "0.0.0.0"  # noqa: S104 - pilots on other hosts must reach the gateway; tokens guard it
 
@@ -217,7 +219,7 @@ def daemon_settings(config: Config, found: tuple[Shape, ...], port: int) -> Daem
     """Return the daemon's settings for the shapes that `shapes` found. `port`: where the gateway listens."""
     harvest, scheduler = config.harvest, config.scheduler
     pilots = _pilots(config, found)
-    tick = harvest.tick_s or (1.0 if scheduler.kind == "local" else 2.0)
+    tick = harvest.tick_s or (1.0 if scheduler.kind == "local" else 0.2)
     slurm = scheduler.slurm if scheduler.kind == "slurm" else None
     return DaemonSettings(
         state_dir=state_dir(config),
@@ -230,11 +232,29 @@ def daemon_settings(config: Config, found: tuple[Shape, ...], port: int) -> Daem
         policy=harvest.policy,
         orders={name: _orders(pilot) for name, pilot in pilots.items()},
         tick=timedelta(seconds=tick),
+        looks=look_settings(config),
+        orphan=None if harvest.mode == "preemptible" else timedelta(seconds=harvest.orphan_s),
         paused=harvest.paused,
         result_limit_bytes=config.gateway.payload_limit_mb * 1024 * 1024,
         nice=slurm.nice if slurm else 0,
         account=slurm.account if slurm else "",
         qos=slurm.qos if slurm else "",
+    )
+
+
+def look_settings(config: Config) -> LookSettings:
+    """Return how often the scheduler is asked. The emulated one may be asked at every tick."""
+    harvest = config.harvest
+    if config.scheduler.kind == "local":
+        return LookSettings()
+    glances = {"preemptible": None, "strict": _STRICT_GLANCE_S, "yielding": max(1.0, harvest.max_delay_s / 5)}
+    glance_s = glances[harvest.mode]
+    return LookSettings(
+        rest=timedelta(seconds=harvest.rest_look_s),
+        busy=timedelta(seconds=harvest.look_s),
+        glance=None if glance_s is None else timedelta(seconds=glance_s),
+        # Where prime jobs depend on our looks, they must not wait for a budget.
+        per_minute=harvest.commands_per_min if glance_s is None else None,
     )
 
 

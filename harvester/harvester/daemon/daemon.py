@@ -1,6 +1,6 @@
-"""The daemon's tick: observe, reconcile, plan, perform.
+"""The daemon's tick: listen, look if there is a cause, reconcile, plan, perform.
 
-One thread runs it, so that nothing here is locked, and a PLANNED pilot at the start of a tick is one whose submission
+One thread runs it, so that nothing here is locked, and a PLANNED pilot at the start of a look is one whose submission
 was never answered. What it remembers from tick to tick (sightings, back-offs) may be lost: a restart costs time only.
 """
 
@@ -8,36 +8,40 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from harvester.daemon import views
+from harvester.daemon.evictions import Evictions
 from harvester.daemon.folders import PilotFolders
+from harvester.daemon.hands import Hands
 from harvester.daemon.launcher import Launcher
+from harvester.daemon.looking import Looking
 from harvester.daemon.notes import CLUSTER_NOTE, DAEMON_NOTE, DaemonNote, cluster_note
 from harvester.daemon.pauses import Pauses
+from harvester.daemon.reconciling import Reconciling
 from harvester.daemon.settings import DaemonSettings
 from harvester.daemon.situations import Situations
 from harvester.domain import control
-from harvester.domain.backoff import ANSWERS, CLEAR
 from harvester.domain.cluster import ClusterSnapshot
-from harvester.domain.pilots import PilotEvent, PilotState
+from harvester.domain.looks import Cause, Facts, LookKind
+from harvester.domain.pilots import PilotState
 from harvester.domain.planner import decide
-from harvester.domain.planning import CancelPilot, Policy, SubmitPilot
+from harvester.domain.planning import CancelPilot, KnownPilot, Policy, Situation, SubmitPilot
 from harvester.domain.policies import by_name
-from harvester.domain.ports import SchedulerAdapter, SchedulerUnavailable, SubmissionRejected
-from harvester.domain.reconcile import CancelOrphan, Memory, Move, reconcile
+from harvester.domain.ports import SchedulerAdapter
 from harvester.domain.survival import GapFigures, figures
 from harvester.domain.windows import WindowGroup, grouped
 from harvester.store.store import Store, StoreError
-from harvester.store.writes import PilotMoved
 
 log = logging.getLogger(__name__)
 
 _PRUNE_EVERY = timedelta(minutes=10)
+_SENSE_S = 1.0  # between two reads of pilots and work in the store
+_SETTLE_S = 8.0  # after a submission it is looked what became of it
 
 
 class Daemon:
@@ -59,20 +63,31 @@ class Daemon:
     ) -> None:
         self._settings = settings
         self._store = store
-        self._adapter = adapter
         self._clock = clock
         self._policy: Policy = policy or by_name(settings.policy)
         self._folders = PilotFolders(settings.state_dir)
         self._launcher = Launcher(settings, store, adapter, self._folders)
         self._pauses = Pauses(is_off=settings.paused)
         self._situations = Situations(settings.harvest, store, self._pauses)
-        self._memory = Memory()
-        self._answers = CLEAR
+        self._looking = Looking(settings.looks, adapter, clock)
+        self._hands = Hands(
+            store, adapter, self._launcher, self._pauses,
+            clock=clock, problem=self._problem, unanswered=self._looking.unanswered,
+        )  # fmt: skip
+        self._evictions = Evictions(store, self._hands)
+        self._reconciling = Reconciling(
+            store, self._folders, self._pauses, self._hands,
+            mark=self._launcher.mark, clock=clock, told=self._tell,
+        )  # fmt: skip
+        self._said = control.Control()
+        self._facts = Facts(pilots=0, waiting=0)
+        self._sensed_at = self._noted_at = self._pruned_at = 0.0
+        self._pilots: tuple[KnownPilot, ...] = ()
         self._errors: list[str] = []
         self._notes: tuple[str, ...] = ()
+        self._cause = ""
         self._windows: tuple[WindowGroup, ...] = ()
         self._gaps: GapFigures | None = None
-        self._pruned_at = 0.0
         self._scheduler: BackgroundScheduler | None = None
 
     # ---- its thread
@@ -98,172 +113,159 @@ class Daemon:
 
     def resume(self) -> None:
         """End every pause but the config's, from any thread; the next tick submits again. Raises `StoreError`."""
-        self._store.put_note(control.CONTROL_NOTE, control.encode(control.Control(at=self._clock())))
+        said = control.decode(self._store.note(control.CONTROL_NOTE))
+        said = msgspec.structs.replace(said, paused=False, reason="", at=self._clock())
+        self._store.put_note(control.CONTROL_NOTE, control.encode(said))
 
     def send_home(self, patience: timedelta) -> None:
         """Take every pilot out of the queue or ask it to leave; wait until they have handed over, `patience` at most.
 
         Call it after `stop`, while the gateway still serves. Raises `StoreError`.
         """
-        for record in self._store.pilots():
-            if record.state in {PilotState.READY, PilotState.DRAINING}:
-                self._ask_scheduler_to_cancel(record.name, record.batch_job_id)  # its goodbye will tell its end
-            else:
-                cancel = CancelPilot(pilot_id=record.pilot_id, why="the harvester ended")
-                self._dismiss(cancel, record.name, record.batch_job_id)
+        records = self._store.pilots()
+        leaving = {PilotState.READY, PilotState.DRAINING}
+        # The goodbye of those that run will tell their end.
+        self._hands.cancel([record.batch_job_id for record in records if record.state in leaving])
+        self._hands.dismiss(
+            [
+                (CancelPilot(pilot_id=record.pilot_id, why="the harvester ended"), record.batch_job_id)
+                for record in records
+                if record.state not in leaving
+            ]
+        )
         give_up_at = time.monotonic() + patience.total_seconds()
+        look_at = time.monotonic() + 2.0
         while self._store.pilots() and time.monotonic() < give_up_at:
             time.sleep(0.2)
+            if time.monotonic() < look_at or not self._looking.allows(self._clock()):
+                continue
             # A pilot that the gateway could not hear says no goodbye; the scheduler tells its end.
-            snapshot = self._observe(self._clock())
+            look_at = time.monotonic() + 2.0
+            pilots = self._known()
+            snapshot = self._looking.full(pilots)
             if snapshot is not None:
-                self._reconcile(snapshot)
+                self._reconciling.look(snapshot, pilots)
 
     def tick(self) -> None:
-        """Look once and do what follows. Never raises: what went wrong is logged and noted."""
+        """Listen, and look if there is a cause. Never raises: what went wrong is logged and noted."""
         started = self._clock()
-        self._errors = []
         try:
-            self._turn(started)
+            has_looked = self._turn(started)
         except StoreError as error:
+            has_looked = False
             self._problem("the store failed", error)
         except Exception as error:  # outermost loop: the next tick may succeed
+            has_looked = True
             log.exception("daemon.tick failed; the next one tries again")
             self._errors.append(f"the tick failed ({type(error).__name__}: {error}); see the log")
-        self._leave_note(started)
+        if has_looked or abs(started - self._noted_at) >= _SENSE_S:
+            self._leave_note(started)
 
-    def _turn(self, now: float) -> None:
-        self._pauses.hear(control.decode(self._store.note(control.CONTROL_NOTE)))
-        snapshot = self._observe(now)
+    def _turn(self, now: float) -> bool:
+        """Return whether it has looked."""
+        self._said = control.decode(self._store.note(control.CONTROL_NOTE))
+        self._pauses.hear(self._said)
+        self._listen(now)
+        facts = self._sense(now)
+        look = self._looking.due(facts, now)
+        if self._looking.trouble:
+            self._errors = [self._looking.trouble]
+        if look is None:
+            return False
+        cause = look.cause
+        if look.kind is LookKind.GLANCE:
+            if not self._looking.glance({pilot.name for pilot in self._pilots}):
+                return False
+            cause = Cause.CONTENTION
+        self._look(cause, facts)
+        self._prune(now)
+        return True
+
+    # ---- listen: what is known without asking the scheduler
+
+    def _listen(self, now: float) -> None:
+        """Hear what pilots have said to the gateway that cannot wait."""
+        broken = self._evictions.listen(now)
+        if not broken:
+            return
+        pilots = [pilot for pilot in self._known() if pilot.pilot_id in broken and pilot.batch_job_id]
+        ended = self._looking.ended(pilot.batch_job_id for pilot in pilots) if pilots else ()
+        if ended and self._situations.snapshot is not None:
+            self._reconciling.ended(self._situations.snapshot, ended, pilots)
+
+    def _sense(self, now: float) -> Facts:
+        """Read pilots and work from the store, once in a while."""
+        if abs(now - self._sensed_at) >= _SENSE_S:
+            self._sensed_at = now
+            self._pilots = self._known()
+            demand = self._store.demand()
+            oldest = [need.oldest_at for need in demand if need.oldest_at is not None]
+            self._facts = Facts(
+                pilots=len(self._pilots),
+                waiting=sum(need.waiting for need in demand),
+                oldest_s=now - min(oldest, default=now),
+            )
+        return msgspec.structs.replace(self._facts, said_at=self._said.at)
+
+    def _known(self) -> tuple[KnownPilot, ...]:
+        return tuple(views.known(record) for record in self._store.pilots())
+
+    # ---- look, reconcile, plan
+
+    def _look(self, cause: Cause, facts: Facts) -> None:
+        pilots = self._known()  # as they were before the look
+        snapshot = self._looking.full(pilots)
+        self._errors = [self._looking.trouble] if self._looking.trouble else []
         if snapshot is None:
             return
-        self._reconcile(snapshot)
-        self._plan(snapshot)
+        self._cause = cause.value
+        log.debug("daemon.look cause=%s commands_per_minute=%d", cause.value, self._looking.per_minute(self._clock()))
+        self._reconciling.look(snapshot, pilots)
+        has_submitted = self._plan(snapshot)
+        now = self._clock()
+        due = [at for at in (self._evictions.look_at(now), now + _SETTLE_S if has_submitted else None) if at]
+        ours = {pilot.name for pilot in self._pilots}
+        self._looking.looked(snapshot, facts, ours=ours, due_at=min(due, default=None))
         self._store.put_note(CLUSTER_NOTE, msgspec.json.encode(cluster_note(snapshot, self._launcher.mark)))
-        self._prune(now)
 
-    # ---- observe
-
-    def _observe(self, now: float) -> ClusterSnapshot | None:
-        """Look at the cluster; None while it is left alone, and where it does not answer: that proves nothing."""
-        if not self._answers.allows(now):
-            self._errors.append(self._answers.reason)
-            return None
-        try:
-            snapshot = self._adapter.snapshot()
-        except SchedulerUnavailable as error:
-            self._unanswered(error, self._clock())  # not `now`: the look may have lasted for its whole timeout
-            return None
-        if self._answers.failures:
-            log.warning("daemon.observe: the scheduler answers again after %d failures", self._answers.failures)
-        self._answers = CLEAR
-        return snapshot
-
-    def _unanswered(self, error: SchedulerUnavailable, now: float) -> None:
-        self._answers = self._answers.failed(ANSWERS, f"the scheduler does not answer: {error}", now)
-        self._problem("the scheduler does not answer", error)
-
-    # ---- reconcile
-
-    def _reconcile(self, snapshot: ClusterSnapshot) -> None:
-        records = {record.pilot_id: record for record in self._store.pilots()}
-        self._pauses.see(records.values())
-        pilots = [views.known(record) for record in records.values()]
-        outcome = reconcile(snapshot, pilots, self._memory, mark=self._launcher.mark, now=self._clock())
-        self._memory = outcome.memory
-        for effect in outcome.effects:
-            if isinstance(effect, Move):
-                self._move(effect)
-            else:
-                self._cancel_orphan(effect)
-
-    def _move(self, move: Move) -> None:
-        reason = move.reason
-        if move.event is PilotEvent.FAILED or (reason and move.event is PilotEvent.FINISHED):
-            line = self._folders.last_line(move.pilot_id)
-            reason += f"; its output ends with: {line}" if line else ""
+    def _plan(self, snapshot: ClusterSnapshot) -> bool:
+        """Perform the plan; return whether a pilot was submitted."""
         now = self._clock()
-        record = self._store.move_pilot(
-            PilotMoved(
-                pilot_id=move.pilot_id,
-                event=move.event,
-                at=now,
-                reason=reason,
-                batch_job_id=move.batch_job_id,
-                node=move.node,
-            )
-        )
-        log.info("daemon.reconcile pilot=%s event=%s state=%s %s", record.name, move.event, record.state, reason)
-        if record.state is PilotState.FAILED and record.registered_at is None:
-            self._errors.append(f"pilot {record.name} failed before it called: {record.reason}")
-            self._pauses.failed(record.shape, record.reason, planned_at=record.planned_at, now=now, node=record.node)
-        elif record.state is PilotState.FAILED:
-            self._pauses.blame(record.node, record.reason, now)
-
-    def _cancel_orphan(self, orphan: CancelOrphan) -> None:
-        log.warning("daemon.reconcile cancels batch job %s: %s", orphan.batch_job_id, orphan.reason)
-        try:
-            self._adapter.cancel(orphan.batch_job_id)
-        except SchedulerUnavailable as error:
-            self._problem(f"batch job {orphan.batch_job_id} could not be cancelled", error)
-
-    # ---- plan and perform
-
-    def _plan(self, snapshot: ClusterSnapshot) -> None:
-        now = self._clock()
-        situation = self._situations.after(snapshot, now)
+        situation = self._situations.after(snapshot, now, drained=self._said.drained)
+        self._pilots = situation.pilots
         self._windows = grouped(situation.windows or ())
         self._gaps = None if situation.survival is None else figures(situation.survival)
-        plan = decide(self._policy, situation, paused=self._pauses.off_reason)
+        paused = self._pauses.off_reason or self._evictions.looked(situation)
+        plan = decide(self._policy, situation, paused=paused)
         self._notes = plan.notes
-        names = {pilot.pilot_id: (pilot.name, pilot.batch_job_id) for pilot in situation.pilots}
-        for effect in plan.effects:
+        return self._perform(plan.effects, situation)
+
+    def _perform(self, effects: Sequence[SubmitPilot | CancelPilot], situation: Situation) -> bool:
+        batch_job_ids = {pilot.pilot_id: pilot.batch_job_id for pilot in situation.pilots}
+        cancels = [effect for effect in effects if isinstance(effect, CancelPilot)]
+        if cancels:
+            self._hands.dismiss([(cancel, batch_job_ids[cancel.pilot_id]) for cancel in cancels])
+        has_submitted = False
+        for effect in effects:
             if isinstance(effect, CancelPilot):
-                self._dismiss(effect, *names[effect.pilot_id])
-            elif self._answers.allows(now) and effect.shape not in self._pauses.closed(now):
-                self._submit(effect, snapshot)
-
-    def _submit(self, order: SubmitPilot, snapshot: ClusterSnapshot) -> None:
-        now = self._clock()
-        try:
-            record = self._launcher.launch(order, snapshot, now)
-        except SubmissionRejected as error:
-            self._pauses.failed(order.shape, f"the scheduler refused it: {error}", planned_at=now, now=now)
-            self._problem(f"a pilot of shape {order.shape} was refused", error)
-        except SchedulerUnavailable as error:
-            self._unanswered(error, now)
-        except OSError as error:
-            self._pauses.failed(order.shape, f"its folder could not be made: {error}", planned_at=now, now=now)
-            self._problem(f"the folder of a pilot of shape {order.shape} could not be made", error)
-        else:
-            self._situations.planned(record.pilot_id, order.end_by)
-            minutes = record.walltime_s / 60
-            log.info(
-                "daemon.submit pilot=%s batch_job=%s length=%g min why=%s",
-                record.name, record.batch_job_id, minutes, order.why,
-            )  # fmt: skip
-
-    def _dismiss(self, cancel: CancelPilot, name: str, batch_job_id: str) -> None:
-        """Cancel a pilot, in the store first: a cancellation that does not get through is repeated as an orphan's."""
-        log.info("daemon.cancel pilot=%s why=%s", name, cancel.why)
-        self._store.move_pilot(
-            PilotMoved(pilot_id=cancel.pilot_id, event=PilotEvent.CANCELLED, at=self._clock(), reason=cancel.why)
-        )
-        self._ask_scheduler_to_cancel(name, batch_job_id)
-
-    def _ask_scheduler_to_cancel(self, name: str, batch_job_id: str) -> None:
-        if not batch_job_id:
-            return  # its submission was never answered: if it exists it is an orphan now
-        try:
-            self._adapter.cancel(batch_job_id)
-        except SchedulerUnavailable as error:
-            self._problem(f"pilot {name} could not be cancelled; it is tried again", error)
+                continue
+            now = self._clock()
+            if self._looking.allows(now) and effect.shape not in self._pauses.closed(now):
+                record = self._hands.submit(effect, situation.snapshot)
+                if record is not None:
+                    has_submitted = True
+                    self._situations.planned(record.pilot_id, effect.end_by)
+        return has_submitted
 
     # ---- after it
 
     def _problem(self, what: str, error: Exception) -> None:
         log.warning("daemon: %s: %s", what, error)
-        self._errors.append(f"{what}: {error}")
+        if f"{what}: {error}" not in self._errors:
+            self._errors.append(f"{what}: {error}")
+
+    def _tell(self, words: str) -> None:
+        self._errors.append(words)
 
     def _prune(self, now: float) -> None:
         if now - self._pruned_at < _PRUNE_EVERY.total_seconds():
@@ -276,6 +278,7 @@ class Daemon:
             self._problem("old pilot folders could not be removed", error)
 
     def _leave_note(self, started: float) -> None:
+        self._noted_at = started
         reason = self._pauses.reason
         note = DaemonNote(
             last_tick_at=started,
@@ -287,6 +290,8 @@ class Daemon:
             notes=self._notes,
             windows=self._windows,
             gaps=self._gaps,
+            look_cause=self._cause,
+            commands_per_minute=self._looking.per_minute(self._clock()),
         )
         try:
             self._store.put_note(DAEMON_NOTE, msgspec.json.encode(note))

@@ -64,7 +64,7 @@ class DaemonNote(msgspec.Struct, frozen=True, kw_only=True):
     """How the daemon is."""
 
     last_tick_at: float
-    tick_s: float  # how often it looks
+    tick_s: float  # how often it listens
     took_s: float  # the last tick
     paused: bool
     reason: str  # why it is paused, and how to resume; empty while it is not
@@ -72,6 +72,8 @@ class DaemonNote(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]  # why no more pilots are submitted
     windows: tuple[WindowGroup, ...] = ()  # where pilots could go, as of the last good look
     gaps: GapFigures | None = None  # how gaps end on this cluster, as learned
+    look_cause: str = ""  # of the last look
+    commands_per_minute: int = 0  # sent to the scheduler within the last minute, of every kind
 
 
 def cluster_note(snapshot: ClusterSnapshot, mark: str) -> ClusterNote:

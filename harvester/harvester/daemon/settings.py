@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from harvester.domain.looks import LookSettings
 from harvester.domain.planning import HarvestSettings
 
 
@@ -27,7 +28,9 @@ class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
     gateways: tuple[str, ...]  # addresses as the pilots reach them
     harvest: HarvestSettings
     orders: dict[str, Orders]  # by the name of the shape
-    tick: timedelta = timedelta(seconds=1)
+    tick: timedelta = timedelta(seconds=1)  # how often it listens; how often it looks is another thing
+    looks: LookSettings = LookSettings()
+    orphan: timedelta | None = None  # pilots leave without word of a live daemon for so long; None: they stay
     policy: str = "demand"  # one of `domain.policies.POLICIES`
     paused: bool = False  # the kill switch of the config
     result_limit_bytes: int = 64 * 1024 * 1024

@@ -95,6 +95,7 @@ class BatchJob(msgspec.Struct, frozen=True, kw_only=True):
     node_count: int = 1  # of one array element, where it is a pending array
     elements: int = 1  # pending array elements that this one stands for
     waits_for: WaitsFor = WaitsFor.NODES  # while pending
+    is_held: bool = False  # its own user holds it
     priority: int = 0  # the higher goes first
     limit: timedelta | None = None  # its walltime; None: unlimited, or not told
     features: str = ""  # what its nodes must have, in the scheduler's own notation

@@ -58,8 +58,11 @@ class SchedulerAdapter(Protocol):
         """Look at the nodes and at the batch jobs that have not ended. Raises `SchedulerUnavailable`."""
         ...
 
-    def pending(self) -> tuple[BatchJob, ...]:
-        """Return everybody's pending batch jobs: the cheapest look, one command. Raises `SchedulerUnavailable`."""
+    def glance(self) -> tuple[BatchJob, ...]:
+        """Return everybody's batch jobs that have not ended: the cheapest look, one command.
+
+        Only id, name, state and what a pending one waits for need be told. Raises `SchedulerUnavailable`.
+        """
         ...
 
     def ended(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
@@ -82,6 +85,17 @@ class SchedulerAdapter(Protocol):
 
         Raises `SchedulerUnavailable`.
         """
+        ...
+
+    def hold(self, *batch_job_ids: str) -> None:
+        """Keep pending batch jobs from being started, in one command; what is not pending any more is no error.
+
+        Raises `SchedulerUnavailable`.
+        """
+        ...
+
+    def release(self, *batch_job_ids: str) -> None:
+        """Let held batch jobs be started again, in one command. Raises `SchedulerUnavailable`."""
         ...
 
     def close(self) -> None:

@@ -36,6 +36,7 @@ class FakeScheduler:
     loses_answers: bool = False  # submissions get through, their answers do not
     refusal: str = ""  # submissions are refused with these words
     looks: int = 0
+    glances: int = 0
     busy: set[str] = field(default_factory=set)  # nodes that somebody else has
 
     def snapshot(self) -> ClusterSnapshot:
@@ -81,11 +82,24 @@ class FakeScheduler:
     def commands(self) -> int:
         return self.looks + len(self.orders) + len(self.cancelled)
 
-    def pending(self) -> tuple[BatchJob, ...]:
-        return tuple(batch for batch in self.snapshot().batch_jobs if batch.state is BatchState.PENDING)
+    def glance(self) -> tuple[BatchJob, ...]:
+        self.glances += 1
+        if self.is_down:
+            raise SchedulerUnavailable("squeue: no answer within 10 s")
+        return tuple(batch for batch in self.batch_jobs.values() if not batch.state.is_ended)
 
     def ended(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
-        return tuple(batch for batch in self.snapshot().batch_jobs if batch.batch_job_id in batch_job_ids)
+        if self.is_down:
+            raise SchedulerUnavailable("squeue: no answer within 10 s")
+        return tuple(batch for batch in self.batch_jobs.values() if batch.batch_job_id in batch_job_ids)
+
+    def hold(self, *batch_job_ids: str) -> None:
+        for batch_job_id in batch_job_ids:
+            self.turn(batch_job_id, BatchState.PENDING, is_held=True)
+
+    def release(self, *batch_job_ids: str) -> None:
+        for batch_job_id in batch_job_ids:
+            self.turn(batch_job_id, BatchState.PENDING, is_held=False)
 
     def cancel(self, *batch_job_ids: str) -> None:
         if self.is_down:

@@ -1,0 +1,78 @@
+"""Evictions: what is done at once when the scheduler takes nodes back: pilots that wait keep off what is vacated.
+
+Owns the ear for the gateway's word, and holding and releasing. How long pilots keep off is `domain.keep_off`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from harvester.daemon.hands import Hands
+from harvester.domain import word
+from harvester.domain.cluster import BatchState
+from harvester.domain.contention import contention
+from harvester.domain.keep_off import LONGEST, KeepOff
+from harvester.domain.pilots import PilotState
+from harvester.domain.planning import PENDING, HarvestMode, Situation
+from harvester.store.records import PilotRecord
+from harvester.store.store import Store
+
+log = logging.getLogger(__name__)
+
+_LEAVING = frozenset({PilotState.READY, PilotState.DRAINING})
+_WHY = "pilots are being evicted, and those that wait must not take what a prime job is to have"
+
+
+class Evictions:
+    """Keeps pilots off nodes that are being vacated."""
+
+    def __init__(self, store: Store, hands: Hands) -> None:
+        self._store, self._hands = store, hands
+        self._heard: word.Word | None = None
+        self._keep_off = KeepOff()
+
+    def listen(self, now: float) -> tuple[str, ...]:
+        """Hear the gateway's word; return the pilots whose connection broke since. Raises `StoreError`."""
+        said = word.decode(self._store.note(word.WORD_NOTE))
+        before, self._heard = self._heard, said
+        if before is None:  # a word from before our start may be an old one
+            return ()
+        if said.evicted_at > before.evicted_at:
+            self._evicted(said, now)
+        return said.broken if said.broken_at > before.broken_at else ()
+
+    def _evicted(self, said: word.Word, now: float) -> None:
+        records = self._store.pilots()
+        # A pilot that we have cancelled ourselves hears the same signal, but it does not live any more.
+        evicted = [record for record in records if record.pilot_id in said.evicted and record.state in _LEAVING]
+        if not evicted:
+            return
+        log.info("daemon.evictions pilots=%s", ",".join(record.name for record in evicted))
+        self._keep_off = self._keep_off.told(frozenset(record.node for record in evicted), now)
+        self._hold(records)
+
+    def _hold(self, records: list[PilotRecord]) -> None:
+        self._hands.hold([record.batch_job_id for record in records if record.state in PENDING and record.batch_job_id])
+
+    def look_at(self, now: float) -> float | None:
+        """Return when a look is wanted, None while nobody is being evicted."""
+        return self._keep_off.look_at(now)
+
+    def looked(self, situation: Situation) -> str:
+        """Take a look into account; return why nothing is submitted, empty where something may be."""
+        if situation.settings.mode is not HarvestMode.PREEMPTIBLE:
+            return ""
+        snapshot, pilots, now = situation.snapshot, situation.pilots, situation.now
+        was_on = self._keep_off.is_on
+        if was_on or any(batch.preempt_at is not None and not batch.state.is_ended for batch in snapshot.batch_jobs):
+            wants = contention(snapshot, now, ours={pilot.name for pilot in pilots})
+            self._keep_off = self._keep_off.looked(snapshot, pilots, wants, now)
+        ours = {pilot.name for pilot in pilots}
+        waiting = [batch for batch in snapshot.batch_jobs if batch.name in ours and batch.state is BatchState.PENDING]
+        if self._keep_off.is_on:
+            if not was_on:
+                self._hands.hold([batch.batch_job_id for batch in waiting if not batch.is_held])
+            return f"{_WHY} (for {LONGEST.total_seconds():g} s at most)"
+        # Also those that an earlier daemon held, and did not live to release.
+        self._hands.release([batch.batch_job_id for batch in waiting if batch.is_held])
+        return ""

@@ -1,0 +1,91 @@
+"""Reconciling: what a look tells of our pilots is written down, and what serves no pilot is cancelled.
+
+Owns what is remembered from look to look, and the words of an end. What follows from a look is `domain.reconcile`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
+from harvester.daemon.folders import PilotFolders
+from harvester.daemon.hands import Hands
+from harvester.daemon.pauses import Pauses
+from harvester.domain.cluster import BatchJob, ClusterSnapshot
+from harvester.domain.pilots import PilotEvent, PilotState
+from harvester.domain.planning import KnownPilot
+from harvester.domain.reconcile import Memory, Move, reconcile
+from harvester.store.store import Store
+from harvester.store.writes import PilotMoved
+
+log = logging.getLogger(__name__)
+
+
+class Reconciling:
+    """Brings our belief and the scheduler's word together.
+
+    Parameters
+    ----------
+    mark: how the names of our batch jobs begin.
+    told: called with a sentence on each pilot that failed before it called.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        folders: PilotFolders,
+        pauses: Pauses,
+        hands: Hands,
+        *,
+        mark: str,
+        clock: Callable[[], float],
+        told: Callable[[str], None],
+    ) -> None:
+        self._store, self._folders, self._pauses, self._hands = store, folders, pauses, hands
+        self._mark, self._clock, self._told = mark, clock, told
+        self._memory = Memory()
+
+    def look(self, snapshot: ClusterSnapshot, pilots: Sequence[KnownPilot]) -> None:
+        """Compare a look with `pilots`, as they were before it. Raises `StoreError`."""
+        self._pauses.see(self._store.pilots())
+        outcome = reconcile(snapshot, pilots, self._memory, mark=self._mark, now=self._clock())
+        self._memory = outcome.memory
+        for effect in outcome.effects:
+            if isinstance(effect, Move):
+                self._move(effect)
+            else:
+                self._hands.cancel_orphan(effect)
+
+    def ended(self, snapshot: ClusterSnapshot, ended: Sequence[BatchJob], pilots: Sequence[KnownPilot]) -> None:
+        """Write down the ends of some batch jobs only, whatever a look would show of the others."""
+        ids = {batch.batch_job_id for batch in ended}
+        mine = [pilot for pilot in pilots if pilot.batch_job_id in ids]
+        seen = replace(snapshot, batch_jobs=tuple(ended), taken_at=self._clock())
+        for effect in reconcile(seen, mine, Memory(), mark=self._mark, now=self._clock()).effects:
+            if isinstance(effect, Move):
+                self._move(effect)
+
+    def _move(self, move: Move) -> None:
+        reason = move.reason
+        if move.event is PilotEvent.FAILED or (reason and move.event is PilotEvent.FINISHED):
+            line = self._folders.last_line(move.pilot_id)
+            reason += f"; its output ends with: {line}" if line else ""
+        now = self._clock()
+        record = self._store.move_pilot(
+            PilotMoved(
+                pilot_id=move.pilot_id,
+                event=move.event,
+                at=now,
+                reason=reason,
+                batch_job_id=move.batch_job_id,
+                node=move.node,
+            )
+        )
+        log.info("daemon.reconcile pilot=%s event=%s state=%s %s", record.name, move.event, record.state, reason)
+        if record.state is PilotState.FAILED and record.registered_at is None:
+            self._told(f"pilot {record.name} failed before it called: {record.reason}")
+            self._pauses.failed(record.shape, record.reason, planned_at=record.planned_at, now=now, node=record.node)
+        elif record.state is PilotState.FAILED:
+            self._pauses.blame(record.node, record.reason, now)

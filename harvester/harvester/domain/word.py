@@ -1,0 +1,26 @@
+"""The gateway's word to the daemon: what cannot wait until the daemon looks again. The store's note `WORD_NOTE`."""
+
+from __future__ import annotations
+
+import msgspec
+
+WORD_NOTE = "word"
+
+
+class Word(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said last."""
+
+    evicted_at: float = 0.0  # when a pilot last said that the scheduler wants its node
+    evicted: tuple[str, ...] = ()  # the pilots that said so of late
+    broken_at: float = 0.0  # when a pilot's connection last broke without a goodbye
+    broken: tuple[str, ...] = ()  # the pilots of late
+
+
+def decode(text: bytes | None) -> Word:
+    """Return the word in `text` (JSON); nothing was said where there is none."""
+    return Word() if text is None else msgspec.json.decode(text, type=Word)
+
+
+def encode(word: Word) -> bytes:
+    """Return `word` as JSON."""
+    return msgspec.json.encode(word)
