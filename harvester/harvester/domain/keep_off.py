@@ -83,11 +83,12 @@ class KeepOff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _is_leaving(snapshot: ClusterSnapshot, pilots: tuple[KnownPilot, ...]) -> bool:
-    leaving = {pilot.name for pilot in pilots if pilot.state is PilotState.DRAINING}
+    """Tell whether a pilot that was asked to leave still has its node."""
+    states = {pilot.name: pilot.state for pilot in pilots}
     return any(
-        (batch.name in leaving or batch.preempt_at is not None) and batch.state is BatchState.RUNNING
+        batch.preempt_at is not None or states[batch.name] is PilotState.DRAINING
         for batch in snapshot.batch_jobs
-        if batch.name in leaving or batch.preempt_at is not None
+        if batch.name in states and batch.state is BatchState.RUNNING
     )
 
 
