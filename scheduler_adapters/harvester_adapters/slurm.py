@@ -1,13 +1,15 @@
-"""The Slurm adapter: one look at the cluster a tick, pilots in and out.
+"""The Slurm adapter: what is asked of a Slurm, and how often; pilots in and out.
 
-Owns the commands that are asked, how often, and with which environment. What they print is read by `slurm_text`, what
-is submitted is made by `slurm_submit`. Decides nothing about pilots, and remembers nothing that Slurm could tell again.
+Owns the commands and their environment, and counts them. What they print is read by `slurm_queue`, `slurm_nodes` and
+`slurm_slow`; what is submitted is made by `slurm_submit`. Decides nothing about pilots, and remembers nothing that
+Slurm could tell again.
 """
 
 from __future__ import annotations
 
 import getpass
 import os
+import re
 import secrets
 import threading
 import time
@@ -17,23 +19,18 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.domain.cluster import BatchJob, ClusterSnapshot, Partition, Reservation
+from harvester.domain.cluster import BatchJob, ClusterSnapshot
 from harvester.domain.ports import PilotOrder, SchedulerUnavailable
-from harvester_adapters import slurm_text
+from harvester_adapters import slurm_queue
 from harvester_adapters.scheduler_command import Answer, run
-from harvester_adapters.slurm_submit import EXPORTED, PilotExecutor
+from harvester_adapters.slurm_nodes import nodes
+from harvester_adapters.slurm_queue import Question, batch_jobs, glimpses
+from harvester_adapters.slurm_slow import SlowLook, Submitter
+from harvester_adapters.slurm_submit import EXPORTED, PilotExecutor, checked_ids
 
 _WHOLE_MINUTES = timedelta(minutes=1)
-
-
-class _Slow(msgspec.Struct, frozen=True, kw_only=True):
-    """What changes so rarely that it is asked once in a while."""
-
-    scheduler: str
-    partitions: tuple[Partition, ...]
-    reservations: tuple[Reservation, ...]
-    cuts_time_min: bool
-    read_at: float  # monotonic
+# What a single id that Slurm has forgotten is answered with; several of which some are known are no error.
+_FORGOTTEN = re.compile(r"invalid job id", re.IGNORECASE)
 
 
 class SlurmAdapter:
@@ -42,11 +39,12 @@ class SlurmAdapter:
     Parameters
     ----------
     work_dir: where batch scripts lie for the moment of their submission; made when missing.
-    user: whose ended batch jobs a snapshot shows; everybody's pending and running ones are always in it. The user of
-        this process by default.
+    account: what pilots are submitted with; empty: the user's default one.
+    qos: what pilots are submitted with; empty: what Slurm gives where none is named.
     command_timeout: how long a snapshot, a submission or a cancellation may take before it is given up.
     cache_for: a snapshot younger than this is returned again; a submission or cancellation makes it old.
-    slow_cache_for: how long the partitions, the reservations and Slurm's version are believed.
+    slow_cache_for: how long the partitions, the QOSs and the configuration are believed.
+    reservations_for: how long the reservations are believed.
     exported: the variables of this process's environment that a pilot gets. No others reach it.
     """
 
@@ -54,26 +52,37 @@ class SlurmAdapter:
         self,
         *,
         work_dir: Path,
-        user: str | None = None,
+        account: str = "",
+        qos: str = "",
         command_timeout: timedelta = timedelta(seconds=10),
         cache_for: timedelta = timedelta(seconds=1),
-        slow_cache_for: timedelta = timedelta(minutes=1),
+        slow_cache_for: timedelta = timedelta(minutes=30),
+        reservations_for: timedelta = timedelta(minutes=5),
         exported: Sequence[str] = EXPORTED,
     ) -> None:
         self._exported = (*exported, "SLURM_CONF")
-        self._user = user or getpass.getuser()
         self._timeout = command_timeout
         self._cache_for = cache_for.total_seconds()
-        self._slow_cache_for = slow_cache_for.total_seconds()
         self._lock = threading.Lock()  # one look at a time; whoever waits for it gets the cached one
         self._snapshot: ClusterSnapshot | None = None
         self._read_at = 0.0  # monotonic
-        self._slow: _Slow | None = None
+        self._slow = SlowLook(
+            ask=self._ask,
+            submitter=Submitter(user=getpass.getuser(), account=account, qos=qos),
+            keep_for=slow_cache_for,
+            reservations_for=reservations_for,
+        )
         self._commands = 0
+        self._counting = threading.Lock()
         self._executor = PilotExecutor(work_dir=work_dir, run=self._run)
 
+    @property
+    def commands(self) -> int:
+        """How many commands have been sent to Slurm so far."""
+        return self._commands
+
     def snapshot(self) -> ClusterSnapshot:
-        """Look at the cluster: squeue and scontrol once, or the last look while it is fresh.
+        """Look at the nodes and what has not ended: scontrol and squeue once, or the last look while it is fresh.
 
         Raises `SchedulerUnavailable` with the command, its exit code and its words.
         """
@@ -83,34 +92,38 @@ class SlurmAdapter:
                 self._read_at = time.monotonic()
             return self._snapshot
 
+    def glance(self) -> tuple[BatchJob, ...]:
+        """Return what has not ended, with little of each: one squeue. Raises `SchedulerUnavailable`."""
+        question = slurm_queue.at_a_glance(_nonce())
+        return glimpses(self._ask(("squeue", *question.arguments), self._give_up_at()), question)
+
+    def ended(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
+        """Return what became of batch jobs: one squeue, while Slurm remembers them. Raises `SchedulerUnavailable`."""
+        if not batch_job_ids:
+            return ()
+        question = slurm_queue.by_id(_nonce(), checked_ids(batch_job_ids))
+        answer = self._answer(("squeue", *question.arguments), self._give_up_at())
+        if answer.exit_code and _FORGOTTEN.search(answer.words):
+            return ()
+        return batch_jobs(answer.expect_success(), question)
+
     def submit(self, order: PilotOrder) -> str:
         """Submit a pilot and return its batch job id. Raises `SubmissionRejected` or `SchedulerUnavailable`."""
         # Where --time-min gives the minimum and no more, a pilot is better off with the walltime that it asks for.
-        if order.time_min is not None and not (self._slow is not None and self._slow.cuts_time_min):
+        known = self._slow.known
+        if order.time_min is not None and not (known is not None and known.site.cuts_time_min):
             order = msgspec.structs.replace(order, time_min=None)
         try:
             return self._executor.submit_pilot(order)
         finally:
             self._forget()
 
-    @property
-    def commands(self) -> int:
-        """How many commands have been sent to Slurm so far."""
-        return self._commands
-
-    def glance(self) -> tuple[BatchJob, ...]:
-        """Return everybody's batch jobs that have not ended. Raises `SchedulerUnavailable`."""
-        return tuple(batch for batch in self.snapshot().batch_jobs if not batch.state.is_ended)
-
-    def ended(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
-        """Return what became of batch jobs, while Slurm remembers them. Raises `SchedulerUnavailable`."""
-        return tuple(batch for batch in self.snapshot().batch_jobs if batch.batch_job_id in batch_job_ids)
-
     def cancel(self, *batch_job_ids: str) -> None:
-        """Cancel batch jobs; those that are over are no error. Raises `SchedulerUnavailable`."""
+        """Cancel batch jobs: one scancel; those that are over are no error. Raises `SchedulerUnavailable`."""
+        if not batch_job_ids:
+            return
         try:
-            for batch_job_id in batch_job_ids:
-                self._executor.cancel_pilot(batch_job_id)
+            self._executor.cancel_pilots(batch_job_ids)
         finally:
             self._forget()
 
@@ -136,58 +149,57 @@ class SlurmAdapter:
             self._snapshot = None
 
     def _look(self) -> ClusterSnapshot:
-        give_up_at = time.monotonic() + self._timeout.total_seconds()
+        give_up_at = self._give_up_at()
         taken_at = time.time()
-        nonce = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(6))
-        slow = self._slow_look(give_up_at)
+        slow = self._slow.look(give_up_at)
         # Nodes before batch jobs: a batch job that starts in between makes a node look idle that its job names, which
         # reads as "taken"; the other order would show a free node that nobody has.
-        nodes = slurm_text.nodes(
-            self._ask(("scontrol", "--details", "--oneliner", "--all", "show", "node"), give_up_at)
-        )
-        queue = self._ask(("squeue", *slurm_text.squeue_arguments(nonce)), give_up_at)
+        seen = nodes(self._ask(("scontrol", "--details", "--oneliner", "--all", "show", "node"), give_up_at))
+        queue = self._ask_queue(slurm_queue.not_ended(_nonce()), give_up_at)
+        if slow.misses(seen, queue):
+            slow = self._slow.look_again(give_up_at)
         return ClusterSnapshot(
             taken_at=taken_at,
-            scheduler=slow.scheduler,
-            nodes=nodes,
-            batch_jobs=tuple(
-                job for job in slurm_text.batch_jobs(queue, nonce) if job.user == self._user or not job.state.is_ended
-            ),
+            scheduler=f"slurm {slow.site.version}",
+            nodes=seen,
+            batch_jobs=queue,
             partitions=slow.partitions,
             reservations=slow.reservations,
             grain=_WHOLE_MINUTES,
-            cuts_time_min=slow.cuts_time_min,
+            cuts_time_min=slow.site.cuts_time_min,
         )
 
-    def _slow_look(self, give_up_at: float) -> _Slow:
-        if self._slow is None or time.monotonic() - self._slow.read_at >= self._slow_cache_for:
-            text = self._ask(("scontrol", "--oneliner", "--all", "show", "partition"), give_up_at)
-            reserved = self._ask(("scontrol", "--oneliner", "--all", "show", "reservation"), give_up_at)
-            words = self._ask(("scontrol", "--version"), give_up_at).split()
-            version = words[-1] if words else ""
-            self._slow = _Slow(
-                scheduler=f"slurm {version}".strip(),
-                partitions=slurm_text.partitions(text),
-                reservations=slurm_text.reservations(reserved),
-                cuts_time_min=slurm_text.cuts_time_min(version),
-                read_at=time.monotonic(),
-            )
-        return self._slow
+    def _ask_queue(self, question: Question, give_up_at: float) -> tuple[BatchJob, ...]:
+        return batch_jobs(self._ask(("squeue", *question.arguments), give_up_at), question)
+
+    def _give_up_at(self) -> float:
+        return time.monotonic() + self._timeout.total_seconds()
 
     def _ask(self, argv: Sequence[str], give_up_at: float) -> str:
-        self._commands += 1
+        return self._answer(argv, give_up_at).expect_success()
+
+    def _answer(self, argv: Sequence[str], give_up_at: float) -> Answer:
         left = timedelta(seconds=give_up_at - time.monotonic())
         if left <= timedelta(0):
             raise SchedulerUnavailable(
                 f"the look at the cluster took longer than {self._timeout.total_seconds():g} s;"
                 f" {argv[0]} was not asked any more"
             )
-        return run(argv, timeout=left, environment=_asking()).expect_success()
+        self._count()
+        return run(argv, timeout=left, environment=_asking())
 
     def _run(self, argv: Sequence[str]) -> Answer:
-        self._commands += 1
+        self._count()
         environment = {name: os.environ[name] for name in self._exported if name in os.environ}
         return run(argv, timeout=self._timeout, environment=environment)
+
+    def _count(self) -> None:
+        with self._counting:  # looks and submissions may come from two threads
+            self._commands += 1
+
+
+def _nonce() -> str:
+    return "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(6))
 
 
 def _asking() -> dict[str, str]:
@@ -195,8 +207,8 @@ def _asking() -> dict[str, str]:
 
     SQUEUE_* and SLURM_TIME_FORMAT are a person's taste at a terminal.
     """
-    changing = ("SLURM_", "SQUEUE_", "SCONTROL_")
+    changing = ("SLURM_", "SQUEUE_", "SCONTROL_", "SACCTMGR_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(changing)}
     if "SLURM_CONF" in os.environ:
         kept["SLURM_CONF"] = os.environ["SLURM_CONF"]
-    return kept | {"TZ": "UTC"}
+    return kept | {"TZ": "UTC", "SLURM_BITSTR_LEN": "0"}  # 0: lists of array elements are not cut off

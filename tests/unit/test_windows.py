@@ -17,7 +17,7 @@ from harvester.domain.cluster import (
     Reservation,
 )
 from harvester.domain.resources import Resources
-from harvester_adapters import slurm_text
+from harvester_adapters import slurm_nodes, slurm_reservations
 
 NOW = 1_000_000.0
 WHOLE = Resources(cpus=8, gpus=2, memory_mb=1000)
@@ -170,10 +170,10 @@ def test_recorded_nodes_with_a_reservation_to_come_are_free_until_it_begins(vers
     look = ClusterSnapshot(
         taken_at=now,
         scheduler="slurm",
-        nodes=slurm_text.nodes((folder / "scontrol.node.oneline.txt").read_text()),
+        nodes=slurm_nodes.nodes((folder / "scontrol.node.oneline.txt").read_text()),
         batch_jobs=(),
-        partitions=slurm_text.partitions((folder / "scontrol.partition.oneline.txt").read_text()),
-        reservations=slurm_text.reservations((folder / "scontrol.reservation.oneline.txt").read_text()),
+        partitions=(),
+        reservations=slurm_reservations.reservations((folder / "scontrol.reservation.oneline.txt").read_text()),
     )
     (reservation,) = look.reservations
     assert reservation.nodes == ("c3", "c4")
