@@ -195,8 +195,8 @@ class LocalAdapter:
             running = list(saved.live(BatchKind.PILOT))
             if running and saved.nodes != fresh.nodes:
                 raise SchedulerError(
-                    f"{self._folder.path} holds {len(running)} running pilots on {_shape(saved)}, but was now opened "
-                    f"with {_shape(fresh)}: open it as before, or end those pilots first"
+                    f"{self._folder.path} holds {len(running)} running pilots on {saved.shape}, but was now opened "
+                    f"with {fresh.shape}: open it as before, or end those pilots first"
                 )
             kept = {
                 batch_job_id: job
@@ -300,7 +300,3 @@ class LocalAdapter:
         except Exception as error:  # noqa: BLE001 - psij wraps whatever Popen raises in an Exception of its own
             log.warning("local.start of %s failed: %s", job.name, error)
             self._handle(Vanished(batch_job_id=job.batch_job_id, reason=f"its process could not be started: {error}"))
-
-
-def _shape(cluster: Cluster) -> str:
-    return f"{len(cluster.nodes)} nodes of {cluster.nodes[0].total}"

@@ -88,6 +88,11 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     next_id: int = 1
     batch_jobs: dict[str, LocalBatchJob] = {}
 
+    @property
+    def shape(self) -> str:
+        """How many nodes it has, and of which kind, in words."""
+        return f"{len(self.nodes)} nodes of {self.nodes[0].total}"
+
     def live(self, kind: BatchKind | None = None) -> Iterator[LocalBatchJob]:
         """Yield the batch jobs that hold nodes, of one kind if asked."""
         return (job for job in self.batch_jobs.values() if job.is_live and kind in {None, job.kind})

@@ -235,8 +235,8 @@ class Daemon:
         self._pilots = situation.pilots
         self._windows = grouped(situation.windows or ())
         self._gaps = None if situation.survival is None else figures(situation.survival)
-        paused = self._pauses.off_reason or self._evictions.looked(situation)
-        plan = decide(self._policy, situation, paused=paused)
+        keeps_off = self._evictions.looked(situation)
+        plan = decide(self._policy, situation, paused=self._pauses.off_reason or keeps_off)
         self._notes = plan.notes
         return self._perform(plan.effects, situation)
 
