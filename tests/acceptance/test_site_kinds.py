@@ -71,7 +71,7 @@ def test_where_the_mode_is_the_clusters_the_lower_tier_leaves_and_the_upper_stay
 
 
 def test_under_requeue_who_was_evicted_waits_again(site):
-    slurm = site("requeue", nodes=2)
+    slurm = site("requeue", nodes=2, grace=0)  # who ends within a grace time has ended, on 22.05
     lower = harvested_whole(slurm, "--requeue")
     upper = submitted(slurm, "prime", "--nodes=2", "--exclusive")
     wait_for(lambda: state(slurm, upper) == "RUNNING")
@@ -131,6 +131,8 @@ def test_a_cluster_is_what_was_asked_for(site):
 def test_a_controller_that_was_killed_comes_back_with_its_batch_jobs_and_a_node_with_its_own(site):
     slurm = site("tiers", nodes=2)
     batch_job = harvested_whole(slurm)
+    running_since = time.time()
+    wait_for(lambda: (slurm.folder / "state" / "job_state").stat().st_mtime > running_since)  # Slurm saves every 5 s
     for name in ("slurmctld", "n2"):
         slurm.stop(name)
         slurm.start(name)
