@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A real Slurm on one machine, from Debian's packages: `up`, `down`, `status`, `env`.
+"""A real Slurm on one machine, from Debian's packages: `up`, `down`, `status`, `env`, `stop`, `start`.
 
 Owns the lifecycle of one cluster whose every file, socket, port and process is its own, so that a host's Slurm or munge
 is not disturbed and `down` leaves nothing behind. Runs as root with the system's Python (3.11 or newer), standard
@@ -8,37 +8,35 @@ library only; needs no systemd. Knows nothing of the harvester.
 
 from __future__ import annotations
 
-import argparse
-import fcntl
+import dataclasses
 import json
 import os
-import re
 import secrets
 import shlex
 import shutil
+import signal
 import socket
 import stat
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import accounting
+import arguments
+import machine
 import processes
+import site_kinds
 import slurm_conf
-from slurm_conf import Shape
+from machine import ClusterError
+from slurm_conf import Asked, Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import argparse
+    from collections.abc import Callable
 
-PACKAGES = ("slurm-wlm", "munge")
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 START_TIMEOUT_S = 60.0
-
-
-class ClusterError(Exception):
-    """The cluster cannot be brought up or down; the message says what to do."""
 
 
 class Cluster:
@@ -50,10 +48,10 @@ class Cluster:
         self.shape_file = self.folder / "cluster.json"
 
     @property
-    def asked(self) -> dict[str, int] | None:
+    def asked(self) -> Asked | None:
         """What the running or half-removed cluster was asked to be; None where there is none."""
         try:
-            return dict(json.loads(self.shape_file.read_text()))
+            return slurm_conf.asked_of(json.loads(self.shape_file.read_text()))
         except FileNotFoundError:
             return None
 
@@ -95,11 +93,11 @@ class Cluster:
 
     # ---- up --------------------------------------------------------------------------------------------------------
 
-    def up(self, asked: dict[str, int]) -> str:
+    def up(self, asked: Asked) -> str:
         """Bring the cluster up, unless it is up already; return a sentence for the caller."""
         if (before := self.asked) is not None:
-            if before == asked and len(self.daemons()) == asked["nodes"] + 2:
-                return f"already up: {asked['nodes']} nodes, {self.conf}"
+            if before == asked and len(self.daemons()) == asked.daemons:
+                return f"already up: {asked.nodes} nodes, {self.conf}"
             if before != asked:
                 raise ClusterError(f"{self.folder} holds another cluster ({before}); take it down first")
             self.down()  # some of its daemons have died
@@ -111,25 +109,28 @@ class Cluster:
         except BaseException:
             self.down()
             raise
-        return f"up in {time.monotonic() - started:.1f} s: {asked['nodes']} nodes, {self.conf}"
+        return f"up in {time.monotonic() - started:.1f} s: {asked.nodes} nodes, {self.conf}"
 
-    def _start(self, asked: dict[str, int]) -> None:
+    def _start(self, asked: Asked) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
-        self.shape_file.write_text(json.dumps(asked))
+        self.shape_file.write_text(json.dumps(dataclasses.asdict(asked)))
         for name in ("pid", "log", "state", "spool", "munge", "devices"):
             (self.folder / name).mkdir(mode=0o755)
-        with free_ports(asked["nodes"] + 1) as ports:
-            shape = Shape(**asked, ports=ports, host=socket.gethostname().split(".")[0], devices=self._devices(asked))
+        with machine.free_ports(asked.nodes + 2) as ports:
+            host = socket.gethostname().split(".")[0]
+            shape = Shape(asked=asked, ports=ports, host=host, devices=self._devices(asked))
         self.conf.write_text(slurm_conf.slurm_conf(shape, self.folder))
         (self.folder / "gres.conf").write_text(slurm_conf.gres_conf(shape))
-        (self.folder / "cgroup.conf").write_text(slurm_conf.cgroup_conf(slurm_version()))
+        (self.folder / "cgroup.conf").write_text(slurm_conf.cgroup_conf(machine.slurm_version()))
         self._start_munge()
+        if asked.site.needs_accounting:
+            self._start_accounting(shape)
         self.must("slurmctld", "-c", "-f", str(self.conf))
-        for name in shape.node_names:
+        for name in asked.node_names:
             (self.folder / "spool" / name).mkdir(mode=0o755)
             self.must("slurmd", "-N", name, "-f", str(self.conf))
-        self._wait_until_idle(shape.node_names)
+        self._wait_until_idle(asked.node_names)
 
     def _start_munge(self) -> None:
         """Start a munged of our own. A folder that others can write needs --force; its warnings don't matter here."""
@@ -140,20 +141,76 @@ class Cluster:
                    "pid-file": self.folder / "pid" / "munged", "log-file": self.folder / "log" / "munged"}  # fmt: skip
         self.must("munged", "--force", *(f"--{name}={path}" for name, path in options.items()))
 
-    def _devices(self, asked: dict[str, int]) -> Path:
+    def _start_accounting(self, shape: Shape) -> None:
+        """Start the database and slurmdbd, and make the QOS, before the controller asks for them."""
+        (self.folder / "database" / "data").mkdir(mode=0o700, parents=True)
+        (self.folder / "database").chmod(0o700)
+        conf = self.folder / "slurmdbd.conf"
+        conf.touch(mode=0o600)
+        conf.write_text(accounting.slurmdbd_conf(self.folder, shape.ports[-1]))
+        accounting.fill(self.folder)
+        subprocess.Popen(
+            accounting.database(self.folder), cwd="/", start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self._wait("the database is not ready", (self.folder / "database" / "socket").is_socket)
+        self.must("env", *accounting.environment(self.folder), "slurmdbd")
+        self._wait("slurmdbd does not answer", lambda: self.run("sacctmgr", "-n", "show", "qos").returncode == 0)
+        self.must("sacctmgr", "-i", "-Q", "add", "cluster", slurm_conf.cluster_name(self.folder))
+        for words in site_kinds.qualities(shape.asked.grace_s):
+            self.must("sacctmgr", "-i", "-Q", *words)
+
+    def _devices(self, asked: Asked) -> Path:
         """Return the folder with the GPUs' devices: the machine's, or made by mknod in ours."""
-        if all(Path(f"/dev/nvidia{number}").exists() for number in range(asked["gpus"])):
+        if all(Path(f"/dev/nvidia{number}").exists() for number in range(asked.gpus)):
             return Path("/dev")
-        for number in range(asked["gpus"]):
+        for number in range(asked.gpus):
             os.mknod(self.folder / "devices" / f"nvidia{number}", stat.S_IFCHR | 0o666, os.makedev(195, number))
         return self.folder / "devices"
 
     def _wait_until_idle(self, names: tuple[str, ...]) -> None:
+        self._wait("not every node is idle", lambda: self.node_states() == dict.fromkeys(names, "idle"))
+
+    def _wait(self, what_if_not: str, is_so: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while (states := self.node_states()) != dict.fromkeys(names, "idle"):
+        while not is_so():
             if time.monotonic() > deadline:
-                raise ClusterError(f"nodes not idle after {START_TIMEOUT_S:.0f} s: {states}\n{self.logs()}")
+                raise ClusterError(
+                    f"{what_if_not} after {START_TIMEOUT_S:.0f} s; nodes: {self.node_states()}\n{self.logs()}"
+                )
             time.sleep(0.2)
+
+    # ---- one daemon ------------------------------------------------------------------------------------------------
+
+    def stop(self, name: str, *, gently: bool) -> str:
+        """End slurmctld or the slurmd of a node, and nothing that it has started."""
+        daemon = self._daemon(name)
+        if not (pid := self.daemons().get(daemon)):
+            return f"{daemon} is stopped already"
+        os.kill(pid, signal.SIGTERM if gently else signal.SIGKILL)
+        self._wait(f"{daemon} does not end", lambda: not processes.alive(pid))
+        return f"{daemon} stopped"
+
+    def start(self, name: str) -> str:
+        """Start slurmctld or the slurmd of a node again, with the state that it left behind."""
+        daemon = self._daemon(name)
+        if daemon in self.daemons():
+            return f"{daemon} runs already"
+        if daemon == "slurmctld":
+            self.must("slurmctld", "-f", str(self.conf))
+            self._wait("slurmctld does not answer", lambda: self.run("scontrol", "ping").returncode == 0)
+        else:
+            self.must("slurmd", "-N", name, "-f", str(self.conf))
+        self._wait(f"{daemon} does not run", lambda: daemon in self.daemons())
+        return f"{daemon} started"
+
+    def _daemon(self, name: str) -> str:
+        """Return the pid file's name for what a caller calls `slurmctld`, `n1`, `n2` …"""
+        if (asked := self.asked) is None:
+            raise ClusterError(f"no cluster in {self.folder}; bring it up first")
+        if name != "slurmctld" and name not in asked.node_names:
+            raise ClusterError(f"{name!r} is neither slurmctld nor a node (n1 to n{asked.nodes})")
+        return name if name == "slurmctld" else f"slurmd-{name}"
 
     # ---- down ------------------------------------------------------------------------------------------------------
 
@@ -168,7 +225,8 @@ class Cluster:
         jobs = processes.in_batch_jobs(slurm_conf.cluster_name(self.folder)) | processes.stepds(self.folder / "spool")
         processes.end(processes.descendants(slurmds | jobs) - slurmds, patience_s=1.0)
         processes.end(slurmds, patience_s=5.0)
-        processes.end({pid for name, pid in daemons.items() if name == "munged"}, patience_s=5.0)
+        for name in ("slurmdbd", "mariadbd", "munged"):
+            processes.end({pid for daemon, pid in daemons.items() if daemon == name}, patience_s=5.0)
         shutil.rmtree(self.folder)
         return f"down: {self.folder} removed"
 
@@ -178,109 +236,42 @@ class Cluster:
         if asked is None:
             return f"down: no cluster in {self.folder}", False
         daemons, states = self.daemons(), self.node_states()
-        lines = [f"daemons: {len(daemons)} of {asked['nodes'] + 2}", f"SLURM_CONF={self.conf}"]
+        lines = [f"daemons: {len(daemons)} of {asked.daemons}", f"SLURM_CONF={self.conf}"]
         lines += [f"{name}: {state}" for name, state in states.items()]
-        return "\n".join(lines), bool(states) and len(daemons) == asked["nodes"] + 2
-
-
-@contextmanager
-def free_ports(count: int) -> Iterator[tuple[int, ...]]:
-    """Yield ports of 127.0.0.1 that nobody else is given meanwhile, below the range of outgoing connections."""
-    with ExitStack() as stack:
-        ports: list[int] = []
-        candidates = iter(range(20000 + os.getpid() % 500 * 16, 32768))
-        while len(ports) < count:
-            probe = stack.enter_context(socket.socket())
-            try:
-                probe.bind(("", port := next(candidates)))
-            except OSError:
-                continue
-            ports.append(port)
-        yield tuple(ports)
-
-
-def slurm_version() -> tuple[int, int]:
-    """Return the installed Slurm's (year, month)."""
-    text = subprocess.run(["slurmctld", "-V"], text=True, capture_output=True, check=True).stdout
-    if not (match := re.search(r"(\d+)\.(\d+)", text)):
-        raise ClusterError(f"slurmctld -V does not tell a version: {text!r}")
-    return int(match[1]), int(match[2])
-
-
-def ensure_installed(*, install: bool) -> None:
-    """Check for Slurm's programs; with `install`, let apt-get bring them."""
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    if missing and install:
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "update", "-q"], check=True, env=environment)
-        subprocess.run(["apt-get", "install", "-y", "-q", *PACKAGES], check=True, env=environment)
-    elif missing:
-        raise ClusterError(
-            f"not installed: {', '.join(missing)}; add --install, or apt-get install {' '.join(PACKAGES)}"
-        )
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Let one `up` or `down` at a time work on `folder`; a lock on its parent leaves no file behind."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """Return a reader for numbers of the command line."""
-
-    def number(text: str) -> int:
-        if int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
-        return int(text)
-
-    return number
-
-
-def parse() -> argparse.Namespace:
-    """Return the command line's arguments."""
-    parser = argparse.ArgumentParser(description="A real Slurm on one machine, for tests.")
-    parser.add_argument("--dir", type=Path, default=argparse.SUPPRESS, help="its folder (/run/harvester-slurm)")
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--dir", type=Path, default=argparse.SUPPRESS, help="its folder (/run/harvester-slurm)")
-    up = verbs.add_parser("up", parents=[common], help="bring it up and wait until every node is idle")
-    up.add_argument("--nodes", type=at_least(1), default=8)
-    up.add_argument("--cpus", type=at_least(1), default=2, help="CPUs a node")
-    up.add_argument("--gpus", type=at_least(0), default=0, help="GPUs a node; faked where the machine has none")
-    up.add_argument("--grace", type=at_least(0), default=60, help="GraceTime of the harvest partition, in seconds")
-    up.add_argument("--install", action="store_true", help="apt-get install what is missing")
-    verbs.add_parser("down", parents=[common], help="end all its processes and remove its folder")
-    verbs.add_parser("status", parents=[common], help="show daemons and nodes; exit 1 unless all is up")
-    verbs.add_parser("env", parents=[common], help='print what to eval: eval "$(cluster.py env)"')
-    return parser.parse_args()
+        return "\n".join(lines), bool(states) and len(daemons) == asked.daemons
 
 
 def perform(args: argparse.Namespace) -> tuple[str, bool]:
     """Do what the command line asks; return what to print, and whether all is well."""
-    cluster = Cluster(getattr(args, "dir", Path("/run/harvester-slurm")))
+    cluster = Cluster(getattr(args, "dir", arguments.FOLDER))
     if args.verb == "env":
         return f"export SLURM_CONF={shlex.quote(str(cluster.conf))}", True
     if args.verb == "status":
         return cluster.status()
     if os.geteuid() != 0:
         raise ClusterError("it needs root: Slurm's daemons start processes as other users")
-    with locked(cluster.folder):
-        if args.verb == "down":
-            return cluster.down(), True
-        ensure_installed(install=args.install)
-        return cluster.up({"nodes": args.nodes, "cpus": args.cpus, "gpus": args.gpus, "grace_s": args.grace}), True
+    with machine.locked(cluster.folder):
+        return change(cluster, args), True
+
+
+def change(cluster: Cluster, args: argparse.Namespace) -> str:
+    """Perform a verb that starts or ends something."""
+    match args.verb:
+        case "up":
+            asked = arguments.asked(args)
+            machine.ensure_installed(accounting=asked.site.needs_accounting, install=args.install)
+            return cluster.up(asked)
+        case "stop":
+            return cluster.stop(args.name, gently=args.gently)
+        case "start":
+            return cluster.start(args.name)
+        case _:
+            return cluster.down()
 
 
 def main() -> int:
     """Run the command line."""
-    args = parse()
+    args = arguments.parse()
     try:
         text, is_well = perform(args)
     except (ClusterError, OSError, subprocess.CalledProcessError) as error:

@@ -1,31 +1,66 @@
 """The texts of a one-machine cluster's configuration: slurm.conf, gres.conf, cgroup.conf.
 
-Pure: text out of a `Shape`, no file, no process. Every key works on Slurm 22.05 (Debian 12), 23.11 (Ubuntu 24.04) and
-24.11 (Debian 13) unless the comment beside it says otherwise.
+Pure: text out of a `Shape`, no file, no process. Every key works on Slurm 22.05 (Debian 12), 23.11 (Ubuntu 24.04),
+24.11 (Debian 13) and 26.05 unless the comment beside it says otherwise.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from enum import StrEnum
 from pathlib import Path
+
+import site_kinds
+from site_kinds import SiteKind
+
+
+class Clock(StrEnum):
+    """How often the scheduler looks at its queue."""
+
+    TUNED = "tuned"  # every 2 seconds, and at once when a batch job is submitted
+    DEFAULT = "default"  # as Slurm comes: backfill every 30 s, 3 s of patience with a submitted batch job
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Shape:
-    """What the cluster looks like. `ports` has one for the controller and one for each node, in that order."""
+class Asked:
+    """What `up` was asked for. Two that are equal mean the same cluster."""
 
-    nodes: int
-    cpus: int
-    gpus: int
-    grace_s: int
-    ports: tuple[int, ...]
-    host: str  # this machine's short name
-    devices: Path  # the folder that holds nvidia0, nvidia1 …
+    site: SiteKind = SiteKind.TIERS
+    clock: Clock = Clock.TUNED
+    bf_interval_s: int | None = None  # in place of the clock's
+    nodes: int = 8
+    cpus: int = 2
+    gpus: int = 0
+    memory_mb: int = 4000
+    grace_s: int = 60
+    features: dict[str, list[str]] = dataclasses.field(default_factory=dict)  # node's name to its features
+    settings: dict[str, str] = dataclasses.field(default_factory=dict)  # of slurm.conf, in place of ours
 
     @property
     def node_names(self) -> tuple[str, ...]:
         """n1, n2, n3 …"""
         return tuple(f"n{number}" for number in range(1, self.nodes + 1))
+
+    @property
+    def daemons(self) -> int:
+        """How many daemons run when all is well: munged, slurmctld, a slurmd a node, slurmdbd and its database."""
+        return self.nodes + (4 if self.site.needs_accounting else 2)
+
+
+def asked_of(document: dict[str, object]) -> Asked:
+    """Return what `dataclasses.asdict` made a document of."""
+    asked = Asked(**document)  # type: ignore[arg-type]
+    return dataclasses.replace(asked, site=SiteKind(asked.site), clock=Clock(asked.clock))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What was asked for, and what the machine gave for it. `ports`: the controller's, each node's, slurmdbd's."""
+
+    asked: Asked
+    ports: tuple[int, ...]
+    host: str  # this machine's short name
+    devices: Path  # the folder that holds nvidia0, nvidia1 …
 
 
 def cluster_name(folder: Path) -> str:
@@ -35,61 +70,102 @@ def cluster_name(folder: Path) -> str:
 
 def slurm_conf(shape: Shape, folder: Path) -> str:
     """Return slurm.conf for a cluster whose every file lies in `folder`."""
-    lines = [
-        f"ClusterName={cluster_name(folder)}",
-        f"SlurmctldHost={shape.host}(127.0.0.1)",
-        f"SlurmctldPort={shape.ports[0]}",
-        "SlurmUser=root",
-        "SlurmdUser=root",
+    settings = general(shape, folder) | dict(line.split("=", 1) for line in site_kinds.preemption(shape.asked.site))
+    if schedule := schedule_of(shape.asked):
+        settings["SchedulerParameters"] = schedule
+    if shape.asked.gpus:
+        settings["GresTypes"] = "gpu"
+    if shape.asked.site.needs_accounting:
+        settings |= accounting(shape, folder)
+    lines = [f"{key}={value}" for key, value in (settings | shape.asked.settings).items()]
+    return "\n".join([*lines, *nodes(shape), *partitions(shape.asked)]) + "\n"
+
+
+def general(shape: Shape, folder: Path) -> dict[str, str]:
+    """Return the settings that all kinds of site share."""
+    return {
+        "ClusterName": cluster_name(folder),
+        "SlurmctldHost": f"{shape.host}(127.0.0.1)",
+        "SlurmctldPort": str(shape.ports[0]),
+        "SlurmUser": "root",
+        "SlurmdUser": "root",
         # A munge of our own, so that the host's is neither needed nor disturbed.
-        "AuthType=auth/munge",
-        f"AuthInfo=socket={folder}/munge/munge.socket",
+        "AuthType": "auth/munge",
+        "AuthInfo": f"socket={folder}/munge/munge.socket",
         # No cgroups, no affinity: a container has neither.
-        "ProctrackType=proctrack/linuxproc",
-        "TaskPlugin=task/none",
-        "JobAcctGatherType=jobacct_gather/none",
-        f"SlurmctldPidFile={folder}/pid/slurmctld",
-        f"SlurmdPidFile={folder}/pid/slurmd-%n",
-        f"StateSaveLocation={folder}/state",
-        f"SlurmdSpoolDir={folder}/spool/%n",
-        f"SlurmctldLogFile={folder}/log/slurmctld",
-        f"SlurmdLogFile={folder}/log/slurmd-%n",
-        "SlurmctldDebug=info",
-        "SlurmdDebug=info",
-        "SlurmdParameters=config_overrides",  # believe the CPUs below, not the machine's
-        "ReturnToService=2",
-        "SlurmctldTimeout=30",
-        "SlurmdTimeout=30",
-        "KillWait=30",
-        "MinJobAge=300",
-        "SelectType=select/cons_tres",
-        "SelectTypeParameters=CR_Core_Memory",
-        "SchedulerType=sched/backfill",
-        "SchedulerParameters=bf_interval=2,bf_continue,bf_max_job_test=500,sched_interval=2,batch_sched_delay=0",
-        "PreemptType=preempt/partition_prio",
-        "PreemptMode=CANCEL",
-        "PriorityType=priority/basic",
-    ]
-    if shape.gpus:
-        lines.append("GresTypes=gpu")
-    gres = f" Gres=gpu:{shape.gpus}" if shape.gpus else ""
-    for name, port in zip(shape.node_names, shape.ports[1:], strict=True):
+        "ProctrackType": "proctrack/linuxproc",
+        "TaskPlugin": "task/none",
+        "JobAcctGatherType": "jobacct_gather/none",
+        "SlurmctldPidFile": f"{folder}/pid/slurmctld",
+        "SlurmdPidFile": f"{folder}/pid/slurmd-%n",
+        "StateSaveLocation": f"{folder}/state",
+        "SlurmdSpoolDir": f"{folder}/spool/%n",
+        "SlurmctldLogFile": f"{folder}/log/slurmctld",
+        "SlurmdLogFile": f"{folder}/log/slurmd-%n",
+        "SlurmctldDebug": "info",
+        "SlurmdDebug": "info",
+        "SlurmdParameters": "config_overrides",  # believe the CPUs below, not the machine's
+        "ReturnToService": "2",
+        "SlurmctldTimeout": "30",
+        "SlurmdTimeout": "30",
+        "KillWait": "30",
+        "MinJobAge": "300",
+        "SelectType": "select/cons_tres",
+        "SelectTypeParameters": "CR_Core_Memory",
+        "SchedulerType": "sched/backfill",
+        "PriorityType": "priority/basic",
+    }
+
+
+def schedule_of(asked: Asked) -> str:
+    """Return SchedulerParameters; empty for a Slurm as it comes."""
+    interval = asked.bf_interval_s
+    match asked.clock:
+        case Clock.TUNED:
+            return f"bf_interval={interval or 2},bf_continue,bf_max_job_test=500,sched_interval=2,batch_sched_delay=0"
+        case Clock.DEFAULT:
+            return f"bf_interval={interval}" if interval else ""
+
+
+def accounting(shape: Shape, folder: Path) -> dict[str, str]:
+    """Return the settings by which the controller keeps QOS and associations in slurmdbd."""
+    return {
+        "AccountingStorageType": "accounting_storage/slurmdbd",
+        "AccountingStorageHost": "127.0.0.1",
+        "AccountingStoragePort": str(shape.ports[-1]),
+        "AccountingStoragePass": f"{folder}/munge/munge.socket",  # AuthInfo is not asked for slurmdbd's sake
+        "AccountingStorageEnforce": "associations,qos",
+    }
+
+
+def nodes(shape: Shape) -> list[str]:
+    """Return the lines of the nodes."""
+    asked = shape.asked
+    gres = f" Gres=gpu:{asked.gpus}" if asked.gpus else ""
+    lines = []
+    for name, port in zip(asked.node_names, shape.ports[1:], strict=False):
+        features = f" Feature={','.join(asked.features[name])}" if name in asked.features else ""
         lines.append(
-            f"NodeName={name} NodeHostname={shape.host} NodeAddr=127.0.0.1 Port={port} CPUs={shape.cpus}"
-            f" RealMemory=4000{gres} State=UNKNOWN"
+            f"NodeName={name} NodeHostname={shape.host} NodeAddr=127.0.0.1 Port={port} CPUs={asked.cpus}"
+            f" RealMemory={asked.memory_mb}{gres}{features} State=UNKNOWN"
         )
-    prime = "Default=YES MaxTime=INFINITE DefaultTime=10 PriorityTier=10 PreemptMode=OFF"
-    harvest = f"MaxTime=120 DefaultTime=5 PriorityTier=1 PreemptMode=CANCEL GraceTime={shape.grace_s}"
-    for name, rules in (("prime", prime), ("harvest", harvest)):
-        lines.append(f"PartitionName={name} Nodes=ALL State=UP DefMemPerCPU=100 {rules}")
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def partitions(asked: Asked) -> list[str]:
+    """Return the lines of the partitions."""
+    return [
+        f"PartitionName={name} Nodes=ALL State=UP DefMemPerCPU=100 {rules}"
+        for name, rules in site_kinds.partitions(asked.site, asked.grace_s)
+    ]
 
 
 def gres_conf(shape: Shape) -> str:
     """Return gres.conf: character devices, because for plain files Slurm sets no CUDA_VISIBLE_DEVICES."""
-    if not shape.gpus:
+    nodes, gpus = shape.asked.nodes, shape.asked.gpus
+    if not gpus:
         return ""
-    return f"AutoDetect=off\nNodeName=n[1-{shape.nodes}] Name=gpu File={shape.devices}/nvidia[0-{shape.gpus - 1}]\n"
+    return f"AutoDetect=off\nNodeName=n[1-{nodes}] Name=gpu File={shape.devices}/nvidia[0-{gpus - 1}]\n"
 
 
 def cgroup_conf(version: tuple[int, int]) -> str:

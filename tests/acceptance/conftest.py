@@ -1,4 +1,7 @@
-"""The real Slurm that acceptance tests run on: brought up once a session on this machine, and taken down again."""
+"""The real Slurms that acceptance tests run on: brought up on this machine when first asked for, and taken down again.
+
+`slurm` is the session's usual one. `site` and `sites` give other kinds; slurm-test/README.md says which there are.
+"""
 
 import json
 import os
@@ -7,6 +10,8 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,17 +19,21 @@ import pytest
 CLUSTER = Path(__file__).parents[2] / "slurm-test" / "cluster.py"
 PYTHON = "/usr/bin/python3"  # the system's, as an admin would run it
 NODES, CPUS, GPUS, GRACE_S = 8, 2, 2, 60
+PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch")
+ACCOUNTING_PROGRAMS = ("slurmdbd", "mariadbd")
 
 
 class Slurm:
     """A running cluster: where its slurm.conf is, what its nodes are called, and its commands."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, *, nodes: int = NODES, cpus: int = CPUS, gpus: int = GPUS, grace_s: int = GRACE_S
+    ) -> None:
         self.folder = folder
         self.conf = folder / "slurm.conf"
-        self.nodes = tuple(f"n{number}" for number in range(1, NODES + 1))
-        self.cpus, self.gpus = CPUS, GPUS
-        self.grace_s = GRACE_S
+        self.nodes = tuple(f"n{number}" for number in range(1, nodes + 1))
+        self.cpus, self.gpus = cpus, gpus
+        self.grace_s = grace_s
 
     def run(self, *argv: str) -> str:
         """Run a Slurm command and return what it printed."""
@@ -32,6 +41,23 @@ class Slurm:
         done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == 0, f"{argv} ended with {done.returncode}: {done.stderr}"
         return done.stdout.strip()
+
+    def stop(self, name: str) -> None:
+        """End slurmctld or a node's slurmd with SIGKILL."""
+        self._verb("stop", name)
+
+    def start(self, name: str) -> None:
+        """Start slurmctld or a node's slurmd, with the state that it left; nothing when it runs."""
+        self._verb("start", name)
+
+    def _verb(self, verb: str, name: str) -> None:
+        done = cluster(verb, name, f"--dir={self.folder}")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def start_all(self) -> None:
+        """Start every daemon that was stopped."""
+        for name in ("slurmctld", *self.nodes):
+            self.start(name)
 
     def clear(self) -> None:
         """End every batch job, and wait until all nodes are idle again."""
@@ -52,42 +78,131 @@ def cluster(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, timeout=110, check=False)
 
 
-def what_is_missing() -> str:
+def what_is_missing(programs: tuple[str, ...] = PROGRAMS) -> str:
     """Return why no Slurm can be brought up here, and what to do; empty when it can."""
     if os.geteuid() != 0:
         return "a Slurm is brought up by root only: run the tests as root"
-    absent = [name for name in ("slurmctld", "slurmd", "munged", "sbatch") if shutil.which(name) is None]
-    return f"{', '.join(absent)} not installed: apt-get install slurm-wlm munge" if absent else ""
+    absent = [name for name in programs if shutil.which(name) is None]
+    packages = "slurm-wlm munge" + (" slurmdbd mariadb-server-core" if set(absent) & set(ACCOUNTING_PROGRAMS) else "")
+    return f"{', '.join(absent)} not installed: apt-get install {packages}" if absent else ""
+
+
+def need(programs: tuple[str, ...]) -> None:
+    """Skip the test, visibly, where `programs` are absent; fail it where they are expected, in CI for one."""
+    if reason := what_is_missing(programs):
+        if os.environ.get("CI", "").lower() in {"true", "1"} or os.environ.get("HARVESTER_TEST_SLURM") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@contextmanager
+def brought_up(*options: str) -> Iterator[Path]:
+    """Yield the folder of a running cluster; take it down afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="harvester-slurm-"))
+    try:
+        done = cluster("up", *options, f"--dir={folder}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield folder
+    finally:
+        done = cluster("down", f"--dir={folder}")
+        if folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@contextmanager
+def slurm_conf(path: Path) -> Iterator[None]:
+    """Let SLURM_CONF name `path`."""
+    before = os.environ.get("SLURM_CONF")
+    os.environ["SLURM_CONF"] = str(path)
+    try:
+        yield
+    finally:
+        os.environ.pop("SLURM_CONF", None)
+        if before is not None:
+            os.environ["SLURM_CONF"] = before
 
 
 @pytest.fixture(scope="session")
-def slurm():
+def slurm() -> Iterator[Slurm]:
     """Yield a `Slurm` of 8 idle nodes with 2 CPUs and 2 GPUs each, grace time 60 s; SLURM_CONF is set for the session.
 
     Skipped, visibly, where none can be brought up; a failure where one is expected: in CI, or with
     HARVESTER_TEST_SLURM=1.
     """
-    if reason := what_is_missing():
-        if os.environ.get("CI", "").lower() in {"true", "1"} or os.environ.get("HARVESTER_TEST_SLURM") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    folder = Path(tempfile.mkdtemp(prefix="harvester-slurm-"))
-    before = os.environ.get("SLURM_CONF")
-    try:
-        done = cluster(
-            "up", f"--nodes={NODES}", f"--cpus={CPUS}", f"--gpus={GPUS}", f"--grace={GRACE_S}", f"--dir={folder}"
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
+    need(PROGRAMS)
+    with (
+        brought_up(f"--nodes={NODES}", f"--cpus={CPUS}", f"--gpus={GPUS}", f"--grace={GRACE_S}") as folder,
+        slurm_conf(folder / "slurm.conf"),
+    ):
         yield Slurm(folder)
+
+
+class Sites:
+    """Clusters of other kinds, one at a time: asked for the same again it gives the one that is up."""
+
+    def __init__(self) -> None:
+        self._asked: tuple[str, ...] = ()
+        self._alive: ExitStack = ExitStack()
+        self._slurm: Slurm | None = None
+
+    def up(
+        self,
+        kind: str,
+        *,
+        nodes: int = 4,
+        cpus: int = 2,
+        gpus: int = 0,
+        memory: int = 4000,
+        grace: int = GRACE_S,
+        clock: str = "tuned",
+        bf_interval: int | None = None,
+        features: dict[str, list[str]] | None = None,
+        settings: dict[str, str] | None = None,
+    ) -> Slurm:
+        """Return a cluster as asked: all daemons run, no batch job is left of the test before."""
+        need(PROGRAMS + (ACCOUNTING_PROGRAMS if kind == "qos" else ()))
+        asked = [f"--site={kind}", f"--nodes={nodes}", f"--cpus={cpus}", f"--gpus={gpus}", f"--memory={memory}"]
+        asked += [f"--grace={grace}", f"--clock={clock}", *([f"--bf-interval={bf_interval}"] if bf_interval else [])]
+        asked += [f"--feature={name}={','.join(having)}" for name, having in (features or {}).items()]
+        asked += [f"--set={key}={value}" for key, value in (settings or {}).items()]
+        if self._slurm is not None and self._asked == tuple(asked):
+            self._slurm.start_all()
+            self._slurm.clear()
+            return self._slurm
+        self.down()
+        folder = self._alive.enter_context(brought_up(*asked))
+        self._asked = tuple(asked)
+        self._slurm = Slurm(folder, nodes=nodes, cpus=cpus, gpus=gpus, grace_s=grace)
+        return self._slurm
+
+    def down(self) -> None:
+        """Take down the cluster that is up, if one is."""
+        self._slurm = None
+        self._alive.close()
+
+
+@pytest.fixture(scope="session")
+def sites() -> Iterator[Sites]:
+    """Yield what brings up clusters of other kinds; who holds one sets SLURM_CONF."""
+    pool = Sites()
+    try:
+        yield pool
     finally:
-        done = cluster("down", f"--dir={folder}")
-        os.environ.pop("SLURM_CONF", None)
-        if before is not None:
-            os.environ["SLURM_CONF"] = before
-        if folder.exists() and not any(folder.iterdir()):
-            folder.rmdir()
-        assert done.returncode == 0, done.stdout + done.stderr
+        pool.down()
+
+
+@pytest.fixture
+def site(sites: Sites) -> Iterator[Callable[..., Slurm]]:
+    """Yield a function that returns a cluster as `Sites.up` does, and points SLURM_CONF there until the test ends."""
+    with ExitStack() as stack:
+
+        def up(kind: str, **asked: object) -> Slurm:
+            slurm = sites.up(kind, **asked)
+            stack.enter_context(slurm_conf(slurm.conf))
+            return slurm
+
+        yield up
 
 
 class Figures:
