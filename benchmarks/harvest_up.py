@@ -55,6 +55,11 @@ class HarvestUp:
             assert time.monotonic() < deadline, f"harvester up did not listen within {START_S:.0f} s"
             time.sleep(0.05)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self.process is not None and self.process.poll() is None
+
     def client(self) -> Client:
         """Return an admin's client."""
         url = json.loads((self.state / "endpoint.json").read_text())["url"]
@@ -68,7 +73,7 @@ class HarvestUp:
 
     def stop(self) -> None:
         """End it; pilots leave first."""
-        if self.process is None or self.process.poll() is not None:
+        if self.process is None or not self.is_running:
             return
         self.process.send_signal(signal.SIGTERM)
         try:

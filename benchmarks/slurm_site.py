@@ -73,6 +73,14 @@ class Site:
         """Return the ids of a partition's batch jobs in `states`."""
         return self.run("squeue", "-h", "-p", partition, "-t", states, "-o", "%i").split()
 
+    def stop(self, name: str, *, gently: bool = False) -> None:
+        """End slurmctld or a node's slurmd, with SIGKILL unless `gently`; what runs under it lives on."""
+        _cluster("stop", name, *(["--gently"] if gently else []), f"--dir={self.folder}")
+
+    def start(self, name: str) -> None:
+        """Start it again, with the state that it left."""
+        _cluster("start", name, f"--dir={self.folder}")
+
 
 @contextmanager
 def site(kind: SiteKind) -> Iterator[Site]:
