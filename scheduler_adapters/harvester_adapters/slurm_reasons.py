@@ -33,7 +33,7 @@ _OTHER = frozenset(
 # MaxGRESPerAccount. (What would free such a limit are batch jobs of the same user or account, not pilots.)
 _LIMIT = re.compile(r"Assoc(Grp|Max|iation)\w*|QOS\w+|Max\w+PerAccount")
 # Sentences instead of a word; in `scontrol` they have underscores for spaces.
-_HELD_SENTENCE = re.compile(r"\bheld\b", re.IGNORECASE)
+_OTHER_SENTENCE = re.compile(r"\bheld\b|burst.buffer", re.IGNORECASE)
 _NODES_SENTENCE = re.compile(r"nodes? required (for|by) (the )?job", re.IGNORECASE)
 
 
@@ -48,7 +48,7 @@ def waits_for(state: str, reason: str, priority: int) -> WaitsFor:
     """
     sentence = reason.replace("_", " ")
     word = re.split(r"[,(:]", reason, maxsplit=1)[0].strip()
-    if state in HELD_STATES or priority == 0 or _HELD_SENTENCE.search(sentence):
+    if state in HELD_STATES or priority == 0 or _OTHER_SENTENCE.search(sentence):
         return WaitsFor.OTHER
     if word in NOTHING or word in _NODES or _NODES_SENTENCE.search(sentence):
         return WaitsFor.NODES

@@ -3,41 +3,69 @@
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harvester.domain.cluster import BatchState, NodeState
+from harvester.domain.cluster import BatchState, NodeState, WaitsFor
 from harvester.domain.ports import SchedulerUnavailable
 from harvester.domain.resources import Resources
-from harvester_adapters import slurm_text
+from harvester_adapters import slurm_queue
+from harvester_adapters.slurm_config import SiteConfig, site_config
+from harvester_adapters.slurm_nodes import leaving, node_state, nodes
+from harvester_adapters.slurm_partitions import partitions
+from harvester_adapters.slurm_preemption import PilotQos
+from harvester_adapters.slurm_queue import batch_jobs
+from harvester_adapters.slurm_reasons import waits_for
+from harvester_adapters.slurm_reservations import reservations
+from harvester_adapters.slurm_words import duration, elements, gpu_count, tres
 
-SAMPLES = Path(__file__).parent / "slurm_samples" / "22.05.8"
+SAMPLES = Path(__file__).parent / "slurm_samples"
 # Recorded on more versions than ours; lies beside the checkout on some machines, and is not needed.
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures"
-HEADER = ["JOBID", *["X"] * 16]
+ALL = slurm_queue.not_ended("nonce")
+FIELDS = {
+    "JobID": "7", "ArrayTaskID": "N/A", "Partition": "harvest", "UserName": "root", "State": "RUNNING",
+    "Reason": "None", "SubmitTime": "2026-11-22T01:00:00", "StartTime": "2026-11-22T01:00:05", "NumNodes": "1",
+    "NumCPUs": "2", "MinCpus": "1", "MinMemory": "250M", "tres-alloc": "cpu=2,mem=500M,node=1,billing=2",
+    "tres-per-node": "N/A", "tres-per-job": "N/A", "tres-per-task": "N/A", "OverSubscribe": "OK", "Exclusive": "",
+    "PriorityLong": "1000", "TimeLimit": "10:00", "Feature": "(null)", "ReqNodes": "", "ExcNodes": "",
+    "Reservation": "(null)", "SchedNodes": "(null)", "EndTime": "2026-11-22T01:10:05", "PreemptTime": "N/A",
+    "NodeList": "n1", "Name": "harvester-p",
+}  # fmt: skip
+HEADER = ["JOBID", *["X"] * (len(FIELDS) - 1)]
+HEADER[list(FIELDS).index("Exclusive")] = ""  # before 26.05
+SITE = SiteConfig(version="22.05.8", preempt_type="preempt/partition_prio", preempt_mode="CANCEL")
 
 
-def squeue(*rows: list[str], nonce: str = "nonce") -> str:
-    return "".join(f"\x1f{nonce}".join(row) + f"\x1e{nonce}\n" for row in (HEADER, *rows))
+def squeue(*rows: list[str], nonce: str = "nonce", header: list[str] = HEADER) -> str:
+    return "".join(f"\x1f{nonce}".join(row) + f"\x1e{nonce}\n" for row in (header, *rows))
 
 
 def row(**changed: str) -> list[str]:
-    fields = {
-        "id": "7", "partition": "harvest", "user": "root", "state": "RUNNING", "reason": "None",
-        "submit": "2026-11-22T01:00:00", "start": "2026-11-22T01:00:05", "end": "2026-11-22T01:10:05", "preempt": "N/A",
-        "nodes": "1", "cpus": "2", "alloc": "cpu=2,mem=500M,node=1,billing=2", "per_node": "N/A", "per_job": "N/A",
-        "list": "n1", "planned": "(null)", "name": "harvester-p",
-    }  # fmt: skip
-    return list((fields | changed).values())
+    """Return a row of squeue; the fields with a hyphen are called with an underscore."""
+    named = {name.replace("_", "-"): value for name, value in changed.items()}
+    assert FIELDS.keys() >= named.keys()
+    return list((FIELDS | named).values())
 
 
-def sample(name: str) -> str:
-    return (SAMPLES / name).read_bytes().decode()
+def job(**changed: str):
+    [found] = batch_jobs(squeue(row(**changed)), ALL)
+    return found
+
+
+def sample(name: str, version: str = "22.05.8") -> str:
+    return (SAMPLES / version / name).read_bytes().decode()
 
 
 def recorded_jobs(situation: str):
-    return {job.batch_job_id: job for job in slurm_text.batch_jobs(sample(f"{situation}.squeue.txt"), "nonce")}
+    return {job.batch_job_id: job for job in batch_jobs(sample(f"{situation}.squeue.txt"), ALL)}
+
+
+def wants():
+    """Return the batch jobs of the recorded queue of wishes, by name."""
+    return {job.name: job for job in batch_jobs(sample("wants.squeue.txt"), ALL)}
 
 
 def test_a_running_pilot_in_its_grace_time_shows_when_it_was_asked_to_leave_and_when_it_is_killed():
@@ -46,7 +74,7 @@ def test_a_running_pilot_in_its_grace_time_shows_when_it_was_asked_to_leave_and_
     assert pilot.name == "harvester-P1"
     assert pilot.nodes == ("n2",)
     assert pilot.requested == Resources(cpus=4, gpus=1, memory_mb=400)
-    assert pilot.preempt_at == 1795310014  # 2026-11-22T01:13:34Z
+    assert pilot.preempt_at == 1795632611  # 2026-11-25T18:50:11Z
     assert pilot.end_at == pilot.preempt_at + 60
 
 
@@ -60,7 +88,7 @@ def test_a_pending_batch_job_shows_what_backfill_planned():
     prime = recorded_jobs("grace")["7"]
     assert (prime.state, prime.reason, prime.node_count) == (BatchState.PENDING, "Resources", 2)
     assert prime.nodes == ("n2", "n3")
-    assert prime.start_at == 1795310017
+    assert prime.start_at == 1795632615
 
 
 def test_a_name_with_delimiters_and_line_breaks_is_read_whole():
@@ -68,7 +96,7 @@ def test_a_name_with_delimiters_and_line_breaks_is_read_whole():
 
 
 def test_recorded_nodes_show_state_total_and_free():
-    n1, n2, _, n4 = slurm_text.nodes(sample("grace.node.txt"))
+    n1, n2, _, n4 = nodes(sample("grace.node.txt"))
     assert (n1.name, n1.state, n1.partitions) == ("n1", NodeState.ALLOCATED, ("prime", "harvest"))
     assert n2.total == Resources(cpus=4, gpus=2, memory_mb=4000)
     assert n2.free == Resources(cpus=0, gpus=1, memory_mb=3600)
@@ -77,7 +105,7 @@ def test_recorded_nodes_show_state_total_and_free():
 
 
 def test_recorded_partitions_show_limit_grace_and_preemption():
-    prime, harvest = slurm_text.partitions(sample("grace.partition.txt"))
+    prime, harvest = partitions(sample("grace.partition.txt"), SITE, PilotQos())
     assert (prime.name, prime.max_time, prime.is_preemptible) == ("prime", None, False)
     assert (harvest.max_time, harvest.grace_time) == (timedelta(hours=2), timedelta(seconds=60))
     assert harvest.is_preemptible
@@ -87,14 +115,14 @@ def test_recorded_partitions_show_limit_grace_and_preemption():
 @given(name=st.text(), other=st.text())
 @example(name="\x1fnonce", other="\x1enonce\n9\x1fnonce")  # guessed last time's
 def test_no_name_can_forge_or_hide_a_batch_job(name, other):
-    text = squeue(row(id="1", name=name), row(id="2", name=other), nonce="qwvzjk")
+    text = squeue(row(JobID="1", Name=name), row(JobID="2", Name=other), nonce="qwvzjk")
     if "qwvzjk" in name + other:
         return
-    assert [job.name for job in slurm_text.batch_jobs(text, "qwvzjk")] == [name, other]
+    assert [job.name for job in batch_jobs(text, slurm_queue.not_ended("qwvzjk"))] == [name, other]
 
 
 def test_an_empty_queue_is_no_batch_jobs():
-    assert slurm_text.batch_jobs(squeue(), "nonce") == ()
+    assert batch_jobs(squeue(), ALL) == ()
 
 
 @pytest.mark.parametrize(
@@ -106,36 +134,41 @@ def test_an_empty_queue_is_no_batch_jobs():
         squeue(row())[:-30],  # cut off
         squeue(row()[:-1]),  # a field too few
         squeue(row())[squeue().__len__() :],  # no header
-        squeue(row(id="")),
-        squeue(row(cpus="many", alloc="N/A")),
-        squeue(row(start="yesterday")),
-        squeue(row(list="n[1-")),
-        squeue(row(alloc="cpu=2,mem=5X")),
-        squeue(row(per_node="gres/gpu:2x")),
+        squeue(row(JobID="")),
+        squeue(row(NumCPUs="many", tres_alloc="N/A")),
+        squeue(row(StartTime="yesterday")),
+        squeue(row(NodeList="n[1-")),
+        squeue(row(tres_alloc="cpu=2,mem=5X")),
+        squeue(row(tres_per_node="gres/gpu:2x")),
+        squeue(row(State="PENDING", PriorityLong="high")),
+        squeue(row(State="PENDING", TimeLimit="soon")),
+        squeue(row(State="PENDING", ArrayTaskID="1-x")),
     ],
 )
 def test_a_misparse_is_never_an_empty_cluster(text):
     with pytest.raises(SchedulerUnavailable):
-        slurm_text.batch_jobs(text, "nonce")
+        batch_jobs(text, ALL)
 
 
 def test_the_error_names_the_line_that_was_not_understood():
     with pytest.raises(SchedulerUnavailable, match="harvester-p"):
-        slurm_text.batch_jobs(squeue(row(nodes="?")), "nonce")
+        batch_jobs(squeue(row(NumNodes="?")), ALL)
     with pytest.raises(SchedulerUnavailable, match="NodeName=n1 State=IDLE"):
-        slurm_text.nodes("NodeName=n1 State=IDLE\n")
+        nodes("NodeName=n1 State=IDLE\n")
 
 
 @pytest.mark.parametrize("text", ["", "No nodes in the system\n", "NodeName=n1 CPUTot=4\n", "garbage"])
 def test_nodes_that_are_not_understood_are_no_empty_cluster(text):
     with pytest.raises(SchedulerUnavailable):
-        slurm_text.nodes(text)
+        nodes(text)
 
 
-@pytest.mark.parametrize("text", ["", "PartitionName=x State=UP MaxTime=1:xx GraceTime=0 PreemptMode=OFF\n"])
+@pytest.mark.parametrize(
+    "text", ["", "PartitionName=x State=UP\n", sample("grace.partition.txt").replace("GraceTime=60", "GraceTime=soon")]
+)
 def test_partitions_that_are_not_understood_are_no_empty_cluster(text):
     with pytest.raises(SchedulerUnavailable):
-        slurm_text.partitions(text)
+        partitions(text, SITE, PilotQos())
 
 
 @pytest.mark.parametrize(
@@ -147,13 +180,11 @@ def test_partitions_that_are_not_understood_are_no_empty_cluster(text):
     ],
 )  # fmt: skip
 def test_state_words_of_batch_jobs(word, state):
-    [job] = slurm_text.batch_jobs(squeue(row(state=word)), "nonce")
-    assert job.state is state
+    assert job(State=word).state is state
 
 
 def test_an_unknown_state_is_not_an_end():
-    [job] = slurm_text.batch_jobs(squeue(row(state="SOMETHING_NEW")), "nonce")
-    assert not job.state.is_ended
+    assert not job(State="SOMETHING_NEW").state.is_ended
 
 
 @pytest.mark.parametrize(
@@ -167,7 +198,7 @@ def test_an_unknown_state_is_not_an_end():
     ],
 )  # fmt: skip
 def test_state_words_of_nodes(word, state):
-    assert slurm_text.node_state(word) is state
+    assert node_state(word) is state
 
 
 @pytest.mark.parametrize(
@@ -179,7 +210,7 @@ def test_state_words_of_nodes(word, state):
     ],
 )  # fmt: skip
 def test_gpus_in_every_form_of_gres(word, count):
-    assert slurm_text.gpu_count(word) == count
+    assert gpu_count(word) == count
 
 
 @pytest.mark.parametrize(
@@ -190,35 +221,36 @@ def test_gpus_in_every_form_of_gres(word, count):
     ],
 )  # fmt: skip
 def test_limits(word, length):
-    assert slurm_text.duration(word) == length
+    assert duration(word) == length
 
 
 def test_memory_in_every_unit_is_mebibytes():
-    assert [slurm_text.tres(f"mem={word}").memory_mb for word in ("500M", "2G", "0.50G", "1T", "2048K", "7")] == [
+    assert [tres(f"mem={word}").memory_mb for word in ("500M", "2G", "0.50G", "1T", "2048K", "7")] == [
         500, 2048, 512, 1048576, 2, 7,
     ]  # fmt: skip
 
 
 def test_gpus_count_over_all_nodes_of_a_batch_job():
-    [job] = slurm_text.batch_jobs(squeue(row(nodes="3", per_node="gres/gpu:2", list="n[1-3]")), "nonce")
-    assert (job.requested.gpus, job.nodes) == (6, ("n1", "n2", "n3"))
+    found = job(NumNodes="3", tres_per_node="gres/gpu:2", NodeList="n[1-3]")
+    assert (found.requested.gpus, found.nodes) == (6, ("n1", "n2", "n3"))
 
 
 @pytest.mark.parametrize(
     "path", sorted(FIXTURES.glob("slurm-*/*/scontrol.node.oneline.txt")), ids=lambda p: p.parts[-3]
 )
 def test_nodes_recorded_on_other_versions_are_read(path):
-    nodes = slurm_text.nodes(path.read_text())
-    assert [node.name for node in nodes] == ["c1", "c2", "c3", "c4"]
-    assert {node.total for node in nodes} == {Resources(cpus=4, gpus=2, memory_mb=4000)}
-    assert all(node.state is not NodeState.UNKNOWN for node in nodes)
+    found = nodes(path.read_text())
+    assert [node.name for node in found] == ["c1", "c2", "c3", "c4"]
+    assert {node.total for node in found} == {Resources(cpus=4, gpus=2, memory_mb=4000)}
+    assert all(node.state is not NodeState.UNKNOWN for node in found)
     if path.parent.name == "05_preempting_grace":
-        assert [node.free.gpus for node in nodes] == [2, 2, 0, 0]
+        assert [node.free.gpus for node in found] == [2, 2, 0, 0]
 
 
 @pytest.mark.parametrize("path", sorted(FIXTURES.glob("slurm-*/*/scontrol.partition.oneline.txt")), ids=str)
 def test_partitions_recorded_on_other_versions_are_read(path):
-    found = {partition.name: partition for partition in slurm_text.partitions(path.read_text())}
+    site = site_config((path.parents[1] / "scontrol.config.txt").read_text())
+    found = {partition.name: partition for partition in partitions(path.read_text(), site, PilotQos())}
     assert [name for name, partition in found.items() if partition.is_preemptible] == ["harvest", "hvrq", "hv0"]
     assert found["harvest"].grace_time == timedelta(seconds=60)
 
@@ -228,17 +260,16 @@ def test_every_recorded_state_word_is_known(path):
     header, *lines = path.read_text().splitlines()
     column = header.split("|").index("STATE")
     for word in {line.split("|")[column] for line in lines}:
-        [job] = slurm_text.batch_jobs(squeue(row(state=word)), "nonce")
-        assert job.state is not BatchState.UNKNOWN
+        assert job(State=word).state is not BatchState.UNKNOWN
 
 
 def test_reservations_are_read_and_none_is_none():
-    assert slurm_text.reservations("No reservations in the system\n") == ()
+    assert reservations("No reservations in the system\n") == ()
     licenses = "ReservationName=l StartTime=2026-11-22T00:30:13 EndTime=2026-11-22T01:30:13 Nodes=(null)"
-    assert slurm_text.reservations(licenses) == ()
+    assert reservations(licenses) == ()
     for broken in ("ReservationName=m Nodes=n1", "slurm_load_reservations error", licenses.replace("2026", "soon")):
         with pytest.raises(SchedulerUnavailable):
-            slurm_text.reservations(broken)
+            reservations(broken)
 
 
 @pytest.mark.parametrize(
@@ -246,4 +277,164 @@ def test_reservations_are_read_and_none_is_none():
     [("22.05.8", False), ("25.05.0", False), ("25.05.5", True), ("25.11.0", True), ("26.05.5", True), ("", False)],
 )
 def test_the_fix_of_time_min_is_known_by_its_version(version, fits):
-    assert slurm_text.cuts_time_min(version) is fits
+    assert SiteConfig(version=version, preempt_type="", preempt_mode="").cuts_time_min is fits
+
+
+# ---- what a pending batch job needs --------------------------------------------------------------------------------
+
+
+def test_what_each_node_must_have_at_least_is_read_whatever_way_it_was_asked_for():
+    found = wants()
+    each = {name: (found[name].node_count, found[name].each, found[name].requested) for name in found}
+    # --ntasks=8 --mem=200: shown with two nodes, and it may start on more with a CPU each.
+    assert each["tasks"] == (2, Resources(cpus=1, memory_mb=200), Resources(cpus=8, memory_mb=200))
+    assert each["spread"] == (2, Resources(cpus=1, memory_mb=50), Resources(cpus=8, memory_mb=400))
+    assert each["allmem"] == (1, Resources(cpus=1, memory_mb=4000), Resources(cpus=1, memory_mb=4000))
+    assert each["gpus"] == (2, Resources(cpus=1, gpus=1, memory_mb=100), Resources(cpus=2, gpus=2, memory_mb=200))
+    assert each["gpusjob"] == (2, Resources(cpus=1, memory_mb=100), Resources(cpus=1, gpus=3, memory_mb=100))
+    assert each["gputask"][1] == Resources(cpus=1, gpus=1, memory_mb=100)
+    assert each["wide"] == (3, Resources(cpus=2, memory_mb=200), Resources(cpus=6, memory_mb=600))
+    assert each["ntasks"] == (2, Resources(cpus=2, memory_mb=200), Resources(cpus=4, memory_mb=400))
+
+
+def test_a_range_of_nodes_counts_from_its_lower_end():
+    found = wants()
+    assert (found["range"].node_count, found["anyrange"].node_count) == (2, 1)  # --nodes=2-4, --nodes=1-3
+
+
+def test_a_row_of_a_pending_array_stands_for_all_of_its_elements_that_may_run_at_a_time():
+    found = wants()
+    assert (found["array"].elements, found["longarray"].elements, found["tasks"].elements) == (2, 67, 1)
+
+
+@pytest.mark.parametrize(
+    ("word", "count"),
+    [("N/A", 1), ("4", 1), ("3-10", 8), ("3-10:2", 4), ("1,4-6,9%3", 3), ("0-9%50", 10), ("1,5,...", 2), ("1-9%0", 9)],
+)
+def test_elements_of_an_array_are_counted(word, count):
+    assert elements(word) == count
+
+
+def test_who_shares_its_nodes_with_nobody_is_known():
+    assert {name for name, found in wants().items() if found.is_exclusive} == {"alone", "mine"}
+
+
+@pytest.mark.parametrize(
+    ("shared", "exclusive", "alone"),
+    [("NO", "NO", False), ("NO", "NODE", True), ("YES", "NO", False), ("NO", "USER", True), ("OK", "TOPO", True)],
+)
+def test_from_26_05_on_a_column_of_its_own_tells_who_is_exclusive(shared, exclusive, alone):
+    header = list(HEADER)
+    header[list(FIELDS).index("Exclusive")] = "EXCLUSIVE"
+    text = squeue(row(State="PENDING", OverSubscribe=shared, Exclusive=exclusive), header=header)
+    [found] = batch_jobs(text, ALL)
+    assert found.is_exclusive is alone
+
+
+def test_where_and_how_long_a_pending_batch_job_wants_to_run_is_read():
+    found = wants()
+    assert found["spread"].features == "a100&nvme"
+    assert found["listed"].required_nodes == ("n3",)
+    assert found["course"].reservation == "course"
+    assert found["either"].partitions == ("prime", "harvest")
+    assert (found["unlimited"].limit, found["tasks"].limit) == (None, timedelta(minutes=10))
+    assert found["ntasks"].limit == timedelta(days=1, hours=2, minutes=3)
+    assert found["tasks"].priority > found["spread"].priority > found["held"].priority == 0
+    assert job(State="PENDING", ExcNodes="n[1-2],n5").excluded_nodes == ("n1", "n2", "n5")
+
+
+def test_the_look_at_what_pends_shows_of_each_what_the_whole_look_shows():
+    question = slurm_queue.pending("nonce")
+    cheap = {found.name: found for found in batch_jobs(sample("wants.pending.txt"), question)}
+    whole = wants()
+    assert set(whole) - set(cheap) == {"full"}
+    for name, found in cheap.items():
+        assert found == msgspec.structs.replace(whole[name], end_at=None)
+
+
+def test_what_waits_for_something_else_than_nodes_is_told_apart():
+    found = wants()
+    waiting = {name: found[name].waits_for for name in found if name != "full"}
+    other = {"held", "dependent", "later", "course"}
+    assert {name for name, what in waiting.items() if what is WaitsFor.OTHER} == other
+    assert {what for name, what in waiting.items() if name not in other} == {WaitsFor.NODES}
+
+
+@pytest.mark.parametrize(
+    ("reason", "what"),
+    [
+        ("None", WaitsFor.NODES), ("", WaitsFor.NODES), ("Resources", WaitsFor.NODES), ("Priority", WaitsFor.NODES),
+        ("ReqNodeNotAvail", WaitsFor.NODES), ("ReqNodeNotAvail, UnavailableNodes:n[3-4]", WaitsFor.NODES),
+        ("ReqNodeNotAvail, May be reserved for other job", WaitsFor.NODES),
+        ("ReqNodeNotAvail, Reserved for maintenance", WaitsFor.NODES), ("NodeDown", WaitsFor.NODES),
+        ("Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions", WaitsFor.NODES),
+        ("Nodes_required_for_job_are_DOWN,_DRAINED", WaitsFor.NODES),
+        ("Dependency", WaitsFor.OTHER), ("BeginTime", WaitsFor.OTHER), ("JobHeldUser", WaitsFor.OTHER),
+        ("JobArrayTaskLimit", WaitsFor.OTHER), ("Licenses", WaitsFor.OTHER), ("Reservation", WaitsFor.OTHER),
+        ("QOSMaxJobsPerUserLimit", WaitsFor.OTHER), ("QOSGrpGRES", WaitsFor.OTHER),
+        ("AssocGrpCPURunMinutesLimit", WaitsFor.OTHER), ("AssociationJobLimit", WaitsFor.OTHER),
+        ("MaxGRESPerAccount", WaitsFor.OTHER), ("PartitionTimeLimit", WaitsFor.OTHER),
+        ("job requeued in held state", WaitsFor.OTHER), ("launch failed requeued held", WaitsFor.OTHER),
+        ("burst_buffer/lua: slurm_bb_setup: no room", WaitsFor.OTHER),
+        ("NonZeroExitCode", WaitsFor.UNKNOWN), ("ReasonOfTheFuture", WaitsFor.UNKNOWN),
+    ],
+)  # fmt: skip
+def test_reasons_of_pending_batch_jobs(reason, what):
+    assert waits_for("PENDING", reason, 1000) is what
+
+
+def test_what_is_held_waits_for_nobodys_nodes_whatever_its_reason():
+    assert waits_for("REQUEUE_HOLD", "Resources", 1000) is WaitsFor.OTHER
+    assert waits_for("PENDING", "Resources", 0) is WaitsFor.OTHER
+
+
+# ---- nodes ---------------------------------------------------------------------------------------------------------
+
+
+def test_nodes_show_their_features_and_why_they_are_left():
+    n1, _, n3, n4 = nodes(sample("wants.node.txt"))
+    assert (n1.features, n1.leaving) == (("a100", "nvme"), "")
+    assert (n3.state, n3.leaving) == (NodeState.DOWN, "it fails: net card")
+    assert (n4.features, n4.leaving) == ((), "")
+
+
+def test_the_admins_words_for_a_drained_node_are_told_whole_and_change_nothing():
+    drained = nodes(sample("grace.node.txt"))[3]
+    assert (drained.state, drained.leaving) == (NodeState.DRAINED, "it is being drained: bad disk, State=IDLE")
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("IDLE", ""), ("MIXED+PLANNED", ""), ("ALLOCATED+COMPLETING", ""), ("IDLE+RESERVED", ""), ("IDLE+CLOUD", ""),
+        ("MIXED+DRAIN", "it is being drained"), ("ALLOCATED+FAIL", "it fails"), ("DOWN", "it is down"),
+        ("IDLE*", "it is down"), ("IDLE+NOT_RESPONDING", "it is down"),
+        ("MIXED+DRAIN+REBOOT_REQUESTED", "it is to be rebooted"), ("MIXED+REBOOT_REQUESTED", "it is to be rebooted"),
+        ("IDLE+REBOOT_ISSUED", "it is to be rebooted"), ("ALLOCATED+MAINTENANCE", "a maintenance has begun"),
+        ("MIXED+MAINTENANCE+RESERVED", "a maintenance has begun"), ("IDLE+POWERING_DOWN", "it is being powered down"),
+    ],
+)  # fmt: skip
+def test_why_a_node_is_left(word, why):
+    assert leaving(word) == why
+    assert leaving(word, "disk") == (f"{why}: disk" if why else "")
+
+
+@pytest.mark.parametrize("version", ["24.11.5", "26.05.5"])
+def test_other_versions_of_slurm_are_read(version):
+    c1, c2, c3, c4 = nodes(sample("node.txt", version))
+    assert [node.leaving for node in (c1, c3, c4)] == [
+        "it is being drained: kernel upgrade", "it is down: Not responding", "it is down: Not responding",
+    ]  # fmt: skip
+    assert c2.total == Resources(cpus=4, gpus=2, memory_mb=4000)
+    site = site_config(sample("config.txt", version))
+    assert site.version == version
+    found = partitions(sample("partition.txt", version), site, PilotQos())
+    assert [part.name for part in found if part.is_preemptible] == ["harvest", "hvrq", "hv0"]
+    [reservation] = reservations(sample("reservation.txt", version))
+    assert reservation.nodes == ("c3", "c4")
+
+
+@pytest.mark.parametrize("text", ["", "Configuration data\n", "PreemptType = preempt/none\nSLURM_VERSION = 22.05.8\n"])
+def test_a_configuration_that_is_not_understood_is_said(text):
+    with pytest.raises(SchedulerUnavailable, match="it has no "):
+        site_config(text)

@@ -21,10 +21,15 @@ class FakeSlurm:
         self.log = folder / "log"
         self.queue = folder / "queue.txt"
         self.queue.write_bytes((SAMPLES / "grace.squeue.txt").read_bytes())
+        self.pending = SAMPLES / "grace.pending.txt"
         self.answers(
             "squeue",
-            'for word in "$@"; do case $word in --Format=*) nonce=${word##*$(printf "\\036")};; esac; done\n'
-            f'sed "s/\\x1fnonce/\\x1f$nonce/g; s/\\x1enonce/\\x1e$nonce/g" {self.queue}',
+            f"file={self.queue}\n"
+            'for word in "$@"; do case $word in\n'
+            '--Format=*) nonce=${word##*$(printf "\\036")};;\n'
+            f"--states=PENDING) file={self.pending};;\n"
+            "esac; done\n"
+            'sed "s/\\x1fnonce/\\x1f$nonce/g; s/\\x1enonce/\\x1e$nonce/g" $file',
         )
         self.answers(
             "scontrol",
@@ -32,7 +37,7 @@ class FakeSlurm:
             f"*node) cat {SAMPLES}/grace.node.txt;;\n"
             f"*partition) cat {SAMPLES}/grace.partition.txt;;\n"
             "*reservation) echo No reservations in the system;;\n"
-            "--version) echo slurm-wlm 22.05.8;;\n"
+            f"*config) cat {SAMPLES}/config.txt;;\n"
             "esac",
         )
         self.answers("sbatch", f'env > {folder}/env\ncp "${{@: -1}}" {folder}/script\necho 4711')
@@ -43,6 +48,12 @@ class FakeSlurm:
         path = self.folder / command
         path.write_text(f'#!/bin/bash\necho "{command} $*" >> {self.log}\n{script}\n')
         path.chmod(0o755)
+
+    def change(self, command: str, old: str, new: str) -> None:
+        """Change a word of a command's script."""
+        text = (self.folder / command).read_text()
+        assert old in text
+        (self.folder / command).write_text(text.replace(old, new))
 
     def calls(self, command: str) -> list[str]:
         """Return the arguments of every call of `command`."""
@@ -60,9 +71,7 @@ def fake_slurm(tmp_path, monkeypatch):
 
 @pytest.fixture
 def adapter(fake_slurm, tmp_path):
-    return SlurmAdapter(
-        work_dir=tmp_path / "psij", user="root", command_timeout=timedelta(seconds=2), cache_for=timedelta(0)
-    )
+    return SlurmAdapter(work_dir=tmp_path / "psij", command_timeout=timedelta(seconds=2), cache_for=timedelta(0))
 
 
 @pytest.fixture

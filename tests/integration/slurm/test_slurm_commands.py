@@ -1,5 +1,7 @@
 """The Slurm adapter with commands that hang, refuse, lie, or answer well: real processes, no Slurm."""
 
+import itertools
+import re
 import subprocess
 import sys
 import threading
@@ -23,6 +25,7 @@ NO_CONTACT = [
     "sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received",
     "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying",
 ]
+SAMPLES = Path(__file__).parents[2] / "unit" / "slurm_samples" / "22.05.8"
 REFUSALS = [
     "sbatch: error: Batch job submission failed: Invalid partition name specified",
     "sbatch: error: Batch job submission failed: Requested node configuration is not available",
@@ -31,16 +34,69 @@ REFUSALS = [
 ]
 
 
+def asked(fake_slurm, what: str) -> int:
+    """Return how often scontrol was asked to show something."""
+    return len([call for call in fake_slurm.calls("scontrol") if call.endswith(what)])
+
+
 def test_a_snapshot_is_one_squeue_and_one_scontrol(fake_slurm, adapter):
     snapshot = adapter.snapshot()
     assert snapshot.scheduler == "slurm 22.05.8"
     assert [node.state for node in snapshot.nodes] == [NodeState.ALLOCATED] * 3 + [NodeState.DRAINED]
     assert snapshot.partition("harvest").grace_time == timedelta(seconds=60)
     assert {job.name for job in snapshot.batch_jobs} >= {"harvester-P1", "primeA"}
+    before = adapter.commands
     adapter.snapshot()
+    assert adapter.commands - before == 2
     assert len(fake_slurm.calls("squeue")) == 2
-    assert len([call for call in fake_slurm.calls("scontrol") if call.endswith("node")]) == 2
-    assert len([call for call in fake_slurm.calls("scontrol") if call.endswith("partition")]) == 1
+    assert asked(fake_slurm, "node") == 2
+    assert asked(fake_slurm, "partition") == asked(fake_slurm, "config") == asked(fake_slurm, "reservation") == 1
+
+
+def test_a_snapshot_asks_for_no_batch_job_that_has_ended(fake_slurm, adapter):
+    adapter.snapshot()
+    [call] = fake_slurm.calls("squeue")
+    assert "--states" not in call  # squeue's default: all that has not ended, whichever states a version has
+
+
+def test_every_command_is_counted(fake_slurm, adapter, order):
+    counts = [adapter.commands]
+    for act in (
+        adapter.snapshot, adapter.snapshot, adapter.pending, lambda: adapter.ended(["3", "4"]),
+        lambda: adapter.submit(order), lambda: adapter.cancel("3", "4", "5"), lambda: adapter.ended([]), adapter.cancel,
+    ):  # fmt: skip
+        act()
+        counts.append(adapter.commands)
+    assert [after - before for before, after in itertools.pairwise(counts)] == [5, 2, 1, 1, 1, 1, 0, 0]
+    names = ("squeue", "scontrol", "sbatch", "scancel")
+    assert adapter.commands == sum(len(fake_slurm.calls(name)) for name in names)
+
+
+def test_the_look_at_what_pends_is_one_command_and_disturbs_no_snapshot(fake_slurm, tmp_path):
+    adapter = SlurmAdapter(work_dir=tmp_path / "psij", cache_for=timedelta(minutes=1))
+    look = adapter.snapshot()
+    before = adapter.commands
+    assert {job.state for job in adapter.pending()} == {BatchState.PENDING}
+    assert adapter.commands - before == 1
+    assert adapter.snapshot() is look
+
+
+def test_what_became_of_ended_batch_jobs_is_asked_by_their_ids(fake_slurm, adapter):
+    fake_slurm.queue.write_bytes((SAMPLES / "after.squeue.txt").read_bytes())
+    found = {job.batch_job_id: job.state for job in adapter.ended(["3", "4"])}
+    assert found["3"] is BatchState.PREEMPTED
+    [call] = fake_slurm.calls("squeue")
+    assert {"--states=all", "--jobs=3,4"} <= set(call.split())
+    with pytest.raises(ValueError, match="no id of a Slurm batch job"):
+        adapter.ended(["3", "--user=root"])
+
+
+def test_a_batch_job_that_slurm_has_forgotten_is_missing_and_no_error(fake_slurm, adapter):
+    fake_slurm.answers("squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    assert adapter.ended(["99999"]) == ()
+    fake_slurm.answers("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(SchedulerUnavailable, match="Unable to contact"):
+        adapter.ended(["99999"])
 
 
 def test_every_call_of_squeue_has_a_delimiter_of_its_own(fake_slurm, adapter):
@@ -56,11 +112,6 @@ def test_a_fresh_snapshot_is_returned_again_until_something_was_submitted(fake_s
     adapter.submit(order)
     adapter.snapshot()
     assert len(fake_slurm.calls("squeue")) == 2
-
-
-def test_ended_batch_jobs_of_others_are_left_out(fake_slurm, tmp_path):
-    adapter = SlurmAdapter(work_dir=tmp_path / "psij", user="somebody")
-    assert not [job for job in adapter.snapshot().batch_jobs if job.state.is_ended]
 
 
 @pytest.mark.parametrize("command", ["squeue", "scontrol"])
@@ -148,23 +199,108 @@ def test_where_and_until_when_a_pilot_may_run_is_told_to_sbatch(fake_slurm, adap
 def test_time_min_is_asked_for_only_where_backfill_gives_more_than_the_minimum(
     fake_slurm, adapter, order, version, asks
 ):
-    scontrol = (fake_slurm.folder / "scontrol").read_text().replace("slurm-wlm 22.05.8", f"slurm-wlm {version}")
-    (fake_slurm.folder / "scontrol").write_text(scontrol)
+    fake_slurm.change("scontrol", "*config) cat", f"*config) sed s/22.05.8/{version}/")
     assert adapter.snapshot().cuts_time_min is asks
     adapter.submit(msgspec.structs.replace(order, time_min=timedelta(minutes=2)))
     [call] = fake_slurm.calls("sbatch")
     assert ("--time-min=0:02:00" in call.split()) is asks
 
 
-def test_reservations_are_in_the_snapshot_and_asked_as_seldom_as_partitions(fake_slurm, adapter):
-    line = "ReservationName=maint1 StartTime=2026-11-22T00:30:13 EndTime=2026-11-22T01:30:13 Nodes=n[3-4] NodeCnt=2"
-    scontrol = (fake_slurm.folder / "scontrol").read_text().replace("No reservations in the system", line)
-    (fake_slurm.folder / "scontrol").write_text(scontrol)
+MAINTENANCE = "ReservationName=maint1 StartTime=2026-11-22T00:30:13 EndTime=2026-11-22T01:30:13 Nodes=n[3-4] NodeCnt=2"
+
+
+def test_reservations_are_in_the_snapshot_and_not_asked_every_time(fake_slurm, adapter):
+    fake_slurm.change("scontrol", "No reservations in the system", MAINTENANCE)
     [reservation] = adapter.snapshot().reservations
     assert (reservation.name, reservation.nodes) == ("maint1", ("n3", "n4"))
     assert reservation.end_at == reservation.start_at + 3600
     adapter.snapshot()
-    assert len([call for call in fake_slurm.calls("scontrol") if call.endswith("reservation")]) == 1
+    assert asked(fake_slurm, "reservation") == 1
+
+
+def test_reservations_are_asked_more_often_than_what_hardly_ever_changes(fake_slurm, tmp_path):
+    adapter = SlurmAdapter(work_dir=tmp_path / "psij", cache_for=timedelta(0), reservations_for=timedelta(0))
+    assert adapter.snapshot().reservations == ()
+    fake_slurm.change("scontrol", "No reservations in the system", MAINTENANCE)
+    assert [found.name for found in adapter.snapshot().reservations] == ["maint1"]
+    assert (asked(fake_slurm, "reservation"), asked(fake_slurm, "partition"), asked(fake_slurm, "config")) == (2, 1, 1)
+
+
+def test_a_partition_that_nobody_told_of_is_asked_for_at_once_but_not_again_and_again(
+    fake_slurm, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("harvester_adapters.slurm_slow._DOUBT_S", 0.5)
+    adapter = SlurmAdapter(work_dir=tmp_path / "psij", cache_for=timedelta(0))
+    adapter.snapshot()
+    fake_slurm.change("scontrol", "*node) cat", "*node) sed s/Partitions=prime,/Partitions=new,/")
+    for _ in range(3):
+        adapter.snapshot()
+    assert asked(fake_slurm, "partition") == 1  # young
+    time.sleep(0.6)
+    adapter.snapshot()
+    adapter.snapshot()
+    assert asked(fake_slurm, "partition") == 2
+
+
+# ---- who is preempted by QOS ---------------------------------------------------------------------------------------
+
+QOS = "normal||cluster|00:00:00\nscavenger||cluster|00:02:00\nurgent|scavenger|cluster|00:00:00\n"
+
+
+@pytest.fixture
+def by_qos(fake_slurm, tmp_path):
+    """Return a function that makes an adapter to a site that preempts by QOS; sacctmgr answers `script`."""
+
+    fake_slurm.change("scontrol", "*config) cat", "*config) sed s,preempt/partition_prio,preempt/qos,")
+
+    def make(script: str, **submitter: str) -> SlurmAdapter:
+        fake_slurm.answers("sacctmgr", script)
+        return SlurmAdapter(
+            work_dir=tmp_path / "psij", cache_for=timedelta(0), command_timeout=timedelta(seconds=2), **submitter
+        )
+
+    return make
+
+
+def answer(qos: str, associations: str) -> str:
+    return f"case \"$*\" in *qos\\ format*) printf '{qos}';; *assoc*) printf '{associations}';; esac"
+
+
+def test_who_preempts_whom_is_asked_where_the_site_preempts_by_qos(fake_slurm, by_qos):
+    adapter = by_qos(answer(QOS, ""), qos="scavenger")
+    partition = adapter.snapshot().partition("harvest")
+    assert (partition.is_preemptible, partition.grace_time) == (True, timedelta(minutes=2))
+    adapter.snapshot()
+    assert len(fake_slurm.calls("sacctmgr")) == 1
+
+
+def test_the_default_qos_of_the_user_counts_where_none_is_named(by_qos):
+    snapshot = by_qos(answer(QOS, "lab||scavenger|normal,scavenger\n")).snapshot()
+    assert all(part.is_preemptible for part in snapshot.partitions)
+    snapshot = by_qos(answer(QOS, "lab||normal|normal,scavenger\n")).snapshot()
+    assert {part.why_not for part in snapshot.partitions} == {
+        'no QOS has "normal", which pilots run under, in its Preempt list'
+    }
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        (
+            "echo 'You are not running a supported accounting_storage plugin' >&2; exit 1",
+            "supported accounting_storage",
+        ),
+        ("sleep 30", r"sacctmgr .* did not answer within"),
+        ("echo what is this", "is not understood"),
+        (answer(QOS, ""), r"no single default QOS of .*write it as scheduler\.slurm\.qos"),
+        (answer(QOS, "a||normal|normal\nb||scavenger|scavenger\n"), "no single default QOS"),
+    ],
+)
+def test_without_an_answer_about_qos_nothing_is_guessed(by_qos, script, why):
+    snapshot = by_qos(script).snapshot()
+    assert len(snapshot.nodes) == 4  # the look succeeds all the same
+    assert not any(part.is_preemptible for part in snapshot.partitions)
+    assert re.search(why, snapshot.partition("harvest").why_not)
 
 
 def test_the_daemons_environment_does_not_reach_sbatch(fake_slurm, adapter, order, monkeypatch):
@@ -241,6 +377,23 @@ def test_a_batch_job_of_an_earlier_daemon_is_cancelled(fake_slurm, adapter):
     assert fake_slurm.calls("scancel") == ["3"]
 
 
+def test_batch_jobs_are_cancelled_together(fake_slurm, adapter):
+    adapter.cancel("3", "4", "17")
+    assert fake_slurm.calls("scancel") == ["3 4 17"]
+
+
+def test_one_that_is_over_hides_no_failure_of_another(fake_slurm, adapter):
+    over = "scancel: error: Kill job error on job id 3: Invalid job id specified"
+    fake_slurm.answers("scancel", f"echo '{over}' >&2; echo '{over}' >&2; exit 1")
+    adapter.cancel("3", "4")
+    fake_slurm.answers("scancel", f"echo '{over}' >&2; echo 'scancel: error: Access denied on job id 4' >&2; exit 1")
+    with pytest.raises(SchedulerUnavailable, match="Access denied"):
+        adapter.cancel("3", "4")
+    fake_slurm.answers("scancel", "exit 1")
+    with pytest.raises(SchedulerUnavailable, match="scancel 3 ended with 1"):
+        adapter.cancel("3")
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -263,7 +416,7 @@ def test_a_cancellation_that_did_not_arrive_is_said(fake_slurm, adapter):
 @pytest.mark.parametrize("batch_job_id", ["", "--user=root", "3 4", "all"])
 def test_only_an_id_is_cancelled(fake_slurm, adapter, batch_job_id):
     with pytest.raises(ValueError, match="no id of a Slurm batch job"):
-        adapter.cancel(batch_job_id)
+        adapter.cancel("3", batch_job_id)
     assert fake_slurm.calls("scancel") == []
 
 
