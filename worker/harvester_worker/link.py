@@ -5,13 +5,15 @@ Owns connecting, frames and backing off. What is said over it is the session's a
 
 import asyncio
 import logging
+import os
 import random
+import re
 from collections.abc import Callable, Sequence
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from harvester.domain import wire
+from harvester.domain import pilot_output, wire
 from harvester.domain.blobs import BlobRef
 
 log = logging.getLogger(__name__)
@@ -23,6 +25,8 @@ SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 1.0
 OPEN_S = 5.0
 FIRST_WORD_S = 10.0
 """A gateway answers `Hello` at once: a connection that is silent for this long does not carry both ways."""
+UNANSWERED_S = 3.0
+"""A pilot that no gateway has answered for so long says so in its output, where the daemon looks for it."""
 CLOSE_S = 0.3
 PING_S, PONG_S = 10.0, 30.0
 """A pong queues behind a large checkpoint on a slow link, so it is given time."""
@@ -53,7 +57,7 @@ class Link:
         on_messages: Callable[[list[wire.ToPilot]], None],
         on_loss: Callable[[], None],
     ) -> None:
-        self._urls = [_link_url(gateway) for gateway in gateways]
+        self._gateways = tuple(gateways)
         self._token = token
         self._hello, self._on_messages, self._on_loss = hello, on_messages, on_loss
         self._unsent: list[wire.ToGateway] = []
@@ -84,19 +88,26 @@ class Link:
     async def run(self) -> None:
         """Keep a connection open, for ever. Raises `Refused`."""
         tried = failures = 0
+        unanswered = Unanswered(since=asyncio.get_running_loop().time())
         while True:
-            url = self._urls[tried % len(self._urls)]
+            gateway = self._gateways[tried % len(self._gateways)]
+            url = link_url(gateway)
             try:
-                failures = 0 if await self._converse(url) else failures + 1
+                if await self._converse(url):
+                    failures, unanswered.is_over = 0, True
+                else:
+                    failures += 1
             except InvalidStatus as error:
                 status = error.response.status_code
                 if status in {401, 403}:
                     raise Refused(f"{url} refuses this pilot's token (HTTP {status}): it is no longer ours") from error
+                failures += 1
+                unanswered.tell(gateway, error, asyncio.get_running_loop().time())
                 log.warning("link.failed url=%s: HTTP %d", url, status)
-                failures += 1
             except (OSError, WebSocketException) as error:
-                log.warning("link.failed url=%s: %s", url, str(error) or type(error).__name__)
                 failures += 1
+                unanswered.tell(gateway, error, asyncio.get_running_loop().time())
+                log.warning("link.failed url=%s: %s", url, words_of(error))
             tried += failures > 0
             pause = min(LONGEST_PAUSE_S, SHORTEST_PAUSE_S * 2 ** min(failures, 8))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
@@ -115,7 +126,7 @@ class Link:
             ping_timeout=PONG_S,
             proxy=None,  # a node's proxy is for the internet; the gateway is on the cluster
         )
-        log.info("link.up url=%s", url)
+        log.info("%s url=%s", pilot_output.CONNECTED, url)
         self._connection, self._unsent = connection, [self._hello()]
         self._wake.set()
         writer = asyncio.create_task(self._write(connection))
@@ -170,7 +181,38 @@ def frames(messages: Sequence[wire.ToGateway]) -> list[bytes]:
     return done
 
 
-def _link_url(gateway: str) -> str:
+class Unanswered:
+    """Says once, in one line, that no gateway has answered since the pilot's start."""
+
+    def __init__(self, *, since: float) -> None:
+        self._since = since
+        self.is_over = False  # said, or not true any more
+
+    def tell(self, gateway: str, error: Exception, now: float) -> None:
+        """Take one more failure, at `now`."""
+        if self.is_over or now - self._since < UNANSWERED_S:
+            return
+        self.is_over = True
+        log.error(
+            "%s: no gateway answers at %s (%s): set gateway.url to an address that compute nodes reach, "
+            "and see that no firewall is in between",
+            pilot_output.UNREACHABLE, gateway, words_of(error),
+        )  # fmt: skip
+
+
+def words_of(error: Exception) -> str:
+    """Return why a connection failed, in few words: `Connection refused`."""
+    if isinstance(error, InvalidStatus):
+        return f"what answers there is not a gateway: HTTP {error.response.status_code}"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    text = str(error) or type(error).__name__
+    numbers = re.findall(r"\[Errno (\d+)\]", text)  # asyncio's words name the address once more
+    return os.strerror(int(numbers[0])) if numbers else re.sub(r"^\[Errno -\d+\] ", "", text)
+
+
+def link_url(gateway: str) -> str:
+    """Return where to open the WebSocket. Raises `ValueError` unless `gateway` is an http or https address."""
     scheme, separator, rest = gateway.rstrip("/").partition("://")
     schemes = {"http": "ws", "https": "wss"}
     if not separator or scheme not in schemes:

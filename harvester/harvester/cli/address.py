@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
+
+from harvester.config import Config
+from harvester.config_file import ConfigError
 
 _ELSEWHERE = ("192.0.2.1", 9)  # reserved for documentation (RFC 5737): a route is looked up, nothing is sent
 
@@ -18,6 +22,31 @@ def own_address() -> str:
     except OSError:
         return _outgoing()
     return name
+
+
+def check_host(config: Config) -> None:
+    """Refuse a gateway that compute nodes cannot reach, whatever it is called. Raises `ConfigError`.
+
+    Who sets `gateway.url` has thought of how pilots reach it: a tunnel, a proxy, a cluster of this one machine.
+    """
+    gateway = config.gateway
+    if config.scheduler.kind == "local" or gateway.url or not is_loopback(gateway.host):
+        return
+    raise ConfigError(
+        "gateway.host",
+        f'"{gateway.host}" is this machine only, and pilots run on compute nodes',
+        "leave --host out to listen on all addresses, or set gateway.url to an address that compute nodes reach",
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether nobody but this machine itself reaches `host`."""
+    if host.rstrip(".").lower() in {"localhost", "ip6-localhost", "localhost.localdomain"}:
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _outgoing() -> str:

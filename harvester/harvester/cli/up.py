@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from harvester.cli import build
+from harvester.cli.address import check_host
 from harvester.cli.options import UpOptions
 from harvester.cli.process import prepare_process
 from harvester.cli.state_folder import Endpoint, StateFolder, StateFolderError
@@ -45,6 +46,7 @@ def run_up(options: UpOptions) -> int:
     errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     try:
         config = load_config(options.config, overrides(options))
+        check_host(config)
         folder = StateFolder(build.state_dir(config))
     except ConfigError as error:
         errors.print(f"harvester up: {error}")

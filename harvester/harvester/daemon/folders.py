@@ -12,7 +12,9 @@ from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 
-_TAIL = 2000  # bytes of the output that are looked at for a reason
+from harvester.domain import pilot_output
+
+_TAIL = 16_384  # bytes of the output that are looked at; a pilot that cannot start writes less
 
 
 class PilotFolders:
@@ -36,15 +38,32 @@ class PilotFolders:
         return self._root / pilot_id / "output.txt"
 
     def last_line(self, pilot_id: str) -> str:
-        """Return the last line of a pilot's output, empty where there is none."""
+        """Return the line of a pilot's output that tells what went wrong, empty where there is no output."""
+        return pilot_output.telling_line(self._tail(pilot_id) or "")
+
+    def ending(self, pilot_id: str, reason: str) -> str:
+        """Return why a pilot failed: `reason`, with what its output tells of it, and what to do."""
+        return pilot_output.ending(reason, self._tail(pilot_id), str(self._root.parent))
+
+    def boot_trouble(self, pilot_id: str) -> str:
+        """Return why a pilot that has started has not called, empty while its output says nothing of it.
+
+        Cheap enough to ask at each look for every pilot that has been BOOTING for longer than some seconds.
+        """
+        return pilot_output.unreachable(self._tail(pilot_id) or "")
+
+    def _tail(self, pilot_id: str) -> str | None:
+        """Return the end of a pilot's output, the whole of a short one; None where there is no file."""
         try:
             with self.output(pilot_id).open("rb") as file:
-                file.seek(0, os.SEEK_END)
-                file.seek(max(0, file.tell() - _TAIL))
-                lines = file.read().decode(errors="replace").strip().splitlines()
-        except OSError:
-            return ""
-        return lines[-1][:300] if lines else ""
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - _TAIL))
+                text = file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return f"{self.output(pilot_id)} cannot be read: {error.strerror or error}"
+        return text if size <= _TAIL else text.partition("\n")[2]
 
     def prune(self, live: Collection[str], age: timedelta, now: float) -> int:
         """Remove the folders of pilots that have ended and were not touched for `age`; return how many."""

@@ -6,11 +6,12 @@ Owns the back-off of each shape, the blame of each node, and the words about the
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from harvester.domain.backoff import CLEAR, SUBMISSIONS, Backoff
 from harvester.domain.blame import Blame
 from harvester.domain.control import Control
+from harvester.domain.pilots import PilotState
 from harvester.store.records import PilotRecord
 
 log = logging.getLogger(__name__)
@@ -38,12 +39,21 @@ class Pauses:
                 log.warning("daemon.resume shape=%s after %d failures", shape, backoff.failures)
                 del self._shapes[shape]
 
+    def ended(self, pilot: PilotRecord, now: float) -> None:
+        """Take a pilot's end. Only FAILED counts: evictions and cancellations are the normal way out."""
+        if pilot.state is not PilotState.FAILED:
+            return
+        if pilot.registered_at is None:
+            self.failed(pilot.shape, pilot.reason, planned_at=pilot.planned_at, now=now, node=pilot.node)
+        else:
+            self.blame(pilot.node, pilot.reason, now, pilot.shape)
+
     def failed(self, shape: str, reason: str, *, planned_at: float, now: float, node: str = "") -> None:
         """Count a failure of a shape's pilot. Those planned before the last failure belong to the same wave.
 
-        A second failure on the same `node` is held against the node, not against the shape.
+        A second failure on the same `node` while others work is held against the node, not against the shape.
         """
-        if self.blame(node, reason, now):
+        if self.blame(node, reason, now, shape):
             return
         before = self._shapes.get(shape, CLEAR)
         if planned_at < before.failed_at:
@@ -51,26 +61,27 @@ class Pauses:
         after = before.failed(SUBMISSIONS, reason, now)
         self._shapes[shape] = after
         if after.is_paused and not before.is_paused:
-            log.error("daemon.pause shape=%s after %d failures: %s; %s", shape, after.failures, reason, RESUME)
+            log.error("daemon.pause %s", self._paused(shape, after))
 
-    def blame(self, node: str, reason: str, now: float) -> bool:
-        """Hold a pilot's failure against the node it was on; tell whether something was held against it before."""
+    def blame(self, node: str, reason: str, now: float, shape: str = "") -> bool:
+        """Hold a pilot's failure against the node it was on; tell whether the node is to blame, and not for once."""
         if not node:
             return False
-        was_blamed = node in self._blame.suspects
-        self._blame = self._blame.failed(node, reason, now)
+        self._blame = self._blame.failed(node, shape, reason, now)
         why = self._blame.excluded(now).get(node)
         if why is not None:
             log.warning("daemon.exclude node=%s: %s", node, why)
-        return was_blamed
+        return self._blame.is_against(node) and self._blame.suspects[node].failures > 1
 
     def see(self, pilots: Iterable[PilotRecord]) -> None:
         """Forget the failures of a shape, and of a node, whose pilots have called since."""
         for pilot in pilots:
-            if pilot.node and pilot.registered_at is not None:
-                self._blame = self._blame.cleared(pilot.node, pilot.registered_at)
+            if pilot.registered_at is None:
+                continue
+            if pilot.node:
+                self._blame = self._blame.registered(pilot.node, pilot.shape, pilot.registered_at)
             backoff = self._shapes.get(pilot.shape)
-            if backoff is not None and pilot.registered_at is not None and pilot.registered_at > backoff.failed_at:
+            if backoff is not None and pilot.registered_at > backoff.failed_at:
                 del self._shapes[pilot.shape]
 
     def closed(self, now: float) -> dict[str, str]:
@@ -81,9 +92,15 @@ class Pauses:
             if not backoff.allows(now)
         }
 
-    def bad_nodes(self, now: float) -> dict[str, str]:
-        """Return the nodes that pilots keep out of for now, and why."""
-        return self._blame.excluded(now)
+    def bad_nodes(self, now: float, nodes: Collection[str] = ()) -> dict[str, str]:
+        """Return the nodes that pilots keep out of for now, and why.
+
+        Parameters
+        ----------
+        nodes: all in service that pilots could go to. Where they are told, pilots go elsewhere after a failure whose
+            fault nobody knows yet.
+        """
+        return self._blame.avoided(now, nodes) | self._blame.excluded(now)
 
     @property
     def off_reason(self) -> str:
@@ -98,15 +115,20 @@ class Pauses:
     def reason(self) -> str:
         """Everything that is paused until somebody acts, in words; empty where nothing is."""
         words = [self.off_reason] if self.off_reason else []
-        words += [
-            f"shape {shape} is paused after {backoff.failures} failures in a row: {backoff.reason}; {RESUME}"
-            for shape, backoff in self._shapes.items()
-            if backoff.is_paused
-        ]
+        words += [self._paused(shape, backoff) for shape, backoff in self._shapes.items() if backoff.is_paused]
         return " | ".join(words)
+
+    def _paused(self, shape: str, backoff: Backoff) -> str:
+        return f"shape {shape} is paused after {self._failures(shape, backoff)}; {RESUME}"
+
+    def _failures(self, shape: str, backoff: Backoff) -> str:
+        """Return how often a shape failed, on how many nodes, and why: it is the shape or the site, not a node."""
+        many = "1 failure" if backoff.failures == 1 else f"{backoff.failures} failures in a row"
+        nodes = len(self._blame.failing(shape))
+        where = f" on {nodes} nodes, so it is not one node's fault" if nodes > 1 else ""
+        return f"{many}{where}: {backoff.reason}"
 
     def _words(self, shape: str, backoff: Backoff, now: float) -> str:
         if backoff.is_paused:
-            return f"paused after {backoff.failures} failures in a row ({backoff.reason}); {RESUME}."
-        seconds = backoff.until_at - now
-        return f"tried again in {seconds:.0f} s after {backoff.failures} failures in a row ({backoff.reason})."
+            return f"paused after {self._failures(shape, backoff)}; {RESUME}."
+        return f"tried again in {backoff.until_at - now:.0f} s after {self._failures(shape, backoff)}."

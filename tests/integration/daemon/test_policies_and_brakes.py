@@ -28,7 +28,7 @@ def prime(at: float, *nodes: str) -> BatchJob:
 
 def fail_on(site, node: str) -> None:
     """The pilot that waits is started on `node` and ends before it calls."""
-    (pilot,) = site.store.pilots()
+    (pilot,) = (each for each in site.store.pilots() if each.registered_at is None)
     site.scheduler.turn(pilot.batch_job_id, BatchState.RUNNING, nodes=(node,))
     site.pass_time(1)
     site.scheduler.turn(pilot.batch_job_id, BatchState.FAILED, nodes=(node,))
@@ -37,6 +37,12 @@ def fail_on(site, node: str) -> None:
 
 
 def test_a_bad_node_is_excluded_and_the_queue_goes_on_elsewhere(site):
+    site.pass_time()
+    (works,) = site.store.pilots()
+    site.scheduler.turn(works.batch_job_id, BatchState.RUNNING, nodes=("n2",))
+    site.pass_time()
+    site.register(works)
+    with_harvest(site, shapes=tuple(replace(shape, ready=2) for shape in site.settings.harvest.shapes))
     site.pass_time()
     for _ in range(3):
         fail_on(site, "n1")

@@ -165,3 +165,11 @@ def test_slurm_that_is_not_there_is_one_clear_line(refused, tmp_path, monkeypatc
     assert code == 2
     assert "Traceback" not in line
     assert "no pilot shape is configured" in line
+
+
+def test_a_gateway_that_compute_nodes_cannot_reach_is_one_clear_line(refused):
+    code, line = refused("--scheduler", "slurm", "--host", "127.0.0.1")
+    assert code == 2
+    assert line.count("\n") == 1
+    assert "gateway.host" in line
+    assert "set gateway.url to an address that compute nodes reach" in line

@@ -3,11 +3,13 @@
 import asyncio
 import pickle
 import signal
+import time
 
 from support.proxy import Proxy
 from support.running import free_port
 
 from harvester.domain import wire
+from harvester.domain.pilot_output import unreachable
 
 
 def slow_pid():
@@ -124,3 +126,18 @@ async def test_a_pilot_that_hears_nothing_any_more_calls_anew_within_about_two_l
         await gateway.wait_for(wire.Hello, count=2, within_s=2.5 * gateway.lease_s + 1)
         assert gateway.hellos[1].held == (wire.Held(invocation_id="i-1", fence=1, is_started=True),)
         await gateway.wait_for(wire.Finished)
+
+
+async def test_a_pilot_without_a_gateway_says_so_within_seconds_and_comes_when_there_is_one(gateway, pilots, capfd):
+    port = free_port()
+    begun_at = time.monotonic()
+    await pilots.start(gateways=(f"http://127.0.0.1:{port}",), until_ready=False)
+    written = ""
+    while not (line := unreachable(written)) and time.monotonic() - begun_at < 10:
+        await asyncio.sleep(0.1)
+        written += capfd.readouterr().err
+    assert line.startswith(f"pilot.unreachable: no gateway answers at http://127.0.0.1:{port} (Connection refused)")
+    with Proxy(port, gateway.port):
+        await gateway.wait_for(wire.Hello, within_s=5)
+    written += capfd.readouterr().err
+    assert not unreachable(written), "a gateway has answered since"
