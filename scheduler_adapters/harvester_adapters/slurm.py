@@ -31,6 +31,7 @@ from harvester_adapters.slurm_submit import EXPORTED, PilotExecutor, checked_ids
 _WHOLE_MINUTES = timedelta(minutes=1)
 # What a single id that Slurm has forgotten is answered with; several of which some are known are no error.
 _FORGOTTEN = re.compile(r"invalid job id", re.IGNORECASE)
+_NOT_PENDING = re.compile(r"invalid job id|no longer pending|already (running|complet|finish)|job/step already", re.IGNORECASE)
 
 
 class SlurmAdapter:
@@ -136,10 +137,15 @@ class SlurmAdapter:
         self._control("release", batch_job_ids)
 
     def _control(self, verb: str, batch_job_ids: Sequence[str]) -> None:
-        # One that has started meanwhile, or is over, is refused, and the others are done nevertheless.
-        if batch_job_ids:
-            self._run(("scontrol", verb, ",".join(batch_job_ids)))
+        if not batch_job_ids:
+            return
+        try:
+            answer = self._run(("scontrol", verb, ",".join(checked_ids(batch_job_ids))))
+        finally:
             self._forget()
+        # One that has started meanwhile, or is over, is refused, and the others are done nevertheless.
+        if answer.exit_code and not _NOT_PENDING.search(answer.words):
+            answer.expect_success()
 
     def close(self) -> None:
         """Nothing to let go: there is no thread, and no file outlives its submission."""

@@ -3,7 +3,6 @@
 from datetime import timedelta
 from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -16,7 +15,7 @@ from harvester_adapters.slurm_config import SiteConfig, site_config
 from harvester_adapters.slurm_nodes import leaving, node_state, nodes
 from harvester_adapters.slurm_partitions import partitions
 from harvester_adapters.slurm_preemption import PilotQos
-from harvester_adapters.slurm_queue import batch_jobs
+from harvester_adapters.slurm_queue import batch_jobs, glimpses
 from harvester_adapters.slurm_reasons import waits_for
 from harvester_adapters.slurm_reservations import reservations
 from harvester_adapters.slurm_words import duration, elements, gpu_count, tres
@@ -343,13 +342,16 @@ def test_where_and_how_long_a_pending_batch_job_wants_to_run_is_read():
     assert job(State="PENDING", ExcNodes="n[1-2],n5").excluded_nodes == ("n1", "n2", "n5")
 
 
-def test_the_look_at_what_pends_shows_of_each_what_the_whole_look_shows():
-    question = slurm_queue.pending("nonce")
-    cheap = {found.name: found for found in batch_jobs(sample("wants.pending.txt"), question)}
+def test_a_glance_shows_of_each_batch_job_who_it_is_its_state_and_what_it_waits_for():
+    question = slurm_queue.at_a_glance("nonce")
+    cheap = {found.name: found for found in glimpses(sample("wants.glance.txt"), question)}
     whole = wants()
-    assert set(whole) - set(cheap) == {"full"}
+    assert set(whole) == set(cheap)
     for name, found in cheap.items():
-        assert found == msgspec.structs.replace(whole[name], end_at=None)
+        assert (found.batch_job_id, found.state) == (whole[name].batch_job_id, whole[name].state)
+        assert found.waits_for is whole[name].waits_for
+    assert whole["held"].is_held
+    assert not whole["dependent"].is_held
 
 
 def test_what_waits_for_something_else_than_nodes_is_told_apart():

@@ -21,13 +21,14 @@ class FakeSlurm:
         self.log = folder / "log"
         self.queue = folder / "queue.txt"
         self.queue.write_bytes((SAMPLES / "grace.squeue.txt").read_bytes())
-        self.pending = SAMPLES / "grace.pending.txt"
+        self.glance = SAMPLES / "grace.glance.txt"
         self.answers(
             "squeue",
-            f"file={self.queue}\n"
+            f"file={self.glance}\n"
             'for word in "$@"; do case $word in\n'
             '--Format=*) nonce=${word##*$(printf "\\036")};;\n'
-            f"--states=PENDING) file={self.pending};;\n"
+            "esac; case $word in\n"
+            f"*SubmitTime*) file={self.queue};;\n"
             "esac; done\n"
             'sed "s/\\x1fnonce/\\x1f$nonce/g; s/\\x1enonce/\\x1e$nonce/g" $file',
         )

@@ -62,7 +62,7 @@ def test_a_snapshot_asks_for_no_batch_job_that_has_ended(fake_slurm, adapter):
 def test_every_command_is_counted(fake_slurm, adapter, order):
     counts = [adapter.commands]
     for act in (
-        adapter.snapshot, adapter.snapshot, adapter.pending, lambda: adapter.ended(["3", "4"]),
+        adapter.snapshot, adapter.snapshot, adapter.glance, lambda: adapter.ended(["3", "4"]),
         lambda: adapter.submit(order), lambda: adapter.cancel("3", "4", "5"), lambda: adapter.ended([]), adapter.cancel,
     ):  # fmt: skip
         act()
@@ -72,13 +72,30 @@ def test_every_command_is_counted(fake_slurm, adapter, order):
     assert adapter.commands == sum(len(fake_slurm.calls(name)) for name in names)
 
 
-def test_the_look_at_what_pends_is_one_command_and_disturbs_no_snapshot(fake_slurm, tmp_path):
+def test_a_glance_is_one_command_and_disturbs_no_snapshot(fake_slurm, tmp_path):
     adapter = SlurmAdapter(work_dir=tmp_path / "psij", cache_for=timedelta(minutes=1))
     look = adapter.snapshot()
     before = adapter.commands
-    assert {job.state for job in adapter.pending()} == {BatchState.PENDING}
+    seen = {job.batch_job_id: (job.state, job.waits_for) for job in look.batch_jobs}
+    assert {job.batch_job_id: (job.state, job.waits_for) for job in adapter.glance()} == seen
     assert adapter.commands - before == 1
     assert adapter.snapshot() is look
+
+
+def test_pending_pilots_are_held_and_released_in_one_command(fake_slurm, adapter):
+    adapter.hold("3", "4")
+    adapter.release("4")
+    assert fake_slurm.calls("scontrol") == ["hold 3,4", "release 4"]
+    with pytest.raises(ValueError, match="no id of a Slurm batch job"):
+        adapter.hold("3; rm")
+
+
+def test_a_controller_that_does_not_answer_a_hold_is_told_and_a_batch_job_that_is_over_is_not(fake_slurm, adapter):
+    fake_slurm.answers("scontrol", "echo 'Job is no longer pending execution for job 3' >&2; exit 1")
+    adapter.hold("3", "4")
+    fake_slurm.answers("scontrol", "echo 'slurm_suspend error: Unable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(SchedulerUnavailable, match="Unable to contact"):
+        adapter.hold("3")
 
 
 def test_what_became_of_ended_batch_jobs_is_asked_by_their_ids(fake_slurm, adapter):
