@@ -31,7 +31,9 @@ from harvester_adapters.slurm_submit import EXPORTED, PilotExecutor, checked_ids
 _WHOLE_MINUTES = timedelta(minutes=1)
 # What a single id that Slurm has forgotten is answered with; several of which some are known are no error.
 _FORGOTTEN = re.compile(r"invalid job id", re.IGNORECASE)
-_NOT_PENDING = re.compile(r"invalid job id|no longer pending|already (running|complet|finish)|job/step already", re.IGNORECASE)
+_NOT_PENDING = re.compile(
+    r"invalid job id|no longer pending|already (running|complet|finish)|job/step already", re.IGNORECASE
+)
 
 
 class SlurmAdapter:

@@ -43,12 +43,19 @@ def test_words_add_up_and_the_first_one_is_remembered():
 
 
 def test_it_is_looked_sooner_at_first_and_rarely_later():
-    now, times = 100.0, []
-    while now < 100.0 + LOOKS[-1].total_seconds():
-        now = TOLD.look_at(now)
-        times.append(now - 100.0)
+    cleared, now, times = TOLD.cleared(102.0), 102.0, []
+    while now < 102.0 + LOOKS[-1].total_seconds():
+        now = cleared.look_at(now)
+        times.append(now - 102.0)
     assert times == [step.total_seconds() for step in LOOKS]
-    assert TOLD.look_at(146.0) == 190.0
+    assert cleared.look_at(148.0) == 190.0
+    assert cleared.cleared(110.0) == cleared
+
+
+def test_while_pilots_still_leave_it_is_looked_rarely_and_another_word_begins_anew():
+    assert TOLD.look_at(100.0) == 110.0
+    assert TOLD.look_at(110.0) == 130.0
+    assert TOLD.cleared(105.0).told(frozenset({"n3"}), 106.0).look_at(106.0) == 116.0
 
 
 def test_it_lasts_while_a_pilot_is_still_leaving():

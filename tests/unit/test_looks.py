@@ -90,21 +90,29 @@ def test_the_plan_says_when_it_wants_a_look():
 
 def test_an_admins_word_is_heard_whatever_the_budget():
     watcher = Watcher(SLURM)
-    watcher.pace = Pace(looked_at=0.0, bucket=Bucket(tokens=-8.0, at=0.0))
+    watcher.pace = Pace(looked_at=0.0, bucket=Bucket(tokens=0.0, at=0.0))
     assert watcher.tick(0.2, Facts(pilots=1, waiting=9, oldest_s=5.0)) is None
     look = watcher.tick(0.4, Facts(pilots=1, waiting=0, said_at=0.3))
     assert look is not None
     assert look.cause is Cause.ADMIN
 
 
-def test_submissions_take_from_the_budget_and_the_debt_has_a_bottom():
-    pace = Pace(looked_at=0.0).spent(64, 0.0, SLURM)
-    assert pace.bucket is not None
-    assert pace.bucket.tokens == -8.0
+def test_submissions_take_from_the_budget_and_many_at_once_leave_no_debt():
     watcher = Watcher(SLURM)
-    watcher.pace = pace
+    watcher.pace = Pace(looked_at=0.0, due_at=8.0).spent(64, 0.0, SLURM)
     watcher.run(Facts(pilots=64, waiting=0), minutes=2)
-    assert next(at for at, _, _ in watcher.sent) < 70
+    assert 14 < next(at for at, _, _ in watcher.sent) < 16
+
+
+def test_how_an_eviction_goes_is_looked_at_when_the_last_pilot_has_left_whatever_the_budget():
+    watcher = Watcher(SLURM)
+    watcher.pace = Pace(looked_at=0.0, bucket=Bucket(tokens=0.0, at=0.0))
+    facts = Facts(pilots=3, waiting=0, eviction_at=3.0)
+    assert watcher.tick(2.9, facts) is None
+    look = watcher.tick(3.0, facts)
+    assert look is not None
+    assert look.cause is Cause.EVICTION
+    assert watcher.tick(3.2, facts) is None, "once"
 
 
 def test_where_pilots_depend_on_it_there_is_one_cheap_glance_a_second_between_full_looks():

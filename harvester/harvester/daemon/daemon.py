@@ -205,7 +205,8 @@ class Daemon:
                 waiting=sum(need.waiting for need in demand),
                 oldest_s=now - min(oldest, default=now),
             )
-        return msgspec.structs.replace(self._facts, said_at=self._said.at)
+        eviction_at = self._evictions.look_at(self._looking.looked_at)
+        return msgspec.structs.replace(self._facts, said_at=self._said.at, eviction_at=eviction_at)
 
     def _known(self) -> tuple[KnownPilot, ...]:
         return tuple(views.known(record) for record in self._store.pilots())
@@ -223,9 +224,8 @@ class Daemon:
         self._reconciling.look(snapshot, pilots)
         has_submitted = self._plan(snapshot)
         now = self._clock()
-        due = [at for at in (self._evictions.look_at(now), now + _SETTLE_S if has_submitted else None) if at]
         ours = {pilot.name for pilot in self._pilots}
-        self._looking.looked(snapshot, facts, ours=ours, due_at=min(due, default=None))
+        self._looking.looked(snapshot, facts, ours=ours, due_at=now + _SETTLE_S if has_submitted else None)
         self._store.put_note(CLUSTER_NOTE, msgspec.json.encode(cluster_note(snapshot, self._launcher.mark)))
 
     def _plan(self, snapshot: ClusterSnapshot) -> bool:

@@ -30,6 +30,7 @@ class Evictions:
         self._store, self._hands = store, hands
         self._heard: word.Word | None = None
         self._keep_off = KeepOff()
+        self._leaving: set[str] = set()  # pilots
 
     def listen(self, now: float) -> tuple[str, ...]:
         """Hear the gateway's word; return the pilots whose connection broke since. Raises `StoreError`."""
@@ -39,6 +40,10 @@ class Evictions:
             return ()
         if said.evicted_at > before.evicted_at:
             self._evicted(said, now)
+        elif self._keep_off.is_on and self._keep_off.cleared_at is None:
+            states = {record.pilot_id: record.state for record in self._store.pilots()}
+            if PilotState.DRAINING not in states.values() and self._leaving.isdisjoint(states):
+                self._keep_off = self._keep_off.cleared(now)
         return said.broken if said.broken_at > before.broken_at else ()
 
     def _evicted(self, said: word.Word, now: float) -> None:
@@ -48,15 +53,16 @@ class Evictions:
         if not evicted:
             return
         log.info("daemon.evictions pilots=%s", ",".join(record.name for record in evicted))
+        self._leaving |= {record.pilot_id for record in evicted}
         self._keep_off = self._keep_off.told(frozenset(record.node for record in evicted), now)
         self._hold(records)
 
     def _hold(self, records: list[PilotRecord]) -> None:
         self._hands.hold([record.batch_job_id for record in records if record.state in PENDING and record.batch_job_id])
 
-    def look_at(self, now: float) -> float | None:
-        """Return when a look is wanted, None while nobody is being evicted."""
-        return self._keep_off.look_at(now)
+    def look_at(self, looked_at: float) -> float | None:
+        """Return when a look is wanted after one at `looked_at`, None while nobody is being evicted."""
+        return self._keep_off.look_at(looked_at)
 
     def looked(self, situation: Situation) -> str:
         """Take a look into account; return why nothing is submitted, empty where something may be."""
@@ -73,6 +79,7 @@ class Evictions:
             if not was_on:
                 self._hands.hold([batch.batch_job_id for batch in waiting if not batch.is_held])
             return f"{_WHY} (for {LONGEST.total_seconds():g} s at most)"
+        self._leaving.clear()
         # Also those that an earlier daemon held, and did not live to release.
         self._hands.release([batch.batch_job_id for batch in waiting if batch.is_held])
         return ""

@@ -38,6 +38,11 @@ class Looking:
         self._sent: list[tuple[float, int]] = []  # commands of the last minute: when, and how many
         self.trouble = ""  # why nothing is answered; empty while it is
 
+    @property
+    def looked_at(self) -> float:
+        """When it last looked; 0 before the first look."""
+        return self._pace.looked_at or 0.0
+
     def due(self, facts: Facts, now: float) -> Look | None:
         """Return the look to take now; None while none is due, or the scheduler is left alone."""
         self._count(now)

@@ -18,8 +18,11 @@ from harvester.domain.contention import Contention
 from harvester.domain.pilots import PilotState
 from harvester.domain.planning import KnownPilot
 
-LOOKS = tuple(timedelta(seconds=seconds) for seconds in (1.5, 3, 6, 12, 24, 45))
-"""When it is looked whether the prime job has started, after the first word."""
+LOOKS = tuple(timedelta(seconds=seconds) for seconds in (1, 3, 6, 12, 24, 45))
+"""When it is looked whether the prime job has started, after the last pilot has gone."""
+
+UNTOLD = tuple(timedelta(seconds=seconds) for seconds in (10, 30, 60))
+"""When it is looked while pilots are still leaving, after the newest word."""
 
 LONGEST = timedelta(seconds=90)
 """For which is kept off at most after the last word: well beyond KillWait + MsgTimeout."""
@@ -30,6 +33,7 @@ class KeepOff(msgspec.Struct, frozen=True, kw_only=True):
 
     since_at: float | None = None  # of the first word; None while nobody is being evicted
     newest_at: float = 0.0  # of the newest word
+    cleared_at: float | None = None  # since when none of the pilots that were asked to leave is there any more
     nodes: frozenset[str] = frozenset()  # that pilots were asked to vacate
 
     @property
@@ -45,11 +49,16 @@ class KeepOff(msgspec.Struct, frozen=True, kw_only=True):
             nodes=self.nodes | nodes,
         )
 
+    def cleared(self, now: float) -> KeepOff:
+        """Return the state after the last of the pilots has said goodbye."""
+        return self if self.cleared_at is not None else msgspec.structs.replace(self, cleared_at=now)
+
     def look_at(self, now: float) -> float | None:
         """Return when the next look is wanted, None while nobody is being evicted."""
         if self.since_at is None:
             return None
-        times = (self.newest_at + step.total_seconds() for step in LOOKS)
+        begin, steps = (self.newest_at, UNTOLD) if self.cleared_at is None else (self.cleared_at, LOOKS)
+        times = (begin + step.total_seconds() for step in steps)
         return next((at for at in times if at > now), self.newest_at + LONGEST.total_seconds())
 
     def looked(

@@ -14,7 +14,7 @@ import msgspec
 from harvester.domain.cluster import BatchJob, BatchState, WaitsFor
 
 _OLD_S = 1.0  # work that waited for less is served by the pilots that are there
-_DEBT = 2.0  # buckets of debt: what submissions took beyond the budget delays looks, but not for ever
+_A_LOOK = 2.0  # commands
 
 
 class Cause(StrEnum):
@@ -22,13 +22,14 @@ class Cause(StrEnum):
 
     START = "the daemon has started"
     ADMIN = "an admin has said something"
+    EVICTION = "pilots have left for a prime job: does it run?"
     DUE = "the plan wanted a look now"
     CONTENTION = "prime jobs wait, and pilots may be in their way"
     WORK = "work waits that no pilot can take"
     CLOCK = "the clock"
 
 
-_UNBUDGETED = frozenset({Cause.START, Cause.ADMIN, Cause.CONTENTION})
+_UNBUDGETED = frozenset({Cause.START, Cause.ADMIN, Cause.CONTENTION, Cause.EVICTION})
 """Causes that cannot wait: an admin's word, and prime jobs."""
 
 
@@ -94,7 +95,7 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
         """Return the bucket at `now`, after so many commands were sent since it was last asked."""
         rate = (settings.per_minute or 0.0) / 60
         tokens = min(settings.burst, self.tokens + max(0.0, now - self.at) * rate) - commands
-        return Bucket(tokens=max(tokens, -_DEBT * settings.burst), at=now)
+        return Bucket(tokens=max(tokens, 0.0), at=now)  # many submissions at once must not blind us for long
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +105,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int  # invocations
     oldest_s: float = 0.0  # how long the first of them has waited
     said_at: float = 0.0  # when an admin last said something
+    eviction_at: float | None = None  # when it should be looked how an eviction goes
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +144,7 @@ def wanted(pace: Pace, facts: Facts, settings: LookSettings, now: float) -> Look
 
 
 def _has_tokens(pace: Pace, settings: LookSettings) -> bool:
-    return settings.per_minute is None or pace.bucket is None or pace.bucket.tokens >= 1.0
+    return settings.per_minute is None or pace.bucket is None or pace.bucket.tokens >= _A_LOOK
 
 
 def _cause(pace: Pace, facts: Facts, settings: LookSettings, now: float) -> Cause | None:
@@ -151,6 +153,8 @@ def _cause(pace: Pace, facts: Facts, settings: LookSettings, now: float) -> Caus
     since = now - pace.looked_at
     if facts.said_at > pace.looked_at:
         return Cause.ADMIN
+    if facts.eviction_at is not None and now >= facts.eviction_at > pace.looked_at:
+        return Cause.EVICTION
     if pace.due_at is not None and now >= pace.due_at:
         return Cause.DUE
     is_unserved = facts.waiting > pace.waiting and (not facts.pilots or facts.oldest_s >= _OLD_S)

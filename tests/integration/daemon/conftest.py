@@ -135,10 +135,10 @@ class Site:
         self.settings = replace(self.settings, **changes)
         self.daemon = Daemon(self.settings, self.store, self.scheduler, clock=lambda: self.scheduler.now)
 
-    def register(self, pilot: PilotRecord) -> None:
+    def register(self, pilot: PilotRecord, node: str | None = None) -> None:
         """What the gateway does when a pilot calls."""
         now = self.scheduler.now
-        event = PilotMoved(pilot_id=pilot.pilot_id, event=PilotEvent.REGISTERED, at=now, ends_at=now + 5000)
+        event = PilotMoved(pilot_id=pilot.pilot_id, event=PilotEvent.REGISTERED, at=now, node=node, ends_at=now + 5000)
         self.store.move_pilot(event)
 
     def all(self) -> list[PilotRecord]:

@@ -19,7 +19,7 @@ def busy(site):
     site.restart(harvest=replace(site.settings.harvest, shapes=(replace(site.settings.harvest.shapes[0], ready=3),)))
     site.pass_time()
     site.scheduler.turn("1", BatchState.RUNNING, nodes=("n0",))
-    site.register(site.store.pilots()[0])
+    site.register(site.store.pilots()[0], "n0")
     site.restart(looks=RARELY)
     site.pass_time()
     assert [pilot.state for pilot in site.store.pilots()] == [PilotState.READY, PilotState.QUEUED, PilotState.QUEUED]
