@@ -2,7 +2,8 @@
 
 A scheduler's signal goes to every process of the pilot. The slot stands it, what a function started dies of it, and by
 the time that anybody could look for the dead they are reaped. So what counts is whether there have been any since the
-run began, living, dead or adopted by somebody else. In doubt there have been.
+run began, living, dead or adopted by somebody else. In doubt there have been. One thing is not seen: a program, started
+otherwise than by `os.fork`, that ends while SIGCHLD is ignored by a function that undoes this within the same run.
 
 Owns the evidence. It costs about 3 µs a look, because there is a look after each run.
 """

@@ -20,7 +20,7 @@ from harvester_worker.pace import Pace
 from harvester_worker.reporter import Reporter
 from harvester_worker.slot_wire import Ended, Progress
 
-SETTLE_S = 0.15
+SETTLE_S = 0.2
 """A scheduler sends its signal to one process after the other: for so long after a child the agent may have to wait."""
 
 DOUBT_S = 2.0
