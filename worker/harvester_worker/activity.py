@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from harvester.domain import wire
 from harvester.domain.blobs import BlobRef
 from harvester.domain.functions import FunctionVersion
-from harvester.domain.invocations import ActivationEnd, FailureKind
+from harvester.domain.invocations import ActivationEnd
 from harvester_worker import drain
 from harvester_worker.activations import Activation, ActivationEvent, ActivationState, Death, Verdict, Wish
 from harvester_worker.effects import HandOver, Key, KillSlot, StopSlot, TakeBack
 from harvester_worker.holdings import Holdings
 from harvester_worker.reporter import Reporter
-from harvester_worker.slot_wire import Ended
+from harvester_worker.settling import Settling
+from harvester_worker.slot_wire import Ended, Progress
 
 CANCEL_S = 1.0
 """A cancelled function may take this long to unwind before its process is killed."""
@@ -34,13 +35,14 @@ class Activity:
         self.plan: drain.DrainPlan | None = None  # the pilot leaves
         self._holdings = holdings
         self._reporter = reporter
+        self.settling = Settling(reporter, holdings.pace)
 
     # ---- the gateway's word ------------------------------------------------------------------------------------------
 
     def take(self, lease: wire.Lease, function: FunctionVersion | None, *, shares: bool) -> None:
         """Take a lease, or give it back at once."""
         key = (lease.invocation_id, lease.fence)
-        if key in self._holdings or self._reporter.outbox.has_reported(key):
+        if key in self._holdings or key in self.settling or self._reporter.outbox.has_reported(key):
             return  # a repetition
         is_readable = shares or not isinstance(lease.arguments, BlobRef)
         if self.plan or function is None or not is_readable or not lease.resources.fits(self._holdings.capacity):
@@ -55,6 +57,9 @@ class Activity:
             self._reporter.give_back(key, ActivationEnd.CANCELLED)
         elif (activation := self._holdings.running.get(key)) is not None:
             self._stop(activation, now)
+        elif key in self.settling:
+            self.settling.forget([key])
+            self._reporter.give_back(key, ActivationEnd.CANCELLED)
         else:
             self._wish(key, Wish.CANCEL)
 
@@ -69,6 +74,7 @@ class Activity:
     def abandon(self, key: Key) -> None:
         """Forget an activation that is somebody else's now, and stop it."""
         self._reporter.forget(key)
+        self.settling.forget([key])
         if (activation := self._holdings.waiting.get(key)) is not None:
             self._holdings.drop(activation)
         elif (activation := self._holdings.running.get(key)) is not None:
@@ -93,13 +99,12 @@ class Activity:
 
     # ---- the slots' word ---------------------------------------------------------------------------------------------
 
-    def checkpointed(self, key: Key, state: bytes) -> None:
+    def checkpointed(self, key: Key, progress: Progress, now: float) -> None:
         """Take a checkpoint from a slot."""
         activation = self._holdings.running.get(key)
         if activation is not None:
-            activation.seq += 1
             activation.has_checkpointed = True
-            self._reporter.checkpointed(activation, state, in_a_hurry=self.plan is not None)
+            self.settling.checkpointed(activation, progress, now)
 
     def counted(self, key: Key, calls: int, now: float) -> None:
         """Limit an activation that makes so many calls and began just now."""
@@ -114,15 +119,11 @@ class Activity:
             return  # killed and reported a moment ago: the process was faster than the signal
         was_cancelled = activation.state is ActivationState.STOPPING
         following = self._holdings.end(activation, now)
-        if was_cancelled:
-            self._reporter.give_back(key, ActivationEnd.CANCELLED)
-        elif end.is_unshared:
-            self._reporter.give_back(key, ActivationEnd.UNSTARTED)
-        elif end.is_evicted or self._was_broken_by_eviction(end):
-            self._reporter.give_back(key, ActivationEnd.EVICTED)
+        if was_cancelled or end.is_unshared:
+            self.settling.forget([key])
+            self._reporter.give_back(key, ActivationEnd.CANCELLED if was_cancelled else ActivationEnd.UNSTARTED)
         else:
-            self._holdings.pace.ran(activation.pace_key, end.duration_s)
-            self._reporter.finished(key, end)
+            self.settling.ended(activation, end, now)
         if following is not None:
             self._begun(following, now)
 
@@ -137,13 +138,6 @@ class Activity:
             return
         if self.plan is not None:
             self._ask(activation, self.plan, now)
-
-    def _was_broken_by_eviction(self, end: Ended) -> bool:
-        # Slurm sends its SIGTERM to every process of the step: a program that the function had started dies of it,
-        # and the function raises. That is not the user's failure.
-        if end.failure is None or end.failure.kind is not FailureKind.EXCEPTION:
-            return False
-        return end.is_signalled or (self.plan is not None and self.plan.reason in drain.HARSH)
 
     def taken_back(self, keys: Iterable[Key]) -> None:
         """Take note that a slot has let go of activations that it had not begun."""
@@ -167,6 +161,7 @@ class Activity:
     def slot_died(self, death: Death) -> None:
         """Take note that a slot's process is gone, with all that was there."""
         holdings = self._holdings
+        self.settling.forget(death.keys)
         found = holdings.at_slot(death.keys)
         if not found:
             return
@@ -208,7 +203,8 @@ class Activity:
                 self._reporter.start(activation, gpus=lane.gpus, leave_in_s=leave_in_s, behind=lane.head.key)
 
     def look_after(self, now: float) -> None:
-        """Kill what is overdue, and take back what is stuck behind a long run."""
+        """Tell what is settled, kill what is overdue, and take back what is stuck behind a long run."""
+        self.settling.look_after(now)
         for activation in self._holdings.overdue(now):
             if activation.verdict is Verdict.WALLTIME and activation.at.queue:
                 self._overran_behind(activation, now)
@@ -246,6 +242,7 @@ class Activity:
 
     def _kill(self, activation: Activation) -> None:
         self._holdings.kill(activation)
+        self.settling.forget([activation.key])
         if self.plan is not None:
             self._give_up_behind(activation)
         self._reporter.effects.append(KillSlot(key=activation.key))
@@ -259,7 +256,7 @@ class Activity:
 
     def leave(self, plan: drain.DrainPlan, now: float) -> None:
         """Give back what has not begun, and ask what runs for its state."""
-        self.plan = plan
+        self.plan, self.settling.is_leaving = plan, True
         for activation in list(self._holdings.waiting.values()):
             self._holdings.drop(activation)
             self._reporter.give_back(activation.key, ActivationEnd.UNSTARTED)
@@ -284,6 +281,7 @@ class Activity:
         for activation in [*self._holdings.waiting.values(), *self._holdings.queued.values()]:
             self._holdings.drop(activation)
         self._reporter.clear()
+        self.settling.clear()
         for activation in list(self._holdings.running.values()):
             self._kill(activation)
 

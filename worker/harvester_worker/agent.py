@@ -13,6 +13,9 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
 from typing import Any, assert_never
 
 from harvester.domain import wire
@@ -22,7 +25,6 @@ from harvester_worker import allocation, blob_files, gpus
 from harvester_worker.effects import (
     Effect,
     HandOver,
-    Key,
     KillSlot,
     Leave,
     LookAtBlobs,
@@ -71,18 +73,19 @@ class Agent:
             pilot.token,
             hello=lambda: self._session.hello(self._loop.time()),
             on_messages=self._on_messages,
-            on_loss=lambda: self._perform(self._session.unlinked(self._loop.time())),
+            on_loss=lambda: self._stimulate(self._session.unlinked),
         )
         self._slots = Slots(
             pilot,
             has_gpus=bool(devices),
             to_zygote=to_zygote,
-            on_checkpoint=self._on_checkpoint,
-            on_count=lambda key, calls: self._perform(self._session.counted(key, calls, self._loop.time())),
-            on_ends=lambda ends: self._perform(self._session.ended(ends, self._loop.time())),
-            on_death=lambda death: self._perform(self._session.slot_died(death, self._loop.time())),
+            on_checkpoint=lambda key, progress: self._stimulate(partial(self._session.checkpointed, key, progress)),
+            on_count=lambda key, calls: self._stimulate(partial(self._session.counted, key, calls)),
+            on_ends=lambda ends: self._stimulate(partial(self._session.ended, ends)),
+            on_death=lambda death: self._stimulate(partial(self._session.slot_died, death)),
             on_disaster=self._on_disaster,
         )
+        self._signal: signal.Signals | None = None  # has come, and the session does not know it yet
         self._looking: threading.Thread | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._left: asyncio.Future[int] = self._loop.create_future()
@@ -95,7 +98,8 @@ class Agent:
     async def run(self) -> int:
         """Work until the session says to leave; return the exit code."""
         for number in SIGNALS:
-            self._loop.add_signal_handler(number, self._on_signal, number)
+            self._loop.add_signal_handler(number, self._hear_signal)
+            signal.signal(number, self._take_note)
         self._perform([])
         talking = asyncio.create_task(self._link.run())
         try:
@@ -115,29 +119,37 @@ class Agent:
 
     # ---- stimuli -----------------------------------------------------------------------------------------------------
 
-    def _on_messages(self, messages: list[wire.ToPilot]) -> None:
-        self._perform(self._session.received(messages, self._loop.time()))
+    def _stimulate(self, stimulus: Callable[[float], list[Effect]]) -> None:
+        """Tell the session something, and before it of a signal if one has come."""
+        self._hear_signal()
+        self._perform(stimulus(self._loop.time()))
 
-    def _on_checkpoint(self, key: Key, state: bytes) -> None:
-        self._perform(self._session.checkpointed(key, state, self._loop.time()))
+    def _on_messages(self, messages: list[wire.ToPilot]) -> None:
+        self._stimulate(partial(self._session.received, messages))
 
     def _on_blobs(self, directory: str, mark: str) -> None:
         log.info("blobs.shared directory=%s", directory)
-        self._perform(self._session.blobs_seen(directory, mark, self._loop.time()))
+        self._stimulate(partial(self._session.blobs_seen, directory, mark))
 
-    def _on_signal(self, number: signal.Signals) -> None:
-        log.info("pilot.signalled signal=%s", number.name)
-        self._perform(self._session.leave(DrainReason.EVICTED, self._loop.time()))
+    def _take_note(self, number: int, _frame: FrameType | None) -> None:
+        # The loop calls its own handlers after what is due already. But a result that is due must not pass a signal.
+        self._signal = signal.Signals(number)
+
+    def _hear_signal(self) -> None:
+        number, self._signal = self._signal, None
+        if number is not None:
+            log.info("pilot.signalled signal=%s", number.name)
+            self._perform(self._session.leave(DrainReason.EVICTED, self._loop.time()))
 
     def _on_disaster(self) -> None:
         # Nobody of ours ends the zygote: it is the node's doing, out of memory most likely.
         log.error("zygote.lost no more slots can be started; the pilot leaves")
         self._exit_code = EXIT_NO_SLOTS
-        self._perform(self._session.leave(DrainReason.BROKEN, self._loop.time()))
+        self._stimulate(partial(self._session.leave, DrainReason.BROKEN))
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._perform(self._session.tick(self._loop.time()))
+        self._stimulate(self._session.tick)
 
     # ---- effects -----------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cloudpickle
 
@@ -31,6 +31,15 @@ class CheckpointTooLarge(ValueError):
     """The state is over the pilot's limit: the function has to save less."""
 
 
+class Saved(NamedTuple):
+    """A pickled state, and what may have hit the run before it was pickled."""
+
+    state: bytes
+    taken_at: float
+    had_descendants: bool
+    is_signalled: bool
+
+
 class SlotContext:
     """What `harvester.context()` returns inside a slot; it implements `harvester.domain.context.Context`.
 
@@ -40,11 +49,12 @@ class SlotContext:
     ----------
     invocation_id, attempt: of the activation.
     restored: the newest checkpoint's bytes, None on a first run.
-    send: takes the bytes of a checkpoint to the agent; may block.
+    send: takes a checkpoint to the agent; may block.
     interval_s: in quiet times, checkpoints travel this often.
     limit_bytes: the largest checkpoint.
     leave_in_s: for how long the pilot expects to stay.
     on_kept: called when a state waits to be sent: `flush` is to be called from time to time.
+    evidence: tells whether the run has had descendants by now, and whether the slot has had a scheduler's signal.
     clock: seconds, monotonic.
     """
 
@@ -54,11 +64,12 @@ class SlotContext:
         invocation_id: str,
         attempt: int,
         restored: bytes | None,
-        send: Callable[[bytes], None],
+        send: Callable[[Saved], None],
         interval_s: float,
         limit_bytes: int,
         leave_in_s: float,
         on_kept: Callable[[], None] = lambda: None,
+        evidence: Callable[[], tuple[bool, bool]] = lambda: (False, False),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.invocation_id = invocation_id
@@ -68,13 +79,14 @@ class SlotContext:
         self._restored = restored
         self._send = send
         self._on_kept = on_kept
+        self._evidence = evidence
         self._interval_s = interval_s
         self._limit_bytes = limit_bytes
         self._clock = clock
         self._leave_at = clock() + leave_in_s
         self._pickle_at = 0.0  # not before
         self._send_at = 0.0  # not before
-        self._unsent: bytes | None = None  # newer than what was sent
+        self._unsent: Saved | None = None  # newer than what was sent
         self._standing: Callable[[], object] | None = None
         self._lock = threading.Lock()  # over what the function's and the listening thread share: the two above
 
@@ -140,12 +152,12 @@ class SlotContext:
             if self._unsent is not None and self._clock() >= self._send_at:
                 self._send_now(self._unsent)
 
-    def _send_now(self, pickled: bytes) -> None:
+    def _send_now(self, saved: Saved) -> None:
         self._unsent = None
-        self._send(pickled)
+        self._send(saved)
         self._send_at = self._clock() + self._interval_s
 
-    def _pickled(self, state: object) -> bytes:
+    def _pickled(self, state: object) -> Saved:
         # cloudpickle, because the classes of a function that came as a pickle can't be imported by name.
         pickled: bytes = cloudpickle.dumps(state, protocol=5)
         if len(pickled) > self._limit_bytes:
@@ -153,7 +165,7 @@ class SlotContext:
                 f"a checkpoint of {len(pickled)} bytes is over this pilot's limit of {self._limit_bytes}: "
                 "save less, or write the large part to a file that every node sees and save its path"
             )
-        return pickled
+        return Saved(pickled, self._clock(), *self._evidence())  # after it: another thread may have changed the state
 
 
 class CallContext:

@@ -5,6 +5,7 @@ back (threads, imported modules, lowered limits) stays, and so do other environm
 loaded may have set them when it was imported.
 """
 
+import _signal  # type: ignore[import-not-found] # what `signal` wraps into enums, which takes 2 µs
 import contextlib
 import os
 import signal
@@ -40,6 +41,8 @@ class Leftovers:
     def clear(self) -> None:
         """Put everything back, after a function's end."""
         signal.setitimer(signal.ITIMER_REAL, 0)  # a forgotten `signal.alarm` would kill the next function
+        if _signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or the next function's programs would have no exit codes
         if os.environ.get(DEVICES) != self._devices:
             _set(DEVICES, self._devices)  # or the next function would use a device that another slot has
         with contextlib.suppress(OSError):  # a directory that was removed meanwhile

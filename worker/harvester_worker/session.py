@@ -24,7 +24,7 @@ from harvester_worker.holdings import Holdings
 from harvester_worker.pulse import Pulse
 from harvester_worker.reporter import Reporter
 from harvester_worker.sharing import Sharing
-from harvester_worker.slot_wire import Ended
+from harvester_worker.slot_wire import Ended, Progress
 
 PATIENCE_S = 600.0
 """A pilot that has no gateway and no work for this long leaves."""
@@ -69,7 +69,7 @@ class Session:
             batch_job_id=self.host.batch_job_id,
             capacity=self._holdings.capacity,
             time_left_s=self._time_left_s(now),
-            held=tuple(self._holdings.held() + self._reporter.held()),
+            held=tuple(self._holdings.held() + self._activity.settling.held() + self._reporter.held()),
             drain=self.drain.reason if self.drain else None,
         )
 
@@ -124,9 +124,9 @@ class Session:
 
     # ---- slots -------------------------------------------------------------------------------------------------------
 
-    def checkpointed(self, key: Key, state: bytes, now: float) -> list[Effect]:
+    def checkpointed(self, key: Key, progress: Progress, now: float) -> list[Effect]:
         """Take a checkpoint from a slot."""
-        self._activity.checkpointed(key, state)
+        self._activity.checkpointed(key, progress, now)
         return self._settle(now)
 
     def counted(self, key: Key, calls: int, now: float) -> list[Effect]:
@@ -171,11 +171,17 @@ class Session:
             self._reporter.send(wire.Draining(reason=plan.reason))
         if reason is DrainReason.DISMISSED:
             self._activity.drop_everything()
+        if reason in drain.HARSH:
+            self._activity.settling.signalled(now)
         self._activity.leave(plan, now)
 
     def _leave_when_done(self, plan: drain.DrainPlan, now: float) -> None:
         if self._holdings.running or self._holdings.queued:
             return
+        if self._activity.settling.next_at() < inf:
+            if now < plan.gone_by:
+                return
+            self._activity.settling.give_up(now)
         self._idle_at = now if self._idle_at is None else self._idle_at
         if self._reporter.outbox and now < self._gone_at(plan):
             return
@@ -209,11 +215,12 @@ class Session:
     def next_at(self) -> float:
         """When `tick` has to be called at the latest."""
         own = self._gone_at(self.drain) if self.drain else min(self._walltime_drain_at, self._patience_ends_at)
-        return min(own, self._pulse.due_at, self._holdings.next_at(), self._reporter.next_at())
+        settled_at = self._activity.settling.next_at()
+        return min(own, settled_at, self._pulse.due_at, self._holdings.next_at(), self._reporter.next_at())
 
     @property
     def _patience_ends_at(self) -> float:
-        is_useful = self._reporter.is_linked or self._holdings.running
+        is_useful = self._reporter.is_linked or self._holdings.running or self._activity.settling.next_at() < inf
         return inf if is_useful else self._unlinked_at + PATIENCE_S
 
     def _time_left_s(self, now: float) -> float:

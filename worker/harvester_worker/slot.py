@@ -26,6 +26,7 @@ from harvester_worker import blob_files, frames, runner
 from harvester_worker.checkpointing import Evicted, SlotContext, Stopped
 from harvester_worker.claims import Claims
 from harvester_worker.failures import RunFailed, failed
+from harvester_worker.family import Family
 from harvester_worker.leftovers import Leftovers
 from harvester_worker.slot_wire import Beside, Counted, Ended, HandOver, Load, Payload, Progress, Run, Share, Stop
 from harvester_worker.speaking import Speaker
@@ -66,11 +67,13 @@ class Slot:
     sock: the main line to the agent, blocking.
     orders: the other line.
     claims: which runs are this slot's.
+    family: whether a run has had processes of its own.
     """
 
-    def __init__(self, sock: socket.socket, orders: socket.socket, claims: Claims) -> None:
+    def __init__(self, sock: socket.socket, orders: socket.socket, claims: Claims, family: Family) -> None:
         self._sock, self._orders = sock, orders
         self._claims = claims
+        self._family = family
         self._incoming = frames.Incoming(sock, frames.to_slot)
         self._watch = Watch(orders, on_order=self._obey, look_after=self._look_after, is_needed=self._is_needed)
         self._speaker = Speaker(sock, on_kept=self._watch.wake)
@@ -124,6 +127,7 @@ class Slot:
         active = _Active(run)
         active.context = self._context(active)
         self._active = active
+        self._family.begin()
         token = CURRENT.set(active.context)
         value: Payload = b""
         pieces: list[Part] = []
@@ -159,6 +163,7 @@ class Slot:
             duration_s=time.monotonic() - began_at,
             is_evicted=is_evicted,
             is_signalled=active.is_signalled,
+            had_descendants=self._family.has_been(),
             is_unshared=is_unshared,
         ), pieces
 
@@ -214,11 +219,12 @@ class Slot:
             invocation_id=run.invocation_id,
             attempt=run.attempt,
             restored=run.checkpoint,
-            send=lambda state: self._say(active, Progress(number=run.number, state=state)),
+            send=lambda saved: self._say(active, Progress(number=run.number, **saved._asdict())),
             interval_s=run.checkpoint_interval_s,
             limit_bytes=run.payload_limit_bytes,
             leave_in_s=run.leave_in_s,
             on_kept=lambda: self._watch.wake(LOOK_S),
+            evidence=lambda: (self._family.has_been(), active.is_signalled),
         )
 
     def _say(self, active: _Active, message: Progress | Counted) -> None:

@@ -88,6 +88,9 @@ class Progress(_Message, frozen=True):
 
     number: int
     state: bytes
+    taken_at: float = 0.0  # on the node's monotonic clock; it may have been kept for a while
+    had_descendants: bool = False  # the run had started processes by then
+    is_signalled: bool = False  # the scheduler's signal had reached the slot by then
 
 
 class Counted(_Message, frozen=True):
@@ -106,6 +109,7 @@ class Ended(_Message, frozen=True):
     duration_s: float = 0.0
     is_evicted: bool = False  # it handed its state over, as it was asked to
     is_signalled: bool = False  # the scheduler's signal reached the slot during the run
+    had_descendants: bool = False  # it has started processes, or one of an earlier run lived on
     is_unshared: bool = False  # it has not begun: the directory of large payloads is gone from this node
 
 

@@ -35,7 +35,7 @@ class Slots:
     pilot: its orders.
     has_gpus: whether the pilot has devices; then an activation without any must not see them.
     to_zygote: the socket to the zygote.
-    on_checkpoint: called with the activation's key.
+    on_checkpoint: called with the activation's key and what its slot says.
     on_count: called with the activation's key and the number of its calls, where only its slot could count them.
     on_ends: called with the ends that a slot told together.
     on_death: called when a process is gone that had something to run.
@@ -48,7 +48,7 @@ class Slots:
         *,
         has_gpus: bool,
         to_zygote: socket.socket,
-        on_checkpoint: Callable[[Key, bytes], None],
+        on_checkpoint: Callable[[Key, slot_wire.Progress], None],
         on_count: Callable[[Key, int], None],
         on_ends: Callable[[list[tuple[Key, slot_wire.Ended]]], None],
         on_death: Callable[[Death], None],
@@ -224,7 +224,7 @@ class Slots:
                 if isinstance(message, slot_wire.Counted):
                     self._on_count(key, message.calls)
                 else:
-                    self._on_checkpoint(key, message.state)
+                    self._on_checkpoint(key, message)
         self._tell_ends(ends)
 
     def _tell_ends(self, ends: list[tuple[Key, slot_wire.Ended]]) -> None:

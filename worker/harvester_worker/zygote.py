@@ -19,6 +19,7 @@ from typing import NoReturn
 import msgspec
 
 from harvester_worker import processes
+from harvester_worker.siblings import Siblings
 
 LARGEST_MESSAGE = 64 * 1024
 DESCRIPTORS = 3
@@ -101,6 +102,7 @@ class Zygote:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._pids: dict[int, int] = {}  # by slot
+        self._siblings = Siblings()
 
     def serve(self) -> NoReturn:
         """Fork, kill and reap, until the agent is gone; then kill what is left."""
@@ -166,6 +168,7 @@ class Zygote:
             self._become_slot(order, *descriptors)
         _close(descriptors)
         self._pids[order.slot] = pid
+        self._siblings.add(pid)
         self._tell(Forked(slot=order.slot, pid=pid))
 
     def _become_slot(self, order: Fork, line: int, orders: int, claims: int) -> NoReturn:
@@ -180,9 +183,11 @@ class Zygote:
             if isinstance(sys.stdout, TextIOWrapper):
                 sys.stdout.reconfigure(line_buffering=True)
             from harvester_worker.claims import Claims  # noqa: PLC0415 - imported already; see `_settle_in`
+            from harvester_worker.family import Family  # noqa: PLC0415 - as above
             from harvester_worker.slot import Slot  # noqa: PLC0415 - as above
 
-            Slot(socket.socket(fileno=line), socket.socket(fileno=orders), Claims(claims)).serve()
+            family = Family(self._siblings.has_orphans)
+            Slot(socket.socket(fileno=line), socket.socket(fileno=orders), Claims(claims), family).serve()
         except BaseException:  # noqa: BLE001 - outermost of this process
             sys.excepthook(*sys.exc_info())
         finally:
@@ -199,6 +204,7 @@ class Zygote:
             for slot, its in list(self._pids.items()):
                 if its == pid:
                     del self._pids[slot]
+                    self._siblings.remove(pid)
                     self._tell(Died(slot=slot, status=os.waitstatus_to_exitcode(status)))
 
     def _tell(self, news: Forked | Died) -> None:

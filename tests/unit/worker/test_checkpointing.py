@@ -15,7 +15,7 @@ class Bench:
             invocation_id="i",
             attempt=2,
             restored=restored,
-            send=lambda state: self.sent.append(pickle.loads(state)),  # noqa: S301
+            send=lambda saved: self.sent.append(pickle.loads(saved.state)),  # noqa: S301
             interval_s=5.0,
             limit_bytes=1000,
             leave_in_s=60.0,

@@ -92,7 +92,7 @@ def context(restored=None, sent=None):
         invocation_id="i",
         attempt=1,
         restored=restored,
-        send=(sent if sent is not None else []).append,
+        send=lambda saved: sent.append(saved.state) if sent is not None else None,
         interval_s=5.0,
         limit_bytes=1000,
         leave_in_s=60.0,

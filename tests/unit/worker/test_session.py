@@ -5,17 +5,15 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.sessions import HOST, LIMITED, PILOT, PLAIN, RESUMABLE, WELCOME, ack, death, lease, linked, of, saved, sent
 
 from harvester.domain import wire
 from harvester.domain.blobs import BlobRef
 from harvester.domain.calls import encode_calls
-from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
+from harvester.domain.functions import Encoding
 from harvester.domain.invocations import ActivationEnd, Failure, FailureKind
-from harvester.domain.pilot_file import PilotFile
 from harvester.domain.pilots import DrainReason
-from harvester.domain.resources import Resources
 from harvester_worker.activations import Death
-from harvester_worker.allocation import Host
 from harvester_worker.effects import (
     HandOver,
     KillSlot,
@@ -32,57 +30,6 @@ from harvester_worker.holdings import AHEAD, STALL_S
 from harvester_worker.reporter import LINGER_S
 from harvester_worker.session import PATIENCE_S, Session
 from harvester_worker.slot_wire import Ended
-
-PILOT = PilotFile(
-    pilot_id="p",
-    token="t",
-    gateways=("http://g",),
-    capacity=Resources(cpus=2, gpus=2),
-    walltime_s=1000.0,
-    grace_s=30.0,
-)
-HOST = Host(python="3.11", node="n1", batch_job_id="7")
-WELCOME = wire.Welcome(heartbeat_s=1.0, lease_s=5.0)
-PLAIN = FunctionVersion(function_id="plain@1", name="plain", version=1, kind=FunctionKind.PICKLE, body=b"")
-RESUMABLE = msgspec.structs.replace(PLAIN, function_id="resumable@1", checkpoints=True)
-LIMITED = msgspec.structs.replace(PLAIN, function_id="limited@1", walltime_s=20.0)
-
-
-def lease(invocation_id="i", *, fence=1, function=PLAIN, cpus=1, gpus=0):
-    return wire.Lease(
-        invocation_id=invocation_id,
-        fence=fence,
-        attempt=1,
-        function_id=function.function_id,
-        resources=Resources(cpus=cpus, gpus=gpus),
-        encoding=Encoding.JSON,
-        arguments=b"",
-    )
-
-
-def linked(*, pilot=PILOT, end_at=1000.0):
-    session = Session(pilot, HOST, ("0", "1"), now=0.0, end_at=end_at)
-    functions = [wire.Function(function=function) for function in (PLAIN, RESUMABLE, LIMITED)]
-    assert session.received([WELCOME, *functions], 0.0) == []
-    return session
-
-
-def sent(effects, kind: Any = object):
-    return [e.message for e in effects if isinstance(e, Send) and isinstance(e.message, kind)]
-
-
-def of(effects, kind):
-    return [e for e in effects if isinstance(e, kind)]
-
-
-def death(*keys, begun=1, blamed: Any = "the first"):
-    """Return a slot's end under these activations; so many had begun, and the first is to blame."""
-    guilty = keys[0] if blamed == "the first" else blamed
-    return Death(keys=keys, begun=frozenset(keys[:begun]), blamed=guilty)
-
-
-def ack(kind, invocation_id="i", *, fence=1, seq=0):
-    return wire.Ack(kind=kind, invocation_id=invocation_id, fence=fence, seq=seq)
 
 
 def test_a_lease_that_fits_is_started_at_once_and_told_a_moment_later():
@@ -105,7 +52,8 @@ def test_a_run_that_is_over_at_once_is_told_of_by_its_end_alone():
 def test_a_checkpoint_is_told_after_the_beginning():
     session = linked()
     session.received([lease()], 0.5)
-    assert [type(m) for m in sent(session.checkpointed(("i", 1), b"s", 0.501))] == [wire.Started, wire.Checkpoint]
+    effects = session.checkpointed(("i", 1), saved(b"s"), 0.501)
+    assert [type(m) for m in sent(effects)] == [wire.Started, wire.Checkpoint]
 
 
 def test_a_large_lease_that_waits_is_not_starved_by_small_ones():
@@ -175,7 +123,7 @@ def test_a_pilot_leaves_when_the_last_report_is_acknowledged():
     session = linked()
     session.received([lease(function=RESUMABLE)], 1.0)
     session.leave(DrainReason.EVICTED, 10.0)
-    assert sent(session.checkpointed(("i", 1), b"s", 10.1), wire.Checkpoint)
+    assert sent(session.checkpointed(("i", 1), saved(b"s"), 10.1), wire.Checkpoint)
     assert not of(session.ended([(("i", 1), Ended(is_evicted=True))], 10.1), Leave)
     assert not of(session.received([ack(wire.AckKind.CHECKPOINT, seq=1)], 10.2), Leave)
     effects = session.received([ack(wire.AckKind.GIVEN_BACK)], 10.3)
@@ -264,7 +212,7 @@ def test_what_is_unacknowledged_is_sent_again_on_a_new_connection_unless_abandon
     session = linked()
     session.received([lease("a"), lease("b")], 1.0)
     session.ended([(("a", 1), Ended(value=b"1"))], 2.0)
-    session.checkpointed(("b", 1), b"s", 2.0)
+    session.checkpointed(("b", 1), saved(b"s"), 2.0)
     session.unlinked(3.0)
     assert {held.invocation_id for held in session.hello(3.0).held} == {"a", "b"}
     again = sent(session.received([WELCOME], 4.0))
@@ -280,9 +228,9 @@ def test_what_is_unacknowledged_is_sent_again_on_a_new_connection_unless_abandon
 def test_one_checkpoint_is_on_its_way_at_a_time_in_quiet_times():
     session = linked()
     session.received([lease()], 1.0)
-    assert sent(session.checkpointed(("i", 1), b"1", 2.0), wire.Checkpoint)[0].seq == 1
-    assert sent(session.checkpointed(("i", 1), b"2", 3.0)) == []
-    assert sent(session.checkpointed(("i", 1), b"3", 4.0)) == []
+    assert sent(session.checkpointed(("i", 1), saved(b"1"), 2.0), wire.Checkpoint)[0].seq == 1
+    assert sent(session.checkpointed(("i", 1), saved(b"2"), 3.0)) == []
+    assert sent(session.checkpointed(("i", 1), saved(b"3"), 4.0)) == []
     assert sent(session.received([ack(wire.AckKind.CHECKPOINT, seq=1)], 5.0))[0].state == b"3"
 
 
@@ -639,7 +587,7 @@ class World:
                 self.perform(self.session.received([wire.Recall(invocation_id=key[0], fence=1)], self.now))
             case "checkpoint" if slot and not slot.is_doomed:
                 self.tell(slot, slot.untold)
-                self.perform(self.session.checkpointed(slot.keys[0], b"s", self.now))
+                self.perform(self.session.checkpointed(slot.keys[0], saved(b"s"), self.now))
             case "over, untold" if slot:
                 slot.untold = min(slot.untold + 1, len(slot.keys) - 1)
             case "ended" if slot and not slot.is_doomed:

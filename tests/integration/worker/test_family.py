@@ -1,0 +1,211 @@
+"""Real functions with processes of their own, and a signal that reaches these before it reaches the agent."""
+
+import asyncio
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harvester.domain import wire
+from harvester.domain.invocations import ActivationEnd
+from harvester_worker.family import Family
+from harvester_worker.siblings import Siblings
+
+
+def value_of(finished):
+    return pickle.loads(finished.value)  # noqa: S301 - made by this very test
+
+
+def waits_for_a_child():
+    def run():
+        import subprocess
+
+        return subprocess.run(["sleep", "60"]).returncode  # noqa: PLW1510 - its end is what is looked at
+
+    return run
+
+
+def ignores_the_ends_of_its_children():
+    def run():
+        import signal
+        import subprocess
+        import time
+
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        child = subprocess.Popen(["sleep", "60"])
+        while child.poll() is None:
+            time.sleep(0.005)
+        return child.returncode
+
+    return run
+
+
+def saves_what_a_child_returned():
+    def run(state=None):
+        import subprocess
+        import time
+
+        yield "before"
+        if state is None:
+            yield subprocess.run(["sleep", "60"]).returncode  # noqa: PLW1510 - as above
+            time.sleep(60)
+
+    return run
+
+
+async def signalled_late(process, *, late_s):
+    """Signal the pilot's processes, the functions' ones first, as Slurm may do it."""
+    agent = psutil.Process(process.pid)
+    family = agent.children(recursive=True)
+    for each in reversed(family):
+        if each.is_running():
+            each.send_signal(signal.SIGTERM)
+    await asyncio.sleep(late_s)
+    agent.send_signal(signal.SIGTERM)
+
+
+async def has_child(process, name="sleep"):
+    async with asyncio.timeout(5):
+        while True:
+            for each in psutil.Process(process.pid).children(recursive=True):
+                if each.name() == name:
+                    return each
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("function", [waits_for_a_child, ignores_the_ends_of_its_children])
+@pytest.mark.parametrize("late_s", [0.0, 0.1])
+async def test_what_a_function_returns_of_a_child_that_the_signal_hit_is_not_told(
+    gateway, pilots, order, function, late_s
+):
+    process = await pilots.start()
+    await gateway.send(*order(function()))
+    await has_child(process)
+    await signalled_late(process, late_s=late_s)
+    async with asyncio.timeout(3):
+        assert await process.wait() == 0
+    assert [m.end for m in gateway.of(wire.GivenBack)] == [ActivationEnd.EVICTED]
+    assert not gateway.of(wire.Finished)
+
+
+async def test_a_checkpoint_that_the_signal_has_damaged_is_not_told(gateway, pilots, order):
+    process = await pilots.start(checkpoint_interval_s=0.01, handover_s=0.5)
+    await gateway.send(*order(saves_what_a_child_returned()))
+    await has_child(process)
+    await gateway.wait_for(wire.Checkpoint)
+    await signalled_late(process, late_s=0.1)
+    async with asyncio.timeout(3):
+        assert await process.wait() == 0
+    assert [pickle.loads(m.state) for m in gateway.of(wire.Checkpoint)] == ["before"]  # noqa: S301 - as above
+    assert [m.end for m in gateway.of(wire.GivenBack)] == [ActivationEnd.EVICTED]
+
+
+async def test_a_function_may_end_its_own_children_and_say_so(gateway, pilots, order):
+    def run():
+        import subprocess
+
+        child = subprocess.Popen(["sleep", "60"])
+        child.terminate()
+        return child.wait()
+
+    await pilots.start()
+    await gateway.send(*order(run))
+    assert value_of(await gateway.wait_for(wire.Finished)) == -signal.SIGTERM
+    assert not gateway.of(wire.GivenBack)
+
+
+async def test_a_run_that_relies_on_what_an_earlier_one_has_left_behind_has_descendants(gateway, pilots, order):
+    def leaves_a_server(path):
+        import subprocess
+
+        subprocess.run(f"(trap '' HUP; sleep 60; echo done > {path}) & echo", shell=True, check=True)  # noqa: S602 - as users do it
+
+    def relies_on_it():
+        import time
+
+        time.sleep(0.6)
+        return "wrong"
+
+    process = await pilots.start()
+    await gateway.send(*order(leaves_a_server, os.devnull, invocation_id="i-1", name="leaves"))
+    await gateway.wait_for(wire.Finished, "i-1")
+    await gateway.send(*order(relies_on_it, invocation_id="i-2", name="relies"))
+    await gateway.wait_for(wire.Started, "i-2")
+    sleep = await has_child(process)
+    sleep.kill()
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(3):
+        assert await process.wait() == 0
+    assert [m.end for m in gateway.of(wire.GivenBack, "i-2")] == [ActivationEnd.EVICTED]
+
+
+LOOK = """
+import os, signal, subprocess, sys
+from harvester_worker.family import Family
+family = Family()
+seen = []
+def say():
+    seen.append(family.has_been())
+    family.begin()
+{}
+say()
+print(seen)
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "seen"),
+    [
+        ("pass", [False]),
+        ("subprocess.run(['true']); say()", [True, False]),
+        ("child = subprocess.Popen(['sleep', '60']); say(); say(); child.kill(); child.wait(); say()",
+         [True, True, True, False]),
+        ("child = subprocess.Popen(['true']); os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT); say()", [True, True]),
+        ("os.system('true')", [True]),
+        ("os.posix_spawnp('true', ['true'], os.environ); os.wait()", [True]),
+        ("signal.signal(signal.SIGCHLD, signal.SIG_IGN)", [True]),
+        ("signal.signal(17, signal.SIG_IGN); os.fork() or os._exit(0); signal.signal(17, signal.SIG_DFL)", [True]),
+        ("import ctypes; ctypes.CDLL(None).system(b'true')", [True]),
+        ("import multiprocessing as m; m.get_context('spawn').Process().run(); say()", [False, False]),
+        ("__import__('threading').Thread(target=int).start()", [False]),
+    ],
+)  # fmt: skip
+def test_every_way_to_start_a_process_is_seen_and_nothing_else(does, seen):
+    done = subprocess.run([sys.executable, "-c", LOOK.format(does)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == str(seen)
+
+
+def test_looking_for_descendants_costs_a_few_microseconds():
+    family = Family()
+    import time
+
+    best_s = 1.0
+    for _ in range(20):
+        begun_at = time.perf_counter()
+        for _ in range(100):
+            family.begin()
+            family.has_been()
+        best_s = min(best_s, (time.perf_counter() - begun_at) / 100)
+    assert best_s < 30e-6
+
+
+def test_a_zygote_tells_its_slots_from_orphans():
+    siblings = Siblings()
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    for pid in children:
+        siblings.add(int(pid))
+    assert not siblings.has_orphans()
+    child = subprocess.Popen(["sleep", "60"])
+    assert siblings.has_orphans()
+    siblings.add(child.pid)
+    assert not siblings.has_orphans()
+    siblings.remove(child.pid)
+    assert siblings.has_orphans()
+    child.kill()
+    child.wait()
+    assert not siblings.has_orphans()

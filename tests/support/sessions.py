@@ -1,0 +1,70 @@
+"""Sessions of a pilot, for the tests of what it decides: orders, leases, and what is found among effects."""
+
+from typing import Any
+
+import msgspec
+
+from harvester.domain import wire
+from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
+from harvester.domain.pilot_file import PilotFile
+from harvester.domain.resources import Resources
+from harvester_worker.activations import Death
+from harvester_worker.allocation import Host
+from harvester_worker.effects import Send
+from harvester_worker.session import Session
+from harvester_worker.slot_wire import Progress
+
+PILOT = PilotFile(
+    pilot_id="p",
+    token="t",
+    gateways=("http://g",),
+    capacity=Resources(cpus=2, gpus=2),
+    walltime_s=1000.0,
+    grace_s=30.0,
+)
+HOST = Host(python="3.11", node="n1", batch_job_id="7")
+WELCOME = wire.Welcome(heartbeat_s=1.0, lease_s=5.0)
+PLAIN = FunctionVersion(function_id="plain@1", name="plain", version=1, kind=FunctionKind.PICKLE, body=b"")
+RESUMABLE = msgspec.structs.replace(PLAIN, function_id="resumable@1", checkpoints=True)
+LIMITED = msgspec.structs.replace(PLAIN, function_id="limited@1", walltime_s=20.0)
+
+
+def lease(invocation_id="i", *, fence=1, function=PLAIN, cpus=1, gpus=0):
+    return wire.Lease(
+        invocation_id=invocation_id,
+        fence=fence,
+        attempt=1,
+        function_id=function.function_id,
+        resources=Resources(cpus=cpus, gpus=gpus),
+        encoding=Encoding.JSON,
+        arguments=b"",
+    )
+
+
+def linked(*, pilot=PILOT, end_at=1000.0):
+    session = Session(pilot, HOST, ("0", "1"), now=0.0, end_at=end_at)
+    functions = [wire.Function(function=function) for function in (PLAIN, RESUMABLE, LIMITED)]
+    assert session.received([WELCOME, *functions], 0.0) == []
+    return session
+
+
+def sent(effects, kind: Any = object):
+    return [e.message for e in effects if isinstance(e, Send) and isinstance(e.message, kind)]
+
+
+def of(effects, kind):
+    return [e for e in effects if isinstance(e, kind)]
+
+
+def death(*keys, begun=1, blamed: Any = "the first"):
+    """Return a slot's end under these activations; so many had begun, and the first is to blame."""
+    guilty = keys[0] if blamed == "the first" else blamed
+    return Death(keys=keys, begun=frozenset(keys[:begun]), blamed=guilty)
+
+
+def saved(state):
+    return Progress(number=1, state=state)
+
+
+def ack(kind, invocation_id="i", *, fence=1, seq=0):
+    return wire.Ack(kind=kind, invocation_id=invocation_id, fence=fence, seq=seq)
