@@ -27,9 +27,10 @@ _USABLE = {_N.IDLE, _N.MIXED, _N.ALLOCATED}
 # Why whoever is on a node should leave it; the first that is found is told. A maintenance shows here only once it has
 # begun, and the reservations tell before. `scontrol reboot ASAP` is DRAIN with REBOOT_REQUESTED; without ASAP the node
 # goes on taking batch jobs, and is rebooted when it is idle, which it never is where pilots keep coming.
+# NOT_RESPONDING alone is none: for a moment every node is that, and where it lasts Slurm adds DOWN.
 _LEAVING = (
     ({"REBOOT_ISSUED", "REBOOT_REQUESTED"}, "it is to be rebooted"),
-    ({"DOWN", "NOT_RESPONDING", "ERROR", "INVALID_REG", "INVAL"}, "it is down"),
+    ({"DOWN", "ERROR"}, "it is down"),
     ({"FAIL", "FAILING"}, "it fails"),
     ({"DRAIN", "DRAINED", "DRAINING"}, "it is being drained"),
     ({"MAINTENANCE", "MAINT"}, "a maintenance has begun"),

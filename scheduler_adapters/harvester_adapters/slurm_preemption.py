@@ -63,13 +63,13 @@ def not_by_mode(mode: str, *, cluster: str) -> str:
 
 def not_by_tier(part: Tier, others: Iterable[Tier], *, cluster: str) -> str:
     """Return why pilots in `part` are not preempted under preempt/partition_prio."""
+    if reason := not_by_mode(part.preempt_mode, cluster=cluster):
+        return reason
     if part.takes_turns and "GANG" in cluster.upper().split(","):
         return (
             f"its batch jobs take turns (PreemptMode={cluster}, OverSubscribe=FORCE), so its pilots would be suspended,"
             " not ended"
         )
-    if reason := not_by_mode(part.preempt_mode, cluster=cluster):
-        return reason
     above = [other for other in others if other.tier > part.tier and other.nodes & part.nodes]
     if not above:
         return "no partition of a higher PriorityTier shares its nodes"

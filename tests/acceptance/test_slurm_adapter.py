@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harvester.domain.cluster import BatchState, NodeState
+from harvester.domain.cluster import BatchState, NodeState, WaitsFor
 from harvester.domain.ports import PilotOrder, SubmissionRejected
 from harvester.domain.resources import Resources
 from harvester_adapters.slurm import SlurmAdapter
@@ -71,7 +71,17 @@ def lines(path: Path) -> list[str]:
 
 
 def job(adapter: SlurmAdapter, batch_job_id: str):
-    return next((job for job in adapter.snapshot().batch_jobs if job.batch_job_id == batch_job_id), None)
+    """Return a batch job as the snapshot has it, or else as it ended."""
+    seen = (job for job in adapter.snapshot().batch_jobs if job.batch_job_id == batch_job_id)
+    return next(seen, None) or next(iter(adapter.ended([batch_job_id])), None)
+
+
+def prime(slurm, name: str, *options: str) -> str:
+    """Submit a prime job and return its id."""
+    return slurm.run(
+        "sbatch", "--parsable", f"--job-name={name}", "--partition=prime", "--output=/dev/null", "--wrap=sleep 600",
+        *options,
+    )  # fmt: skip
 
 
 def test_idle_nodes_are_seen_with_what_they_have(slurm, adapter):
@@ -126,6 +136,77 @@ def test_a_pilot_of_an_earlier_daemon_is_cancelled(slurm, adapter, order, tmp_pa
     wait_for(lambda: job(later, running).state is BatchState.CANCELLED)
     later.cancel(running)
     later.cancel("4000000")  # Slurm has forgotten it, or never knew it
+    later.cancel("4000000", running, "4000001")
+
+
+def test_pilots_are_cancelled_together_and_one_that_slurm_has_forgotten_is_no_error(slurm, adapter, order, tmp_path):
+    prime(slurm, "full", f"--nodes={len(slurm.nodes)}", "--exclusive", "--time=5")
+    waiting = [adapter.submit(order(name)) for name in ("p", "q", "r")]
+    before = adapter.commands
+    adapter.cancel(*waiting, "4000000")
+    assert adapter.commands - before == 1
+    wait_for(lambda: not adapter.pending())
+    ended = {job.batch_job_id: job.state for job in adapter.ended([*waiting, "4000000"])}
+    assert ended == dict.fromkeys(waiting, BatchState.CANCELLED)
+    assert adapter.ended(["4000000"]) == adapter.ended(["4000000", "4000001"]) == ()
+
+
+def test_a_snapshot_is_two_commands_and_has_nothing_that_has_ended(slurm, adapter, order):
+    finished = adapter.submit(order("q", command=("/bin/true",)))
+    wait_for(lambda: job(adapter, finished).state is BatchState.COMPLETED)
+    before = adapter.commands
+    assert finished not in {job.batch_job_id for job in adapter.snapshot().batch_jobs}
+    assert adapter.commands - before == 2
+    assert [job.state for job in adapter.ended([finished])] == [BatchState.COMPLETED]
+
+
+def test_the_cheap_look_shows_what_pending_prime_jobs_need_and_what_they_wait_for(slurm, adapter, tmp_path):
+    patient = SlurmAdapter(work_dir=tmp_path / "patient", cache_for=timedelta(minutes=1))
+    prime(slurm, "full", f"--nodes={len(slurm.nodes)}", "--exclusive", "--time=5")
+    look = patient.snapshot()
+    prime(slurm, "pair", "--nodes=2", "--ntasks-per-node=2", "--gres=gpu:1", "--mem=700", "--time=20")
+    prime(slurm, "alone", "--nodes=1", "--exclusive", "--nodelist=n3")
+    prime(slurm, "array", "--array=1-9%3", "--ntasks=1")
+    prime(slurm, "held", "--hold")
+    prime(slurm, "later", "--begin=now+1hour")
+    first = patient.commands
+    names = {"pair", "alone", "array", "held", "later"}
+    found = wait_for(lambda: (seen := {job.name: job for job in patient.pending()}).keys() == names and seen)
+    assert patient.commands > first
+    assert patient.snapshot() is look  # it disturbs nothing
+    pair = found["pair"]
+    assert pair.each == Resources(cpus=2, gpus=1, memory_mb=700)
+    assert (pair.node_count, pair.limit, pair.is_exclusive) == (2, timedelta(minutes=20), False)
+    assert (found["alone"].is_exclusive, found["alone"].required_nodes) == (True, ("n3",))
+    assert found["array"].elements == 3
+    waiting = {name for name, job in found.items() if job.waits_for is WaitsFor.NODES}
+    assert waiting == {"pair", "alone", "array"}
+    assert {found["held"].waits_for, found["later"].waits_for} == {WaitsFor.OTHER}
+    assert pair.priority > found["alone"].priority > found["held"].priority == 0
+
+
+def test_a_drained_node_says_why_it_is_left(slurm, adapter, order, tmp_path):
+    adapter.submit(order("p", node="n2"))
+    wait_for(lambda: lines(tmp_path / "p.log"))
+    try:
+        slurm.run("scontrol", "update", "nodename=n2", "state=drain", "reason=disk swap [mon@9], State=IDLE")
+        leaving = {node.name: node.leaving for node in adapter.snapshot().nodes if node.leaving}
+        assert leaving == {"n2": "it is being drained: disk swap [mon@9], State=IDLE"}
+    finally:
+        slurm.run("scontrol", "update", "nodename=n2", "state=resume")
+    assert not any(node.leaving for node in adapter.snapshot().nodes)
+
+
+def test_a_node_that_is_to_be_rebooted_says_so(site, tmp_path):
+    slurm = site("tiers", settings={"RebootProgram": "/bin/true"})
+    prime(slurm, "busy", "--nodelist=n1")
+    adapter = SlurmAdapter(work_dir=tmp_path, cache_for=timedelta(0))
+    wait_for(lambda: any(job.state is BatchState.RUNNING for job in adapter.snapshot().batch_jobs))
+    slurm.run("scontrol", "reboot", "ASAP", "reason=kernel", "n1")
+    n1 = wait_for(lambda: next(node for node in adapter.snapshot().nodes if node.leaving))
+    assert (n1.name, n1.leaving) == ("n1", "it is to be rebooted: kernel")
+    slurm.run("scontrol", "cancel_reboot", "n1")
+    wait_for(lambda: not any(node.leaving for node in adapter.snapshot().nodes))
 
 
 def test_a_refused_pilot_is_rejected_in_slurms_words(slurm, adapter, order):

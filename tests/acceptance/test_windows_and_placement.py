@@ -39,7 +39,8 @@ def until(found, seconds: float = 10.0):
 
 
 def batch(adapter: SlurmAdapter, batch_job_id: str):
-    return next(job for job in adapter.snapshot().batch_jobs if job.batch_job_id == batch_job_id)
+    seen = (job for job in adapter.snapshot().batch_jobs if job.batch_job_id == batch_job_id)
+    return next(seen, None) or adapter.ended([batch_job_id])[0]
 
 
 def test_idle_nodes_are_free_until_their_reservation_begins_and_not_within_it(slurm, adapter):

@@ -410,7 +410,7 @@ def test_the_admins_words_for_a_drained_node_are_told_whole_and_change_nothing()
     [
         ("IDLE", ""), ("MIXED+PLANNED", ""), ("ALLOCATED+COMPLETING", ""), ("IDLE+RESERVED", ""), ("IDLE+CLOUD", ""),
         ("MIXED+DRAIN", "it is being drained"), ("ALLOCATED+FAIL", "it fails"), ("DOWN", "it is down"),
-        ("IDLE*", "it is down"), ("IDLE+NOT_RESPONDING", "it is down"),
+        ("IDLE*", ""), ("MIXED+NOT_RESPONDING", ""), ("DOWN*+DRAIN", "it is down"),
         ("MIXED+DRAIN+REBOOT_REQUESTED", "it is to be rebooted"), ("MIXED+REBOOT_REQUESTED", "it is to be rebooted"),
         ("IDLE+REBOOT_ISSUED", "it is to be rebooted"), ("ALLOCATED+MAINTENANCE", "a maintenance has begun"),
         ("MIXED+MAINTENANCE+RESERVED", "a maintenance has begun"), ("IDLE+POWERING_DOWN", "it is being powered down"),

@@ -22,7 +22,7 @@ from harvester.domain.looks import LookSettings
 from harvester.domain.planning import HarvestMode, HarvestSettings, Shape
 from harvester.domain.ports import SchedulerAdapter
 from harvester.domain.resources import Resources
-from harvester.domain.shapes import whole_nodes
+from harvester.domain.shapes import whole_nodes, why_not_untold
 
 if TYPE_CHECKING:
     from harvester.store.store import Store
@@ -77,6 +77,8 @@ def adapter(config: Config) -> SchedulerAdapter:
     slurm = config.scheduler.slurm
     return SlurmAdapter(
         work_dir=Path(slurm.work_dir).expanduser() if slurm.work_dir else state_dir(config) / "slurm",
+        account=slurm.account,
+        qos=slurm.qos,
         command_timeout=timedelta(seconds=config.scheduler.timeout_s),
         exported=EXPORTED if slurm.export is None else slurm.export,
     )
@@ -93,8 +95,8 @@ def shut_down(local: SchedulerAdapter) -> None:
 def shapes(config: Config, snapshot: ClusterSnapshot | None) -> tuple[Shape, ...]:
     """Return the shapes of the pilots, checked against a first look at the cluster where there was one.
 
-    Raises `ConfigError` for a partition that does not exist, and where there are neither shapes nor a preemptible
-    partition to make some of.
+    Raises `ConfigError` for a partition that does not exist or does not fit the mode, and where there are neither
+    shapes nor a partition that can be taken without being told.
     """
     if config.pilot:
         found = tuple(_shape(pilot) for pilot in config.pilot)
@@ -118,6 +120,8 @@ def _check_partitions(found: tuple[Shape, ...], config: Config, snapshot: Cluste
     asked = config.harvest.partition
     if names and asked and asked not in names:
         raise ConfigError("harvest.partition", f'there is no partition "{asked}"', has)
+    if not found and snapshot is not None and names:
+        raise _no_partition(snapshot, asked)
     if not found:
         problem = "no pilot shape is configured, and no partition is known to be preemptible"
         raise ConfigError("pilot", problem, f"write a [[pilot]] table with name, partition and cpus ({has})")
@@ -128,6 +132,17 @@ def _check_partitions(found: tuple[Shape, ...], config: Config, snapshot: Cluste
     if config.harvest.ready and config.harvest.ready > config.harvest.max_pilots:
         problem = f"{config.harvest.ready} is more than max_pilots = {config.harvest.max_pilots}"
         raise ConfigError("harvest.ready", problem, "lower it, or raise harvest.max_pilots")
+
+
+def _no_partition(snapshot: ClusterSnapshot, asked: str) -> ConfigError:
+    """Return the error for a cluster on which nobody has said where pilots may go, and where it cannot be guessed."""
+    if asked:
+        return ConfigError("harvest.partition", f'partition "{asked}" has no nodes', "name another one")
+    reasons = ((part.name, why_not_untold(snapshot, part) or "it has no nodes") for part in snapshot.partitions)
+    why = "; ".join(f"{name}: {reason}" for name, reason in reasons)
+    problem = f"no partition is named, and none can be taken without being told ({why})"
+    modes = 'harvest.mode = "yielding" or "strict" where pilots are not evicted from it'
+    return ConfigError("harvest.partition", problem, f'write harvest.partition = "NAME", and {modes}')
 
 
 def _check_brakes(found: tuple[Shape, ...], config: Config, snapshot: ClusterSnapshot | None) -> None:
@@ -144,12 +159,13 @@ def _check_brakes(found: tuple[Shape, ...], config: Config, snapshot: ClusterSna
         if name not in known:
             problem = f'there is no partition "{name}", so excluding it would exclude nothing'
             raise ConfigError("harvest.excluded_partitions", problem, f"the scheduler has {', '.join(sorted(known))}")
-    if harvest.mode == "preemptible" and not config.scheduler.slurm.qos:
+    if harvest.mode == "preemptible":
         for shape in found:
             partition = snapshot.partition(shape.partition)
             if partition is not None and not partition.is_preemptible:
-                problem = f'"preemptible", but nobody preempts in partition "{shape.partition}"'
-                remedy = 'write mode = "strict", or use a preemptible partition, or a QOS (scheduler.slurm.qos)'
+                why = f": {partition.why_not}" if partition.why_not else ""
+                problem = f'"preemptible", but pilots are not evicted from partition "{shape.partition}"{why}'
+                remedy = 'write harvest.mode = "yielding" or "strict", or name a partition from which they are'
                 raise ConfigError("harvest.mode", problem, remedy)
 
 

@@ -90,9 +90,9 @@ class BatchJob(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""  # the scheduler's word for why it waits or how it ended
     nodes: tuple[str, ...] = ()  # its allocation; while pending, the nodes that backfill planned
     requested: Resources = Resources()  # in all, over its nodes
-    each: Resources = Resources(cpus=0)  # at least on each of its nodes, as far as the scheduler tells
+    each: Resources = Resources(cpus=0)  # at least on each of its nodes; `requested` may want more of them in all
     is_exclusive: bool = False  # it shares its nodes with nobody
-    node_count: int = 1  # of one array element, where it is a pending array
+    node_count: int = 1  # while pending: at least, as far as the scheduler tells; of an array, one element's
     elements: int = 1  # pending array elements that this one stands for
     waits_for: WaitsFor = WaitsFor.NODES  # while pending
     is_held: bool = False  # its own user holds it
