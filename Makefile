@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo demo-slurm test check format bench bench-peers clean
+.PHONY: help demo demo-slurm test test-slurm check format bench bench-peers clean
 help:
 	@echo "make demo        the whole system on this machine: register, invoke, evict, resume, result"
 	@echo "make demo-slurm  the same on a real one-machine Slurm (root, apt)"
 	@echo "make test        set up and run all tests"
+	@echo "make test-slurm VERSION=26.05  the acceptance tests on another Slurm, in a Debian folder (root, debootstrap)"
 	@echo "make check       lint, types, formatting: what CI runs before the tests"
 	@echo "make bench       measurements"
 	@echo "make bench-peers the same work done by Ray, Parsl, Dask, HyperQueue and us (build/peers-venv; 10 minutes)"
@@ -39,6 +40,11 @@ demo-slurm: $(VENV)/.run
 
 test: check
 	@$(BIN)/python -m pytest
+
+# 22.05, 24.11 or 26.05: what a Debian release carries. The folder build/debian-VERSION is kept for the next run.
+test-slurm:
+	@test -n "$(VERSION)" || { echo "name a Slurm: make test-slurm VERSION=24.11" >&2; exit 2; }
+	@python3 slurm-test/debian.py $(VERSION) $(if $(PYTEST),-- $(PYTEST))
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff check .

@@ -169,5 +169,9 @@ def gres_conf(shape: Shape) -> str:
 
 
 def cgroup_conf(version: tuple[int, int]) -> str:
-    """Return cgroup.conf for a Slurm `version` (year, month); below 24.05 `disabled` is a fatal parse error."""
-    return "CgroupPlugin=disabled\n" if version >= (24, 5) else ""
+    """Return cgroup.conf for a Slurm `version` (year, month); below 24.05 `disabled` is a fatal parse error.
+
+    There `cgroup/v1` works whether cgroups of version 1, of version 2 or none are mounted; what 22.05 finds by itself
+    fails where none are.
+    """
+    return "CgroupPlugin=disabled\n" if version >= (24, 5) else "CgroupPlugin=cgroup/v1\n"

@@ -18,21 +18,27 @@ def wait_for(holds: Callable[[], bool], patience_s: float = 20.0) -> None:
         time.sleep(0.1)
 
 
-def submitted(slurm, partition: str, *options: str, runs: str = "sleep 300") -> str:
-    """Submit a batch job whose one step lives until it is told to go, and return its id."""
-    argv = ("sbatch", "--parsable", "--output=/dev/null", f"--partition={partition}", "--time=5", *options)
-    return slurm.run(*argv, f"--wrap=srun {runs}")
+def submitted(slurm, partition: str, *options: str) -> str:
+    """Submit a batch job over all nodes whose one step lives until it is told to go, and return its id."""
+    where = (f"--partition={partition}", f"--nodes={len(slurm.nodes)}", "--exclusive", "--time=5", "--output=/dev/null")
+    step = f"srun sh -c 'touch {slurm.folder}/begun-$SLURM_JOB_ID; exec sleep 300'"
+    return slurm.run("sbatch", "--parsable", *where, *options, f"--wrap={step}")
+
+
+def runs(slurm, batch_job_id: str) -> bool:
+    """Tell whether its step has begun: before, nobody hears the signal of an eviction until the grace time is over."""
+    return state(slurm, batch_job_id) == "RUNNING" and (slurm.folder / f"begun-{batch_job_id}").exists()
 
 
 def state(slurm, batch_job_id: str) -> str:
     return re.search(r"JobState=(\S+)", slurm.run("scontrol", "show", "job", batch_job_id))[1]
 
 
-def harvested_whole(slurm, *options: str) -> str:
-    """Fill the cluster with one batch job of the lower partition, and return its id when it runs."""
-    lower = submitted(slurm, "harvest", f"--nodes={len(slurm.nodes)}", "--exclusive", *options)
-    wait_for(lambda: state(slurm, lower) == "RUNNING")
-    return lower
+def running(slurm, partition: str, *options: str) -> str:
+    """Submit a batch job over all nodes, and return its id when it runs."""
+    batch_job_id = submitted(slurm, partition, *options)
+    wait_for(lambda: runs(slurm, batch_job_id))
+    return batch_job_id
 
 
 def shown(slurm, field: str) -> list[str]:
@@ -61,56 +67,55 @@ def test_what_slurm_shows_of_the_partitions(site, kind, modes):
 
 def test_where_the_mode_is_the_clusters_the_lower_tier_leaves_and_the_upper_stays(site):
     slurm = site("cluster-cancel", nodes=2)
-    lower = harvested_whole(slurm)
-    upper = submitted(slurm, "prime", "--nodes=2", "--exclusive")
+    lower = running(slurm, "harvest")
+    upper = submitted(slurm, "prime")
     wait_for(lambda: state(slurm, upper) == "RUNNING")
     assert state(slurm, lower) in {"COMPLETED", "PREEMPTED", "CANCELLED", "FAILED"}
-    other = submitted(slurm, "prime", "--nodes=2", "--exclusive")
+    other = submitted(slurm, "prime")
     time.sleep(5)  # two looks of the scheduler
     assert (state(slurm, upper), state(slurm, other)) == ("RUNNING", "PENDING")
 
 
 def test_under_requeue_who_was_evicted_waits_again(site):
     slurm = site("requeue", nodes=2, grace=0)  # who ends within a grace time has ended, on 22.05
-    lower = harvested_whole(slurm, "--requeue")
-    upper = submitted(slurm, "prime", "--nodes=2", "--exclusive")
+    lower = running(slurm, "harvest", "--requeue")
+    upper = submitted(slurm, "prime")
     wait_for(lambda: state(slurm, upper) == "RUNNING")
     wait_for(lambda: state(slurm, lower) == "PENDING")
 
 
 def test_a_suspended_batch_job_keeps_its_memory(site):
     slurm = site("suspend", nodes=2, memory=1000)
-    lower = harvested_whole(slurm, "--mem=600")
-    small = submitted(slurm, "prime", "--nodes=2", "--exclusive", "--mem=300")
+    lower = running(slurm, "harvest", "--mem=600")
+    small = submitted(slurm, "prime", "--mem=300")
     wait_for(lambda: (state(slurm, small), state(slurm, lower)) == ("RUNNING", "SUSPENDED"))
     slurm.run("scancel", small)
     wait_for(lambda: state(slurm, lower) == "RUNNING")
-    large = submitted(slurm, "prime", "--nodes=2", "--exclusive", "--mem=600")
+    large = submitted(slurm, "prime", "--mem=600")
     time.sleep(5)  # two looks of the scheduler
     assert (state(slurm, large), state(slurm, lower)) == ("PENDING", "RUNNING")
 
 
 def test_under_qos_the_quality_decides_and_not_the_partition(site):
     slurm = site("qos", nodes=2)
-    lower = harvested_whole(slurm, "--qos=normal")
-    waits = submitted(slurm, "prime", "--nodes=2", "--exclusive")
+    lower = running(slurm, "harvest", "--qos=normal")
+    waits = submitted(slurm, "prime")
     time.sleep(5)  # two looks of the scheduler
     assert (state(slurm, lower), state(slurm, waits)) == ("RUNNING", "PENDING")
     slurm.clear()
-    scavenger = submitted(slurm, "prime", "--nodes=2", "--exclusive", "--qos=scavenger")
-    wait_for(lambda: state(slurm, scavenger) == "RUNNING")
-    normal = submitted(slurm, "prime", "--nodes=2", "--exclusive")
+    running(slurm, "prime", "--qos=scavenger")
+    normal = submitted(slurm, "prime")
     wait_for(lambda: state(slurm, normal) == "RUNNING")
 
 
 def test_without_preemption_the_upper_tier_goes_first_and_nobody_is_evicted(site):
     slurm = site("no-preemption", nodes=2)
-    running = harvested_whole(slurm)
-    lower = submitted(slurm, "harvest", "--nodes=2", "--exclusive")
-    upper = submitted(slurm, "prime", "--nodes=2", "--exclusive")
+    first = running(slurm, "harvest")
+    lower = submitted(slurm, "harvest")
+    upper = submitted(slurm, "prime")
     time.sleep(5)  # two looks of the scheduler
-    assert [state(slurm, each) for each in (running, lower, upper)] == ["RUNNING", "PENDING", "PENDING"]
-    slurm.run("scancel", running)
+    assert [state(slurm, each) for each in (first, lower, upper)] == ["RUNNING", "PENDING", "PENDING"]
+    slurm.run("scancel", first)
     wait_for(lambda: state(slurm, upper) == "RUNNING")
     assert state(slurm, lower) == "PENDING"
 
@@ -130,7 +135,7 @@ def test_a_cluster_is_what_was_asked_for(site):
 
 def test_a_controller_that_was_killed_comes_back_with_its_batch_jobs_and_a_node_with_its_own(site):
     slurm = site("tiers", nodes=2)
-    batch_job = harvested_whole(slurm)
+    batch_job = running(slurm, "harvest")
     running_since = time.time()
     wait_for(lambda: (slurm.folder / "state" / "job_state").stat().st_mtime > running_since)  # Slurm saves every 5 s
     for name in ("slurmctld", "n2"):
