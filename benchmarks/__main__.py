@@ -17,6 +17,9 @@ ALONE = {
     "peers": "the same work done by Ray, Parsl, Dask, HyperQueue and us (needs the extra bench-peers)",
     "policies": "all harvest policies on all traces",
     "scripted_hour": "prime jobs that come and go on a real Slurm (root)",
+    "counterfactual": "prime jobs' delays one by one, with harvest and without, on a real Slurm (root)",
+    "replay": "a stretch of an idle log on a real Slurm, beside what the simulator predicts (root)",
+    "soak": "kill -9 of everything, drains, reservations, evictions on a real Slurm (root)",
 }
 WRITES = ("hot_line", "fleet", "backlog")
 

@@ -23,13 +23,13 @@ class CommandCount:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "bin"
-        self._log = folder / "commands.txt"
+        self.log = folder / "commands.txt"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._log.touch()
+        self.log.touch()
         for name in COMMANDS:
             if (real := shutil.which(name)) is not None:
                 script = self.folder / name
-                script.write_text(_SCRIPT.format(name=name, log=self._log, real=real))
+                script.write_text(_SCRIPT.format(name=name, log=self.log, real=real))
                 script.chmod(0o755)
 
     def path(self, before: str) -> str:
@@ -38,7 +38,7 @@ class CommandCount:
 
     def between(self, begin: float, end: float) -> Counter[str]:
         """Return how often each command was sent from one moment to another."""
-        return counted(self._log.read_text().splitlines(), begin, end)
+        return counted(self.log.read_text().splitlines(), begin, end)
 
 
 def counted(lines: Iterable[str], begin: float, end: float) -> Counter[str]:

@@ -49,6 +49,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     case: Case
     waits_s: dict[str, float]
+    play: Play  # in full, for whoever looks for the cause of a delay
     ready_share: float = 0.0
     idle_node_min: float = 0.0
     commands: dict[str, int] = {}
@@ -71,7 +72,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = figures.options(__doc__)
+    parser = figures.slurm_options(__doc__)
     parser.add_argument("--seeds", type=_numbers, default=[1, 2, 3], help="1,2,3")
     parser.add_argument("--modes", type=_words, default=["preemptible"], help="preemptible,strict,yielding")
     parser.add_argument("--clocks", type=_words, default=[""], help="tuned,default: bf_interval 2 and 30 s")
@@ -79,10 +80,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, default=8)
     parser.add_argument("--controls", type=int, default=2, help="runs without harvest, of each seed")
     parser.add_argument("--parallel", type=int, default=1, help="runs side by side, each on its own cluster")
-    parser.add_argument("--policy", default="gap")
     parser.add_argument("--max-delay", type=float, default=15.0, help="yielding: the bound, in seconds")
     parser.add_argument("--site", help="cluster.py's word for the site of all modes; else as the mode needs it")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="more for harvester up")
     return parser.parse_args()
 
 
@@ -129,10 +128,13 @@ def _run(case: Case, chosen: argparse.Namespace) -> Outcome:
     with site(SiteKind(nodes=chosen.nodes, site=case.site, clock=case.clock)) as slurm:
         if not case.mode:
             time.sleep(SETTLE_S)
-            return Outcome(case=case, waits_s=prime_player.play(slurm, jobs).waits(jobs))
+            play = prime_player.play(slurm, jobs)
+            return Outcome(case=case, waits_s=play.waits(jobs), play=play)
         with harvest_up(slurm, *_wishes(case, chosen)) as harvest:
             time.sleep(SETTLE_S)
             play = prime_player.play(slurm, jobs)
+            if chosen.keep:
+                harvest.keep(chosen.keep / f"{case.mode}-{case.clock or 'tuned'}-seed{case.seed}")
             return _harvested(case, chosen, slurm, harvest, play)
 
 
@@ -162,6 +164,7 @@ def _harvested(case: Case, chosen: argparse.Namespace, slurm: Site, harvest: Har
     return Outcome(
         case=case,
         waits_s=play.waits(jobs),
+        play=play,
         ready_share=node_time.share(idle, node_time.ready(pilots, span[1])),
         idle_node_min=sum(map(node_time.length_s, idle.values())) / 60,
         commands=dict(commands),

@@ -139,6 +139,15 @@ def options(doc: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def slurm_options(doc: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the options of the benchmarks that run `harvester up` on a Slurm of their own."""
+    parser = options(doc)
+    parser.add_argument("--policy", default="gap")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="more for harvester up")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="copy the daemon's and the controller's logs there")
+    return parser
+
+
 def finish(report: Report, file: Path | None) -> None:
     """Print the report, and write it to `file` if there is one."""
     print(report.markdown(), flush=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +31,7 @@ class HarvestUp:
     """A harvester over `site`, with its state in `folder`, always at the same port."""
 
     def __init__(self, site: Site, folder: Path, *options: str) -> None:
+        self._site = site
         self.state = folder / "state"
         self.commands = CommandCount(folder)
         self.log = folder / "up.log"
@@ -80,6 +82,12 @@ class HarvestUp:
             self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    def keep(self, folder: Path) -> None:
+        """Copy what tells how it went into `folder`: its log, its commands, and the controller's log."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in (*self.state.glob("*.log"), self.log, self.commands.log, self._site.controller_log):
+            shutil.copy(path, folder / path.name)
 
     def agents(self) -> list[psutil.Process]:
         """Return the pilots' agent processes on this machine, not what they forked."""

@@ -78,19 +78,17 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = figures.options(__doc__)
+    parser = figures.slurm_options(__doc__)
     parser.add_argument("log", type=Path, help="an idle log, as `harvester simulate idle-log` reads it")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--nodes", type=int, default=24)
     parser.add_argument("--seed", type=int, default=1, help="of the stretch and its nodes")
-    parser.add_argument("--policy", default="gap")
     parser.add_argument("--clock", default="", help="cluster.py's word: tuned, default")
     parser.add_argument(
         "--cycle", type=float, default=2.0, help="seconds between the scheduler's looks, as told to both"
     )
     parser.add_argument("--tick", type=float, default=2.0, help="the simulated daemon's look, in seconds")
     parser.add_argument("--boot", type=float, default=3.0, help="a pilot's boot as the daemon is told, in seconds")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="more for harvester up")
     return parser.parse_args()
 
 
@@ -107,6 +105,8 @@ def replay(stretch: Stretch, chosen: argparse.Namespace) -> Measured:
         player.begin()  # all nodes are busy before the harvester comes
         with harvest_up(slurm, *_wishes(chosen)) as harvest:
             player.finish(until_s=stretch.log.ends_at)
+            if chosen.keep:
+                harvest.keep(chosen.keep)
             return _measured(stretch, slurm, harvest, player)
 
 

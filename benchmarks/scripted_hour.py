@@ -6,23 +6,17 @@ is the ready share. Waits are the scheduler's own, in whole seconds.
 """
 
 import argparse
-import json
-import os
 import random
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
+from benchmarks.harvest_up import harvest_up, settings
+from benchmarks.slurm_site import Site, SiteKind, site
 from harvester.sdk.client import Client
 
-ROOT = Path(__file__).parents[1]
 NODES = 8
+SETTLE_S = 10.0  # the pilots are there before the hour begins
 
 
 def script(minutes: float, seed: int) -> list[tuple[float, int, int]]:
@@ -36,58 +30,13 @@ def script(minutes: float, seed: int) -> list[tuple[float, int, int]]:
     return jobs
 
 
-def slurm(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
-
-
-@contextmanager
-def cluster() -> Iterator[None]:
-    with tempfile.TemporaryDirectory(prefix="harvester-hour-") as folder:
-        where = ["--dir", f"{folder}/slurm"]
-        cluster_py = [sys.executable, str(ROOT / "slurm-test/cluster.py")]
-        subprocess.run([*cluster_py, "up", "--nodes", str(NODES), "--cpus", "2", "--grace", "60", *where], check=True)
-        os.environ["SLURM_CONF"] = f"{folder}/slurm/slurm.conf"
-        try:
-            yield
-        finally:
-            subprocess.run([*cluster_py, "down", *where], check=True)
-
-
-@contextmanager
-def harvest(policy: str) -> Iterator[Client]:
-    with tempfile.TemporaryDirectory(prefix="harvester-hour-") as folder:
-        wishes = [
-            "--port",
-            "0",
-            "--ready",
-            str(NODES),
-            "--set",
-            f"harvest.policy={policy}",
-            "--set",
-            "harvest.max_pending=16",
-        ]
-        command = [sys.executable, "-m", "harvester.cli", "up", "--scheduler", "slurm", "--state", folder, *wishes]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        try:
-            endpoint = Path(folder, "endpoint.json")
-            while not endpoint.exists():
-                assert process.poll() is None, "harvester up ended"
-                time.sleep(0.05)
-            token = Path(folder, "tokens/admin").read_text().strip()
-            with Client(url=json.loads(endpoint.read_text())["url"], token=token) as client:
-                time.sleep(10)  # the pilots are there before the hour begins
-                yield client
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def play(jobs: list[tuple[float, int, int]], client: Client | None) -> dict[str, float]:
+def play(slurm: Site, jobs: list[tuple[float, int, int]], client: Client | None) -> dict[str, float]:
     """Submit the prime jobs in time, sample every second until all have ended; return the figures."""
-    left, samples, ids = list(jobs), Counter[str](), []
+    left, samples = list(jobs), Counter[str]()
+    ids: list[str] = []
     begun_at = time.monotonic()
     second = 0
-    while left or any(state in ("PENDING", "RUNNING") for state in states(ids)):
+    while left or any(state in ("PENDING", "RUNNING") for state in states(slurm, ids)):
         while left and left[0][0] <= time.monotonic() - begun_at:
             _, nodes, runs_s = left.pop(0)
             wish = [
@@ -102,25 +51,25 @@ def play(jobs: list[tuple[float, int, int]], client: Client | None) -> dict[str,
                 "/dev/null",
                 f"--wrap=sleep {runs_s}",
             ]
-            ids.append(slurm("sbatch", "--parsable", *wish).strip())
+            ids.append(slurm.run("sbatch", "--parsable", *wish))
         if time.monotonic() - begun_at >= second:
             second += 1
-            prime = set(slurm("squeue", "-h", "-p", "prime", "-t", "R,CG", "-o", "%N").split())
-            taken = set(slurm("scontrol", "show", "hostnames", ",".join(prime)).split()) if prime else set()
+            prime = set(slurm.run("squeue", "-h", "-p", "prime", "-t", "R,CG", "-o", "%N").split())
+            taken = set(slurm.run("scontrol", "show", "hostnames", ",".join(prime)).split()) if prime else set()
             ready = {pilot["node"] for pilot in client.pilots() if pilot["state"] == "ready"} if client else set()
             samples["idle"] += NODES - len(taken)
             samples["ready"] += len(ready - taken)
         time.sleep(0.1)
-    return figures(ids, samples, client)
+    return figures(slurm, ids, samples, client)
 
 
-def states(ids: list[str]) -> list[str]:
-    return slurm("squeue", "-h", "-p", "prime", "-t", "all", "-o", "%T").split() if ids else []
+def states(slurm: Site, ids: list[str]) -> list[str]:
+    return slurm.run("squeue", "-h", "-p", "prime", "-t", "all", "-o", "%T").split() if ids else []
 
 
-def figures(ids: list[str], samples: Counter[str], client: Client | None) -> dict[str, float]:
+def figures(slurm: Site, ids: list[str], samples: Counter[str], client: Client | None) -> dict[str, float]:
     waits = []
-    for line in slurm("squeue", "-h", "-p", "prime", "-t", "all", "-o", "%i %V %S").splitlines():
+    for line in slurm.run("squeue", "-h", "-p", "prime", "-t", "all", "-o", "%i %V %S").splitlines():
         batch_job, submitted, started = line.split()
         if batch_job in ids:
             waits.append(seconds(started) - seconds(submitted))
@@ -151,13 +100,15 @@ def main() -> None:
     jobs = script(chosen.minutes, chosen.seed)
     results = {}
     for name in ("without harvest", f"with harvest ({chosen.policy})"):
-        with cluster():
+        with site(SiteKind(nodes=NODES)) as slurm:
             if name == "without harvest":
-                time.sleep(10)
-                results[name] = play(jobs, None)
-            else:
-                with harvest(chosen.policy) as client:
-                    results[name] = play(jobs, client)
+                time.sleep(SETTLE_S)
+                results[name] = play(slurm, jobs, None)
+                continue
+            wishes = ["--ready", str(NODES), *settings(policy=chosen.policy, partition="harvest", max_pending=16)]
+            with harvest_up(slurm, *wishes) as harvest, harvest.client() as client:
+                time.sleep(SETTLE_S)
+                results[name] = play(slurm, jobs, client)
     print(f"| {chosen.minutes:g} minutes, seed {chosen.seed} | " + " | ".join(results) + " |\n|---|---|---|")
     for row in next(iter(results.values())):
         print(

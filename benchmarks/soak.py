@@ -47,6 +47,8 @@ def main() -> None:
         with harvest_up(slurm, *_wishes(chosen)) as harvest:
             strikes = Faults(slurm, harvest, prime_script.put(Path(folder)), stamps)
             report, violations = _soak(chosen, slurm, harvest, strikes, faults)
+            if chosen.keep:
+                harvest.keep(chosen.keep)
         violations += _leftovers(slurm)
     print(report.markdown())
     for violation in violations:
@@ -57,14 +59,12 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = figures.options(__doc__)
+    parser = figures.slurm_options(__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=random.randrange(1000))  # noqa: S311 - no secret
     parser.add_argument("--nodes", type=int, default=8)
     parser.add_argument("--every", type=float, default=8.0, help="seconds from one fault to the next, on average")
     parser.add_argument("--rate", type=float, default=2.0, help="invocations a second")
-    parser.add_argument("--policy", default="gap")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="more for harvester up")
     return parser.parse_args()
 
 
@@ -82,7 +82,7 @@ def _soak(
     with harvest.client() as client, _Watch(slurm) as watch:
         time.sleep(SETTLE_S)
         begun_at = time.time()
-        load = Load(client, chosen.seed, chosen.rate)
+        load = Load(client, chosen.seed, chosen.rate, most_s=60 * chosen.minutes + CALM_S)
         strikes.play(faults)
         time.sleep(max(0.0, begun_at + 60 * chosen.minutes - time.time()))
         load.stop()

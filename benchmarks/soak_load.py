@@ -23,10 +23,16 @@ DOCUMENT_ENDS = ("failed", "expired", "cancelled", "accepted", "leased", "runnin
 
 
 class Load:
-    """Submits from a thread of its own until it is stopped."""
+    """Submits from a thread of its own until it is stopped.
 
-    def __init__(self, client: Client, seed: int, a_second: float) -> None:
-        self._client, self._a_second = client, a_second
+    Parameters
+    ----------
+    a_second: invocations, on average; a chunked map comes every half minute.
+    most_s: for one map, until its last result must be there.
+    """
+
+    def __init__(self, client: Client, seed: int, a_second: float, most_s: float) -> None:
+        self._client, self._a_second, self._most_s = client, a_second, most_s
         self._chance = random.Random(seed)  # noqa: S311 - a workload, no secret
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._submit, name="soak-load", daemon=True)
@@ -57,7 +63,8 @@ class Load:
             if time.monotonic() >= map_at:
                 map_at += MAP_EVERY_S
                 numbers = range(number, number + MAP_CALLS)
-                self.maps.append((number, self._client.map(plain, numbers, [0.1] * MAP_CALLS, chunksize=MAP_CHUNK)))
+                results = self._client.map(plain, numbers, [0.1] * MAP_CALLS, chunksize=MAP_CHUNK, timeout=self._most_s)
+                self.maps.append((number, results))
 
     # ---- judgement
 
