@@ -54,3 +54,9 @@ class PauseRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Why nothing is to be submitted."""
 
     reason: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class NodesRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Nodes to drain, or to use again: a node list such as `n[1-4,7]`, or an array of them."""
+
+    nodes: str | list[str]

@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from harvester.domain import control
+from harvester.domain import control, nodelist
 from harvester.domain.control import Control
 from harvester.store.store import Store
 from harvester_api.documents import DaemonDocument
 
-DAEMON_NOTE = "daemon"
+CLUSTER_NOTE, DAEMON_NOTE = "cluster", "daemon"
 _RESUME = "an admin ends it with `harvester resume`"
 
 
@@ -32,6 +32,11 @@ def read(store: Store, now: float) -> DaemonDocument:
     return judged(said, note(store, DAEMON_NOTE), now)
 
 
+def nodes(store: Store) -> frozenset[str]:
+    """Return the names of the cluster's nodes as the daemon saw them last, none before that. Raises `StoreError`."""
+    return frozenset(str(node.get("name")) for node in note(store, CLUSTER_NOTE).get("nodes") or ())
+
+
 def judged(said: Control, noted: dict[str, Any], now: float) -> DaemonDocument:
     """Return what an admin's word and the daemon's note amount to."""
     last = noted.get("last_tick_at")
@@ -42,7 +47,7 @@ def judged(said: Control, noted: dict[str, Any], now: float) -> DaemonDocument:
         control=said,
         is_alive=age_s is not None and age_s < patience_s,
         age_s=age_s,
-        has_heard=last is not None and last >= said.at,
+        has_heard=last is not None and last >= said.said_at,
         note=noted,
     )
 
@@ -59,6 +64,9 @@ def words(daemon: DaemonDocument) -> Iterator[str]:
         yield f"No pilot is submitted, harvesting is paused by an admin: {why}; {_RESUME}."
     elif noted.get("paused"):
         yield f"Submission is paused: {noted.get('reason') or 'no reason was told'}."
+    if daemon.control.drained:
+        them = nodelist.fold(daemon.control.drained)
+        yield f"No pilot is put on {them}, drained by an admin; they are used again after `harvester undrain`."
     yield from (f"The daemon met an error: {error}" for error in noted.get("errors") or ())
     if not daemon.control.paused:
         yield from noted.get("notes") or ()

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
+from collections.abc import Callable
 
 from fastapi import APIRouter, Request, Response
 
-from harvester.domain import control
+from harvester.domain import control, nodelist
 from harvester.domain.control import Control
+from harvester.store.store import Store
 from harvester_api import standing
 from harvester_api.bodies import json_response, read_json
 from harvester_api.documents import DaemonDocument
-from harvester_api.drafts import PauseRequest
+from harvester_api.drafts import NodesRequest, PauseRequest
 from harvester_api.openapi import body_of, json_of, operation
+from harvester_api.problems import refusal
 from harvester_api.routes.common import admin_of, caller_of, gateway_of
 
 router = APIRouter(tags=["daemon"])
 log = logging.getLogger(__name__)
+
+_MOST = 65_536  # bytes of a request
+_SAYING = threading.Lock()  # what an admin says is read, changed and kept by one at a time
 
 
 @router.get(
@@ -50,9 +57,9 @@ async def daemon(request: Request) -> Response:
 async def pause(request: Request) -> Response:
     """Pilots that live go on; idle ones leave as ever. Said again, the newest reason counts."""
     caller = admin_of(request)
-    wanted = await read_json(request, PauseRequest, 65_536, PauseRequest())
+    wanted = await read_json(request, PauseRequest, _MOST, PauseRequest())
     log.warning("%s pauses harvesting: %s", caller.name, wanted.reason or "no reason told")
-    return await _say(request, Control(paused=True, reason=wanted.reason.strip(), at=time.time()))
+    return await _say(request, lambda before: control.pause(before, wanted.reason.strip(), time.time()))
 
 
 @router.post(
@@ -67,10 +74,75 @@ async def resume(request: Request) -> Response:
     """`harvest.paused = true` in the daemon's configuration stays."""
     caller = admin_of(request)
     log.warning("%s resumes harvesting", caller.name)
-    return await _say(request, Control(at=time.time()))
+    return await _say(request, lambda before: control.resume(before, time.time()))
 
 
-async def _say(request: Request, said: Control) -> Response:
+@router.post(
+    "/v1/daemon/drain",
+    **operation(
+        "Have pilots leave nodes, and put none there until somebody undrains them; for admins.",
+        {200: ("It is said.", json_of(Control))},
+        body=body_of(NodesRequest),
+        refuses=(400, 403, 413, 415, 422, 507),
+    ),
+)
+async def drain(request: Request) -> Response:
+    """What runs there is handed over to other pilots, as at an eviction. Nodes that were drained before stay so."""
+    caller = admin_of(request)
+    names = await _named(request)
+    log.warning("%s drains %s", caller.name, nodelist.fold(names))
+    return await _say(request, lambda before: control.drain(before, names, time.time()))
+
+
+@router.post(
+    "/v1/daemon/undrain",
+    **operation(
+        "Let pilots use drained nodes again; for admins.",
+        {200: ("It is said.", json_of(Control))},
+        body=body_of(NodesRequest),
+        refuses=(400, 403, 413, 415, 422, 507),
+    ),
+)
+async def undrain(request: Request) -> Response:
+    """Nodes that are not drained stay as they are."""
+    caller = admin_of(request)
+    names = await _named(request)
+    log.warning("%s undrains %s", caller.name, nodelist.fold(names))
+    return await _say(request, lambda before: control.undrain(before, names, time.time()))
+
+
+async def _named(request: Request) -> frozenset[str]:
+    """Return the nodes that a request names. Raises `Refusal` where one is unknown to scheduler and admin alike."""
+    wanted = await read_json(request, NodesRequest, _MOST)
+    texts = [wanted.nodes] if isinstance(wanted.nodes, str) else wanted.nodes
+    remedy = 'Write for example "n[1-4,7]", or ["n1", "n2"].'
+    try:
+        names = frozenset(nodelist.expand(",".join(texts).replace(" ", "")))
+    except ValueError as error:
+        raise refusal(422, "malformed-node-list", f"nodes: {error}", field="nodes", remedy=remedy) from None
+    if not names:
+        raise refusal(422, "malformed-node-list", "nodes: it names no node", field="nodes", remedy=remedy)
+    known, drained = await asyncio.to_thread(_known, gateway_of(request).store)
+    unknown = sorted(names - known - drained) if known else []
+    if unknown:
+        some = nodelist.fold(unknown)[:200]
+        remedy = f"The scheduler has {nodelist.fold(known)[:200]}."
+        raise refusal(422, "unknown-node", f"nodes: there is no node {some}", field="nodes", remedy=remedy)
+    return names
+
+
+def _known(store: Store) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the cluster's nodes, none before a first look, and those that are drained: one may be gone meanwhile."""
+    return standing.nodes(store), frozenset(control.decode(store.note(control.CONTROL_NOTE)).drained)
+
+
+async def _say(request: Request, change: Callable[[Control], Control]) -> Response:
     store = gateway_of(request).store
-    await asyncio.to_thread(store.put_note, control.CONTROL_NOTE, control.encode(said))
-    return json_response(said)
+
+    def say() -> Control:
+        with _SAYING:
+            said = change(control.decode(store.note(control.CONTROL_NOTE)))
+            store.put_note(control.CONTROL_NOTE, control.encode(said))
+            return said
+
+    return json_response(await asyncio.to_thread(say))

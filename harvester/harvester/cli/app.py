@@ -68,6 +68,8 @@ for _command in (
     commands.evict,
     switch.pause,
     switch.resume,
+    switch.drain,
+    switch.undrain,
     start.up,
     start.demo,
     windows.windows,

@@ -13,6 +13,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from harvester.cli.drained import pilots_on
+from harvester.domain import nodelist
+
 Document = Mapping[str, Any]
 MOST_NODES = 20  # that a terminal shows one by one
 
@@ -126,6 +129,7 @@ def status(said: Document) -> list[Table | Text]:
             Text(f"{cluster.get('scheduler') or 'unknown'}, seen {instant(cluster.get('taken_at')) or 'never'}"),
         ),
         *_daemon(daemon),
+        *_drained((daemon.get("control") or {}).get("drained") or (), said.get("pilots") or ()),
     ]
     head = Table.grid(padding=(0, 2, 0, 0))
     head.add_column(no_wrap=True)
@@ -162,6 +166,15 @@ def _daemon(daemon: Document) -> Iterator[tuple[str, Text]]:
     # Of a daemon that an admin paused, the planner's only note is that it is paused.
     for words in () if control.get("paused") else note.get("notes") or ():
         yield "note", Text(str(words))
+
+
+def _drained(nodes: Sequence[str], items: Iterable[Document]) -> Iterator[tuple[str, Text]]:
+    """Yield which nodes an admin has drained, and who is still there."""
+    if not nodes:
+        return
+    there = pilots_on(nodes, items)
+    still = f"; pilots are still on {nodelist.fold(there)}" if there else "; no pilot is there"
+    yield "drained", Text(f"{nodelist.fold(nodes)}{still} (to use them again: harvester undrain --nodes …)")
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""The kill switch: `harvester pause` and `harvester resume`.
+"""What an admin tells the daemon: `harvester pause` and `resume`, the kill switch; `harvester drain` and `undrain`.
 
 Owns the wait for the daemon, so that what is printed is what the daemon does, and not only what it was told.
 """
@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harvester.cli.drained import pilots_on
 from harvester.cli.session import AsJson, connected, print_json
+from harvester.domain import nodelist
 
 if TYPE_CHECKING:
     from harvester.sdk.client import Client
     from harvester.sdk.payloads import Document
+
+Nodes = Annotated[str, typer.Option("--nodes", metavar="LIST", help="Nodes, such as n[1-4,7].")]
 
 _PATIENCE_S = 10.0  # a daemon ticks every second or two; a slow scheduler makes it slower
 
@@ -52,6 +56,43 @@ def resume(ctx: typer.Context, as_json: AsJson = False) -> None:
         typer.echo(f"the pause is taken back, but the daemon is still paused: {note.get('reason')}")
     else:
         typer.echo("resumed: pilots are submitted where work or settings want them")
+
+
+def drain(ctx: typer.Context, nodes: Nodes = "", as_json: AsJson = False) -> None:
+    """Have pilots leave nodes, and put none there until `undrain` (admins); without --nodes: list the drained ones."""
+    with connected(ctx) as client:
+        if nodes:
+            said = client.drain(nodes)
+            if as_json:
+                print_json(said)
+                return
+            daemon = _heard(client)
+            if not daemon.get("has_heard"):
+                typer.echo(f"it is noted, and holds from the daemon's next look; {_silence(daemon)}")
+        else:
+            daemon = client.daemon()
+        drained = tuple((daemon.get("control") or {}).get("drained") or ())
+        there = pilots_on(drained, client.pilots())
+    if as_json:
+        print_json({"drained": drained, "pilots": {node: sorted(there[node]) for node in sorted(there)}})
+        return
+    typer.echo(f"drained: {nodelist.fold(drained)}" if drained else "no node is drained")
+    for node in sorted(there):
+        typer.echo(f"  {node} still has {', '.join(sorted(there[node]))}")
+
+
+def undrain(ctx: typer.Context, nodes: Nodes, as_json: AsJson = False) -> None:
+    """Let pilots use drained nodes again (admins)."""
+    with connected(ctx) as client:
+        said = client.undrain(nodes)
+        if as_json:
+            print_json(said)
+            return
+        daemon = _heard(client)
+    drained = tuple((daemon.get("control") or {}).get("drained") or ())
+    typer.echo(f"still drained: {nodelist.fold(drained)}" if drained else "no node is drained any more")
+    if not daemon.get("has_heard"):
+        typer.echo(f"it holds from the daemon's next look; {_silence(daemon)}")
 
 
 def _heard(client: Client) -> Document:

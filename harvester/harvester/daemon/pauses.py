@@ -92,6 +92,14 @@ class Pauses:
             if not backoff.allows(now)
         }
 
+    def doubts(self, now: float) -> tuple[str, ...]:
+        """Return, a sentence each, why shapes that are tried again now have failed: it is told until a pilot calls."""
+        return tuple(
+            f"Shape {shape} is tried again after {self._failures(shape, backoff)}."
+            for shape, backoff in self._shapes.items()
+            if backoff.allows(now)
+        )
+
     def bad_nodes(self, now: float, nodes: Collection[str] = ()) -> dict[str, str]:
         """Return the nodes that pilots keep out of for now, and why.
 

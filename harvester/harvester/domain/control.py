@@ -1,11 +1,15 @@
-"""The word of an admin to the daemon: harvest, or pause. It travels as the store's note `CONTROL_NOTE`.
+"""The word of an admin to the daemon: harvest, or pause; and which nodes to leave. The store's note `CONTROL_NOTE`.
 
-`Control(paused=False)` written after an automatic pause also ends that one.
+Pure. A resume also ends every automatic pause that is older. Pausing and draining have nothing to do with each other:
+each keeps what was said of the other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
+from msgspec.structs import replace
 
 CONTROL_NOTE = "control"
 
@@ -15,8 +19,34 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
     paused: bool = False
     reason: str = ""  # a sentence for whoever asks why nothing is submitted
-    at: float = 0.0  # when it was said
-    drained: tuple[str, ...] = ()  # nodes that pilots leave and keep out of
+    at: float = 0.0  # when it was said; the nodes aside
+    drained: tuple[str, ...] = ()  # nodes that pilots leave and keep out of, sorted
+    drained_at: float = 0.0  # when the nodes were last changed
+
+    @property
+    def said_at(self) -> float:
+        """When anything was said last."""
+        return max(self.at, self.drained_at)
+
+
+def pause(before: Control, reason: str, at: float) -> Control:
+    """Return what is to hold after an admin has paused harvesting."""
+    return replace(before, paused=True, reason=reason, at=at)
+
+
+def resume(before: Control, at: float) -> Control:
+    """Return what is to hold after an admin has resumed harvesting; drained nodes stay drained."""
+    return replace(before, paused=False, reason="", at=at)
+
+
+def drain(before: Control, nodes: Iterable[str], at: float) -> Control:
+    """Return what is to hold after an admin has drained `nodes`, beside those that are."""
+    return replace(before, drained=tuple(sorted({*before.drained, *nodes})), drained_at=at)
+
+
+def undrain(before: Control, nodes: Iterable[str], at: float) -> Control:
+    """Return what is to hold after pilots may use `nodes` again."""
+    return replace(before, drained=tuple(sorted(set(before.drained).difference(nodes))), drained_at=at)
 
 
 def decode(text: bytes | None) -> Control:

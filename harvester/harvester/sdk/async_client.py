@@ -137,6 +137,8 @@ class AsyncClient(AsyncSubmissions):
     daemon = awaitable(views.daemon)
     pause = awaitable(views.pause)
     resume = awaitable(views.resume)
+    drain = awaitable(views.drain)
+    undrain = awaitable(views.undrain)
     evict = awaitable(views.evict)
     whoami = awaitable(views.whoami)
 

@@ -158,6 +158,8 @@ class Client(Submissions):
     daemon = blocking(views.daemon)
     pause = blocking(views.pause)
     resume = blocking(views.resume)
+    drain = blocking(views.drain)
+    undrain = blocking(views.undrain)
     evict = blocking(views.evict)
     whoami = blocking(views.whoami)
 

@@ -6,7 +6,7 @@ Owns the paths of those routes, as operations that know no socket. Documents are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from harvester.sdk.exchange import Operation, Request, json_request
@@ -66,6 +66,16 @@ def pause(reason: str = "") -> Operation[Document]:
 def resume() -> Operation[Document]:
     """Let the daemon submit pilots again: ends `pause`, and pauses after failures. For admins."""
     return _json("POST", "/v1/daemon/resume")
+
+
+def drain(nodes: str | Sequence[str]) -> Operation[Document]:
+    """Have pilots leave nodes (`n[1-4,7]`), and put none there until `undrain`. For admins."""
+    return _document(json_request("POST", "/v1/daemon/drain", {"nodes": nodes}))
+
+
+def undrain(nodes: str | Sequence[str]) -> Operation[Document]:
+    """Let pilots use drained nodes again. For admins."""
+    return _document(json_request("POST", "/v1/daemon/undrain", {"nodes": nodes}))
 
 
 def explain(invocation_id: str) -> Operation[Document]:

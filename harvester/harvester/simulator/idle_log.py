@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.simulator import nodelist
+from harvester.domain import nodelist
 from harvester.simulator.errors import SimulationError
 from harvester.simulator.gaps import Gap
 from harvester.simulator.inputs import Complaints, Skipped, lines

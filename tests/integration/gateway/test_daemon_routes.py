@@ -1,5 +1,6 @@
 """The daemon as the gateway tells of it, and an admin's word to it: both are notes in the store."""
 
+import asyncio
 import time
 
 import msgspec
@@ -18,7 +19,7 @@ async def test_pause_and_resume_are_the_note_that_the_daemon_reads(rig):
     assert answer.status_code == 200
     said = control.decode(rig.store.note(control.CONTROL_NOTE))
     assert (said.paused, said.reason) == (True, "maintenance")
-    assert answer.json() == {"paused": True, "reason": "maintenance", "at": said.at}
+    assert answer.json() == {"paused": True, "reason": "maintenance", "at": said.at, "drained": [], "drained_at": 0.0}
     answer = await rig.admin.post("/v1/daemon/resume")
     assert answer.status_code == 200
     assert control.decode(rig.store.note(control.CONTROL_NOTE)) == control.Control(at=answer.json()["at"])
@@ -26,8 +27,8 @@ async def test_pause_and_resume_are_the_note_that_the_daemon_reads(rig):
 
 
 async def test_only_an_admin_pauses_and_resumes(rig, problem):
-    for path in ("/v1/daemon/pause", "/v1/daemon/resume"):
-        assert "admin" in problem(await rig.http.post(path), 403)["remedy"]
+    for path in ("/v1/daemon/pause", "/v1/daemon/resume", "/v1/daemon/drain", "/v1/daemon/undrain"):
+        assert "admin" in problem(await rig.http.post(path, json={"nodes": "n1"}), 403)["remedy"]
     assert rig.store.note(control.CONTROL_NOTE) is None
 
 
@@ -37,6 +38,69 @@ async def test_a_pause_that_is_not_understood_changes_nothing(rig, problem, body
     assert rig.store.note(control.CONTROL_NOTE) is None
 
 
+def cluster(store, *nodes):
+    store.put_note("cluster", msgspec.json.encode({"nodes": [{"name": name} for name in nodes]}))
+
+
+def said(rig):
+    return control.decode(rig.store.note(control.CONTROL_NOTE))
+
+
+async def test_nodes_are_drained_and_undrained_beside_those_that_are(rig):
+    cluster(rig.store, *(f"n{number}" for number in range(1, 9)))
+    answer = await rig.admin.post("/v1/daemon/drain", json={"nodes": "n[1-3], n8"})
+    assert (answer.status_code, answer.json()["drained"]) == (200, ["n1", "n2", "n3", "n8"])
+    await rig.admin.post("/v1/daemon/drain", json={"nodes": ["n4", "n[2-3]"]})
+    assert said(rig).drained == ("n1", "n2", "n3", "n4", "n8")
+    answer = await rig.admin.post("/v1/daemon/undrain", json={"nodes": "n[1-2],n7"})
+    assert answer.json()["drained"] == ["n3", "n4", "n8"]
+    assert (await rig.http.get("/v1/daemon")).json()["control"]["drained"] == ["n3", "n4", "n8"]
+
+
+async def test_pausing_and_resuming_keep_the_drained_nodes_and_draining_ends_no_pause(rig):
+    await rig.admin.post("/v1/daemon/drain", json={"nodes": "n1"})
+    await rig.admin.post("/v1/daemon/pause", json={"reason": "maintenance"})
+    before = said(rig)
+    await rig.admin.post("/v1/daemon/drain", json={"nodes": "n2"})
+    after = said(rig)
+    assert (after.paused, after.reason, after.at) == (True, "maintenance", before.at)
+    assert after.drained_at > before.drained_at
+    await rig.admin.post("/v1/daemon/resume")
+    assert (said(rig).paused, said(rig).drained) == (False, ("n1", "n2"))
+
+
+async def test_drains_at_the_same_time_are_all_kept(rig):
+    names = [f"n{number}" for number in range(20)]
+    await asyncio.gather(*(rig.admin.post("/v1/daemon/drain", json={"nodes": name}) for name in names))
+    assert said(rig).drained == tuple(sorted(names))
+
+
+@pytest.mark.parametrize("path", ["drain", "undrain"])
+@pytest.mark.parametrize("nodes", ["n[3-1]", "n[", "", [], "n9", ["n1", "n[8-12]"], 3, None, {"n1": 1}])
+async def test_nodes_that_are_not_there_or_not_understood_change_nothing(rig, problem, path, nodes):
+    cluster(rig.store, "n1", "n2", "n8")
+    refused = problem(await rig.admin.post(f"/v1/daemon/{path}", json={"nodes": nodes}), 422)
+    assert refused["field"] == "nodes"
+    if "n9" in str(nodes) or "12" in str(nodes):
+        assert "n[1-2,8]" in refused["remedy"]
+    assert rig.store.note(control.CONTROL_NOTE) is None
+
+
+async def test_a_drained_node_that_the_cluster_has_lost_can_be_undrained(rig):
+    await rig.admin.post("/v1/daemon/drain", json={"nodes": "n[1-2]"})  # nobody has looked: any name may be right
+    cluster(rig.store, "n1")
+    assert (await rig.admin.post("/v1/daemon/undrain", json={"nodes": "n2"})).json()["drained"] == ["n1"]
+
+
+async def test_a_waiting_invocation_is_told_which_nodes_are_drained(rig):
+    await rig.register()
+    invocation_id = await rig.accepted("double", 1)
+    tick(rig.store)
+    await rig.admin.post("/v1/daemon/drain", json={"nodes": "n[1-3]"})
+    explained = (await rig.http.get(f"/v1/invocations/{invocation_id}/explain")).json()["details"]
+    assert any("n[1-3]" in detail and "harvester undrain" in detail for detail in explained)
+
+
 async def test_the_daemon_shows_its_age_and_whether_it_has_heard(rig):
     never = (await rig.http.get("/v1/daemon")).json()
     assert (never["is_alive"], never["age_s"], never["has_heard"], never["note"]) == (False, None, False, {})
@@ -44,9 +108,10 @@ async def test_the_daemon_shows_its_age_and_whether_it_has_heard(rig):
     alive = (await rig.http.get("/v1/daemon")).json()
     assert (alive["is_alive"], alive["has_heard"], alive["note"]["notes"]) == (True, True, ["none fits"])
     assert 2 <= alive["age_s"] < 10
-    await rig.admin.post("/v1/daemon/pause", json={})
-    assert (await rig.http.get("/v1/daemon")).json()["has_heard"] is False
-    tick(rig.store)
+    for path, body in (("pause", {}), ("drain", {"nodes": "n1"})):
+        await rig.admin.post(f"/v1/daemon/{path}", json=body)
+        assert (await rig.http.get("/v1/daemon")).json()["has_heard"] is False
+        tick(rig.store)
     assert (await rig.http.get("/v1/daemon")).json()["has_heard"] is True
     tick(rig.store, ago_s=60)
     assert (await rig.http.get("/v1/daemon")).json()["is_alive"] is False

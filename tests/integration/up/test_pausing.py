@@ -60,3 +60,27 @@ def test_a_pause_outlives_a_restart_and_one_of_the_config_says_who_ends_it(syste
     with system.client() as client:
         assert client.get("/v1/pilots", params={"all": "true"}).json()["items"] == []
     assert system.end()[0] == 0
+
+
+def test_nodes_are_drained_shown_and_undrained(system):
+    system.start("--ready", "2", "--set", "harvest.tick_s=0.2")
+    assert harvester(system, "drain")[1] == "no node is drained\n"
+    with system.client() as client:
+        system.until(lambda: len(client.get("/v1/slots").json()["items"]) == 2, "two pilots are ready")
+    code, printed, said = harvester(system, "drain", "--nodes", "n[1-2]", role="user")
+    assert (code, printed) == (1, "")
+    assert "admin's token" in said
+    code, printed, said = harvester(system, "drain", "--nodes", "n[2-3]")
+    assert (code, printed) == (1, "")
+    assert "there is no node n3" in said
+    code, printed, _ = harvester(system, "drain", "--nodes", "n2")
+    assert (code, printed.splitlines()[0]) == (0, "drained: n2")
+    assert "n2" in harvester(system, "status")[1].partition("drained")[2].splitlines()[0]
+    harvester(system, "pause")
+    harvester(system, "resume")
+    listed = json.loads(harvester(system, "drain", "--json", role="user")[1])
+    assert listed["drained"] == ["n2"]
+    assert set(listed["pilots"]) <= {"n2"}
+    assert harvester(system, "undrain", "--nodes", "n[1-2]")[1] == "no node is drained any more\n"
+    assert "drained" not in harvester(system, "status")[1]
+    assert system.end()[0] == 0

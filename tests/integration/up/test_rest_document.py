@@ -69,7 +69,8 @@ def test_the_curl_commands_do_what_the_document_says(system):
     assert cluster["scheduler"].startswith("local")
     assert daemon["is_alive"]
     assert ready == {"status": "ready"}
-    paused, resumed = answers["For admins"]
+    paused, resumed, drained, undrained = answers["For admins"]
+    assert (drained["drained"], undrained["drained"]) == (["n1", "n2"], ["n2"])
     assert (paused["paused"], paused["reason"], resumed["paused"]) == (True, "maintenance", False)
     (refused,) = answers["Refusals"]
     assert (refused["status"], refused["field"]) == (404, "name")

@@ -100,3 +100,17 @@ def test_invocations_fit_on_a_line_of_80_columns_with_whole_ids():
     assert items[0]["invocation_id"] in lines[2]
     assert lines[2].split()[1:] == ["estimate@12", "succeeded", "100", "s", "ago", "98", "s"]
     assert lines[3].split()[1:] == ["estimate@12", "accepted", "100", "s", "ago"]
+
+
+def test_drained_nodes_are_shown_with_who_is_still_there():
+    control = {"paused": False, "drained": ["n1", "n2", "n3"]}
+    pilots = [
+        {"pilot_id": "a-b-c", "node": "n2", "state": "draining"},
+        {"pilot_id": "a-b-d", "node": "n7", "state": "ready"},
+        {"pilot_id": "a-b-e", "node": "n3", "state": "finished", "ended_at": 1.0},
+    ]
+    text = shown(*render.status(said(control=control) | {"pilots": pilots}))
+    assert "drained    n[1-3]; pilots are still on n2" in text
+    assert "harvester undrain" in text
+    assert "no pilot is there" in shown(*render.status(said(control=control)))
+    assert "drained" not in shown(*render.status(said()))

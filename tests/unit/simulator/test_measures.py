@@ -1,10 +1,9 @@
-"""Quantiles, series, node lists and parameters: the small arithmetic."""
+"""Quantiles, series and parameters: the small arithmetic."""
 
 from datetime import timedelta
 
 import pytest
 
-from harvester.simulator import nodelist
 from harvester.simulator.errors import SimulationError
 from harvester.simulator.measures import Series, quantile, weighted
 from harvester.simulator.parameters import Parameters
@@ -22,25 +21,6 @@ def test_values_that_stand_for_several_weigh_so_much():
 def test_a_series_is_the_running_sum():
     made = Series.of([(0.0, 1), (5.0, 1), (5.0, -1), (7.0, -1)])
     assert (made.at, made.value) == ((0.0, 7.0), (1, 0))
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("p0016", ("p0016",)),
-        ("p[0001-0003,0007],q1", ("p0001", "p0002", "p0003", "p0007", "q1")),
-        ("a1,a2", ("a1", "a2")),
-        ("", ()),
-    ],
-)
-def test_node_lists_are_read_as_slurm_writes_them(text, names):
-    assert nodelist.expand(text) == names
-
-
-@pytest.mark.parametrize("text", ["p[", "p[3-1]", "p[a]", "p[1-99999999]", ",", "p]["])
-def test_what_is_no_node_list_is_refused(text):
-    with pytest.raises(ValueError, match=r"no (list|range) of nodes"):
-        nodelist.expand(text)
 
 
 @pytest.mark.parametrize(

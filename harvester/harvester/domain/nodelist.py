@@ -1,16 +1,19 @@
 """Node lists as Slurm writes them: `p[0001-0003,0007],q1`.
 
-Written here and not taken from ClusterShell, so that a what-if needs nothing beyond the base installation.
+Pure. Written here and not taken from ClusterShell, so that the gateway and a what-if need nothing beyond the base
+installation.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 _ITEM = re.compile(r"([^,\[\]]+)(?:\[([0-9,\-]+)\])?([^,\[\]]*)(?:,|$)")
+_END = re.compile(r"(.*?)([0-9]+)$")
 _NUMBER = re.compile(r"([0-9]+)[^0-9]*$")
-_MOST = 100_000  # names in one bracket; more is a damaged line
+_MOST = 100_000  # names; more is a damaged line
 
 
 @lru_cache(maxsize=65_536)
@@ -24,8 +27,39 @@ def expand(text: str) -> tuple[str, ...]:
             raise ValueError(f"{text[:60]!r} is no list of nodes")
         head, ranges, tail = found.groups()
         names += [head] if ranges is None else [head + number + tail for number in _numbers(ranges)]
+        if len(names) > _MOST:
+            raise ValueError(f"{text[:60]!r} is no list of nodes: it has more than {_MOST} of them")
         at = found.end()
     return tuple(names)
+
+
+def fold(names: Iterable[str]) -> str:
+    """Return names as one node list, sorted: `n[1-4,7],login`."""
+    plain: list[str] = []
+    numbered: dict[tuple[str, int], list[int]] = {}
+    for name in sorted(set(names)):
+        found = _END.match(name)
+        if found is None:
+            plain.append(name)
+        else:
+            head, digits = found.groups()
+            width = len(digits) if digits.startswith("0") else 0
+            numbered.setdefault((head, width), []).append(int(digits))
+    lists = [_folded(head, width, sorted(numbers)) for (head, width), numbers in numbered.items()]
+    return ",".join([*lists, *plain])
+
+
+def _folded(head: str, width: int, numbers: list[int]) -> str:
+    runs: list[tuple[int, int]] = []
+    for each in numbers:
+        if runs and each == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], each)
+        else:
+            runs.append((each, each))
+    words = [f"{low:0{width}}" if low == high else f"{low:0{width}}-{high:0{width}}" for low, high in runs]
+    if len(words) == 1 and "-" not in words[0]:
+        return head + words[0]
+    return f"{head}[{','.join(words)}]"
 
 
 def _numbers(ranges: str) -> list[str]:
