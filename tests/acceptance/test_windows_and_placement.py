@@ -8,6 +8,7 @@ import pytest
 
 from harvester.domain import windows
 from harvester.domain.cluster import BatchState
+from harvester.domain.contention import contention
 from harvester.domain.ports import PilotOrder
 from harvester.domain.resources import Resources
 from harvester_adapters.slurm import SlurmAdapter
@@ -79,7 +80,8 @@ def test_the_plan_of_a_pending_prime_job_ends_windows(slurm, adapter, tmp_path):
     job = until(lambda: (found := batch(adapter, waiting)).start_at and found.nodes and found)
     assert job, "backfill planned nothing within 10 s"
     look = adapter.snapshot()
-    found = windows.compute(look, look.taken_at, is_cautious=True)
+    claims = contention(look, look.taken_at).claims
+    found = windows.compute(look, look.taken_at, next_claims=claims)
     assert len(found) == len(slurm.nodes) - 1
     assert all(60 < window.left(look.taken_at) <= 125 for window in found)
 

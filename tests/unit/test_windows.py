@@ -140,21 +140,13 @@ def test_looking_ahead_at_a_shared_node_adds_up_what_becomes_free():
     assert [(window.from_at - NOW, window.resources.cpus) for window in found] == [(0, 2), (10, 4), (20, 8)]
 
 
-def test_a_cautious_look_takes_a_start_without_nodes_for_every_node_of_the_partition():
-    look = snapshot(node("n1"), node("n2", partitions=("other",)), jobs=(planned(NOW + 600),))
-    assert ends(windows.compute(look, NOW)) == {"n1": None, "n2": None}
-    assert ends(windows.compute(look, NOW, is_cautious=True)) == {"n1": NOW + 600, "n2": None}
-
-
-def test_a_cautious_look_does_not_let_our_own_pilots_put_off_a_prime_jobs_start():
-    """Where nobody is evicted the scheduler plans the prime job for the end of our pilot: it wants the node now."""
-    pilot = running(NOW + 5000, "n1", name="hv-1", batch_job_id="1")
-    look = snapshot(node("n1", NodeState.ALLOCATED), node("n2"), jobs=(pilot, planned(NOW + 5000, "n1", "n2")))
-    claims = windows.claims(look, NOW, ours={"hv-1"}, is_cautious=True)
-    assert {name: claim.at for name, claim in claims.items()} == {"n1": NOW, "n2": NOW}
-    other = running(NOW + 300, "n2", batch_job_id="2")
-    look = replace(look, batch_jobs=(*look.batch_jobs, other))
-    assert windows.claims(look, NOW, ours={"hv-1"}, is_cautious=True)["n1"].at == NOW + 300
+def test_windows_end_where_they_are_told_to_instead_of_where_the_scheduler_has_planned():
+    look = snapshot(node("n1"), node("n2"), jobs=(planned(NOW + 600, "n1"),))
+    assert ends(windows.compute(look, NOW, next_claims={"n2": windows.Claim(NOW + 60, "")})) == {
+        "n1": None,
+        "n2": NOW + 60,
+    }
+    assert ends(windows.compute(look, NOW, next_claims={})) == {"n1": None, "n2": None}
 
 
 def test_windows_that_differ_by_their_node_only_are_shown_together():

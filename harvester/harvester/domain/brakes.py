@@ -1,8 +1,8 @@
 """Brakes: what no policy may do, whatever the snapshot. Every submission and cancellation passes here.
 
 Owns the caps on pilots, pending pilots, nodes and share; quiet hours; excluded nodes and partitions; and that a pilot
-that is starting is never cancelled (start-and-kill loops are what sites complain of). What a pilot may have in strict
-mode is `strict`'s.
+that is starting is never cancelled (start-and-kill loops are what sites complain of), unless the site wants its node:
+for a prime job, as the mode has it (`modes`), or because nobody should be on it any longer.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from harvester.domain.cluster import NodeState
-from harvester.domain.outlook import excluded_nodes
+from harvester.domain.modes import rules_of
+from harvester.domain.outlook import excluded_nodes, leaving_nodes
 from harvester.domain.pilots import PilotState
-from harvester.domain.planning import PENDING, CancelPilot, HarvestMode, KnownPilot, Situation, SubmitPilot
-from harvester.domain.strict import StrictRules
+from harvester.domain.planning import PENDING, CancelPilot, KnownPilot, Situation, SubmitPilot
 
 _CANCELLABLE = frozenset({PilotState.QUEUED, PilotState.READY})
-_MAY_LEAVE = _CANCELLABLE | {PilotState.BOOTING}  # where the site's promise stands against it: strict, quiet hours
+_MAY_LEAVE = _CANCELLABLE | {PilotState.BOOTING}  # where the site wants the node: see `departures`
 _IN_SERVICE = frozenset({NodeState.IDLE, NodeState.MIXED, NodeState.ALLOCATED, NodeState.RESERVED})
 _TAKES_WORK = frozenset({NodeState.IDLE, NodeState.MIXED, NodeState.ALLOCATED})
 
@@ -46,7 +46,7 @@ class Brakes:
         self._stop = f"paused, {paused}" if paused else self._quiet
         self._fresh = 0  # nodes that what was allowed takes, less those that it gives up
         self._refused: Counter[str] = Counter()
-        self._strict = StrictRules(situation) if settings.mode is HarvestMode.STRICT else None
+        self._rules = rules_of(situation)
 
     @cached_property
     def _quiet(self) -> str:
@@ -81,9 +81,11 @@ class Brakes:
             if not nodes:
                 return None, "the nodes that it was meant for are out of service, reserved or excluded"
             wish = replace(wish, nodes=nodes)
-        if self._strict is not None:
-            return self._strict.fitted(wish, shape)
-        return (replace(wish, exclude=shunned) if shunned else wish), ""
+        order, why = self._rules.fitted(wish, shape)
+        # A pilot that is bound to its node needs no word of others.
+        if order is None or order.end_by is not None or not shunned:
+            return order, why
+        return replace(order, exclude=shunned), why
 
     def _full(self) -> str:
         settings = self._settings
@@ -129,14 +131,13 @@ class Brakes:
     @cached_property
     def _open_nodes(self) -> dict[str, tuple[str, ...]]:
         """Return the nodes that a pilot may be meant for, each with its partitions."""
-        snapshot, now = self._situation.snapshot, self._situation.now
-        shut = set(self._excluded)
-        for reservation in snapshot.reservations:
-            if reservation.start_at <= now and (reservation.end_at is None or now < reservation.end_at):
-                shut.update(reservation.nodes)
-        return {
-            node.name: node.partitions for node in snapshot.nodes if node.state in _TAKES_WORK and node.name not in shut
-        }
+        shut = {*self._excluded, *self._left}
+        nodes = self._situation.snapshot.nodes
+        return {node.name: node.partitions for node in nodes if node.state in _TAKES_WORK and node.name not in shut}
+
+    @cached_property
+    def _left(self) -> dict[str, str]:
+        return leaving_nodes(self._situation)
 
     def _shunned(self, partition: str) -> tuple[str, ...]:
         """Return the excluded nodes of a partition. Slurm refuses names in --exclude that it does not know."""
@@ -168,13 +169,19 @@ class Brakes:
         return wish
 
     def departures(self) -> list[CancelPilot]:
-        """Return the pilots that must go whatever the policy thinks: in quiet hours, and out of a closing window."""
+        """Return the pilots that must go whatever the policy thinks.
+
+        In quiet hours all; else those on nodes that nobody should be on any longer, and those that the mode sends away.
+        """
         if self._quiet:
             wishes = [CancelPilot(pilot_id=pilot_id, why=self._quiet) for pilot_id in self._pilots]
-        elif self._strict is not None:
-            wishes = self._strict.departures()
         else:
-            wishes = []
+            wishes = [
+                CancelPilot(pilot_id=pilot.pilot_id, why=f"node {pilot.node} is to be left: {self._left[pilot.node]}")
+                for pilot in self._situation.pilots
+                if not pilot.is_pending and pilot.node in self._left
+            ]
+            wishes += self._rules.departures()
         return [wish for wish in wishes if self._allowed(wish, _MAY_LEAVE) is not None]
 
     # ---- words
@@ -190,7 +197,8 @@ class Brakes:
         for shape in self._settings.shapes:
             if shape.partition in self._settings.excluded_partitions:
                 words.append(f"No pilots of shape {shape.name}: {shape.partition!r} is in harvest.excluded_partitions.")
-        words += [f"Node {name} is left alone: {why}." for name, why in self._situation.bad_nodes.items()]
+        left_alone = {**self._situation.bad_nodes, **self._situation.drained}
+        words += [f"Node {name} is left alone: {why}." for name, why in left_alone.items()]
         return tuple(dict.fromkeys(words))
 
 

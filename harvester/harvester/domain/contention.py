@@ -15,7 +15,7 @@ from harvester.domain.cluster import BatchJob, BatchState, ClusterSnapshot, Part
 from harvester.domain.list_plan import ListPlan, Placed
 from harvester.domain.node_time import node_times
 from harvester.domain.requests import is_plain
-from harvester.domain.windows import Claim
+from harvester.domain.windows import Claim, put
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +41,7 @@ def contention(
     now: float,
     *,
     ours: Collection[str] = (),
+    going: Collection[str] = (),
     doubted: Collection[str] = (),
     disbelieved: Collection[str] = (),
 ) -> Contention:
@@ -49,6 +50,7 @@ def contention(
     Parameters
     ----------
     ours: ids or names of the batch jobs that are our pilots.
+    going: those of them that were told to leave already: their nodes come before those of others.
     doubted: ids of prime jobs that did not start where our plan had it: they may want any node that they could use.
     disbelieved: ids of prime jobs that do not start although their nodes have been left to them: they want nothing.
     """
@@ -62,7 +64,7 @@ def contention(
     ]
     if not queue and not snapshot.reservations:
         return Contention()
-    plan = ListPlan(node_times(snapshot, now, ours), _open_partitions(snapshot, queue), now)
+    plan = ListPlan(node_times(snapshot, now, ours, going), _open_partitions(snapshot, queue), now)
     starts: list[Start] = []
     for batch in sorted(queue, key=_Turn(snapshot, now)):
         starts.extend(_starts(plan, batch, now, is_doubted=batch.batch_job_id in doubted))
@@ -70,11 +72,11 @@ def contention(
     wanted: dict[str, Claim] = {}
     for start in starts:
         claim = Claim(start.at, _why(start))
-        _put(claims, start.nodes, claim)
-        _put(wanted, start.in_the_way, claim)
+        put(claims, start.nodes, claim)
+        put(wanted, start.in_the_way, claim)
     for names, claim in _told(snapshot, queue, now):
-        _put(claims, names, claim)
-        _put(wanted, names, claim)
+        put(claims, names, claim)
+        put(wanted, names, claim)
     return Contention(starts=tuple(starts), claims=claims, wanted=wanted)
 
 
@@ -130,13 +132,6 @@ def _told(snapshot: ClusterSnapshot, queue: Iterable[BatchJob], now: float) -> I
     for reservation in snapshot.reservations:
         if reservation.end_at is None or reservation.end_at > now:
             yield reservation.nodes, Claim(reservation.start_at, f"reservation {reservation.name}")
-
-
-def _put(found: dict[str, Claim], names: Iterable[str], claim: Claim) -> None:
-    for name in names:
-        before = found.get(name)
-        if before is None or claim.at < before.at:
-            found[name] = claim
 
 
 def _open_partitions(snapshot: ClusterSnapshot, queue: Iterable[BatchJob]) -> list[Partition]:

@@ -76,6 +76,7 @@ class NodeTime:
     bookings: list[Booking] = field(default_factory=list)
     shut: list[Shut] = field(default_factory=list)
     left_now: Amount = NOTHING  # of `free`, after bookings that begin now
+    later: Amount = NOTHING  # in all bookings that begin later, one after the other or not
     closes_at: float = inf  # when the first booking or reservation to come begins
     taken_at: float = inf  # the same, with bookings that begin now
     opens_at: float = -inf  # when the last of them ends
@@ -90,6 +91,7 @@ class NodeTime:
         """Give a part of the node to somebody for a time."""
         self.bookings.append(booking)
         if booking.begin > now:
+            self.later = plus(self.later, booking.amount)
             self._close(booking.begin, booking.end)
         else:
             self.left_now = less(self.left_now, booking.amount)
@@ -148,11 +150,12 @@ class NodeTime:
         if self.closes_at == inf:
             return inf
         closing = [max(now, begin) for begin, _, name in self.shut if name not in passes]
-        closing += [
-            booking.begin
-            for booking in self.bookings
-            if booking.begin > now and not covers(self.left(booking.begin), need)
-        ]
+        if not covers(less(self.left_now, self.later), need):
+            closing += [
+                booking.begin
+                for booking in self.bookings
+                if booking.begin > now and not covers(self.left(booking.begin), need)
+            ]
         return min(closing, default=inf) - now
 
     def is_in_the_way(self, need: Amount, at: float, until: float, passes: frozenset[str]) -> bool:
@@ -160,8 +163,15 @@ class NodeTime:
         return self.pilots > 0 and not self.fits(plus(need, self.held), at, until, passes)
 
 
-def node_times(snapshot: ClusterSnapshot, now: float, ours: Collection[str]) -> list[NodeTime]:
-    """Return the nodes that batch jobs may start on, as they would be without our pilots."""
+def node_times(
+    snapshot: ClusterSnapshot, now: float, ours: Collection[str], going: Collection[str] = ()
+) -> list[NodeTime]:
+    """Return the nodes that batch jobs may start on, as they would be without our pilots.
+
+    Parameters
+    ----------
+    going: those of ours that were told to leave: nobody needs to tell them again.
+    """
     found = {
         node.name: _without_holders(node, index)
         for index, node in enumerate(snapshot.nodes)
@@ -173,7 +183,8 @@ def node_times(snapshot: ClusterSnapshot, now: float, ours: Collection[str]) -> 
         if not batch.nodes or batch.state is BatchState.PENDING or batch.state.is_ended:
             continue
         is_ours = batch.batch_job_id in ours or batch.name in ours
-        is_going = batch.state is BatchState.COMPLETING  # it is told to go, so it is as good as gone
+        is_told = batch.batch_job_id in going or batch.name in going
+        is_going = is_told or batch.state is BatchState.COMPLETING  # as good as gone
         end = inf if batch.end_at is None else batch.end_at if batch.end_at > now else now + OVERDUE_S
         usual = _each(batch)
         for name in batch.nodes:

@@ -1,13 +1,47 @@
-"""Outlook: the windows of a situation, as its settings ask for them, and without the nodes that pilots keep out of.
+"""Outlook: the windows of a situation, as its mode asks for them, and without the nodes that pilots keep out of.
 
-Knows what `windows` must not: our pilots, the mode, and which nodes are excluded and why.
+Knows what `windows` and `contention` must not: our pilots, the mode, and which nodes are left alone and why.
 """
 
 from __future__ import annotations
 
+from typing import assert_never
+
+from msgspec.structs import replace
+
 from harvester.domain import windows
+from harvester.domain.contention import Contention, contention
+from harvester.domain.pilots import PilotState
 from harvester.domain.planning import HarvestMode, Situation
-from harvester.domain.windows import Window
+from harvester.domain.windows import Claim, Window
+
+LEAD_S = 10.0  # YIELDING: a pilot leaves so long before a start: a look, and the hand-over of what it runs
+
+
+def with_outlook(situation: Situation) -> Situation:
+    """Return `situation` with its contention, where the mode needs it, and its windows."""
+    if situation.contention is None and situation.settings.mode is not HarvestMode.PREEMPTIBLE:
+        situation = replace(situation, contention=contention_of(situation))
+    return situation if situation.windows is not None else replace(situation, windows=windows_of(situation))
+
+
+def contention_of(situation: Situation) -> Contention:
+    """Return what prime jobs want of the nodes, as if our pilots were not there."""
+    if situation.contention is not None:
+        return situation.contention
+    live = {pilot.name for pilot in situation.pilots}
+    going = {pilot.name for pilot in situation.pilots if pilot.state is PilotState.DRAINING}
+    if situation.mark:
+        marked = {batch.name for batch in situation.snapshot.batch_jobs if batch.name.startswith(situation.mark)}
+        going |= marked - live  # we believe them ended, so they were told to
+    return contention(
+        situation.snapshot,
+        situation.now,
+        ours=live | going,
+        going=going,
+        doubted=situation.doubted,
+        disbelieved=situation.disbelieved,
+    )
 
 
 def windows_of(situation: Situation) -> tuple[Window, ...]:
@@ -21,13 +55,43 @@ def windows_of(situation: Situation) -> tuple[Window, ...]:
         situation.now,
         ours=ours,
         horizon=settings.cycle + settings.loop,
-        is_cautious=settings.mode is HarvestMode.STRICT,
+        next_claims=_next_claims(situation, ours),
     )
-    shunned = excluded_nodes(situation)
+    shunned = {**excluded_nodes(situation), **leaving_nodes(situation)}
     return tuple(window for window in found if window.node not in shunned) if shunned else found
+
+
+def _next_claims(situation: Situation, ours: set[str]) -> dict[str, Claim] | None:
+    """Return what ends windows; None: what the scheduler has planned."""
+    mode = situation.settings.mode
+    match mode:
+        case HarvestMode.PREEMPTIBLE:
+            return None
+        case HarvestMode.STRICT:
+            return contention_of(situation).claims
+        case HarvestMode.YIELDING:
+            # Pilots go when they must, so only what is wanted now ends a window that the scheduler leaves open.
+            found = windows.claims(situation.snapshot, situation.now, ours=ours)
+            for name, claim in contention_of(situation).claims.items():
+                if claim.at <= situation.now + LEAD_S:
+                    windows.put(found, (name,), claim._replace(at=min(claim.at, situation.now)))
+            return found
+        case _:
+            assert_never(mode)
 
 
 def excluded_nodes(situation: Situation) -> dict[str, str]:
     """Return the nodes that pilots keep out of, and why."""
     configured = dict.fromkeys(situation.settings.excluded_nodes, "it is in harvest.excluded_nodes")
-    return {**configured, **situation.bad_nodes}
+    return {**configured, **situation.bad_nodes, **situation.drained}
+
+
+def leaving_nodes(situation: Situation) -> dict[str, str]:
+    """Return the nodes that nobody should be on any longer, and why: a pilot there is asked to leave."""
+    found: dict[str, str] = {}
+    soon = situation.now + situation.settings.window_margin.total_seconds()
+    for reservation in situation.snapshot.reservations:
+        if reservation.start_at <= soon and (reservation.end_at is None or reservation.end_at > situation.now):
+            found.update(dict.fromkeys(reservation.nodes, f"reservation {reservation.name} begins on it"))
+    found.update((node.name, node.leaving) for node in situation.snapshot.nodes if node.leaving)
+    return {**found, **situation.drained}

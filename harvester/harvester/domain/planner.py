@@ -8,7 +8,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from harvester.domain.brakes import Brakes
-from harvester.domain.outlook import windows_of
+from harvester.domain.modes import settings_of
+from harvester.domain.outlook import with_outlook
 from harvester.domain.planning import CancelPilot, HarvestMode, Plan, Policy, Situation, SubmitPilot
 
 
@@ -19,8 +20,9 @@ def decide(policy: Policy, situation: Situation, *, paused: str = "") -> Plan:
     ----------
     paused: why nothing is submitted; empty while something may be. Pilots are still let go while paused.
     """
-    if situation.settings.mode is HarvestMode.STRICT:
-        situation = replace(situation, windows=windows_of(situation))  # policy and brakes need the same ones
+    situation = replace(situation, settings=settings_of(situation.settings))
+    if situation.settings.mode is not HarvestMode.PREEMPTIBLE:
+        situation = with_outlook(situation)  # policy and brakes need the same one
     brakes = Brakes(situation, paused)
     departures = brakes.departures()
     wish = policy.plan(situation)

@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from harvester.domain.cluster import ClusterSnapshot
+from harvester.domain.contention import Contention
 from harvester.domain.pilots import PilotState
 from harvester.domain.quiet import QuietHours
 from harvester.domain.resources import Resources
@@ -103,6 +104,7 @@ class KnownPilot(msgspec.Struct, frozen=True, kw_only=True):
     node: str = ""  # where it runs; empty while nobody knows
     nice: int = 0
     end_by: float | None = None  # STRICT: what it was planned to have ended by
+    bound_to: tuple[str, ...] = ()  # STRICT, while it waits: the nodes that it may start on; empty: nobody remembers
 
     @property
     def is_pending(self) -> bool:
@@ -127,7 +129,11 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     bad_nodes: dict[str, str] = {}  # nodes on which pilots failed again and again, and why they are left alone for now
     drained: dict[str, str] = {}  # nodes that an admin wants pilots to leave, and why; running ones leave too
     survival: Survival | None = None  # what was learned of the gaps of this cluster; None where nothing was
-    windows: tuple[Window, ...] | None = None  # `planner.decide` fills it in; None: a policy computes them itself
+    mark: str = ""  # how the names of our batch jobs begin; empty: only those of `pilots` are ours
+    doubted: frozenset[str] = frozenset()  # prime jobs that did not start where we thought: see `delays`
+    disbelieved: frozenset[str] = frozenset()  # YIELDING: prime jobs for which nodes were left to no avail
+    contention: Contention | None = None  # `outlook.with_outlook` fills it in, in the modes that need it
+    windows: tuple[Window, ...] | None = None  # the same, in all modes; None: a policy computes them itself
 
 
 class SubmitPilot(msgspec.Struct, frozen=True, kw_only=True):

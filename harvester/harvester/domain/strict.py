@@ -12,11 +12,11 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from harvester.domain import windows
-from harvester.domain.outlook import windows_of
+from harvester.domain.outlook import contention_of, windows_of
 from harvester.domain.pilots import PilotState
 from harvester.domain.planning import CancelPilot, KnownPilot, Shape, Situation, SubmitPilot
 from harvester.domain.windows import Window
+from harvester.domain.yielding import starting
 
 A_WINDOW = 5  # pilots that may wait for one window: of different lengths, as nobody knows when the scheduler comes by
 
@@ -29,6 +29,8 @@ class StrictRules:
         self._settings = situation.settings
         self._now = situation.now
         self._margin = situation.settings.window_margin.total_seconds()
+        self._contention = contention_of(situation)
+        self._starting = starting(situation, self._now)
         closed = [window for window in windows_of(situation) if window.until_at is not None]
         self._windows = sorted(closed, key=lambda window: (window.left(self._now), window.node))
         self._by_node: dict[str, list[Window]] = {}
@@ -102,29 +104,30 @@ class StrictRules:
 
     def departures(self) -> list[CancelPilot]:
         """Return the pilots that can no longer keep to their window: in the queue for too long, or wanted earlier."""
-        ours = {pilot.name for pilot in self._situation.pilots}
-        wanted_at = windows.claims(self._situation.snapshot, self._now, ours=ours, is_cautious=True)
         found = []
         for pilot in self._situation.pilots:
-            why = self._is_late(pilot) if pilot.is_pending else self._is_wanted(pilot, wanted_at.get(pilot.node))
+            why = self._keeps_off(pilot) if pilot.is_pending else self._is_wanted(pilot)
             if why:
                 found.append(CancelPilot(pilot_id=pilot.pilot_id, why=why))
         return found
 
-    def _is_late(self, pilot: KnownPilot) -> str:
+    def _keeps_off(self, pilot: KnownPilot) -> str:
+        """Return why a pilot that waits must leave the queue."""
         if pilot.end_by is None:
             return "it was submitted without a time by which it must have ended, and mode = strict"
         if self._now + pilot.walltime.total_seconds() > pilot.end_by:
             return "started now, it would outlive its window"
-        return ""
+        for name in pilot.bound_to:
+            claim = self._contention.claims.get(name)
+            if claim is not None and claim.at - self._margin < self._now + pilot.walltime.total_seconds():
+                return f"its window is shorter than was planned: {claim.why}"
+        batch_job_id = None if pilot.bound_to else self._starting.get(pilot.partition)
+        return f"batch job {batch_job_id} is about to start on nodes that it could take" if batch_job_id else ""
 
-    def _is_wanted(self, pilot: KnownPilot, claim: windows.Claim | None) -> str:
+    def _is_wanted(self, pilot: KnownPilot) -> str:
+        claim = self._contention.wanted.get(pilot.node)
         if claim is None or pilot.state is PilotState.DRAINING or claim.at - self._margin > self._now:
             return ""
         if pilot.ends_at is not None and pilot.ends_at <= claim.at - self._margin:
             return ""
         return f"its node is wanted earlier than was planned: {claim.why}"
-
-
-def _least(wish: SubmitPilot) -> float:
-    return wish.walltime.total_seconds()

@@ -6,7 +6,7 @@ whoever asks names the batch jobs that are its own. An end that nobody has plann
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -17,7 +17,6 @@ from harvester.domain.resources import Resources
 
 _TAKES_WORK = frozenset({NodeState.IDLE, NodeState.MIXED, NodeState.ALLOCATED})
 _HOLDS_NODES = frozenset({BatchState.RUNNING, BatchState.COMPLETING, BatchState.SUSPENDED})
-_WAITS_FOR_NODES = frozenset({"", "Resources", "Priority"})
 _EVER = float("inf")
 _NOBODY = "nobody is planned on it"
 _ZERO = timedelta(0)
@@ -63,7 +62,7 @@ def compute(
     *,
     ours: Collection[str] = (),
     horizon: timedelta = _ZERO,
-    is_cautious: bool = False,
+    next_claims: Mapping[str, Claim] | None = None,
 ) -> tuple[Window, ...]:
     """Return the windows that are open, and those that will open within `horizon`, in the order of the nodes.
 
@@ -72,9 +71,10 @@ def compute(
     now: Unix seconds.
     ours: ids or names of batch jobs whose plans end no window: our own pilots that wait.
     horizon: how far to look ahead. A window that is not open yet begins where a limit or a reservation ends.
-    is_cautious: as `claims` has it.
+    next_claims: what ends the windows, by node; None: what the scheduler has planned.
     """
-    next_claims = claims(snapshot, now, ours=ours, is_cautious=is_cautious)
+    if next_claims is None:
+        next_claims = claims(snapshot, now, ours=ours)
     taken: set[str] | None = None
     ends = _ends(snapshot, now, horizon) if horizon > _ZERO else {}
     found: list[Window] = []
@@ -99,58 +99,29 @@ def compute(
     return tuple(found)
 
 
-def claims(
-    snapshot: ClusterSnapshot, now: float, *, ours: Collection[str] = (), is_cautious: bool = False
-) -> dict[str, Claim]:
-    """Return, by the node's name, what ends its window first; nodes that nobody is planned on are missing.
+def claims(snapshot: ClusterSnapshot, now: float, *, ours: Collection[str] = ()) -> dict[str, Claim]:
+    """Return, by the node's name, what ends its window first as the scheduler tells; nodes without plans are missing.
 
     A claim of the past or of this moment means that the node is spoken for now.
-
-    Parameters
-    ----------
-    is_cautious: a batch job whose start is planned, but nobody said where, wants every node of its partition. And one
-        that waits for nodes wants them as soon as other people's batch jobs there have ended: where pilots cannot be
-        evicted, the scheduler's own plan has it wait for them.
     """
     found: dict[str, Claim] = {}
-    ends = _others_end(snapshot, ours) if is_cautious else {}
     for batch in snapshot.batch_jobs:
-        if batch.start_at is None or batch.state is not BatchState.PENDING:
+        if batch.start_at is None or batch.state is not BatchState.PENDING or not batch.nodes:
             continue
-        if batch.batch_job_id in ours or batch.name in ours:
-            continue
-        names = batch.nodes or (_partition_nodes(snapshot, batch.partition) if is_cautious else ())
-        if names:
-            at = batch.start_at
-            if is_cautious and batch.nodes and batch.reason in _WAITS_FOR_NODES:
-                at = min(at, max(now, max((ends.get(name, now) for name in names), default=now)))
-            _put(found, names, Claim(at, f"batch job {batch.batch_job_id} is planned on it"))
+        if batch.batch_job_id not in ours and batch.name not in ours:
+            put(found, batch.nodes, Claim(batch.start_at, f"batch job {batch.batch_job_id} is planned on it"))
     for reservation in snapshot.reservations:
         if reservation.end_at is None or reservation.end_at > now:
-            _put(found, reservation.nodes, Claim(reservation.start_at, f"reservation {reservation.name}"))
+            put(found, reservation.nodes, Claim(reservation.start_at, f"reservation {reservation.name}"))
     return found
 
 
-def _others_end(snapshot: ClusterSnapshot, ours: Collection[str]) -> dict[str, float]:
-    """Return, by node, when the last of other people's batch jobs on it ends by its limit."""
-    found: dict[str, float] = {}
-    for batch in snapshot.batch_jobs:
-        if batch.state in _HOLDS_NODES and batch.batch_job_id not in ours and batch.name not in ours:
-            end = _EVER if batch.end_at is None else batch.end_at
-            for name in batch.nodes:
-                found[name] = max(end, found.get(name, end))
-    return found
-
-
-def _put(found: dict[str, Claim], names: Collection[str], claim: Claim) -> None:
+def put(found: dict[str, Claim], names: Iterable[str], claim: Claim) -> None:
+    """Note a claim on nodes; of two on the same one the earlier stays."""
     for name in names:
         before = found.get(name)
         if before is None or claim.at < before.at:
             found[name] = claim
-
-
-def _partition_nodes(snapshot: ClusterSnapshot, partition: str) -> tuple[str, ...]:
-    return tuple(node.name for node in snapshot.nodes if partition in node.partitions)
 
 
 def _taken(snapshot: ClusterSnapshot) -> set[str]:

@@ -6,7 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from harvester.domain import survival
-from harvester.domain.cluster import BatchJob, BatchState
+from harvester.domain.cluster import BatchJob, BatchState, WaitsFor
 from harvester.domain.planning import HarvestMode
 from harvester.domain.quiet import QuietHours
 
@@ -22,7 +22,7 @@ def with_harvest(site, policy: str = "demand", **changes) -> None:
 def prime(at: float, *nodes: str) -> BatchJob:
     return BatchJob(
         batch_job_id="prime", name="prime", user="u", partition="harvest", state=BatchState.PENDING,
-        reason="BeginTime", nodes=nodes, start_at=at,
+        reason="BeginTime", waits_for=WaitsFor.OTHER, nodes=nodes, start_at=at,
     )  # fmt: skip
 
 

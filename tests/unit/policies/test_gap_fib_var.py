@@ -47,6 +47,8 @@ def cluster(*until: float | None, free: Resources = WHOLE, **changes: object) ->
             state=BatchState.PENDING,
             reason="Resources",
             nodes=(f"n{number}", f"busy{number}"),
+            required_nodes=(f"n{number}", f"busy{number}"),
+            node_count=2,
             start_at=NOW + seconds,
         )
         for number, seconds in enumerate(until)

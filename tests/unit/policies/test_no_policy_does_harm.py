@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harvester.domain import windows
 from harvester.domain.cluster import (
     BatchJob,
     BatchState,
@@ -15,7 +14,9 @@ from harvester.domain.cluster import (
     NodeState,
     Partition,
     Reservation,
+    WaitsFor,
 )
+from harvester.domain.outlook import LEAD_S, contention_of
 from harvester.domain.pilots import PilotState
 from harvester.domain.planner import decide
 from harvester.domain.planning import (
@@ -33,6 +34,7 @@ from harvester.domain.policies import POLICIES, by_name
 from harvester.domain.quiet import QuietHours
 from harvester.domain.resources import Resources
 from harvester.domain.survival import Survival
+from harvester.domain.yielding import LONGEST
 
 NOW = 1_000_000.0
 NAMES = tuple(f"n{number}" for number in range(6))
@@ -70,7 +72,8 @@ def snapshots(draw: st.DrawFn) -> ClusterSnapshot:
     for name in draw(st.lists(st.sampled_from(NAMES), min_size=2, unique=True)):
         state = draw(st.sampled_from((*[NodeState.IDLE] * 6, NodeState.MIXED, *NodeState)))
         free = WHOLE if state is NodeState.IDLE else Resources(cpus=draw(st.integers(0, 4)))
-        nodes.append(Node(name=name, state=state, partitions=draw(partitions), total=WHOLE, free=free))
+        leaving = draw(st.sampled_from((*[""] * 6, "it is being drained")))
+        nodes.append(Node(name=name, state=state, partitions=draw(partitions), total=WHOLE, free=free, leaving=leaving))
     jobs = []
     for number in range(draw(st.integers(0, 5))):
         state = draw(st.sampled_from((*[BatchState.PENDING] * 3, BatchState.RUNNING)))
@@ -82,7 +85,8 @@ def snapshots(draw: st.DrawFn) -> ClusterSnapshot:
                 user="u",
                 partition="harvest",
                 state=state,
-                reason=draw(st.sampled_from(("BeginTime", "Resources"))),
+                waits_for=draw(st.sampled_from((*[WaitsFor.OTHER] * 2, *WaitsFor))),
+                node_count=draw(st.integers(1, 3)),
                 nodes=tuple(draw(st.lists(st.sampled_from(NAMES), unique=True))),
                 start_at=begin,
                 end_at=NOW + draw(SECONDS) if state is BatchState.RUNNING else None,
@@ -92,7 +96,7 @@ def snapshots(draw: st.DrawFn) -> ClusterSnapshot:
         jobs.append(
             BatchJob(
                 batch_job_id="later", name="prime", user="u", partition="harvest", state=BatchState.PENDING,
-                reason="BeginTime", nodes=NAMES, start_at=NOW + draw(st.floats(100, 20_000)),
+                waits_for=WaitsFor.OTHER, nodes=NAMES, start_at=NOW + draw(st.floats(100, 20_000)),
             )
         )  # fmt: skip
     reservations = []
@@ -160,6 +164,7 @@ def situations(draw: st.DrawFn, mode: HarvestMode | None = None) -> Situation:
         pilots=draw(pilots()),
         now=NOW,
         closed=draw(st.sampled_from(({}, {"part": "it failed"}))),
+        drained=draw(st.sampled_from(({}, {}, {"n2": "an admin drains it"}))),
         bad_nodes=draw(st.sampled_from(({}, {"n1": "pilots fail there"}, {"n1": "x", "gone": "x"}))),
         survival=draw(st.sampled_from((None, known))),
         settings=HarvestSettings(
@@ -193,7 +198,9 @@ def forbidden(situation: Situation) -> dict[str, str]:
     for held in situation.snapshot.reservations:
         if held.start_at <= NOW and (held.end_at is None or held.end_at > NOW):
             bad |= dict.fromkeys(held.nodes, "reserved")
-    return bad | dict.fromkeys(situation.settings.excluded_nodes, "excluded") | situation.bad_nodes
+    excluded = dict.fromkeys(situation.settings.excluded_nodes, "excluded")
+    leaving = {node.name: "leaving" for node in situation.snapshot.nodes if node.leaving}
+    return bad | excluded | situation.bad_nodes | situation.drained | leaving
 
 
 everybody = pytest.mark.parametrize("policy", EVERYBODY, ids=lambda policy: type(policy).__name__)
@@ -214,7 +221,7 @@ def test_no_pilot_is_planned_on_a_node_that_is_down_drained_reserved_or_excluded
         assert order.shape not in situation.closed
         # A pilot that is bound to no node is kept off the excluded ones by the scheduler itself.
         if order.end_by is None:
-            shunned = {*situation.settings.excluded_nodes, *situation.bad_nodes}
+            shunned = {*situation.settings.excluded_nodes, *situation.bad_nodes, *situation.drained}
             assert set(order.exclude) == {name for name in shunned & set(nodes) if partition in nodes[name].partitions}
 
 
@@ -242,8 +249,7 @@ def test_no_cap_is_passed(policy, situation):
 @given(situation=situations(mode=HarvestMode.STRICT))
 def test_in_strict_mode_no_pilot_outlives_its_window(policy, situation):
     margin = situation.settings.window_margin.total_seconds()
-    names = {pilot.name for pilot in situation.pilots}
-    claims = windows.claims(situation.snapshot, NOW, ours=names, is_cautious=True)
+    claims = contention_of(situation).claims
     for order in planned(situation, policy)[0]:
         assert order.end_by is not None
         assert NOW + order.walltime.total_seconds() <= order.end_by
@@ -254,13 +260,53 @@ def test_in_strict_mode_no_pilot_outlives_its_window(policy, situation):
 
 
 @everybody
+@settings(max_examples=80)
+@given(situation=situations(mode=HarvestMode.YIELDING))
+def test_in_yielding_mode_nobody_stays_where_a_prime_job_is_about_to_start_and_nobody_new_comes(policy, situation):
+    submits, gone = planned(situation, policy)
+    plan = contention_of(situation)
+    partitions = {node.name: node.partitions for node in situation.snapshot.nodes}
+    wanted = {name for start in plan.starts if start.at <= NOW + LEAD_S for name in start.nodes}
+    taken = {partition for name in wanted for partition in partitions[name]}
+    assert not taken & {shape.partition for order in submits for shape in SHAPES if shape.name == order.shape}
+    for pilot in situation.pilots:
+        claim = plan.wanted.get(pilot.node)
+        is_in_the_way = claim is not None and claim.at <= NOW + LEAD_S
+        if pilot.state in {PilotState.BOOTING, PilotState.READY} and is_in_the_way:
+            assert pilot.pilot_id in gone
+        if pilot.state is PilotState.QUEUED and pilot.partition in taken:
+            assert pilot.pilot_id in gone
+    assert all(order.walltime <= LONGEST for order in submits)
+
+
+@everybody
+@settings(max_examples=40)
+@given(situation=situations())
+def test_pilots_leave_nodes_that_nobody_should_be_on_any_longer_in_every_mode(policy, situation):
+    _, gone = planned(situation, policy)
+    left = {node.name for node in situation.snapshot.nodes if node.leaving} | set(situation.drained)
+    left.update(
+        name
+        for held in situation.snapshot.reservations
+        if held.start_at <= NOW and (held.end_at is None or held.end_at > NOW)
+        for name in held.nodes
+    )
+    stay = {PilotState.PLANNED, PilotState.QUEUED, PilotState.DRAINING}
+    assert gone >= {p.pilot_id for p in situation.pilots if p.node in left and p.state not in stay}
+
+
+@everybody
 @settings(max_examples=40)
 @given(situation=situations())
 def test_nobody_who_is_starting_is_cancelled_unless_the_site_wants_the_node(policy, situation):
     _, gone = planned(situation, policy)
     starting = {pilot.pilot_id for pilot in situation.pilots if pilot.state is PilotState.BOOTING}
+    on = {pilot.pilot_id: pilot.node for pilot in situation.pilots}
     if situation.settings.mode is HarvestMode.PREEMPTIBLE:
-        assert not gone & starting
+        left = {node.name for node in situation.snapshot.nodes if node.leaving} | set(situation.drained)
+        soon = NOW + situation.settings.window_margin.total_seconds()
+        left.update(*(held.nodes for held in situation.snapshot.reservations if held.start_at <= soon))
+        assert not gone & {pilot_id for pilot_id in starting if on[pilot_id] not in left}
     assert not gone & {pilot.pilot_id for pilot in situation.pilots if pilot.state is PilotState.PLANNED}
 
 

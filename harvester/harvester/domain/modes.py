@@ -1,0 +1,52 @@
+"""Modes: what each way of being harmless lets pilots do, behind one protocol."""
+
+from __future__ import annotations
+
+from typing import Protocol, assert_never
+
+from harvester.domain.planning import CancelPilot, HarvestMode, HarvestSettings, Shape, Situation, SubmitPilot
+from harvester.domain.strict import StrictRules
+from harvester.domain.yielding import YieldingRules, limited
+
+
+class Rules(Protocol):
+    """What a mode allows in one situation."""
+
+    def fitted(self, wish: SubmitPilot, shape: Shape) -> tuple[SubmitPilot | None, str]:
+        """Return `wish` as it may be submitted, or why it may not."""
+        ...
+
+    def departures(self) -> list[CancelPilot]:
+        """Return the pilots that must leave for prime jobs."""
+        ...
+
+
+class PreemptibleRules:
+    """The scheduler evicts whoever is in the way: nothing is forbidden."""
+
+    def fitted(self, wish: SubmitPilot, shape: Shape) -> tuple[SubmitPilot | None, str]:
+        """Return `wish`."""
+        return wish, ""
+
+    def departures(self) -> list[CancelPilot]:
+        """Return nobody."""
+        return []
+
+
+def rules_of(situation: Situation) -> Rules:
+    """Return the rules of the situation's mode."""
+    mode = situation.settings.mode
+    match mode:
+        case HarvestMode.PREEMPTIBLE:
+            return PreemptibleRules()
+        case HarvestMode.STRICT:
+            return StrictRules(situation)
+        case HarvestMode.YIELDING:
+            return YieldingRules(situation)
+        case _:
+            assert_never(mode)
+
+
+def settings_of(settings: HarvestSettings) -> HarvestSettings:
+    """Return the settings as the mode limits them, for policies that choose lengths."""
+    return limited(settings) if settings.mode is HarvestMode.YIELDING else settings
