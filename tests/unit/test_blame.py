@@ -206,3 +206,15 @@ def test_a_node_on_which_running_pilots_are_lost_is_blamed_too():
         now += 1
         pauses.ended(pilot(PilotState.FAILED, "n1", now, registered_at=now - 100), now)
     assert pauses.bad_nodes(now, NODES).keys() == {"n1"}
+
+
+def test_a_failure_is_told_until_a_pilot_of_the_shape_has_called():
+    pauses, now = Pauses(is_off=False), NOW
+    pauses.ended(pilot(PilotState.FAILED, "n1", now), now)
+    assert pauses.doubts(now) == (), "it is closed, and that is told"
+    assert "no python3" in pauses.closed(now)["cpu"]
+    now += 6
+    assert pauses.closed(now) == {}
+    assert pauses.doubts(now) == ("Shape cpu is tried again after 1 failure: no python3.",)
+    pauses.see([pilot(PilotState.READY, "n2", now, registered_at=now)])
+    assert pauses.doubts(now) == ()
