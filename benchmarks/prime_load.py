@@ -64,8 +64,10 @@ def draw(seed: int, minutes: float, nodes: int, cores: int) -> list[PrimeJob]:
 def _draw_one(chance: random.Random, before: list[PrimeJob], at_s: float, nodes: int, cores: int) -> PrimeJob:
     kind = chance.choice(_KINDS)
     runs_s = chance.choice([5.0, 10.0, 15.0, 25.0, 40.0])
-    limit_min = 1 + chance.choice([0, 0, 1, 4])  # a run of 40 s fits into the shortest
-    wide = min(nodes, chance.choice([1, 1, 2, 2, 4, 6]))
+    # A run of 40 s fits into the shortest limit. Behind wide jobs that wait for the ends of long limits there are
+    # windows of known length, the only ones that strict mode uses.
+    limit_min = 1 + chance.choice([0, 0, 1, 4, 9])
+    wide = min(nodes, chance.choice([1, 1, 2, 2, 4, max(1, nodes - 2), nodes]))
     job = PrimeJob(index=len(before), kind=kind, at_s=at_s, runs_s=runs_s, limit_min=limit_min, nodes=wide)
     match kind:
         case Kind.CORES:
