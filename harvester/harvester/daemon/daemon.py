@@ -14,23 +14,25 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from harvester.daemon import views
 from harvester.daemon.evictions import Evictions
 from harvester.daemon.folders import PilotFolders
 from harvester.daemon.hands import Hands
+from harvester.daemon.harm import Harm
 from harvester.daemon.launcher import Launcher
 from harvester.daemon.looking import Looking
 from harvester.daemon.notes import CLUSTER_NOTE, DAEMON_NOTE, DaemonNote, cluster_note
 from harvester.daemon.pauses import Pauses
 from harvester.daemon.reconciling import Reconciling
+from harvester.daemon.senses import EVERY_S, Senses
 from harvester.daemon.settings import DaemonSettings
 from harvester.daemon.situations import Situations
 from harvester.domain import control
 from harvester.domain.cluster import ClusterSnapshot
 from harvester.domain.looks import Cause, Facts, LookKind
+from harvester.domain.outlook import departs_at
 from harvester.domain.pilots import PilotState
 from harvester.domain.planner import decide
-from harvester.domain.planning import CancelPilot, KnownPilot, Policy, Situation, SubmitPilot
+from harvester.domain.planning import CancelPilot, Policy, Situation, SubmitPilot
 from harvester.domain.policies import by_name
 from harvester.domain.ports import SchedulerAdapter
 from harvester.domain.survival import GapFigures, figures
@@ -40,7 +42,6 @@ from harvester.store.store import Store, StoreError
 log = logging.getLogger(__name__)
 
 _PRUNE_EVERY = timedelta(minutes=10)
-_SENSE_S = 1.0  # between two reads of pilots and work in the store
 _SETTLE_S = 8.0  # after a submission it is looked what became of it
 
 
@@ -68,24 +69,26 @@ class Daemon:
         self._folders = PilotFolders(settings.state_dir)
         self._launcher = Launcher(settings, store, adapter, self._folders)
         self._pauses = Pauses(is_off=settings.paused)
-        self._situations = Situations(settings.harvest, store, self._pauses)
+        self._harm = Harm(settings.harvest, store)
+        self._situations = Situations(settings.harvest, store, self._pauses, self._harm, mark=self._launcher.mark)
         self._looking = Looking(settings.looks, adapter, clock)
         self._hands = Hands(
             store, adapter, self._launcher, self._pauses,
             clock=clock, problem=self._problem, unanswered=self._looking.unanswered,
         )  # fmt: skip
         self._evictions = Evictions(store, self._hands)
+        self._senses = Senses(store, self._folders)
         self._reconciling = Reconciling(
             store, self._folders, self._pauses, self._hands,
             mark=self._launcher.mark, clock=clock, told=self._tell,
         )  # fmt: skip
         self._said = control.Control()
-        self._facts = Facts(pilots=0, waiting=0)
-        self._sensed_at = self._noted_at = self._pruned_at = 0.0
-        self._pilots: tuple[KnownPilot, ...] = ()
+        self._noted_at = self._pruned_at = 0.0
         self._errors: list[str] = []
         self._notes: tuple[str, ...] = ()
         self._cause = ""
+        self._mode = settings.harvest.mode
+        self._departs_at: float | None = None
         self._windows: tuple[WindowGroup, ...] = ()
         self._gaps: GapFigures | None = None
         self._scheduler: BackgroundScheduler | None = None
@@ -114,8 +117,7 @@ class Daemon:
     def resume(self) -> None:
         """End every pause but the config's, from any thread; the next tick submits again. Raises `StoreError`."""
         said = control.decode(self._store.note(control.CONTROL_NOTE))
-        said = msgspec.structs.replace(said, paused=False, reason="", at=self._clock())
-        self._store.put_note(control.CONTROL_NOTE, control.encode(said))
+        self._store.put_note(control.CONTROL_NOTE, control.encode(control.resume(said, self._clock())))
 
     def send_home(self, patience: timedelta) -> None:
         """Take every pilot out of the queue or ask it to leave; wait until they have handed over, `patience` at most.
@@ -141,7 +143,7 @@ class Daemon:
                 continue
             # A pilot that the gateway could not hear says no goodbye; the scheduler tells its end.
             look_at = time.monotonic() + 2.0
-            pilots = self._known()
+            pilots = self._senses.known()
             snapshot = self._looking.full(pilots)
             if snapshot is not None:
                 self._reconciling.look(snapshot, pilots)
@@ -158,7 +160,7 @@ class Daemon:
             has_looked = True
             log.exception("daemon.tick failed; the next one tries again")
             self._errors.append(f"the tick failed ({type(error).__name__}: {error}); see the log")
-        if has_looked or abs(started - self._noted_at) >= _SENSE_S:
+        if has_looked or abs(started - self._noted_at) >= EVERY_S:
             self._leave_note(started)
 
     def _turn(self, now: float) -> bool:
@@ -166,7 +168,7 @@ class Daemon:
         self._said = control.decode(self._store.note(control.CONTROL_NOTE))
         self._pauses.hear(self._said)
         self._listen(now)
-        facts = self._sense(now)
+        facts = self._facts(now)
         look = self._looking.due(facts, now)
         if self._looking.trouble:
             self._errors = [self._looking.trouble]
@@ -174,7 +176,7 @@ class Daemon:
             return False
         cause = look.cause
         if look.kind is LookKind.GLANCE:
-            if not self._looking.glance({pilot.name for pilot in self._pilots}):
+            if not self._looking.glance({pilot.name for pilot in self._senses.pilots}):
                 return False
             cause = Cause.CONTENTION
         self._look(cause, facts)
@@ -188,33 +190,20 @@ class Daemon:
         broken = self._evictions.listen(now)
         if not broken:
             return
-        pilots = [pilot for pilot in self._known() if pilot.pilot_id in broken and pilot.batch_job_id]
+        pilots = [pilot for pilot in self._senses.known() if pilot.pilot_id in broken and pilot.batch_job_id]
         ended = self._looking.ended(pilot.batch_job_id for pilot in pilots) if pilots else ()
         if ended and self._situations.snapshot is not None:
             self._reconciling.ended(self._situations.snapshot, ended, pilots)
 
-    def _sense(self, now: float) -> Facts:
-        """Read pilots and work from the store, once in a while."""
-        if abs(now - self._sensed_at) >= _SENSE_S:
-            self._sensed_at = now
-            self._pilots = self._known()
-            demand = self._store.demand()
-            oldest = [need.oldest_at for need in demand if need.oldest_at is not None]
-            self._facts = Facts(
-                pilots=len(self._pilots),
-                waiting=sum(need.waiting for need in demand),
-                oldest_s=now - min(oldest, default=now),
-            )
+    def _facts(self, now: float) -> Facts:
+        """Return what is known without asking the scheduler."""
         eviction_at = self._evictions.look_at(self._looking.looked_at)
-        return msgspec.structs.replace(self._facts, said_at=self._said.at, eviction_at=eviction_at)
-
-    def _known(self) -> tuple[KnownPilot, ...]:
-        return tuple(views.known(record) for record in self._store.pilots())
+        return msgspec.structs.replace(self._senses.facts(now), said_at=self._said.said_at, eviction_at=eviction_at)
 
     # ---- look, reconcile, plan
 
     def _look(self, cause: Cause, facts: Facts) -> None:
-        pilots = self._known()  # as they were before the look
+        pilots = self._senses.known()  # as they were before the look
         snapshot = self._looking.full(pilots)
         self._errors = [self._looking.trouble] if self._looking.trouble else []
         if snapshot is None:
@@ -224,20 +213,23 @@ class Daemon:
         self._reconciling.look(snapshot, pilots)
         has_submitted = self._plan(snapshot)
         now = self._clock()
-        ours = {pilot.name for pilot in self._pilots}
-        self._looking.looked(snapshot, facts, ours=ours, due_at=now + _SETTLE_S if has_submitted else None)
+        ours = {pilot.name for pilot in self._senses.pilots}
+        due = (self._departs_at, now + _SETTLE_S if has_submitted else None)
+        due_at = min((at for at in due if at is not None), default=None)
+        self._looking.looked(snapshot, facts, ours=ours, due_at=due_at)
         self._store.put_note(CLUSTER_NOTE, msgspec.json.encode(cluster_note(snapshot, self._launcher.mark)))
 
     def _plan(self, snapshot: ClusterSnapshot) -> bool:
         """Perform the plan; return whether a pilot was submitted."""
         now = self._clock()
-        situation = self._situations.after(snapshot, now, drained=self._said.drained)
-        self._pilots = situation.pilots
+        situation = self._situations.after(snapshot, now, self._said)
+        self._senses.pilots = situation.pilots
         self._windows = grouped(situation.windows or ())
         self._gaps = None if situation.survival is None else figures(situation.survival)
         keeps_off = self._evictions.looked(situation)
         plan = decide(self._policy, situation, paused=self._pauses.off_reason or keeps_off)
         self._notes = plan.notes
+        self._departs_at, self._mode = departs_at(situation), situation.settings.mode
         return self._perform(plan.effects, situation)
 
     def _perform(self, effects: Sequence[SubmitPilot | CancelPilot], situation: Situation) -> bool:
@@ -254,7 +246,7 @@ class Daemon:
                 record = self._hands.submit(effect, situation.snapshot)
                 if record is not None:
                     has_submitted = True
-                    self._situations.planned(record.pilot_id, effect.end_by)
+                    self._situations.planned(record.pilot_id, effect)
         return has_submitted
 
     # ---- after it
@@ -286,8 +278,11 @@ class Daemon:
             took_s=self._clock() - started,
             paused=bool(reason),
             reason=reason,
-            errors=tuple(self._errors),
-            notes=self._notes,
+            errors=(*self._errors, *self._senses.trouble),
+            notes=(*filter(None, (self._harm.reason,)), *self._notes, *self._pauses.doubts(started)),
+            mode=self._mode,
+            delayed=self._harm.delayed,
+            worst_delay_s=self._harm.worst_s,
             windows=self._windows,
             gaps=self._gaps,
             look_cause=self._cause,

@@ -10,8 +10,8 @@ import logging
 from harvester.daemon.hands import Hands
 from harvester.domain import word
 from harvester.domain.cluster import BatchState
-from harvester.domain.contention import contention
 from harvester.domain.keep_off import LONGEST, KeepOff
+from harvester.domain.outlook import contention_of
 from harvester.domain.pilots import PilotState
 from harvester.domain.planning import PENDING, HarvestMode, Situation
 from harvester.store.records import PilotRecord
@@ -71,8 +71,7 @@ class Evictions:
         snapshot, pilots, now = situation.snapshot, situation.pilots, situation.now
         was_on = self._keep_off.is_on
         if was_on or any(batch.preempt_at is not None and not batch.state.is_ended for batch in snapshot.batch_jobs):
-            wants = contention(snapshot, now, ours={pilot.name for pilot in pilots})
-            self._keep_off = self._keep_off.looked(snapshot, pilots, wants, now)
+            self._keep_off = self._keep_off.looked(snapshot, pilots, contention_of(situation), now)
         ours = {pilot.name for pilot in pilots}
         waiting = [batch for batch in snapshot.batch_jobs if batch.name in ours and batch.state is BatchState.PENDING]
         if self._keep_off.is_on:

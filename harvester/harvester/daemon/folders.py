@@ -37,10 +37,6 @@ class PilotFolders:
         """Return where a pilot's stdout and stderr go."""
         return self._root / pilot_id / "output.txt"
 
-    def last_line(self, pilot_id: str) -> str:
-        """Return the line of a pilot's output that tells what went wrong, empty where there is no output."""
-        return pilot_output.telling_line(self._tail(pilot_id) or "")
-
     def ending(self, pilot_id: str, reason: str) -> str:
         """Return why a pilot failed: `reason`, with what its output tells of it, and what to do."""
         return pilot_output.ending(reason, self._tail(pilot_id), str(self._root.parent))

@@ -72,6 +72,9 @@ class DaemonNote(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]  # why no more pilots are submitted
     windows: tuple[WindowGroup, ...] = ()  # where pilots could go, as of the last good look
     gaps: GapFigures | None = None  # how gaps end on this cluster, as learned
+    mode: str = ""  # how pilots are kept harmless now
+    delayed: int = 0  # prime jobs that were seen to wait for pilots since the daemon started; not told in preemptible
+    worst_delay_s: float = 0.0
     look_cause: str = ""  # of the last look
     commands_per_minute: int = 0  # sent to the scheduler within the last minute, of every kind
 

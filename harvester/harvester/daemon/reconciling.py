@@ -70,8 +70,7 @@ class Reconciling:
     def _move(self, move: Move) -> None:
         reason = move.reason
         if move.event is PilotEvent.FAILED or (reason and move.event is PilotEvent.FINISHED):
-            line = self._folders.last_line(move.pilot_id)
-            reason += f"; its output ends with: {line}" if line else ""
+            reason = self._folders.ending(move.pilot_id, reason)
         now = self._clock()
         record = self._store.move_pilot(
             PilotMoved(
@@ -86,6 +85,4 @@ class Reconciling:
         log.info("daemon.reconcile pilot=%s event=%s state=%s %s", record.name, move.event, record.state, reason)
         if record.state is PilotState.FAILED and record.registered_at is None:
             self._told(f"pilot {record.name} failed before it called: {record.reason}")
-            self._pauses.failed(record.shape, record.reason, planned_at=record.planned_at, now=now, node=record.node)
-        elif record.state is PilotState.FAILED:
-            self._pauses.blame(record.node, record.reason, now)
+        self._pauses.ended(record, now)

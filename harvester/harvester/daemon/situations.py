@@ -1,4 +1,4 @@
-"""Situations: everything that a planning decision is made of, gathered from store, look, pauses and lore.
+"""Situations: everything that a planning decision is made of, gathered from store, look, pauses, lore and harm.
 
 Owns what strict mode must remember of a pilot until it has started. Losing it (a restart) costs the pilots that wait:
 without it nobody knows by when they must have ended, so they are taken out of the queue.
@@ -6,55 +6,80 @@ without it nobody knows by when they must have ended, so they are taken out of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from msgspec.structs import replace
 
 from harvester.daemon import views
+from harvester.daemon.harm import Harm
 from harvester.daemon.lore import Lore
 from harvester.daemon.pauses import Pauses
-from harvester.domain.cluster import ClusterSnapshot
-from harvester.domain.outlook import windows_of
-from harvester.domain.planning import HarvestSettings, Situation
+from harvester.domain.cluster import ClusterSnapshot, NodeState
+from harvester.domain.control import Control
+from harvester.domain.outlook import with_outlook
+from harvester.domain.planning import HarvestSettings, KnownPilot, Situation, SubmitPilot
+from harvester.store.records import PilotRecord
 from harvester.store.store import Store
+
+_DRAINED = "an admin wants it empty (harvester drain)"
+_IN_SERVICE = frozenset({NodeState.IDLE, NodeState.MIXED, NodeState.ALLOCATED})
 
 
 class Situations:
-    """Gathers situations."""
+    """Gathers situations.
 
-    def __init__(self, settings: HarvestSettings, store: Store, pauses: Pauses) -> None:
-        self._settings = settings
+    Parameters
+    ----------
+    mark: how the names of our batch jobs begin.
+    """
+
+    def __init__(self, settings: HarvestSettings, store: Store, pauses: Pauses, harm: Harm, *, mark: str) -> None:
         self._store = store
         self._pauses = pauses
+        self._harm = harm
+        self._mark = mark
+        self._partitions = {shape.partition for shape in settings.shapes}
         self._lore = Lore(store)
-        self._end_by: dict[str, float] = {}  # by pilot
+        self._orders: dict[str, SubmitPilot] = {}  # by pilot: those that strict mode binds
         self.snapshot: ClusterSnapshot | None = None  # the last look
 
-    def planned(self, pilot_id: str, end_by: float | None) -> None:
-        """Remember by when a pilot that was just submitted must have ended."""
-        if end_by is not None:
-            self._end_by[pilot_id] = end_by
+    def planned(self, pilot_id: str, order: SubmitPilot) -> None:
+        """Remember where, and by when, a pilot that was just submitted must have ended."""
+        if order.end_by is not None:
+            self._orders[pilot_id] = order
 
-    def after(self, snapshot: ClusterSnapshot, now: float, *, drained: Sequence[str] = ()) -> Situation:
-        """Return the situation that a look has led to, with its windows. Raises `StoreError`.
-
-        Parameters
-        ----------
-        drained: nodes that an admin wants pilots to leave.
-        """
+    def after(self, snapshot: ClusterSnapshot, now: float, said: Control) -> Situation:
+        """Return the situation that a look has led to, with its windows. Raises `StoreError`."""
         self.snapshot = snapshot
-        pilots = tuple(views.known(record, self._end_by.get(record.pilot_id)) for record in self._store.pilots())
-        self._end_by = {pilot.pilot_id: pilot.end_by for pilot in pilots if pilot.end_by is not None}
-        self._lore.look(snapshot, pilots, self._settings.shapes, now)
+        settings = self._harm.settings(said)
+        pilots = tuple(self._known(record) for record in self._store.pilots())
+        live = {pilot.pilot_id for pilot in pilots}
+        self._orders = {pilot_id: order for pilot_id, order in self._orders.items() if pilot_id in live}
+        self._lore.look(snapshot, pilots, settings.shapes, now)
         situation = Situation(
             snapshot=snapshot,
             needs=tuple(views.need(demand) for demand in self._store.demand()),
             pilots=pilots,
-            settings=self._settings,
+            settings=settings,
             now=now,
             closed=self._pauses.closed(now),
-            bad_nodes=self._pauses.bad_nodes(now),
-            drained=dict.fromkeys(drained, "an admin has drained it (harvester undrain takes that back)"),
+            bad_nodes=self._pauses.bad_nodes(now, self._usable(snapshot)),
+            drained=dict.fromkeys(said.drained, _DRAINED),
             survival=self._lore.survival,
+            mark=self._mark,
         )
-        return replace(situation, windows=windows_of(situation))
+        situation = with_outlook(self._harm.beliefs(situation))
+        if self._harm.look(situation):
+            strict = replace(situation, settings=self._harm.settings(said), windows=None)
+            situation = with_outlook(strict)
+        return situation
+
+    def _known(self, record: PilotRecord) -> KnownPilot:
+        order = self._orders.get(record.pilot_id)
+        pilot = views.known(record)
+        return pilot if order is None else replace(pilot, end_by=order.end_by, bound_to=order.nodes)
+
+    def _usable(self, snapshot: ClusterSnapshot) -> list[str]:
+        return [
+            node.name
+            for node in snapshot.nodes
+            if node.state in _IN_SERVICE and not self._partitions.isdisjoint(node.partitions)
+        ]

@@ -8,8 +8,8 @@ from harvester.domain.planning import KnownPilot, Need
 from harvester.store.records import Demand, PilotRecord
 
 
-def known(record: PilotRecord, end_by: float | None = None) -> KnownPilot:
-    """Return a pilot for reconciler and planner. `end_by`: what it was planned to have ended by, in strict mode."""
+def known(record: PilotRecord) -> KnownPilot:
+    """Return a pilot for reconciler and planner."""
     return KnownPilot(
         pilot_id=record.pilot_id,
         name=record.name,
@@ -28,7 +28,6 @@ def known(record: PilotRecord, end_by: float | None = None) -> KnownPilot:
         activations=record.activations,
         idle_since=record.idle_since,
         node=record.node,
-        end_by=end_by,
     )
 
 

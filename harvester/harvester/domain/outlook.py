@@ -80,6 +80,17 @@ def _next_claims(situation: Situation, ours: set[str]) -> dict[str, Claim] | Non
             assert_never(mode)
 
 
+def departs_at(situation: Situation) -> float | None:
+    """Return when the next pilot must be asked to leave for a start that is planned; None where none is."""
+    settings = situation.settings
+    lead = LEAD_S if settings.mode is HarvestMode.YIELDING else settings.window_margin.total_seconds()
+    if settings.mode is HarvestMode.PREEMPTIBLE:
+        return None
+    wanted = contention_of(situation).wanted
+    claims = [wanted[pilot.node] for pilot in situation.pilots if pilot.node in wanted]
+    return min((claim.at - lead for claim in claims if claim.at - lead > situation.now), default=None)
+
+
 def excluded_nodes(situation: Situation) -> dict[str, str]:
     """Return the nodes that pilots keep out of, and why."""
     configured = dict.fromkeys(situation.settings.excluded_nodes, "it is in harvest.excluded_nodes")
