@@ -77,6 +77,7 @@ _PRIME: tuple[tuple[str, _Figure], ...] = (
     ("… that started later", lambda report: f"{report.prime_delayed:,}"),
     ("… by more than the grace time", lambda report: f"{report.prime_delayed_over_grace:,}"),
     ("… at most by", lambda report: _seconds(report.prime_delay_max_s)),
+    ("… on average by", lambda report: _seconds(report.prime_delay_mean_s)),
     ("wait of prime jobs, mean", lambda report: _seconds(report.prime_wait_mean_s)),
     ("… without harvest", lambda report: _seconds(report.prime_wait_mean_off_s)),
     ("wait of prime jobs, p99", lambda report: _seconds(report.prime_wait_p99_s)),

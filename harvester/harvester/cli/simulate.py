@@ -17,6 +17,7 @@ from harvester.cli.simulate_options import (
     Cut,
     Cycle,
     Delay,
+    DiesAt,
     File,
     Functions,
     Grace,
@@ -27,6 +28,7 @@ from harvester.cli.simulate_options import (
     Model,
     ModeName,
     Nodes,
+    Orphan,
     Pending,
     Plot,
     PolicyName,
@@ -89,6 +91,8 @@ def swf(  # noqa: PLR0917 - typer makes the options from the parameters
     sched_delay: Delay = 3.0,
     grace: Grace = 60.0,
     margin: Margin = 60.0,
+    daemon_dies_at: DiesAt = None,
+    orphan: Orphan = 30.0,
     max_pending: Pending = 200,
     time_min: Cut = TimeMin.MINIMUM,
     block: Block = None,
@@ -105,6 +109,7 @@ def swf(  # noqa: PLR0917 - typer makes the options from the parameters
         parameters = simulation.parameters(
             lengths, time_min, mode, nodes=nodes, cycle_s=cycle, boot_s=boot, tick_s=tick, granularity_s=grain,
             sched_delay_s=sched_delay, grace_s=grace, margin_s=margin, max_pending=max_pending, block=block, seed=seed,
+            daemon_dies_at=daemon_dies_at, orphan_s=orphan or None,
         )  # fmt: skip
         trace = simulation.read_swf(file, procs_per_node=procs_per_node, strict=strict_input)
         reports = simulation.on_cluster(trace.on(nodes, strict=strict_input), policy, parameters, mode)
@@ -126,6 +131,8 @@ def sacct(  # noqa: PLR0917 - typer makes the options from the parameters
     sched_delay: Delay = 3.0,
     grace: Grace = 60.0,
     margin: Margin = 60.0,
+    daemon_dies_at: DiesAt = None,
+    orphan: Orphan = 30.0,
     max_pending: Pending = 200,
     time_min: Cut = TimeMin.MINIMUM,
     block: Block = None,
@@ -142,6 +149,7 @@ def sacct(  # noqa: PLR0917 - typer makes the options from the parameters
         parameters = simulation.parameters(
             lengths, time_min, mode, nodes=nodes, cycle_s=cycle, boot_s=boot, tick_s=tick, granularity_s=grain,
             sched_delay_s=sched_delay, grace_s=grace, margin_s=margin, max_pending=max_pending, block=block, seed=seed,
+            daemon_dies_at=daemon_dies_at, orphan_s=orphan or None,
         )  # fmt: skip
         trace = simulation.read_sacct(file, partition or [], strict=strict_input)
         reports = simulation.on_cluster(trace.on(nodes, strict=strict_input), policy, parameters, mode)

@@ -21,6 +21,7 @@ class Mode(StrEnum):
 
     STRICT = "strict"
     PREEMPTIBLE = "preemptible"
+    YIELDING = "yielding"
     OFF = "off"
 
 
@@ -53,6 +54,13 @@ Delay = Annotated[
 ]
 Grace = Annotated[float, typer.Option(help="Seconds of notice before a pilot is killed.")]
 Margin = Annotated[float, typer.Option(help="strict: a pilot has ended so many seconds before its window does.")]
+DiesAt = Annotated[
+    float | None,
+    typer.Option("--daemon-dies-at", metavar="SHARE", help="After this share of the time (0..1) the daemon is dead."),
+]
+Orphan = Annotated[
+    float, typer.Option(help="A pilot leaves so many seconds after the daemon has died; 0: it does not notice.")
+]
 Block = Annotated[int | None, typer.Option(help="Nodes simulated as one; by default as the size asks for.")]
 
 LENGTHS = "2,4,6,8,14,22,34,56,90"  # HPC-Whisk's set

@@ -61,7 +61,7 @@ def parameters(
     return Parameters(
         lengths=minutes,
         time_min=Cut(time_min.value),
-        mode=HarvestMode.STRICT if mode is Mode.STRICT else HarvestMode.PREEMPTIBLE,
+        mode=HarvestMode.PREEMPTIBLE if mode is Mode.OFF else HarvestMode(mode.value),
         **numbers,
     )
 

@@ -47,6 +47,7 @@ class ListPlan:
     def __init__(self, nodes: Sequence[NodeTime], partitions: Sequence[Partition], now: float) -> None:
         self._now = now
         self._partitions = {partition.name: partition for partition in partitions}
+        self._by_name = {node.name: node for node in nodes}
         self._nodes: dict[str, list[NodeTime]] = {}
         for node in nodes:
             for name in node.partitions:
@@ -123,7 +124,7 @@ class ListPlan:
 
     def _started(self, ways: Sequence[Request], batch: BatchJob) -> Placed | None:
         for wanted in ways:
-            placed = self._start(wanted)
+            placed = self._start_as_planned(wanted, batch) or self._start(wanted)
             if placed is not None:
                 return placed
         for wanted in ways:
@@ -132,6 +133,25 @@ class ListPlan:
             if placed is not None:
                 return placed
         return None
+
+    def _start_as_planned(self, wanted: Request, batch: BatchJob) -> Placed | None:
+        """Return a start on the nodes that the scheduler has planned for it, where they would do now."""
+        if len(batch.nodes) != wanted.nodes or wanted.ask.required:
+            return None
+        kind = self._kind(wanted.ask)
+        nodes = [self._by_name[name] for name in batch.nodes if name in self._by_name]
+        fitting = [
+            node
+            for node in nodes
+            if wanted.ask.partition in node.partitions
+            and wanted.ask.could_use(node)
+            and node.span(wanted.ask.on(node), self._now, kind.passes) >= wanted.length
+        ]
+        if len(fitting) < wanted.nodes:
+            return None
+        placed = _placed(kind, fitting, wanted, self._now)
+        self._book(kind, placed, wanted)
+        return placed
 
     def _start(self, wanted: Request, *, is_uneven: bool = False) -> Placed | None:
         kind = self._kind(wanted.ask)

@@ -111,6 +111,7 @@ def waits(trace: JobTrace, schedule: Schedule, delays: dict[int, float], grace_s
         "prime_wait_mean_off_s": _mean(alone),
         "prime_wait_p99_off_s": quantile(sorted(alone), 0.99),
         "prime_delay_max_s": max(late, default=0.0),
+        "prime_delay_mean_s": _mean(late) if late else 0.0,
     }
 
 

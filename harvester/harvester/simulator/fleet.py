@@ -241,6 +241,7 @@ class Fleet:
                 batch_job_id=batch_job_id,
                 nice=order.nice,
                 end_by=order.end_by,
+                bound_to=order.nodes if order.end_by is not None else (),
             ),
             batch=BatchJob(
                 batch_job_id=batch_job_id,

@@ -3,7 +3,8 @@
 The offer's gaps open and close; the scheduler looks at its queue of pilots on a grid of `cycle_s`; the daemon looks on
 a grid of `tick_s` and calls its planner with a snapshot of that moment. Where the scheduler's plan knows the end of a
 gap, backfill starts only pilots that end in time; elsewhere any pilot may start. When a gap closes, a pilot that is
-still there is evicted (preemptible), or in the way of the prime job (strict): either is counted as that job's delay.
+still there is evicted (preemptible), or in the way of the prime job (strict, yielding): either is counted as that job's
+delay. A daemon may die: nobody looks from then on, and its pilots leave when they notice, or at their limits.
 
 Cycles at which nothing could start, and looks at which nothing has changed for long, are not carried out.
 """
@@ -17,6 +18,7 @@ from enum import IntEnum
 from math import ceil, inf
 
 from harvester.domain.cluster import BatchJob, BatchState
+from harvester.domain.outlook import LEAD_S
 from harvester.domain.planning import HarvestMode, Policy
 from harvester.simulator import fleet as fleets
 from harvester.simulator.fleet import Fleet, Pilot
@@ -39,6 +41,7 @@ class _Kind(IntEnum):
     PLAN = 3
     CYCLE = 4
     LOOK = 5  # after the cycle: what the daemon submits, the next cycle sees
+    ORPHANED = 6  # pilots have heard nothing of their daemon for too long
 
 
 @dataclass(slots=True)
@@ -68,7 +71,11 @@ class Overlay:
         self._number = 0
         self._cycle_at = self._look_at = inf
         self._changed_at = offer.from_at
-        self._is_strict = parameters.mode is HarvestMode.STRICT
+        self._evicts = parameters.mode is HarvestMode.PREEMPTIBLE
+        self._lead_s = parameters.margin_s if parameters.mode is HarvestMode.STRICT else LEAD_S
+        dies_at = parameters.daemon_dies_at
+        self._dies_at = inf if dies_at is None else offer.from_at + dies_at * (offer.to_at - offer.from_at)
+        self._orphaned_at = inf if parameters.orphan_s is None else self._dies_at + parameters.orphan_s
         self._leave_s = min(parameters.leave_s, parameters.grace_s)
 
     # ---- time
@@ -81,6 +88,8 @@ class Overlay:
             self._add(gap.closes_at, _Kind.CLOSE, gap)
         for change in self.offer.plans:
             self._add(change.at, _Kind.PLAN, change)
+        if self._orphaned_at < end:
+            self._add(self._orphaned_at, _Kind.ORPHANED, None)
         self._wake()
         count = 0
         while self._events and self._events[0][0] <= end:
@@ -110,6 +119,9 @@ class Overlay:
         elif kind is _Kind.CYCLE:
             if self._now >= self._cycle_at:
                 self._cycle()
+        elif kind is _Kind.ORPHANED:
+            for pilot in self.fleet.running.values():
+                self._leaves(pilot)
         elif self._now >= self._look_at:
             self._look()
 
@@ -154,14 +166,23 @@ class Overlay:
 
     def _reclaim(self, pilot: Pilot, gap: Gap) -> None:
         """The prime job wants the node that `pilot` is on."""
-        left = max(0.0, pilot.ends_at - self._now)
-        # Nobody evicts in strict mode: the daemon sees at its next look that the pilot is in the way.
-        seen_s = self._grid(self.parameters.tick_s, self._now) - self._now if self._is_strict else 0.0
-        delay = min(left, seen_s + self._leave_s)
+        left = max(0.0, min(pilot.ends_at, self._orphaned_at + self._leave_s) - self._now)
+        delay = min(left, self._seen_s() + self._leave_s)
         if gap.closed_by >= 0 and delay > 0:
             self.delays[gap.closed_by] = max(delay, self.delays.get(gap.closed_by, 0.0))
         # What it had beyond the gap was the prime job's, so it is not counted.
-        self.fleet.end(pilot, self._now, is_evicted=not (self._is_strict or gap.is_cut))
+        self.fleet.end(pilot, self._now, is_evicted=self._evicts and not gap.is_cut)
+
+    def _seen_s(self) -> float:
+        """Return after how long somebody asks a pilot to leave that is in the way now."""
+        if self._evicts:
+            return 0.0
+        seen_at = self._grid(self.parameters.tick_s, self._now)  # where nobody evicts, the daemon's next look
+        return seen_at - self._now if seen_at < self._dies_at else inf
+
+    def _leaves(self, pilot: Pilot) -> None:
+        self.fleet.leave(pilot, self._now + self._leave_s)
+        self._add(pilot.ends_at, _Kind.END, pilot)
 
     def _ends(self, pilot: Pilot) -> None:
         self.fleet.end(pilot, self._now, is_evicted=False)
@@ -209,12 +230,16 @@ class Overlay:
         self.fleet.start(pilot, name, self._now, length)
         self._free.pop(name).pilot = pilot
         self._nodes[name] = fleets.busy_node(name)
+        if self._now >= self._orphaned_at:
+            self.fleet.leave(pilot, pilot.ready_at)  # it calls, and hears that the daemon has been silent for long
         self._add(pilot.ends_at, _Kind.END, pilot)
 
     # ---- the daemon
 
     def _look(self) -> None:
         self._look_at = inf
+        if self._now >= self._dies_at:
+            return
         snapshot = self.fleet.snapshot(tuple(self._nodes.values()), self._primes, self._now)
         if self._moved:
             # Nodes that were busy all the time teach nothing, nor does a look at which no gap is new or gone.
@@ -222,8 +247,7 @@ class Overlay:
             self._moved.clear()
         before = len(self.fleet.pending)
         for pilot in self.fleet.plan(snapshot, self._now):
-            self.fleet.leave(pilot, self._now + self._leave_s)
-            self._add(pilot.ends_at, _Kind.END, pilot)
+            self._leaves(pilot)
         if len(self.fleet.pending) != before:
             self._changed_at = self._now
         if self.fleet.pending and self._free:
@@ -237,10 +261,10 @@ class Overlay:
 
         A daemon looks every `tick_s` and cannot miss it; here looks are left out while nothing changes.
         """
-        if not self._is_strict:
+        if self._evicts:
             return inf
-        margin = self.parameters.margin_s
-        wanted = ((self._claims.get(pilot.node, inf) - margin, pilot.ends_at) for pilot in self.fleet.running.values())
+        lead_s = self._lead_s
+        wanted = ((self._claims.get(pilot.node, inf) - lead_s, pilot.ends_at) for pilot in self.fleet.running.values())
         return min((due for due, ends_at in wanted if self._now < due < ends_at), default=inf)
 
     def _want_cycle_after(self) -> None:

@@ -43,6 +43,8 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     grace_s: float = 60.0  # notice before a pilot is killed
     leave_s: float = 1.0  # a pilot that was asked to leave is gone after this, or after the grace time
     margin_s: float = 60.0  # strict: a pilot has ended so long before its window does
+    daemon_dies_at: float | None = None  # job trace: after this share of the time nobody looks any more
+    orphan_s: float | None = 30.0  # a pilot leaves so long after the daemon has died; None: it does not notice
     max_pending: int = 200
     max_pilots: int = 100_000
     max_time: timedelta = timedelta(hours=12)  # limit of the pilots' partition
@@ -65,6 +67,10 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
             positive("block", self.block)
         positive("max_time (s)", self.max_time.total_seconds())
         share("foresight", self.foresight)
+        if self.orphan_s is not None:
+            positive("orphan_s", self.orphan_s, zero=True)
+        if self.daemon_dies_at is not None:
+            share("daemon_dies_at", self.daemon_dies_at)
 
     def document(self) -> dict[str, object]:
         """Return them as plain data, durations in seconds."""

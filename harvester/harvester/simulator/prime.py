@@ -14,6 +14,7 @@ import heapq
 from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from math import ceil, inf
 
 import msgspec
@@ -207,6 +208,7 @@ class Prime:
             nodes=tuple([self.names[unit] for unit in units]),
             requested=Resources(cpus=len(units)),
             node_count=len(units),
+            limit=timedelta(seconds=job.limit_s),
             submitted_at=job.submit_at,
             start_at=start_at,
             end_at=start_at + job.limit_s,

@@ -83,6 +83,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     prime_wait_mean_off_s: float | None = None  # without harvest
     prime_wait_p99_off_s: float | None = None
     prime_delay_max_s: float | None = None
+    prime_delay_mean_s: float | None = None  # of those that start later
     seed: int | None = None
     parameters: dict[str, Any] = {}
     skipped: Skipped = Skipped()
