@@ -4,8 +4,6 @@ Exit codes: 0 left in order, 2 the pilot file cannot be used, 3 the gateway refu
 """
 
 import argparse
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -35,7 +33,8 @@ def main() -> int:
         return _unusable(f"{options.pilot_file}: gateways has to list http:// or https:// addresses")
     # First of all, while this process is small and has one thread. What follows is imported on both sides at once.
     processes.keep_memory()
-    pid, to_zygote = zygote.start()
+    processes.adopt_orphans()  # the zygote's, if it dies
+    _, to_zygote = zygote.start()
     import asyncio  # noqa: PLC0415 - after the fork
     import logging  # noqa: PLC0415 - after the fork
 
@@ -45,19 +44,12 @@ def main() -> int:
     try:
         return asyncio.run(agent.run(pilot, to_zygote))
     finally:
-        _end(pid)
+        processes.end_descendants(within_s=agent.END_S)  # again, for an agent that did not even begin
 
 
 def _unusable(message: str) -> int:
     print(message, file=sys.stderr)  # noqa: T201 - before there is a log
     return EXIT_UNUSABLE
-
-
-def _end(zygote_pid: int) -> None:
-    """Wait until the zygote has killed what is left; it does so when its socket is closed."""
-    signal.signal(signal.SIGALRM, lambda *_: os.kill(zygote_pid, signal.SIGKILL))
-    signal.setitimer(signal.ITIMER_REAL, 2.0)
-    os.waitpid(zygote_pid, 0)
 
 
 if __name__ == "__main__":

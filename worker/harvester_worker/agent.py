@@ -21,7 +21,7 @@ from typing import Any, assert_never
 from harvester.domain import wire
 from harvester.domain.pilot_file import PilotFile
 from harvester.domain.pilots import DrainReason
-from harvester_worker import allocation, blob_files, gpus
+from harvester_worker import allocation, blob_files, gpus, processes
 from harvester_worker.effects import (
     Effect,
     HandOver,
@@ -45,6 +45,9 @@ log = logging.getLogger(__name__)
 EXIT_IN_ORDER = 0
 EXIT_REFUSED = 3
 EXIT_NO_SLOTS = 4
+
+END_S = 2.0
+"""So long is tried to end what functions have started. A scheduler goes on with it where it was in vain."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 """Which one a scheduler sends differs by its version and site; each of them means: leave."""
@@ -115,7 +118,13 @@ class Agent:
         finally:
             self._slots.close()
             talking.cancel()
+            self._end_descendants()
         return EXIT_IN_ORDER
+
+    def _end_descendants(self) -> None:
+        # All of them, not only the zygote, which may be stopped or dead. Here, where signals do not end this process.
+        if not processes.end_descendants(within_s=END_S):
+            log.error("pilot.leftovers some processes cannot be ended: they hang in the kernel")
 
     # ---- stimuli -----------------------------------------------------------------------------------------------------
 

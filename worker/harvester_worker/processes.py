@@ -8,6 +8,7 @@ import ctypes
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -45,12 +46,20 @@ def rename(name: str) -> None:
     _libc.prctl(_PR_SET_NAME, name.encode())
 
 
+def wake_with_parent() -> None:
+    """Go on, if stopped, when the parent dies: who is to clean up after it must not sleep then."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+
+
 def descendants(pid: int) -> list[int]:
-    """Return the processes below `pid`, parents before their children."""
+    """Return the processes below `pid`, parents before their children; zombies as well."""
     found: list[int] = []
-    for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
+    tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
+    if not tasks and Path(f"/proc/{pid}/task").exists():
+        return _descendants_by_parents(pid)  # a kernel without CONFIG_PROC_CHILDREN
+    for task in tasks:
         try:
-            children = [int(child) for child in tasks.read_text().split()]
+            children = [int(child) for child in task.read_text().split()]
         except OSError:
             continue  # it ended while we looked
         for child in children:
@@ -58,30 +67,69 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def _descendants_by_parents(pid: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found = list(children.get(pid, []))
+    for each in found:  # it grows meanwhile
+        found += children.get(each, [])
+    return found
+
+
 def kill_tree(pid: int) -> None:
     """Kill `pid`, a child of the caller that it has not waited for, and everything below it."""
-    for each in [pid, *descendants(pid)]:
-        _kill(each)
+    _stop_and_kill(lambda: [pid, *descendants(pid)])
 
 
-def kill_descendants(*, within_s: float) -> None:
-    """Kill everything below the caller, again and again until nothing is left or the time is over."""
+def end_descendants(*, within_s: float) -> bool:
+    """Kill and reap everything below the caller; tell whether nothing is left.
+
+    The caller has to `adopt_orphans`: then whoever has no child has no descendant either. What hangs in the kernel (a
+    file system that does not answer) cannot be ended, and is not waited for any longer than `within_s`.
+    """
     until = time.monotonic() + within_s
-    while (below := descendants(os.getpid())) and time.monotonic() < until:
-        for pid in below:
-            _kill(pid)
-        while _reap():
+    while True:
+        while (pid := _reap()) > 0:  # first: a look among thousands of dead ones is too slow for the quick
             pass
-        time.sleep(0.002)
+        if pid < 0:
+            return True
+        if time.monotonic() >= until:
+            return False
+        _stop_and_kill(lambda: descendants(os.getpid()))
+        time.sleep(0.0005)
 
 
-def _reap() -> bool:
+_PASSES = 4
+
+
+def _stop_and_kill(look: Callable[[], list[int]]) -> None:
+    """Kill processes that may be forking: who is stopped forks no more, so all are stopped before the first is killed.
+
+    Nobody can be stopped who is not the caller's to signal, or faster than so many looks: the next call goes on.
+    """
+    stopped: dict[int, None] = {}  # in the order of the looks
+    for _ in range(_PASSES):
+        new = [pid for pid in look() if pid not in stopped]
+        if not new:
+            break
+        for pid in new:
+            _signal(pid, signal.SIGSTOP)
+        stopped.update(dict.fromkeys(new))
+    for pid in reversed(stopped):  # a parent that dies would have its stopped children woken by the kernel
+        _signal(pid, signal.SIGKILL)
+
+
+def _reap() -> int:
+    """Reap a child and return its id; 0 where those that there are live, -1 where there are none."""
     try:
-        return os.waitpid(-1, os.WNOHANG)[0] != 0
+        return os.waitpid(-1, os.WNOHANG)[0]
     except ChildProcessError:
-        return False
+        return -1
 
 
-def _kill(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # a set-user-id program is somebody else's
+        os.kill(pid, number)

@@ -2,7 +2,8 @@
 
 It has imported what every slot needs and nothing heavy, so a slot starts in a few milliseconds. It is the parent of all
 slots and adopts their orphans: it reaps them, kills them on the agent's word, and kills all of them when the agent is
-gone. It stays in the pilot's process session, because PBS signals and ends only that.
+gone, even if it was stopped itself. When it dies first, the agent adopts what is left, and ends it. It stays in the
+pilot's process session, because PBS signals and ends only that.
 """
 
 import contextlib
@@ -24,6 +25,9 @@ from harvester_worker.siblings import Siblings
 LARGEST_MESSAGE = 64 * 1024
 DESCRIPTORS = 3
 """That come with `Fork`."""
+
+END_S = 1.0
+"""When the agent is gone, so long is tried to end what is left."""
 
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -115,7 +119,7 @@ class Zygote:
                 self._reap()
             if self._sock in ready and not self._obey():
                 break
-        processes.kill_descendants(within_s=1.0)
+        processes.end_descendants(within_s=END_S)
         os._exit(0)
 
     def _settle_in(self) -> None:
@@ -123,6 +127,7 @@ class Zygote:
             signal.signal(number, _ignore)
         processes.rename("harvester-zyg")
         processes.adopt_orphans()
+        processes.wake_with_parent()
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)  # srun forwards its own input to the step; it is nobody's
         os.close(null)

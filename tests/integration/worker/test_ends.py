@@ -1,0 +1,127 @@
+"""Nothing that a function has started outlives its pilot, however the pilot's parts die."""
+
+import asyncio
+import contextlib
+import signal
+
+import psutil
+import pytest
+
+from harvester.domain import wire
+
+
+def starts_stubborn_processes():
+    """A function whose processes have sessions of their own, ignore SIGTERM, and have lost their parents."""
+
+    def run(folder):
+        import os
+        import subprocess
+        import time
+
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                line = f"trap '' TERM HUP INT; echo $$ > {folder}/orphan; sleep 1000; sleep 1000"
+                os.execlp("sh", "sh", "-c", line)  # noqa: S606 - as daemons do it
+            os._exit(0)
+        os.wait()
+        line = f"trap '' TERM HUP INT; echo $$ > {folder}/child; sleep 1000; sleep 1000"
+        subprocess.Popen(["setsid", "sh", "-c", line])
+        time.sleep(1000)
+
+    return run
+
+
+def forks_as_fast_as_it_can():
+    def run(folder):
+        import os
+        import signal
+        import time
+
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for name in ("orphan", "child"):
+            if os.fork() == 0:
+                os.setsid()
+                with open(f"{folder}/{name}", "w") as file:  # noqa: PTH123 - it is shipped to a pilot
+                    file.write(str(os.getpid()))
+                while True:  # one after the other: its parent is gone before it can be looked at
+                    time.sleep(0.001)
+                    if os.fork():
+                        os._exit(0)
+        time.sleep(1000)
+
+    return run
+
+
+@pytest.fixture
+async def start(pilots, gateway, order, tmp_path):
+    return lambda function: running(pilots, gateway, order, function, tmp_path)
+
+
+async def running(pilots, gateway, order, function, folder):
+    process = await pilots.start(finish_s=0.3, environ={MARK: str(folder)})
+    await gateway.send(*order(function, str(folder)))
+    async with asyncio.timeout(5):
+        while not all((folder / name).exists() and (folder / name).read_text() for name in ("orphan", "child")):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.1)
+    agent = psutil.Process(process.pid)
+    (zygote,) = agent.children()
+    slot = next(each for each in zygote.children() if each.name().startswith("harvester-"))
+    family = agent.children(recursive=True)
+    return process, agent, zygote, slot, family
+
+
+def lives(process):
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+async def all_gone(family, within_s):
+    async with asyncio.timeout(within_s):
+        while any(lives(each) for each in family):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.02)
+
+
+MARK = "HARVESTER_TEST_MARK"
+FUNCTIONS = pytest.mark.parametrize("function", [starts_stubborn_processes, forks_as_fast_as_it_can])
+
+
+def everybody(folder):
+    """Every process of this test's pilot, whoever its parent may be: all inherit the environment."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK) == str(folder) and lives(process):
+                found.append(process)
+    return found
+
+
+@FUNCTIONS
+@pytest.mark.parametrize("part", ["zygote killed", "zygote stopped", "slot killed", "slot stopped", "nothing"])
+async def test_a_pilot_that_leaves_takes_all_along(gateway, start, tmp_path, function, part):
+    process, agent, zygote, slot, family = await start(function())
+    if part != "nothing":
+        of, what = part.split()
+        {"zygote": zygote, "slot": slot}[of].send_signal(signal.SIGKILL if what == "killed" else signal.SIGSTOP)
+        await asyncio.sleep(0.2)
+    if part != "zygote killed":
+        agent.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(5):
+        assert await process.wait() == (4 if part == "zygote killed" else 0)
+    assert not [each for each in family if lives(each)]
+    assert not everybody(tmp_path)
+    if part != "slot killed":
+        assert gateway.of(wire.GivenBack)
+
+
+@FUNCTIONS
+@pytest.mark.parametrize("also", ["nothing else", "zygote stopped", "slot stopped"])
+async def test_a_killed_agent_leaves_nothing_behind(start, tmp_path, function, also):
+    process, agent, zygote, slot, family = await start(function())
+    if also.endswith("stopped"):
+        {"zygote": zygote, "slot": slot}[also.split()[0]].send_signal(signal.SIGSTOP)
+    agent.kill()
+    await process.wait()
+    await all_gone(family, 2)
+    await asyncio.sleep(0.3)
+    assert not everybody(tmp_path)
