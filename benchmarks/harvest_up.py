@@ -27,6 +27,10 @@ from harvester.sdk.client import Client
 START_S, STOP_S = 60.0, 60.0
 
 
+class HarvestError(Exception):
+    """It did not start; the message has its words."""
+
+
 class HarvestUp:
     """A harvester over `site`, with its state in `folder`, always at the same port."""
 
@@ -43,7 +47,7 @@ class HarvestUp:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it and wait until it listens."""
+        """Start it and wait until it listens. Raises `HarvestError`."""
         endpoint = self.state / "endpoint.json"
         endpoint.unlink(missing_ok=True)
         command = [sys.executable, "-m", "harvester.cli", "up", *self._options]
@@ -53,8 +57,11 @@ class HarvestUp:
             )
         deadline = time.monotonic() + START_S
         while not endpoint.exists():
-            assert self.process.poll() is None, f"harvester up ended:\n{self.log.read_text()}"
-            assert time.monotonic() < deadline, f"harvester up did not listen within {START_S:.0f} s"
+            if not self.is_running:
+                raise HarvestError(f"harvester up ended: {self.log.read_text()[-500:]}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise HarvestError(f"harvester up did not listen within {START_S:.0f} s")
             time.sleep(0.05)
 
     @property

@@ -96,6 +96,7 @@ def _soak(
         for streak in ours
         if streak.length_s > LONGEST_S
     ]
+    violations += strikes.failed_starts
     report.add("a node COMPLETING because of a pilot", "s", [each.length_s for each in ours] or 0.0)
     report.add("the same while a daemon of Slurm was missing", "s", [each.length_s for each in excused] or 0.0)
     _tell_faults(report, strikes)
@@ -171,7 +172,7 @@ class _Watch:
                 text = self._slurm.run("squeue", "-h", "-p", "harvest", "-t", "CG", "-o", "%i %N", timeout_s=5.0)
             except SiteError:
                 continue  # the controller is stopped
-            pairs = [line.split() for line in text.splitlines()]
+            pairs = [line.split() for line in text.splitlines() if len(line.split()) == 2]
             self.completing.sample(at, [(pair[0], node) for pair in pairs for node in nodelist.expand(pair[1])])
 
 

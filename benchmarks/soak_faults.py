@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.harvest_up import HarvestUp
+from benchmarks.harvest_up import HarvestError, HarvestUp
 from benchmarks.node_time import Stretch
 from benchmarks.slurm_site import Site, SiteError
 from benchmarks.soak_script import Fault, Kind
@@ -38,6 +38,7 @@ class Faults:
         self.refused: Counter[str] = Counter()  # not possible then, and why
         self.outages: dict[str, list[Stretch]] = {}
         self.submitted_at: dict[str, float] = {}  # prime jobs, by key
+        self.failed_starts: list[str] = []  # of gateway and daemon
         self.stayed: list[str] = []  # drained nodes that still had a pilot when they were looked at
 
     def play(self, faults: list[Fault]) -> None:
@@ -55,8 +56,9 @@ class Faults:
             time.sleep(max(0.0, due - time.time()))
             try:
                 undo()
-            except SiteError as error:
-                print(f"tried again: {error}")
+            except (SiteError, HarvestError) as error:
+                if isinstance(error, HarvestError):
+                    self.failed_starts.append(str(error))
                 self._later(time.time() + AGAIN_S, undo)
         time.sleep(max(0.0, at - time.time()))
 
