@@ -157,6 +157,12 @@ def test_a_new_prime_job_asks_for_a_look_and_one_that_waits_for_something_else_d
     assert sight([batch("1"), batch("2", waits_for=WaitsFor.UNKNOWN)], ours={"hv"}).asks_for_a_look(before)
 
 
+def test_a_prime_job_that_has_begun_asks_for_a_look_because_pilots_may_come_back():
+    waiting = sight([batch("1"), batch("2")], ours=())
+    assert sight([batch("1", state=BatchState.RUNNING), batch("2")], ours=()).asks_for_a_look(waiting)
+    assert not sight([batch("2"), batch("1")], ours=()).asks_for_a_look(waiting)
+
+
 def test_the_end_of_a_prime_job_asks_for_a_look_only_while_another_one_waits():
     running = batch("7", state=BatchState.RUNNING)
     assert sight([batch("1")], ours=()).asks_for_a_look(sight([batch("1"), running], ours=()))

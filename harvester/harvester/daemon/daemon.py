@@ -230,6 +230,7 @@ class Daemon:
         plan = decide(self._policy, situation, paused=self._pauses.off_reason or keeps_off)
         self._notes = plan.notes
         self._departs_at, self._mode = departs_at(situation), situation.settings.mode
+        self._evictions.settle(situation, plan.held)  # first: who leaves must leave to nobody who waits
         return self._perform(plan.effects, situation)
 
     def _perform(self, effects: Sequence[SubmitPilot | CancelPilot], situation: Situation) -> bool:

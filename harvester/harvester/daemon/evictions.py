@@ -6,6 +6,7 @@ Owns the ear for the gateway's word, and holding and releasing. How long pilots 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 
 from harvester.daemon.hands import Hands
 from harvester.domain import word
@@ -67,18 +68,31 @@ class Evictions:
     def looked(self, situation: Situation) -> str:
         """Take a look into account; return why nothing is submitted, empty where something may be."""
         if situation.settings.mode is not HarvestMode.PREEMPTIBLE:
+            self._keep_off = KeepOff()  # nobody is evicted there: somebody has cancelled a pilot by hand
             return ""
         snapshot, pilots, now = situation.snapshot, situation.pilots, situation.now
-        was_on = self._keep_off.is_on
-        if was_on or any(batch.preempt_at is not None and not batch.state.is_ended for batch in snapshot.batch_jobs):
+        if self._keep_off.is_on or any(
+            batch.preempt_at is not None and not batch.state.is_ended for batch in snapshot.batch_jobs
+        ):
             self._keep_off = self._keep_off.looked(snapshot, pilots, contention_of(situation), now)
-        ours = {pilot.name for pilot in pilots}
-        waiting = [batch for batch in snapshot.batch_jobs if batch.name in ours and batch.state is BatchState.PENDING]
         if self._keep_off.is_on:
-            if not was_on:
-                self._hands.hold([batch.batch_job_id for batch in waiting if not batch.is_held])
             return f"{_WHY} (for {LONGEST.total_seconds():g} s at most)"
         self._leaving.clear()
-        # Also those that an earlier daemon held, and did not live to release.
-        self._hands.release([batch.batch_job_id for batch in waiting if batch.is_held])
         return ""
+
+    def settle(self, situation: Situation, held: Collection[str]) -> None:
+        """Hold the pilots that wait and must not be started now, and release all others.
+
+        Parameters
+        ----------
+        held: pilots that the plan wants held; while pilots are being evicted all of them are.
+        """
+        ids = {pilot.name: pilot.pilot_id for pilot in situation.pilots}
+        batch_jobs = situation.snapshot.batch_jobs
+        waiting = [batch for batch in batch_jobs if batch.name in ids and batch.state is BatchState.PENDING]
+        kept = {batch.batch_job_id for batch in waiting if self._keep_off.is_on or ids[batch.name] in held}
+        self._hands.hold([batch.batch_job_id for batch in waiting if batch.batch_job_id in kept and not batch.is_held])
+        # Also those that an earlier daemon held, and did not live to release.
+        self._hands.release(
+            [batch.batch_job_id for batch in waiting if batch.batch_job_id not in kept and batch.is_held]
+        )

@@ -184,6 +184,10 @@ class Brakes:
             wishes += self._rules.departures()
         return [wish for wish in wishes if self._allowed(wish, _MAY_LEAVE) is not None]
 
+    def held(self) -> dict[str, str]:
+        """Return the pilots that wait and must not be started for now, and why. To be asked last."""
+        return {pilot_id: why for pilot_id, why in self._rules.held().items() if pilot_id in self._pilots}
+
     # ---- words
 
     def notes(self) -> tuple[str, ...]:

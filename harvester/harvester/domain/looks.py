@@ -54,11 +54,11 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     alive: frozenset[str] = frozenset()  # ids of all that have not ended
 
     def asks_for_a_look(self, before: Sight) -> bool:
-        """Tell whether a prime job may want nodes that it did not want when `before` was seen.
+        """Tell whether prime jobs may want other nodes than when `before` was seen.
 
-        One has come; or one waits, and another has ended whose nodes it may want together with ours.
+        One has come, or waits no longer; or one waits, and another has ended whose nodes it may want together with ours.
         """
-        return bool(self.waiting - before.waiting or (self.waiting and before.alive - self.alive))
+        return self.waiting != before.waiting or bool(self.waiting and before.alive - self.alive)
 
 
 def sight(batch_jobs: Iterable[BatchJob], ours: Container[str]) -> Sight:

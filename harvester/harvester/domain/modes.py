@@ -20,6 +20,10 @@ class Rules(Protocol):
         """Return the pilots that must leave for prime jobs."""
         ...
 
+    def held(self) -> dict[str, str]:
+        """Return the pilots that wait and must not be started for now, and why."""
+        ...
+
 
 class PreemptibleRules:
     """The scheduler evicts whoever is in the way: nothing is forbidden."""
@@ -31,6 +35,10 @@ class PreemptibleRules:
     def departures(self) -> list[CancelPilot]:
         """Return nobody."""
         return []
+
+    def held(self) -> dict[str, str]:
+        """Return nobody."""
+        return {}
 
 
 def rules_of(situation: Situation) -> Rules:

@@ -31,5 +31,6 @@ def decide(policy: Policy, situation: Situation, *, paused: str = "") -> Plan:
     effects = (*departures, *cancels, *submissions)
     return Plan(
         effects=tuple(effect for effect in effects if effect is not None),
+        held=brakes.held(),
         notes=tuple(dict.fromkeys((*brakes.notes(), *wish.notes))),
     )

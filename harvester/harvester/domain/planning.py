@@ -160,6 +160,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to do now, and why nothing more is done."""
 
     effects: tuple[SubmitPilot | CancelPilot, ...] = ()
+    held: dict[str, str] = {}  # pilots that wait and must not be started for now, and why; all others may be
     notes: tuple[str, ...] = ()  # sentences for people: every refusal to submit has one
 
 

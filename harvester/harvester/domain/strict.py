@@ -100,6 +100,10 @@ class StrictRules:
     def _is_for(self, window: Window, shape: Shape) -> bool:
         return shape.partition in window.partitions and shape.resources.fits(window.resources)
 
+    def held(self) -> dict[str, str]:
+        """Return nobody: a pilot that waits is bound to its window, and leaves the queue where that is gone."""
+        return {}
+
     # ---- departures
 
     def departures(self) -> list[CancelPilot]:

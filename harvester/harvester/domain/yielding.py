@@ -1,8 +1,8 @@
 """Yielding mode: nobody evicts pilots, so they leave by themselves as soon as a prime job could start without them.
 
 Pure. Pilots use every window, also those without a known end. Who is in the way of a prime job that would start now, or
-within a lead, is asked to leave. While a prime job is about to start, pilots that wait leave the queue and none is
-submitted: one that took a node that was just vacated would put the prime job off again.
+within a lead, is asked to leave. While a prime job is about to start, pilots that wait are held and none is submitted:
+one that took a node that was just vacated would put the prime job off again.
 """
 
 from __future__ import annotations
@@ -53,17 +53,18 @@ class YieldingRules:
     # ---- departures
 
     def departures(self) -> list[CancelPilot]:
-        """Return the pilots that are in a prime job's way, or could get there."""
-        found = []
-        for pilot in self._situation.pilots:
-            why = self._keeps_off(pilot) if pilot.is_pending else self._is_wanted(pilot)
-            if why:
-                found.append(CancelPilot(pilot_id=pilot.pilot_id, why=why))
-        return found
+        """Return the pilots that are in a prime job's way."""
+        running = [(pilot, self._is_wanted(pilot)) for pilot in self._situation.pilots if not pilot.is_pending]
+        return [CancelPilot(pilot_id=pilot.pilot_id, why=why) for pilot, why in running if why]
 
-    def _keeps_off(self, pilot: KnownPilot) -> str:
-        batch_job_id = self._starting.get(pilot.partition)
-        return f"batch job {batch_job_id} is about to start on nodes that it could take" if batch_job_id else ""
+    def held(self) -> dict[str, str]:
+        """Return the pilots that could get into a prime job's way if they were started now, and why."""
+        waiting = [(pilot, self._starting.get(pilot.partition)) for pilot in self._situation.pilots if pilot.is_pending]
+        return {
+            pilot.pilot_id: f"batch job {batch_job_id} is about to start on nodes that it could take"
+            for pilot, batch_job_id in waiting
+            if batch_job_id is not None
+        }
 
     def _is_wanted(self, pilot: KnownPilot) -> str:
         claim = self._contention.wanted.get(pilot.node)

@@ -6,7 +6,7 @@ pilots on them, ends them, and says what the scheduler shows. Nothing here knows
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -113,6 +113,7 @@ class Fleet:
         self._boot_s = parameters.boot_s
         self._number = 0
         self._queue: list[Pilot] | None = None
+        self._held: Collection[str] = ()  # pilots that wait and must not be started
         self._grain = timedelta(seconds=parameters.granularity_s)
         self._is_cut_largest = parameters.time_min is TimeMin.LARGEST
         self._partitions = _partitions(parameters)
@@ -163,7 +164,9 @@ class Fleet:
         )
         self.calls += 1
         leaving: list[Pilot] = []
-        for effect in planner.decide(self._policy, situation).effects:
+        plan = planner.decide(self._policy, situation)
+        self._held, self._queue = plan.held, None
+        for effect in plan.effects:
             if isinstance(effect, SubmitPilot):
                 self._submit(effect, now)
             else:
@@ -173,7 +176,8 @@ class Fleet:
     def queue(self) -> list[Pilot]:
         """Return the pending pilots in the order in which the scheduler takes them: less nice first, then older."""
         if self._queue is None:
-            self._queue = sorted(self.pending.values(), key=lambda pilot: pilot.order.nice)
+            free = [pilot for pilot in self.pending.values() if pilot.pilot_id not in self._held]
+            self._queue = sorted(free, key=lambda pilot: pilot.order.nice)
         return self._queue
 
     def start(self, pilot: Pilot, node: str, now: float, length_s: float) -> None:
