@@ -103,9 +103,7 @@ def brought_up(*options: str) -> Iterator[Path]:
     try:
         done = cluster("up", *options, f"--dir={folder}")
         if NO_DATABASE in done.stderr:
-            pytest.skip(
-                "no QOS here: slurmdbd cannot read this Debian's libmariadb3 (26.05.5 with 11.8.9)"
-            )
+            pytest.skip("no QOS here: slurmdbd cannot read this Debian's libmariadb3 (26.05.5 with 11.8.9)")
         assert done.returncode == 0, done.stdout + done.stderr
         yield folder
     finally:
