@@ -155,10 +155,16 @@ class Cluster:
         )  # fmt: skip
         self._wait("the database is not ready", (self.folder / "database" / "socket").is_socket)
         self.must("env", *accounting.environment(self.folder), "slurmdbd")
-        self._wait("slurmdbd does not answer", lambda: self.run("sacctmgr", "-n", "show", "qos").returncode == 0)
+        self._wait("slurmdbd does not answer", self._accounting_answers)
         self.must("sacctmgr", "-i", "-Q", "add", "cluster", slurm_conf.cluster_name(self.folder))
         for words in site_kinds.qualities(shape.asked.grace_s):
             self.must("sacctmgr", "-i", "-Q", *words)
+
+    def _accounting_answers(self) -> bool:
+        log = self.folder / "log" / "slurmdbd"
+        if log.exists() and " fatal: " in log.read_text(errors="replace"):
+            raise ClusterError(f"slurmdbd has given up\n{self.logs()}")
+        return self.run("sacctmgr", "-n", "show", "qos").returncode == 0
 
     def _devices(self, asked: Asked) -> Path:
         """Return the folder with the GPUs' devices: the machine's, or made by mknod in ours."""

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import releases
 from machine import ClusterError
@@ -52,6 +53,7 @@ class DebianFolder:
     def __init__(self, version: str, folder: Path) -> None:
         self.version = version
         self.folder = folder.resolve()
+        self.has_base = self.folder / ".base"
         self.is_made = self.folder / ".made"
         self.installed = self.folder / ".installed"
 
@@ -59,25 +61,32 @@ class DebianFolder:
         """Make it, unless it is there."""
         if self.is_made.exists():
             return
-        address = mirror or releases.mirror()
+        if not self.has_base.exists():
+            self._bootstrap(mirror or releases.mirror())
+        refuse = self.folder / "usr/sbin/policy-rc.d"
+        refuse.write_text("#!/bin/sh\nexit 101\n")  # packages start no services: the tests start theirs
+        refuse.chmod(0o755)
+        self._bring(COPIED[1:])
+        (self.folder / "etc/apt/apt.conf.d/90machine").write_text(releases.ways_to_a_mirror())
+        say("installing Slurm")
+        apt = ("apt-get", "-qq", "-y", "--no-install-recommends", "-oDpkg::Use-Pty=0")
+        self.run(*apt, "update")
+        self.run(*apt, "install", *PACKAGES)
+        self.is_made.touch()
+
+    def _bootstrap(self, address: str) -> None:
+        """Make the folder afresh, with the least that a Debian can be."""
+        if shutil.which("debootstrap") is None:
+            raise ClusterError("debootstrap is not installed: apt-get install debootstrap")
         with tempfile.TemporaryDirectory(prefix="harvester-debian-") as lists:
             suite = releases.carrying(self.version, address, Path(lists))
         say(f"Slurm {self.version} is in Debian {suite}; making {self.folder}")
-        if shutil.which("debootstrap") is None:
-            raise ClusterError("debootstrap is not installed: apt-get install debootstrap")
         if self.folder.exists():
             shutil.rmtree(self.folder)  # half made
         self.folder.mkdir(parents=True)
         keyring = f"--keyring={releases.KEYRING}"
         must("debootstrap", "--variant=minbase", keyring, suite, str(self.folder), address)
-        refuse = self.folder / "usr/sbin/policy-rc.d"
-        refuse.write_text("#!/bin/sh\nexit 101\n")  # packages start no services: the tests start theirs
-        refuse.chmod(0o755)
-        self._bring(COPIED[1:])
-        apt = ("apt-get", "-qq", "-y", "--no-install-recommends", "-oDpkg::Use-Pty=0")
-        self.run(*apt, "update")
-        self.run(*apt, "install", *PACKAGES)
-        self.is_made.touch()
+        self.has_base.touch()
 
     def update(self) -> None:
         """Bring the project as it is now, and what it needs."""
@@ -106,21 +115,25 @@ class DebianFolder:
                 shutil.copy2(Path("/", path), there)
 
     def run(self, *argv: str) -> None:
-        """Run a command inside; it has to succeed, and only then nothing is said of it."""
-        done = self.call(*argv, quiet=True)
+        """Run a command inside; it has to succeed. Its output is for the error message."""
+        done = subprocess.run(
+            inside(*argv), cwd=self.folder, env=environment(), check=False, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
         if done.returncode:
-            raise ClusterError(
-                f"{shlex.join(argv)} ended with {done.returncode} in {self.folder}: {done.stdout[-2000:]}"
-            )
+            command = f"{shlex.join(argv)} in {self.folder}"
+            raise ClusterError(f"{command} ended with {done.returncode}: {done.stdout[-2000:]}")
 
-    def call(self, *argv: str, quiet: bool = False, where: str = "/") -> subprocess.CompletedProcess[str]:
-        """Run a command inside, in mount and process namespaces of its own."""
-        shell = ("sh", "-c", INSIDE, "sh", "env", f"--chdir={where}", *argv)
-        unshare = ("unshare", "--mount", "--pid", "--fork", "--kill-child", *shell)
-        output, errors = (subprocess.PIPE, subprocess.STDOUT) if quiet else (None, None)
-        return subprocess.run(
-            unshare, cwd=self.folder, env=environment(), check=False, text=True, stdout=output, stderr=errors
-        )
+    def become(self, *argv: str) -> NoReturn:
+        """Run a command inside in the place of this process: what ends this process ends all of it."""
+        os.chdir(self.folder)
+        command = inside("env", f"--chdir={PROJECT}", *argv)
+        os.execvpe(command[0], command, environment())  # noqa: S606 - no shell is wanted
+
+
+def inside(*argv: str) -> tuple[str, ...]:
+    """Return the command that runs `argv` in the Debian of the current folder, in namespaces of its own."""
+    return ("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", INSIDE, "sh", *argv)
 
 
 def environment() -> dict[str, str]:
@@ -166,22 +179,19 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
+def main() -> None:
     """Run the command line."""
     args = parse()
     debian = DebianFolder(args.version, args.dir or ROOT / "build" / f"debian-{args.version}")
     if os.geteuid() != 0:
-        print("debian.py: it needs root: debootstrap and chroot do", file=sys.stderr)
-        return 1
+        sys.exit("debian.py: it needs root: debootstrap and chroot do")
     try:
         debian.make(args.mirror)
         debian.update()
     except (ClusterError, OSError, subprocess.CalledProcessError) as error:
-        print(f"debian.py: {error}", file=sys.stderr)
-        return 1
-    tests = args.pytest or ["-m", "slurm", "tests/acceptance"]
-    return debian.call(f"{VENV}/bin/python", "-m", "pytest", *tests, where=PROJECT).returncode
+        sys.exit(f"debian.py: {error}")
+    debian.become(f"{VENV}/bin/python", "-m", "pytest", *(args.pytest or ["-m", "slurm", "tests/acceptance"]))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

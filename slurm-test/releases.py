@@ -26,6 +26,13 @@ def mirror() -> str:
     raise ClusterError("this machine's apt uses no Debian mirror (or was never updated); name one with --mirror")
 
 
+def ways_to_a_mirror() -> str:
+    """Return this machine's apt settings of how a mirror is asked and believed: proxies, certificates, checks."""
+    told = subprocess.run(["apt-config", "dump"], text=True, capture_output=True, check=True).stdout
+    ways = ("Acquire::http", "Acquire::https", "Acquire::Check-", "Acquire::Retries")
+    return "".join(line for line in told.splitlines(keepends=True) if line.startswith(ways))
+
+
 def carrying(version: str, address: str, folder: Path) -> str:
     """Return the suite that carries Slurm `version` (24.11), the oldest that does; `folder` is for apt's lists."""
     offered = offers(address, folder)

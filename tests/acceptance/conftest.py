@@ -21,6 +21,7 @@ PYTHON = "/usr/bin/python3"  # the system's, as an admin would run it
 NODES, CPUS, GPUS, GRACE_S = 8, 2, 2, 60
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch")
 ACCOUNTING_PROGRAMS = ("slurmdbd", "mariadbd")
+NO_DATABASE = "_check_mysql_concat_is_sane: null result"  # Debian testing, November 2026: its own packages disagree
 
 
 class Slurm:
@@ -101,6 +102,8 @@ def brought_up(*options: str) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="harvester-slurm-"))
     try:
         done = cluster("up", *options, f"--dir={folder}")
+        if NO_DATABASE in done.stderr:
+            pytest.skip("no QOS here: slurmdbd cannot read this Debian's libmariadb3 (26.05.5 with 11.8.9)")
         assert done.returncode == 0, done.stdout + done.stderr
         yield folder
     finally:
