@@ -23,6 +23,8 @@ class Delay(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     controls_s: tuple[float | None, ...]
     with_s: float | None
+    rooms_s: tuple[float, ...] = ()  # of these, with room for it, in the controls
+    room_s: float = 0.0  # the same with harvest
 
     @property
     def extra_s(self) -> float | None:
@@ -41,6 +43,15 @@ class Delay(msgspec.Struct, frozen=True, kw_only=True):
         return _less(self.with_s, max(known)) if len(known) == len(self.controls_s) else None
 
     @property
+    def harm_s(self) -> float | None:
+        """What pilots can have had a part in: the smaller of what no control explains, and of the time with room.
+
+        The second leaves out who only waited for others that began later or earlier than in the controls.
+        """
+        late = self.unexplained_s
+        return None if late is None else min(late, self.room_s - max(self.rooms_s, default=0.0))
+
+    @property
     def is_missed(self) -> bool:
         """Whether it began in every control before it was cancelled, and not with harvest."""
         return self.with_s is None and None not in self.controls_s
@@ -50,16 +61,23 @@ def _less(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one - other
 
 
-def delays(
-    jobs: Sequence[PrimeJob], controls: Sequence[Mapping[str, float]], harvested: Mapping[str, float]
-) -> list[Delay]:
-    """Return a `Delay` for each run of `jobs`, from the waits by key of the controls and of the run with harvest."""
+class Waits(msgspec.Struct, frozen=True, kw_only=True):
+    """One play's waits in seconds by key, and how much of each had room for the job."""
+
+    waits_s: Mapping[str, float]
+    rooms_s: Mapping[str, float] = {}
+
+
+def delays(jobs: Sequence[PrimeJob], controls: Sequence[Waits], harvested: Waits) -> list[Delay]:
+    """Return a `Delay` for each run of `jobs`, from the controls and the play with harvest."""
     return [
         Delay(
             key=key,
             kind=job.kind.value,
-            controls_s=tuple(waits.get(key) for waits in controls),
-            with_s=harvested.get(key),
+            controls_s=tuple(control.waits_s.get(key) for control in controls),
+            with_s=harvested.waits_s.get(key),
+            rooms_s=tuple(control.rooms_s.get(key, 0.0) for control in controls),
+            room_s=harvested.rooms_s.get(key, 0.0),
         )
         for job in jobs
         for key in job.keys

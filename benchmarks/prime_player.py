@@ -31,14 +31,17 @@ class Play(msgspec.Struct, frozen=True, kw_only=True):
     submitted_at: dict[int, float]
     runs: dict[str, PrimeRun]
 
+    def since(self, job: PrimeJob) -> float:
+        """Return since when `job` could have begun: its submission, or the end of what it depends on."""
+        submitted_at = self.submitted_at[job.index]
+        other = None if job.after is None else self.runs.get(str(job.after))
+        return submitted_at if other is None or other.ended_at is None else max(submitted_at, other.ended_at)
+
     def waits(self, jobs: list[PrimeJob]) -> dict[str, float]:
-        """Return by key how long each waited that began: since its submission, or the end of what it depends on."""
+        """Return by key how long each waited that began."""
         found: dict[str, float] = {}
         for job in jobs:
-            since = self.submitted_at[job.index]
-            other = None if job.after is None else self.runs.get(str(job.after))
-            if other is not None and other.ended_at is not None:
-                since = max(since, other.ended_at)
+            since = self.since(job)
             found |= {key: self.runs[key].started_at - since for key in job.keys if key in self.runs}
         return found
 

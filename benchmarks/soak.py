@@ -64,7 +64,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.randrange(1000))  # noqa: S311 - no secret
     parser.add_argument("--nodes", type=int, default=8)
     parser.add_argument("--every", type=float, default=8.0, help="seconds from one fault to the next, on average")
-    parser.add_argument("--rate", type=float, default=2.0, help="invocations a second")
+    parser.add_argument("--rate", type=float, default=1.5, help="invocations a second")
     return parser.parse_args()
 
 

@@ -19,7 +19,7 @@ from harvester.sdk.client import Client
 from harvester.sdk.errors import HarvesterError
 
 MAP_CALLS, MAP_CHUNK, MAP_EVERY_S = 60, 20, 30.0
-SECONDS = [*[0.5, 1.0, 2.0, 4.0] * 3, 8.0, 8.0, 40.0]  # a child of the longest outlives what killed its function
+SECONDS = [*[0.5, 1.0, 2.0, 4.0] * 3, 8.0, 8.0, 40.0, 40.0]  # a child of the longest outlives what killed its function
 DOCUMENT_ENDS = ("failed", "expired", "cancelled", "accepted", "leased", "running")
 
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 from benchmarks import counterfactual, prime_load, prime_script
-from benchmarks.delays import Delay, delays, quantile, summary
+from benchmarks.delays import Delay, Waits, delays, quantile, summary
 from benchmarks.prime_load import Kind, PrimeJob
 from benchmarks.prime_player import Play
 from benchmarks.prime_script import PrimeRun
+from benchmarks.room import Room, rooms
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,10 +72,37 @@ def test_whoever_depends_on_another_waits_from_its_end_on():
     assert play.busy(JOBS) == {"n1": [(101.5, 107.0), (108.0, 113.0)]}
 
 
+def test_room_counts_while_enough_nodes_are_free_of_prime_jobs_and_first_only_where_nobody_waits_before():
+    jobs = [
+        PrimeJob(index=0, kind=Kind.NODES, at_s=0.0, runs_s=5.0, limit_min=1),
+        PrimeJob(index=1, kind=Kind.NODES, at_s=0.0, runs_s=5.0, limit_min=1, nodes=2),
+        PrimeJob(index=2, kind=Kind.CORES, at_s=0.0, runs_s=5.0, limit_min=1, cores=1),
+        PrimeJob(index=3, kind=Kind.CANCELLED, at_s=0.0, runs_s=5.0, limit_min=1, cancel_s=30.0),
+    ]
+    play = Play(
+        begun_at=0.0,
+        ended_at=50.0,
+        submitted_at=dict.fromkeys(range(4), 0.0),
+        runs={
+            "0": PrimeRun(key="0", started_at=1.0, ended_at=6.0, nodes=("n1",)),
+            "1": PrimeRun(key="1", started_at=10.0, ended_at=15.0, nodes=("n1", "n2")),
+            "2": PrimeRun(key="2", started_at=17.0, ended_at=20.0, nodes=("n2",)),
+        },
+    )
+    assert rooms(jobs, play, ("n1", "n2"), 2) == {
+        "0": Room(room_s=1.0, first_s=1.0),
+        "1": Room(room_s=1.0 + 4.0, first_s=4.0),  # while the first had not begun, and after its end
+        "2": Room(room_s=10.0 + 2.0, first_s=2.0),  # beside the first, and when the second had ended
+    }
+
+
 def test_a_delay_counts_as_ours_only_where_no_control_was_as_late():
     first, second, third = delays(
-        JOBS, [{"0": 1.0, "1": 2.0, "2": 0.5}, {"0": 4.0, "1": 2.0, "2": 0.5}], {"0": 4.5, "1": 7.0}
+        JOBS,
+        [Waits(waits_s={"0": 1.0, "1": 2.0, "2": 0.5}), Waits(waits_s={"0": 4.0, "1": 2.0, "2": 0.5})],
+        Waits(waits_s={"0": 4.5, "1": 7.0}, rooms_s={"1": 3.0}),
     )
+    assert second.harm_s == 3.0, "for the rest of the time there was no room for it"
     assert (first.extra_s, first.spread_s, first.unexplained_s) == (3.5, 3.0, 0.5)
     assert (second.extra_s, second.spread_s, second.unexplained_s) == (5.0, 0.0, 5.0)
     assert third.is_missed
@@ -82,7 +110,10 @@ def test_a_delay_counts_as_ours_only_where_no_control_was_as_late():
 
 
 def judged(mode, *pairs):
-    found = [Delay(key=str(number), kind="x", controls_s=(a, a), with_s=b) for number, (a, b) in enumerate(pairs)]
+    found = [
+        Delay(key=str(number), kind="x", controls_s=(a, a), with_s=b, room_s=b or 0.0, rooms_s=(a, a))
+        for number, (a, b) in enumerate(pairs)
+    ]
     rows = {"with harvest less control": summary([delay.extra_s for delay in found if delay.extra_s is not None])}
     return counterfactual.violations(mode, "", rows, found, 15.0)
 
