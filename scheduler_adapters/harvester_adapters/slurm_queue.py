@@ -152,7 +152,7 @@ def _wants(field: dict[str, str], node_count: int, exclusive: str) -> dict[str, 
         "each": _each(field, node_count),
         "is_exclusive": alone,
         "elements": elements(field["ArrayTaskID"]),
-        "waits_for": waits_for(field["State"], field["Reason"], priority),
+        "waits_for": waits_for(field["State"], _reason(field), priority),
         "priority": priority,
         "limit": duration(field["TimeLimit"]),
         "features": "" if field["Feature"] in NOTHING else field["Feature"],
@@ -160,6 +160,14 @@ def _wants(field: dict[str, str], node_count: int, exclusive: str) -> dict[str, 
         "excluded_nodes": node_names(field["ExcNodes"]),
         "reservation": "" if field["Reservation"] in NOTHING else field["Reservation"],
     }
+
+
+def _reason(field: dict[str, str]) -> str:
+    """Return why it pends. Before the scheduler's first look there is no word; a start is then its --begin."""
+    start_at, submitted_at = instant(field["StartTime"]), instant(field["SubmitTime"])
+    if field["Reason"] in NOTHING and start_at is not None and submitted_at is not None and start_at > submitted_at:
+        return "BeginTime"
+    return field["Reason"]
 
 
 def _node_count(field: dict[str, str], *, is_pending: bool) -> int:

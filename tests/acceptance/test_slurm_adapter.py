@@ -167,10 +167,11 @@ def test_the_cheap_look_shows_what_pending_prime_jobs_need_and_what_they_wait_fo
     prime(slurm, "pair", "--nodes=2", "--ntasks-per-node=2", "--gres=gpu:1", "--mem=700", "--time=20")
     prime(slurm, "alone", "--nodes=1", "--exclusive", "--nodelist=n3")
     prime(slurm, "array", "--array=1-9%3", "--ntasks=1")
+    prime(slurm, "picky", "--nodes=1", "--exclude=n1,n[3-4]")
     prime(slurm, "held", "--hold")
     prime(slurm, "later", "--begin=now+1hour")
     first = patient.commands
-    names = {"pair", "alone", "array", "held", "later"}
+    names = {"pair", "alone", "array", "picky", "held", "later"}
     found = wait_for(lambda: (seen := {job.name: job for job in patient.pending()}).keys() == names and seen)
     assert patient.commands > first
     assert patient.snapshot() is look  # it disturbs nothing
@@ -180,7 +181,8 @@ def test_the_cheap_look_shows_what_pending_prime_jobs_need_and_what_they_wait_fo
     assert (found["alone"].is_exclusive, found["alone"].required_nodes) == (True, ("n3",))
     assert found["array"].elements == 3
     waiting = {name for name, job in found.items() if job.waits_for is WaitsFor.NODES}
-    assert waiting == {"pair", "alone", "array"}
+    assert waiting == {"pair", "alone", "array", "picky"}
+    assert found["picky"].excluded_nodes == ("n1", "n3", "n4")
     assert {found["held"].waits_for, found["later"].waits_for} == {WaitsFor.OTHER}
     assert pair.priority > found["alone"].priority > found["held"].priority == 0
 

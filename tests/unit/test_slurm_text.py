@@ -383,6 +383,14 @@ def test_reasons_of_pending_batch_jobs(reason, what):
     assert waits_for("PENDING", reason, 1000) is what
 
 
+def test_before_the_schedulers_first_look_a_start_is_the_begin_that_was_asked_for():
+    submitted = "2026-11-22T01:00:00"
+    assert job(State="PENDING", SubmitTime=submitted, StartTime="N/A").waits_for is WaitsFor.NODES
+    assert job(State="PENDING", SubmitTime=submitted, StartTime="2026-11-22T02:00:00").waits_for is WaitsFor.OTHER
+    planned = job(State="PENDING", SubmitTime=submitted, StartTime="2026-11-22T02:00:00", Reason="Resources")
+    assert planned.waits_for is WaitsFor.NODES
+
+
 def test_what_is_held_waits_for_nobodys_nodes_whatever_its_reason():
     assert waits_for("REQUEUE_HOLD", "Resources", 1000) is WaitsFor.OTHER
     assert waits_for("PENDING", "Resources", 0) is WaitsFor.OTHER
