@@ -23,9 +23,10 @@ from harvester.domain.cluster import BatchJob, ClusterSnapshot
 from harvester.domain.ports import PilotOrder, SchedulerUnavailable
 from harvester_adapters import slurm_queue
 from harvester_adapters.scheduler_command import Answer, run
+from harvester_adapters.slurm_excluded import ExcludedNodes, excluded_arguments, excluded_nodes
 from harvester_adapters.slurm_nodes import nodes
 from harvester_adapters.slurm_queue import Question, batch_jobs, glimpses
-from harvester_adapters.slurm_slow import SlowLook, Submitter
+from harvester_adapters.slurm_slow import Slow, SlowLook, Submitter
 from harvester_adapters.slurm_submit import EXPORTED, PilotExecutor, checked_ids
 
 _WHOLE_MINUTES = timedelta(minutes=1)
@@ -75,6 +76,7 @@ class SlurmAdapter:
             keep_for=slow_cache_for,
             reservations_for=reservations_for,
         )
+        self._excluded = ExcludedNodes()
         self._commands = 0
         self._counting = threading.Lock()
         self._executor = PilotExecutor(work_dir=work_dir, run=self._run)
@@ -166,6 +168,7 @@ class SlurmAdapter:
         queue = self._ask_queue(slurm_queue.not_ended(_nonce()), give_up_at)
         if slow.misses(seen, queue):
             slow = self._slow.look_again(give_up_at)
+        queue = self._with_excluded(queue, slow, give_up_at)
         return ClusterSnapshot(
             taken_at=taken_at,
             scheduler=f"slurm {slow.site.version}",
@@ -179,6 +182,16 @@ class SlurmAdapter:
 
     def _ask_queue(self, question: Question, give_up_at: float) -> tuple[BatchJob, ...]:
         return batch_jobs(self._ask(("squeue", *question.arguments), give_up_at), question)
+
+    def _with_excluded(self, queue: tuple[BatchJob, ...], slow: Slow | None, give_up_at: float) -> tuple[BatchJob, ...]:
+        """Return the batch jobs with the nodes that they exclude, where this Slurm has not shown them."""
+        if slow is None or slow.site.shows_excluded:
+            return queue
+        if self._excluded.lacks(queue):
+            nonce = _nonce()
+            text = self._ask(("squeue", *excluded_arguments(nonce)), give_up_at)
+            self._excluded.learn(excluded_nodes(text, nonce))
+        return self._excluded.added(queue)
 
     def _give_up_at(self) -> float:
         return time.monotonic() + self._timeout.total_seconds()

@@ -22,8 +22,17 @@ class SiteConfig(msgspec.Struct, frozen=True, kw_only=True):
 
         From 20.11 to 25.05.4 it gave exactly the minimum, whatever the room.
         """
+        return self._numbers >= [25, 5, 5]
+
+    @property
+    def shows_excluded(self) -> bool:
+        """Whether `squeue --Format` has ExcNodes."""
+        return self._numbers >= [24, 5, 0]
+
+    @property
+    def _numbers(self) -> list[int]:
         numbers = [int(part) for part in re.findall(r"\d+", self.version)[:3]]
-        return [*numbers, 0, 0, 0][:3] >= [25, 5, 5]
+        return [*numbers, 0, 0, 0][:3]
 
 
 def site_config(text: str) -> SiteConfig:

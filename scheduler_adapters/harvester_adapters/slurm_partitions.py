@@ -10,7 +10,7 @@ from datetime import timedelta
 from harvester.domain.cluster import Partition
 from harvester_adapters.slurm_config import SiteConfig
 from harvester_adapters.slurm_preemption import PilotQos, Tier, not_by_qos, not_by_tier
-from harvester_adapters.slurm_words import duration, lines, malformed, node_names
+from harvester_adapters.slurm_words import NOTHING, duration, lines, malformed, node_names
 
 
 def partitions(text: str, site: SiteConfig, qos: PilotQos) -> tuple[Partition, ...]:
@@ -35,7 +35,8 @@ def _why_not(tier: Tier, tiers: list[Tier], site: SiteConfig, qos: PilotQos) -> 
         case "preempt/qos":
             return not_by_qos(qos, cluster=site.preempt_mode)
         case other:
-            return f"nobody is preempted here (PreemptType is {other})"
+            name = "preempt/none" if other in NOTHING else other  # newer versions show "(null)"
+            return f"nobody is preempted here (PreemptType is {name})"
 
 
 def _grace(site: SiteConfig, qos: PilotQos) -> timedelta | None:

@@ -31,8 +31,8 @@ from harvester_adapters.slurm_words import (
 # All are known to --Format from 22.05 on but two: ExcNodes came with 24.05, Exclusive with 26.05. For a field that it
 # does not know squeue prints an empty column, a complaint on stderr, and succeeds.
 _WANTS = (
-    "JobID", "ArrayTaskID", "Partition", "UserName", "State", "Reason", "SubmitTime", "StartTime", "NumNodes",
-    "NumCPUs", "MinCpus", "MinMemory", "tres-alloc", "tres-per-node", "tres-per-job", "tres-per-task",
+    "JobID", "ArrayTaskID", "Partition", "UserName", "State", "Reason", "SubmitTime", "EligibleTime", "StartTime",
+    "NumNodes", "NumCPUs", "MinCpus", "MinMemory", "tres-alloc", "tres-per-node", "tres-per-job", "tres-per-task",
     "OverSubscribe", "Exclusive", "PriorityLong", "TimeLimit", "Feature", "ReqNodes", "ExcNodes", "Reservation",
     "SchedNodes",
 )  # fmt: skip
@@ -175,7 +175,7 @@ def _wants(field: dict[str, str], node_count: int, exclusive: str) -> dict[str, 
         "each": _each(field, node_count),
         "is_exclusive": alone,
         "elements": elements(field["ArrayTaskID"]),
-        "waits_for": waits_for(field["State"], field["Reason"], priority),
+        "waits_for": waits_for(field["State"], _reason(field), priority),
         "is_held": field["Reason"] == "JobHeldUser",
         "priority": priority,
         "limit": duration(field["TimeLimit"]),
@@ -184,6 +184,19 @@ def _wants(field: dict[str, str], node_count: int, exclusive: str) -> dict[str, 
         "excluded_nodes": node_names(field["ExcNodes"]),
         "reservation": "" if field["Reservation"] in NOTHING else field["Reservation"],
     }
+
+
+def _reason(field: dict[str, str]) -> str:
+    """Return why it pends.
+
+    Before the scheduler's first look there is no word, and a start is its --begin if it is eligible from then on only;
+    backfill may also plan a start before there is a word.
+    """
+    start_at, eligible_at = instant(field["StartTime"]), instant(field["EligibleTime"])
+    submitted_at = instant(field["SubmitTime"]) or 0.0
+    if field["Reason"] in NOTHING and start_at is not None and start_at == eligible_at and start_at > submitted_at:
+        return "BeginTime"
+    return field["Reason"]
 
 
 def _node_count(field: dict[str, str], *, is_pending: bool) -> int:

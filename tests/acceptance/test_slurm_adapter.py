@@ -145,7 +145,7 @@ def test_pilots_are_cancelled_together_and_one_that_slurm_has_forgotten_is_no_er
     before = adapter.commands
     adapter.cancel(*waiting, "4000000")
     assert adapter.commands - before == 1
-    wait_for(lambda: not adapter.pending())
+    wait_for(lambda: {job.state for job in adapter.glance()} == {BatchState.RUNNING})
     ended = {job.batch_job_id: job.state for job in adapter.ended([*waiting, "4000000"])}
     assert ended == dict.fromkeys(waiting, BatchState.CANCELLED)
     assert adapter.ended(["4000000"]) == adapter.ended(["4000000", "4000001"]) == ()
@@ -160,27 +160,32 @@ def test_a_snapshot_is_two_commands_and_has_nothing_that_has_ended(slurm, adapte
     assert [job.state for job in adapter.ended([finished])] == [BatchState.COMPLETED]
 
 
-def test_the_cheap_look_shows_what_pending_prime_jobs_need_and_what_they_wait_for(slurm, adapter, tmp_path):
-    patient = SlurmAdapter(work_dir=tmp_path / "patient", cache_for=timedelta(minutes=1))
+def test_a_look_shows_what_pending_prime_jobs_need_and_a_glance_what_they_wait_for(slurm, adapter):
     prime(slurm, "full", f"--nodes={len(slurm.nodes)}", "--exclusive", "--time=5")
-    look = patient.snapshot()
     prime(slurm, "pair", "--nodes=2", "--ntasks-per-node=2", "--gres=gpu:1", "--mem=700", "--time=20")
     prime(slurm, "alone", "--nodes=1", "--exclusive", "--nodelist=n3")
     prime(slurm, "array", "--array=1-9%3", "--ntasks=1")
+    prime(slurm, "picky", "--nodes=1", "--exclude=n1,n[3-4]")
     prime(slurm, "held", "--hold")
     prime(slurm, "later", "--begin=now+1hour")
-    first = patient.commands
-    names = {"pair", "alone", "array", "held", "later"}
-    found = wait_for(lambda: (seen := {job.name: job for job in patient.pending()}).keys() == names and seen)
-    assert patient.commands > first
-    assert patient.snapshot() is look  # it disturbs nothing
+    names = {"full", "pair", "alone", "array", "picky", "held", "later"}
+    found = wait_for(
+        lambda: (seen := {job.name: job for job in adapter.snapshot().batch_jobs}).keys() == names and seen
+    )
+    before = adapter.commands
+    glimpsed = {job.name: job for job in adapter.glance()}
+    assert adapter.commands - before == 1
+    assert {name: job.state for name, job in glimpsed.items()} == {name: job.state for name, job in found.items()}
+    assert {glimpsed["held"].waits_for, glimpsed["later"].waits_for} == {WaitsFor.OTHER}
+    del found["full"]
     pair = found["pair"]
     assert pair.each == Resources(cpus=2, gpus=1, memory_mb=700)
     assert (pair.node_count, pair.limit, pair.is_exclusive) == (2, timedelta(minutes=20), False)
     assert (found["alone"].is_exclusive, found["alone"].required_nodes) == (True, ("n3",))
     assert found["array"].elements == 3
     waiting = {name for name, job in found.items() if job.waits_for is WaitsFor.NODES}
-    assert waiting == {"pair", "alone", "array"}
+    assert waiting == {"pair", "alone", "array", "picky"}
+    assert found["picky"].excluded_nodes == ("n1", "n3", "n4")
     assert {found["held"].waits_for, found["later"].waits_for} == {WaitsFor.OTHER}
     assert pair.priority > found["alone"].priority > found["held"].priority == 0
 

@@ -202,7 +202,7 @@ def test_in_yielding_mode_every_window_is_used():
 
 def test_in_yielding_mode_who_waits_is_held_and_nobody_is_submitted_while_a_prime_job_is_about_to_start():
     things = (node("n1"), node("n2", cpus=4), node("n3", cpus=4), pilot("p1", "n1"), pilot("p2"), prime(3))
-    found = plan(HarvestMode.YIELDING, *things)
+    found = plan(HarvestMode.YIELDING, *things, policy="var")
     assert set(gone(found)) == {"p1"}
     assert set(found.held) == {"p2"}
     assert orders(found) == []

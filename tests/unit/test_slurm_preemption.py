@@ -73,8 +73,9 @@ def test_pilots_that_would_take_turns_are_suspended():
     assert why_not(part("prime", 10, "OFF"), forced)["harvest"] == ""
 
 
-def test_without_preemption_nobody_is_preempted():
-    found = why_not(part("prime", 10, "OFF"), part("harvest", 1, "OFF"), cluster="OFF", kind="preempt/none")
+@pytest.mark.parametrize("kind", ["preempt/none", "(null)"])  # the second is how 26.05 says the first
+def test_without_preemption_nobody_is_preempted(kind):
+    found = why_not(part("prime", 10, "OFF"), part("harvest", 1, "OFF"), cluster="OFF", kind=kind)
     assert set(found.values()) == {"nobody is preempted here (PreemptType is preempt/none)"}
 
 

@@ -6,11 +6,11 @@ Owns the ear for the gateway's word, and holding and releasing. How long pilots 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from harvester.daemon.hands import Hands
 from harvester.domain import word
-from harvester.domain.cluster import BatchState
+from harvester.domain.cluster import BatchJob, BatchState
 from harvester.domain.keep_off import LONGEST, KeepOff
 from harvester.domain.outlook import contention_of
 from harvester.domain.pilots import PilotState
@@ -21,6 +21,7 @@ from harvester.store.store import Store
 log = logging.getLogger(__name__)
 
 _LEAVING = frozenset({PilotState.READY, PilotState.DRAINING})
+_DEAF_S = 3.0  # after its eviction a pilot that has heard of it says so within a second
 _WHY = "pilots are being evicted, and those that wait must not take what a prime job is to have"
 
 
@@ -71,10 +72,12 @@ class Evictions:
             self._keep_off = KeepOff()  # nobody is evicted there: somebody has cancelled a pilot by hand
             return ""
         snapshot, pilots, now = situation.snapshot, situation.pilots, situation.now
-        if self._keep_off.is_on or any(
-            batch.preempt_at is not None and not batch.state.is_ended for batch in snapshot.batch_jobs
-        ):
+        preempted = [
+            batch for batch in snapshot.batch_jobs if batch.preempt_at is not None and not batch.state.is_ended
+        ]
+        if self._keep_off.is_on or preempted:
             self._keep_off = self._keep_off.looked(snapshot, pilots, contention_of(situation), now)
+        self._wake_the_deaf(preempted, situation)
         if self._keep_off.is_on:
             return f"{_WHY} (for {LONGEST.total_seconds():g} s at most)"
         self._leaving.clear()
@@ -93,6 +96,17 @@ class Evictions:
         kept = {batch.batch_job_id for batch in waiting if self._keep_off.is_on or ids[batch.name] in held}
         self._hands.hold([batch.batch_job_id for batch in waiting if batch.batch_job_id in kept and not batch.is_held])
         # Also those that an earlier daemon held, and did not live to release.
-        self._hands.release(
-            [batch.batch_job_id for batch in waiting if batch.batch_job_id not in kept and batch.is_held]
-        )
+        others = [batch for batch in waiting if batch.batch_job_id not in kept]
+        self._hands.release([batch.batch_job_id for batch in others if batch.is_held])
+
+    def _wake_the_deaf(self, preempted: Sequence[BatchJob], situation: Situation) -> None:
+        """End pilots that have not heard of their eviction: Slurm tells only the steps that have begun by then."""
+        staying = {pilot.name for pilot in situation.pilots if pilot.state in {PilotState.READY, PilotState.BOOTING}}
+        deaf = [
+            batch.batch_job_id
+            for batch in preempted
+            if batch.name in staying and situation.now - (batch.preempt_at or situation.now) > _DEAF_S
+        ]
+        if deaf:
+            log.warning("daemon.evictions batch jobs %s have not heard that they are evicted", ",".join(deaf))
+        self._hands.cancel(deaf)

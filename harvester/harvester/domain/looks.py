@@ -56,7 +56,7 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     def asks_for_a_look(self, before: Sight) -> bool:
         """Tell whether prime jobs may want other nodes than when `before` was seen.
 
-        One has come, or waits no longer; or one waits, and another has ended whose nodes it may want together with ours.
+        One has come, or waits no longer; or one waits, and another has ended whose nodes it may want beside ours.
         """
         return self.waiting != before.waiting or bool(self.waiting and before.alive - self.alive)
 

@@ -113,3 +113,11 @@ def test_between_looks_the_daemon_says_that_it_lives(busy):
     busy.pass_time(1.5, ticks=3)
     assert busy.scheduler.looks == looks
     assert f'"last_tick_at":{busy.scheduler.now}'.encode() in busy.store.note("daemon")
+
+
+def test_a_pilot_that_has_not_heard_of_its_eviction_is_ended(busy):
+    busy.scheduler.turn("1", BatchState.RUNNING, nodes=("n0",), preempt_at=busy.scheduler.now)
+    busy.pass_time(1)
+    assert busy.scheduler.cancelled == []
+    busy.pass_time(5, ticks=5)
+    assert set(busy.scheduler.cancelled) == {"1"}

@@ -22,11 +22,14 @@ class FakeSlurm:
         self.queue = folder / "queue.txt"
         self.queue.write_bytes((SAMPLES / "grace.squeue.txt").read_bytes())
         self.glance = SAMPLES / "grace.glance.txt"
+        self.excluded = folder / "excluded.txt"
+        self.excluded.write_text("JOBID\x1fnonceEXC_NODES\x1enonce\n6\x1fnonce\x1enonce\n7\x1fnoncen[1,4]\x1enonce\n")
         self.answers(
             "squeue",
             f"file={self.glance}\n"
             'for word in "$@"; do case $word in\n'
             '--Format=*) nonce=${word##*$(printf "\\036")};;\n'
+            f'--format=*) nonce=${{word##*$(printf "\\036")}}; file={self.excluded};;\n'
             "esac; case $word in\n"
             f"*SubmitTime*) file={self.queue};;\n"
             "esac; done\n"

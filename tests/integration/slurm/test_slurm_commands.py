@@ -34,6 +34,11 @@ REFUSALS = [
 ]
 
 
+def queues(fake_slurm) -> list[str]:
+    """Return the calls of squeue but those about excluded nodes."""
+    return [call for call in fake_slurm.calls("squeue") if "--format=" not in call]
+
+
 def asked(fake_slurm, what: str) -> int:
     """Return how often scontrol was asked to show something."""
     return len([call for call in fake_slurm.calls("scontrol") if call.endswith(what)])
@@ -48,14 +53,14 @@ def test_a_snapshot_is_one_squeue_and_one_scontrol(fake_slurm, adapter):
     before = adapter.commands
     adapter.snapshot()
     assert adapter.commands - before == 2
-    assert len(fake_slurm.calls("squeue")) == 2
+    assert len(queues(fake_slurm)) == 2
     assert asked(fake_slurm, "node") == 2
     assert asked(fake_slurm, "partition") == asked(fake_slurm, "config") == asked(fake_slurm, "reservation") == 1
 
 
 def test_a_snapshot_asks_for_no_batch_job_that_has_ended(fake_slurm, adapter):
     adapter.snapshot()
-    [call] = fake_slurm.calls("squeue")
+    [call] = queues(fake_slurm)
     assert "--states" not in call  # squeue's default: all that has not ended, whichever states a version has
 
 
@@ -67,7 +72,7 @@ def test_every_command_is_counted(fake_slurm, adapter, order):
     ):  # fmt: skip
         act()
         counts.append(adapter.commands)
-    assert [after - before for before, after in itertools.pairwise(counts)] == [5, 2, 1, 1, 1, 1, 0, 0]
+    assert [after - before for before, after in itertools.pairwise(counts)] == [6, 2, 1, 1, 1, 1, 0, 0]
     names = ("squeue", "scontrol", "sbatch", "scancel")
     assert adapter.commands == sum(len(fake_slurm.calls(name)) for name in names)
 
@@ -119,16 +124,39 @@ def test_a_batch_job_that_slurm_has_forgotten_is_missing_and_no_error(fake_slurm
 def test_every_call_of_squeue_has_a_delimiter_of_its_own(fake_slurm, adapter):
     adapter.snapshot()
     adapter.snapshot()
-    assert len(set(fake_slurm.calls("squeue"))) == 2
+    assert len(set(fake_slurm.calls("squeue"))) == len(fake_slurm.calls("squeue")) >= 2
 
 
 def test_a_fresh_snapshot_is_returned_again_until_something_was_submitted(fake_slurm, order, tmp_path):
     adapter = SlurmAdapter(work_dir=tmp_path / "psij", cache_for=timedelta(minutes=1))
     assert adapter.snapshot() is adapter.snapshot()
-    assert len(fake_slurm.calls("squeue")) == 1
+    assert len(queues(fake_slurm)) == 1
     adapter.submit(order)
     adapter.snapshot()
-    assert len(fake_slurm.calls("squeue")) == 2
+    assert len(queues(fake_slurm)) == 2
+
+
+def test_what_an_old_squeue_cannot_show_with_the_rest_is_asked_once_for_each_that_is_new(fake_slurm, adapter):
+    def excluding():
+        return {job.batch_job_id: job.excluded_nodes for job in adapter.snapshot().batch_jobs if job.excluded_nodes}
+
+    assert [excluding() for _ in range(3)] == [{"7": ("n1", "n4")}] * 3
+    assert len(fake_slurm.calls("squeue")) - len(queues(fake_slurm)) == 1
+    before = fake_slurm.queue.read_bytes()
+    fake_slurm.queue.write_bytes(before.replace(b"\n7\x1f", b"\n9\x1f"))
+    fake_slurm.excluded.write_text(fake_slurm.excluded.read_text().replace("\n7", "\n9"))
+    assert excluding().keys() == {"9"}
+    fake_slurm.excluded.write_text("garbage")
+    excluding()  # nobody new, so nothing is asked
+    fake_slurm.queue.write_bytes(before)
+    with pytest.raises(SchedulerUnavailable, match="excluded nodes is not understood"):
+        excluding()
+
+
+def test_a_newer_squeue_shows_all_at_once(fake_slurm, adapter):
+    fake_slurm.change("scontrol", "*config) cat", "*config) sed s/22.05.8/24.05.0/")
+    adapter.snapshot()
+    assert len(fake_slurm.calls("squeue")) == len(queues(fake_slurm)) == 1
 
 
 @pytest.mark.parametrize("command", ["squeue", "scontrol"])
