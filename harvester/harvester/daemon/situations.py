@@ -6,13 +6,11 @@ without it nobody knows by when they must have ended, so they are taken out of t
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from harvester.daemon import views
 from harvester.daemon.lore import Lore
 from harvester.daemon.pauses import Pauses
 from harvester.domain.cluster import ClusterSnapshot
-from harvester.domain.outlook import windows_of
+from harvester.domain.outlook import with_outlook
 from harvester.domain.planning import HarvestSettings, Situation
 from harvester.store.store import Store
 
@@ -47,4 +45,4 @@ class Situations:
             bad_nodes=self._pauses.bad_nodes(now),
             survival=self._lore.survival,
         )
-        return replace(situation, windows=windows_of(situation))
+        return with_outlook(situation)
