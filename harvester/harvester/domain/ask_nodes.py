@@ -38,7 +38,7 @@ class AskNodes:
         """Tell whether a start at once is out of the question, by what is known from before."""
         if self.spans is not None and len(self.spans) - bisect_left(self.spans, wanted.length) < wanted.nodes:
             return True
-        return any(
+        return bool(self.failed) and any(
             nodes <= wanted.nodes and length <= wanted.length and covers(wanted.in_all, in_all)
             for nodes, length, in_all in self.failed
         )
@@ -49,8 +49,9 @@ class AskNodes:
             self.failed.append((wanted.nodes, wanted.length, wanted.in_all))
             return
         on = self.ask.on
-        spans = [node.span(on(node), now, self.passes) for node in self.now[self.first :]]
-        self.spans = sorted(span for span in spans if span > 0)
+        some = [node for node in self.now[self.first :] if node.left_now[0] > 0]
+        spans = [node.span(on(node), now, self.passes) for node in some]
+        self.spans = sorted([span for span in spans if span > 0])
 
     def plain_order(self, now: float) -> list[tuple[float, int, NodeTime]]:
         """Return the nodes in the order in which running batch jobs leave them, bookings and reservations aside."""

@@ -21,7 +21,7 @@ DEPTH = 100  # reservations in all
 OF_AN_ARRAY = 20  # reservations for the elements of one array
 HORIZON_S = 86_400.0  # no reservation begins later than this
 KINDS = 40  # kinds of asks that get reservations: each costs a look at all nodes
-LATER_WORK = 50_000  # looks at single nodes for reservations
+LATER_WORK = 40_000  # looks at single nodes for reservations
 NOW_WORK = 300_000  # looks at single nodes for starts at once
 
 _ROUNDS = 20  # times that a reservation is put off because its nodes are not free together
@@ -72,13 +72,17 @@ class ListPlan:
         reserved = 0
         for _ in range(max(1, batch.elements)):
             placed = self._started(ways, batch)
-            if placed is None and reserved < OF_AN_ARRAY and self._reservations < DEPTH:
+            if placed is None and reserved < OF_AN_ARRAY and self._may_reserve:
                 placed = self._reserved(ways, batch, self._now)
                 reserved += 1
                 self._reservations += placed is not None
             if placed is None:
                 return
             yield placed
+
+    @property
+    def _may_reserve(self) -> bool:
+        return self._reservations < DEPTH and self._later_work <= LATER_WORK
 
     def place_from(self, batch: BatchJob, at: float) -> Placed | None:
         """Return the start of a batch job that does not want to start before `at`. Nobody keeps clear of it."""
@@ -139,6 +143,8 @@ class ListPlan:
         if len(batch.nodes) != wanted.nodes or wanted.ask.required:
             return None
         kind = self._kind(wanted.ask)
+        if kind.is_hopeless(wanted):
+            return None
         nodes = [self._by_name[name] for name in batch.nodes if name in self._by_name]
         fitting = [
             node
@@ -178,12 +184,15 @@ class ListPlan:
         if len(chosen) < len(missing) or any(node.span(on(node), now, kind.passes) < length for node in chosen):
             return []
         in_all = NOTHING
+        cpus = 0 if kind.ask.is_exclusive else kind.ask.each[0]
         for place in range(kind.first, len(candidates)):
             if len(chosen) >= wanted.nodes and covers(in_all, wanted.in_all):
                 break
             node = candidates[place]
             self._now_work += 1
-            if node.span(on(node), now, kind.passes) >= length and node.name not in missing:
+            if node.left_now[0] < cpus or node.left_now[0] <= 0 or node.name in missing:
+                continue
+            if node.span(on(node), now, kind.passes) >= length:
                 chosen.append(node)
                 in_all = plus(in_all, node.left_now) if wanted.in_all != NOTHING else in_all
         return chosen if len(chosen) >= wanted.nodes and covers(in_all, wanted.in_all) else []
@@ -228,15 +237,18 @@ class ListPlan:
             if others <= 0 and not missing:
                 break
             self._later_work += 1
-            while late and late[0] <= max(at, after):
+            while late and (late[0] <= at or late[0] <= after):
                 others, then = others - 1, heappop(late)
                 if others == 0 and not missing:
                     return max(then, required_at)
-            begin = node.free_from(on(node), wanted.length, max(at, after), kind.passes)
-            if node.name in missing:
+            plain = at if at > after else after
+            begin = plain
+            if plain < node.opens_at:
+                begin = node.free_from(on(node), wanted.length, plain, kind.passes)
+            if missing and node.name in missing:
                 missing.discard(node.name)
                 required_at = max(required_at, begin)
-            elif begin > max(at, after):
+            elif begin > plain:
                 heappush(late, begin)
             else:
                 others -= 1
@@ -252,7 +264,7 @@ class ListPlan:
         for free_at, _, node in kind.plain_order(self._now):
             if free_at > at:
                 break
-            if node.free_from(kind.ask.on(node), wanted.length, at, kind.passes) <= at:
+            if at >= node.opens_at or node.free_from(kind.ask.on(node), wanted.length, at, kind.passes) <= at:
                 fitting.append((-free_at, node))
         self._later_work += len(fitting)
         first, then = {*wanted.ask.required}, {*planned}

@@ -232,9 +232,10 @@ def _give_back(node: NodeTime, each: Amount, *, is_pilot: bool) -> None:
 def _add_up(node: NodeTime, ends: list[tuple[float, Amount]]) -> None:
     """Note what is free after each end; after the last one all is, however the scheduler rounded."""
     free = node.free
-    for number, (end, each) in enumerate(ends, start=1):
-        free = node.total if number == len(ends) else _capped(plus(free, each), node.total)
+    for end, each in ends[:-1]:
+        free = _capped(plus(free, each), node.total)
         node.ends.append((end, free))
+    node.ends.append((ends[-1][0], node.total))
 
 
 def _shut(snapshot: ClusterSnapshot, now: float, nodes: dict[str, NodeTime]) -> None:

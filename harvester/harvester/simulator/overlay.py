@@ -75,7 +75,9 @@ class Overlay:
         self._lead_s = parameters.margin_s if parameters.mode is HarvestMode.STRICT else LEAD_S
         dies_at = parameters.daemon_dies_at
         self._dies_at = inf if dies_at is None else offer.from_at + dies_at * (offer.to_at - offer.from_at)
-        self._orphaned_at = inf if parameters.orphan_s is None else self._dies_at + parameters.orphan_s
+        # Where the scheduler evicts pilots they need not mind.
+        orphan_s = None if self._evicts else parameters.orphan_s
+        self._orphaned_at = inf if orphan_s is None else self._dies_at + orphan_s
         self._leave_s = min(parameters.leave_s, parameters.grace_s)
 
     # ---- time

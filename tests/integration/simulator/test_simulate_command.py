@@ -58,7 +58,7 @@ def test_the_daemon_model_runs_every_policy(idle_nodes, name):
     assert report["prime_wait_mean_s"] is None  # an idle log does not tell
 
 
-@pytest.mark.parametrize(("mode", "late"), [("strict", 0), ("off", 0), ("preemptible", None)])
+@pytest.mark.parametrize(("mode", "late"), [("strict", 0), ("yielding", 0), ("off", 0), ("preemptible", None)])
 def test_a_job_trace_runs_in_every_mode(trace, mode, late):
     found = call("swf", trace, "--nodes", 4, "--policy", "gap", "--mode", mode, "--json")
     report = json.loads(found.stdout)
@@ -67,6 +67,14 @@ def test_a_job_trace_runs_in_every_mode(trace, mode, late):
     assert report["prime_jobs"] == 29
     assert late is None or report["prime_delayed"] == late
     assert report["prime_delay_max_s"] <= 60.0
+
+
+def test_a_daemon_that_dies_is_simulated(trace):
+    said = call("swf", trace, "--nodes", 4, "--mode", "yielding", "--daemon-dies-at", 0.1, "--orphan", 0, "--json")
+    report = json.loads(said.stdout)
+    assert report["parameters"]["daemon_dies_at"] == 0.1
+    assert report["parameters"]["orphan_s"] is None
+    assert report["prime_delay_max_s"] >= report["prime_delay_mean_s"] >= 0
 
 
 def test_a_dump_of_sacct_runs(tmp_path):
@@ -174,14 +182,14 @@ def test_gap_reaches_the_bound_and_is_never_behind_the_published_policies(traces
     assert foresight < 0.5 or gap - better >= (bound - better) / 2
 
 
-@pytest.mark.parametrize("mode", ["strict", "preemptible"])
+@pytest.mark.parametrize("mode", ["strict", "preemptible", "yielding"])
 def test_prime_jobs_of_theta_do_not_notice(traces, mode):
     trace = swf.read(traces / "theta-2023.swf.gz").on(4360)
-    part = type(trace)(source=trace.source, jobs=trace.jobs[2000:3000])
+    part = type(trace)(source=trace.source, jobs=trace.jobs[2000:2300])
     report = simulate_jobs(part, policies.by_name("gap"), Parameters(nodes=4360, mode=HarvestMode(mode)))
     assert report.prime_delayed_over_grace == 0
     assert report.ready_share > 0
-    if mode == "strict":
+    if mode != "preemptible":
         assert report.prime_delayed == 0
     else:
         assert report.prime_delay_max_s <= timedelta(minutes=1).total_seconds()

@@ -1,5 +1,6 @@
 """Prime jobs under EASY backfill, and pilots that nobody among them notices."""
 
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
@@ -84,12 +85,47 @@ def test_no_node_is_given_twice_and_idle_and_busy_time_are_all_there_is(jobs):
     assert all(a[0] != b[0] or a[2] <= b[1] for a, b in pairwise(by_node))
 
 
+@pytest.mark.parametrize("mode", [HarvestMode.STRICT, HarvestMode.YIELDING])
 @given(JOBS, st.sampled_from(sorted(policies.POLICIES)))
-@settings(max_examples=40, deadline=None)
-def test_strict_delays_no_prime_job(jobs, name):
-    report = simulate_jobs(trace(jobs), policies.by_name(name), Parameters(nodes=NODES, mode=HarvestMode.STRICT))
+@settings(max_examples=25, deadline=None)
+def test_strict_and_yielding_delay_no_prime_job_where_looks_are_as_quick_as_the_scheduler(mode, jobs, name):
+    report = simulate_jobs(trace(jobs), policies.by_name(name), Parameters(nodes=NODES, mode=mode))
     assert (report.prime_delayed, report.prime_delay_max_s, report.evictions) == (0, 0.0, 0)
     assert report.prime_wait_mean_s == report.prime_wait_mean_off_s
+
+
+@pytest.mark.parametrize("tick_s", [2.0, 5.0])
+@given(JOBS)
+@settings(max_examples=25, deadline=None)
+def test_yielding_delays_no_prime_job_by_more_than_a_look_and_the_leave_less_the_schedulers_own_delay(tick_s, jobs):
+    parameters = Parameters(nodes=NODES, mode=HarvestMode.YIELDING, tick_s=tick_s, leave_s=4.0)
+    report = simulate_jobs(trace(jobs), policies.by_name("gap"), parameters)
+    assert report.prime_delay_max_s <= tick_s + 4.0 - 3.0 + 1e-6
+
+
+def test_yielding_harvests_gaps_that_strict_leaves_alone():
+    jobs = [job(n, n * 900.0, 1 + n % 4, 2000.0, run_s=300.0 + 90 * (n % 5)) for n in range(40)]
+    found = {
+        mode: simulate_jobs(trace(jobs), policies.by_name("gap"), Parameters(nodes=NODES, mode=mode))
+        for mode in (HarvestMode.STRICT, HarvestMode.YIELDING)
+    }
+    assert found[HarvestMode.YIELDING].ready_share > 0.95 * found[HarvestMode.YIELDING].ready_bound
+    assert found[HarvestMode.STRICT].ready_share < 0.1
+
+
+@pytest.mark.parametrize("orphan_s", [0.0, 30.0, None])
+def test_when_the_daemon_dies_its_pilots_are_in_the_way_until_they_notice(orphan_s):
+    """The daemon dies at 5,000; at 5,003 all nodes are wanted."""
+    jobs = [job(1, 0.0, 1, 100.0), job(2, 5000.0, NODES, 1000.0), job(3, 9000.0, NODES, 997.0)]
+    parameters = Parameters(
+        nodes=NODES, mode=HarvestMode.YIELDING, daemon_dies_at=0.5, orphan_s=orphan_s, lengths=(timedelta(minutes=20),)
+    )
+    report = simulate_jobs(trace(jobs), policies.by_name("gap"), parameters)
+    assert report.to_at - report.from_at == 10_000.0
+    if orphan_s is None:
+        assert report.prime_delay_max_s > 300
+    else:
+        assert report.prime_delay_max_s == max(0.0, orphan_s + parameters.leave_s - 3.0)
 
 
 def test_strict_pilots_do_harvest_and_a_scheduler_that_acts_at_once_would_notice_them():
