@@ -188,8 +188,8 @@ async def test_devices_of_any_vendor_are_a_slots_own_and_are_put_back(gateway, p
         return os.getpid(), seen
 
     told = {
-        "ROCR_VISIBLE_DEVICES": "1,0",
-        "ZE_AFFINITY_MASK": "3,2",
+        "ROCR_VISIBLE_DEVICES": "0,1",
+        "ZE_AFFINITY_MASK": "2,3",
         "SLURM_STEP_GPUS": "4-5",
         "SLURM_GPUS_ON_NODE": "2",
     }
