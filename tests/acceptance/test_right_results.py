@@ -151,6 +151,29 @@ def test_the_calls_of_a_map_whose_processes_die_are_made_again(slurm, running, t
         assert list(results) == [(n, 0) for n in range(64)]
 
 
+@harvester.function(ship_module=True, gpus=1)
+def visible_devices():
+    import os
+    import time
+
+    time.sleep(1)
+    names = (
+        "CUDA_VISIBLE_DEVICES",
+        "ROCR_VISIBLE_DEVICES",
+        "ZE_AFFINITY_MASK",
+        "GPU_DEVICE_ORDINAL",
+        "SLURM_STEP_GPUS",
+    )
+    return os.environ["SLURMD_NODENAME"], [os.environ.get(name) for name in names]
+
+
+def test_every_vendors_variable_shows_a_slot_its_own_device(slurm, running):
+    with running.client() as client:
+        running.wait_for(lambda: len([p for p in client.pilots() if p["state"] == "ready"]) == 8, "8 pilots", 40)
+        seen = [future.result(timeout=40) for future in [client.submit(visible_devices) for _ in range(16)]]
+    assert sorted(seen) == [(node, [device] * 5) for node in slurm.nodes for device in ("0", "1")]
+
+
 @harvester.function(ship_module=True)
 def tells_when_it_is_hit(path):
     import subprocess

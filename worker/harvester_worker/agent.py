@@ -22,6 +22,7 @@ from harvester.domain import wire
 from harvester.domain.pilot_file import PilotFile
 from harvester.domain.pilots import DrainReason
 from harvester_worker import allocation, blob_files, gpus, processes
+from harvester_worker.devices import is_amd
 from harvester_worker.effects import (
     Effect,
     HandOver,
@@ -64,7 +65,7 @@ class Agent:
 
     def __init__(self, pilot: PilotFile, to_zygote: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()
-        devices = gpus.found(os.environ, wanted=pilot.capacity.gpus)
+        devices = gpus.found(os.environ, wanted=pilot.capacity.gpus, amd=is_amd())
         if len(devices) < pilot.capacity.gpus:
             log.warning("gpus.missing asked=%d found=%d", pilot.capacity.gpus, len(devices))
         left_s = allocation.time_left_s(os.environ, now_at=time.time(), walltime_s=pilot.walltime_s)

@@ -35,7 +35,14 @@ class DrainPlan(msgspec.Struct, frozen=True, kw_only=True):
 _URGENCY = {
     reason: rank
     for rank, reason in enumerate(
-        (DrainReason.WALLTIME, DrainReason.ASKED, DrainReason.BROKEN, DrainReason.EVICTED, DrainReason.DISMISSED)
+        (
+            DrainReason.WALLTIME,
+            DrainReason.ASKED,
+            DrainReason.ORPHANED,
+            DrainReason.BROKEN,
+            DrainReason.EVICTED,
+            DrainReason.DISMISSED,
+        )
     )
 }
 

@@ -1,45 +1,26 @@
-"""GPUs: which devices the allocation has, by the ids that CUDA understands.
-
-Owns the forms in which schedulers write them. NVML is asked only where the environment says nothing.
-"""
+"""GPUs: which devices the allocation has. NVML is asked only where the environment says nothing."""
 
 import logging
 from collections.abc import Mapping
 
+from harvester_worker import devices
+
 log = logging.getLogger(__name__)
 
-_VARIABLES = ("CUDA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
-_NONE = {"nodevfiles", "none", "void", "-1"}  # NoDevFiles is Slurm's word for "no device of yours"
 
-
-def parse(text: str) -> tuple[str, ...]:
-    """Return the device ids in `text`: `0,1`, `0-3`, `GPU-<uuid>`, `MIG-<uuid>`, `NoDevFiles` or nothing."""
-    devices: list[str] = []
-    for part in (part.strip() for part in text.split(",")):
-        if part.lower() in _NONE:
-            break  # CUDA, too, sees no device behind an invalid one
-        first, dash, last = part.partition("-")
-        if dash and first.isdecimal() and last.isdecimal():
-            devices += [str(index) for index in range(int(first), int(last) + 1)]
-        elif part:
-            devices.append(part)
-    return tuple(dict.fromkeys(devices))
-
-
-def found(environ: Mapping[str, str], *, wanted: int) -> tuple[str, ...]:
+def found(environ: Mapping[str, str], *, wanted: int, amd: bool = False) -> tuple[str, ...]:
     """Return at most `wanted` device ids of the allocation.
 
     Parameters
     ----------
     environ: of the batch job.
     wanted: devices asked of the scheduler; with 0 nobody is asked, and nobody's device is taken.
+    amd: whether the node's devices are AMD's.
     """
     if wanted <= 0:
         return ()
-    for name in _VARIABLES:
-        if name in environ:
-            return parse(environ[name])[:wanted]
-    return _ask_nvml()[:wanted]
+    told = devices.told(environ, amd=amd)
+    return (_ask_nvml() if told is None else told)[:wanted]
 
 
 def _ask_nvml() -> tuple[str, ...]:

@@ -10,9 +10,11 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from typing import Any, Self, TextIO
 
-DEVICES = "CUDA_VISIBLE_DEVICES"
+from harvester_worker import devices
+
 _OUTPUTS = (("stdout", 1), ("stderr", 2))
 
 
@@ -21,13 +23,13 @@ class Leftovers:
 
     Parameters
     ----------
-    devices: what CUDA_VISIBLE_DEVICES says; None where nothing.
+    names: of the variables that name devices here.
     directory: a descriptor of the working directory.
     outputs: descriptors of the process's output, by the number that they are copies of.
     """
 
-    def __init__(self, devices: str | None, directory: int, outputs: dict[int, int]) -> None:
-        self._devices = devices
+    def __init__(self, names: Iterable[str], directory: int, outputs: dict[int, int]) -> None:
+        self._devices = {name: os.environ.get(name) for name in names}
         self._directory = directory
         self._outputs = outputs
         self._streams: dict[str, TextIO] = {"stdout": sys.stdout, "stderr": sys.stderr}
@@ -36,15 +38,18 @@ class Leftovers:
     def remember(cls) -> Self:
         """Take note of what this process has now."""
         directory = os.open(".", os.O_PATH | os.O_DIRECTORY)  # a path may be renamed, or be unreadable from outside
-        return cls(os.environ.get(DEVICES), directory, {number: os.dup(number) for _, number in _OUTPUTS})
+        # Where there are no devices, nobody can take another one's: one look is enough then, after each run.
+        names = devices.NAMES if any(os.environ.get(name) for name in devices.NAMES) else (devices.CUDA,)
+        return cls(names, directory, {number: os.dup(number) for _, number in _OUTPUTS})
 
     def clear(self) -> None:
         """Put everything back, after a function's end."""
         signal.setitimer(signal.ITIMER_REAL, 0)  # a forgotten `signal.alarm` would kill the next function
         if _signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or the next function's programs would have no exit codes
-        if os.environ.get(DEVICES) != self._devices:
-            _set(DEVICES, self._devices)  # or the next function would use a device that another slot has
+        for name, value in self._devices.items():
+            if os.environ.get(name) != value:
+                _set(name, value)  # or the next function would use a device that another slot has
         with contextlib.suppress(OSError):  # a directory that was removed meanwhile
             os.fchdir(self._directory)
         for name, number in _OUTPUTS:

@@ -19,6 +19,7 @@ from harvester_worker import drain
 from harvester_worker.activations import Death
 from harvester_worker.activity import Activity
 from harvester_worker.allocation import Host
+from harvester_worker.daemon_word import DaemonWord
 from harvester_worker.effects import Effect, Key, Leave, Reconnect
 from harvester_worker.holdings import Holdings
 from harvester_worker.pulse import Pulse
@@ -53,6 +54,7 @@ class Session:
         self._activity = Activity(self._holdings, self._reporter)
         self._sharing = Sharing()
         self._pulse = Pulse()
+        self._daemon = DaemonWord(pilot.orphan_after_s, now)
         self._unlinked_at = now
         self._idle_at: float | None = None  # since when a draining pilot holds nothing
         self._has_left = False
@@ -90,7 +92,7 @@ class Session:
                 case wire.Ack():
                     self._reporter.acknowledge(message)
                 case wire.Heard():
-                    pass  # that it came is all
+                    self._daemon.heard(message.daemon_age_s, now)
                 case wire.Function():
                     self._functions[message.function.function_id] = message.function
                 case wire.Cancel():
@@ -206,6 +208,8 @@ class Session:
                 self._reporter.effects.append(Reconnect())
         if self.drain is None and now >= self._walltime_drain_at:
             self._leave(DrainReason.WALLTIME, now)
+        elif self.drain is None and now >= self._daemon.orphaned_at:
+            self._leave(DrainReason.ORPHANED, now)
         elif self.drain is None and now >= self._patience_ends_at:
             self._reporter.clear()  # nobody asked for it in all that time
             self._leave(DrainReason.ASKED, now)
@@ -214,9 +218,13 @@ class Session:
     @property
     def next_at(self) -> float:
         """When `tick` has to be called at the latest."""
-        own = self._gone_at(self.drain) if self.drain else min(self._walltime_drain_at, self._patience_ends_at)
+        own = self._gone_at(self.drain) if self.drain else self._leaves_at
         settled_at = self._activity.settling.next_at()
         return min(own, settled_at, self._pulse.due_at, self._holdings.next_at(), self._reporter.next_at())
+
+    @property
+    def _leaves_at(self) -> float:
+        return min(self._walltime_drain_at, self._daemon.orphaned_at, self._patience_ends_at)
 
     @property
     def _patience_ends_at(self) -> float:

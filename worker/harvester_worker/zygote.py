@@ -19,7 +19,7 @@ from typing import NoReturn
 
 import msgspec
 
-from harvester_worker import processes
+from harvester_worker import devices, processes
 from harvester_worker.siblings import Siblings
 
 LARGEST_MESSAGE = 64 * 1024
@@ -228,6 +228,10 @@ def _ignore(_number: int, _frame: object) -> None:
 
 def _arrange(surroundings: Surroundings) -> None:
     if surroundings.gpus is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(surroundings.gpus)
+        for name, value in devices.narrowed(os.environ, surroundings.gpus, amd=devices.is_amd()).items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
     for name in THREAD_LIMITS:
         os.environ.setdefault(name, str(max(1, surroundings.cpus)))

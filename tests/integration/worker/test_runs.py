@@ -170,6 +170,43 @@ async def test_each_activation_sees_its_own_devices(gateway, pilots, order):
     assert value_of(gateway.of(wire.Finished, "none")[0]) == ""
 
 
+async def test_devices_of_any_vendor_are_a_slots_own_and_are_put_back(gateway, pilots, order):
+    names = (
+        "ROCR_VISIBLE_DEVICES",
+        "ZE_AFFINITY_MASK",
+        "SLURM_STEP_GPUS",
+        "SLURM_GPUS_ON_NODE",
+        "CUDA_VISIBLE_DEVICES",
+    )
+
+    def devices(names, spoils):
+        import os
+
+        seen = [os.environ.get(name) for name in names]
+        if spoils:
+            os.environ.update(dict.fromkeys(names, "7"))
+        return os.getpid(), seen
+
+    told = {
+        "ROCR_VISIBLE_DEVICES": "0,1",
+        "ZE_AFFINITY_MASK": "2,3",
+        "SLURM_STEP_GPUS": "4-5",
+        "SLURM_GPUS_ON_NODE": "2",
+    }
+    await pilots.start(environ=told, capacity=Resources(cpus=2, gpus=2))
+    one_gpu = Resources(cpus=1, gpus=1)
+    seen = []
+    for number in range(2):
+        spoils = number == 0
+        await gateway.send(*order(devices, names, spoils, invocation_id=f"i-{number}", resources=one_gpu))
+        seen.append(value_of(await gateway.wait_for(wire.Finished, f"i-{number}")))
+    assert seen[0] == seen[1], "the same process, as it was before"
+    assert seen[0][1] == ["0", "2", "4", "1", None]
+    await gateway.send(*order(devices, names, False, invocation_id="none"))
+    none = value_of(await gateway.wait_for(wire.Finished, "none"))
+    assert none[1] == ["-1", "-1", None, "0", None]
+
+
 async def test_a_program_that_a_function_starts_finds_default_signal_handlers(gateway, pilots, order):
     def run():
         import subprocess

@@ -561,7 +561,9 @@ class World:
     def check(self):
         holdings = self.session._holdings
         held = {(h.invocation_id, h.fence) for h in holdings.held()}
-        assert not held & set(self.session._reporter.outbox.reported), "held and reported"
+        settling = {(h.invocation_id, h.fence) for h in self.session._activity.settling.held()}
+        assert not held & settling, "held and over"
+        assert not (held | settling) & set(self.session._reporter.outbox.reported), "held and reported"
         for activation in holdings.running.values():
             lane = activation.at
             there = [each.key for each in (lane.head, *lane.queue)]
@@ -587,11 +589,13 @@ class World:
                 self.perform(self.session.received([wire.Recall(invocation_id=key[0], fence=1)], self.now))
             case "checkpoint" if slot and not slot.is_doomed:
                 self.tell(slot, slot.untold)
-                self.perform(self.session.checkpointed(slot.keys[0], saved(b"s"), self.now))
+                progress = msgspec.structs.replace(saved(b"s"), taken_at=self.now, had_descendants=number % 3 == 0)
+                self.perform(self.session.checkpointed(slot.keys[0], progress, self.now))
             case "over, untold" if slot:
                 slot.untold = min(slot.untold + 1, len(slot.keys) - 1)
             case "ended" if slot and not slot.is_doomed:
-                self.tell(slot, slot.untold + 1, evicted=bool(self.session.drain) and number % 2 == 0)
+                evicted = bool(self.session.drain) and number % 2 == 0
+                self.tell(slot, slot.untold + 1, evicted=evicted, family=number % 3 == 0)
             case "died" if slot:
                 self.die(slot, between_runs=number % 3 == 0)
             case "ack" if self.link and self.reported:
@@ -617,14 +621,14 @@ class World:
             case "moment":
                 self.pass_time(number / 200)
 
-    def tell(self, slot, count, *, evicted=False):
+    def tell(self, slot, count, *, evicted=False, family=False):
         if not count:
             return
         told, slot.keys = slot.keys[:count], slot.keys[count:]
         slot.untold = 0
         if not slot.keys:
             self.slots.remove(slot)
-        ends = [(key, Ended(is_evicted=evicted, duration_s=0.0001)) for key in told]
+        ends = [(key, Ended(is_evicted=evicted, had_descendants=family, duration_s=0.0001)) for key in told]
         self.perform(self.session.ended(ends, self.now))
 
     def die(self, slot, *, between_runs):
