@@ -100,7 +100,7 @@ def _clusters(folder: Path, most: int | None) -> Iterator[Row]:
         traces = {"Theta, 2023": (swf.read(folder / THETA), 4360), **traces}
     for title, (trace, nodes) in traces.items():
         part = replace(trace, jobs=trace.jobs[:most]) if most else trace
-        for mode in (HarvestMode.PREEMPTIBLE, HarvestMode.STRICT):
+        for mode in HarvestMode:
             # `demand` keeps to lengths that fit, one by one: without bound on a large cluster that takes half an hour.
             for name in NAMES[nodes > 1000 :]:
                 parameters = _adapted(name, Parameters(nodes=nodes, mode=mode))

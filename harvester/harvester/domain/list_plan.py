@@ -241,8 +241,7 @@ class ListPlan:
                 others, then = others - 1, heappop(late)
                 if others == 0 and not missing:
                     return max(then, required_at)
-            plain = at if at > after else after
-            begin = plain
+            begin = plain = at if at > after else after
             if plain < node.opens_at:
                 begin = node.free_from(on(node), wanted.length, plain, kind.passes)
             if missing and node.name in missing:
