@@ -172,7 +172,7 @@ def test_the_cheap_look_shows_what_pending_prime_jobs_need_and_what_they_wait_fo
     prime(slurm, "later", "--begin=now+1hour")
     first = patient.commands
     names = {"pair", "alone", "array", "picky", "held", "later"}
-    found = wait_for(lambda: (seen := {job.name: job for job in patient.pending()}).keys() == names and seen)
+    found = wait_for(lambda: (seen := {job.name: job for job in patient.pending()}).keys() == names and seen, 20)
     assert patient.commands > first
     assert patient.snapshot() is look  # it disturbs nothing
     pair = found["pair"]
