@@ -189,12 +189,13 @@ def _wants(field: dict[str, str], node_count: int, exclusive: str) -> dict[str, 
 def _reason(field: dict[str, str]) -> str:
     """Return why it pends.
 
-    Before the scheduler's first look there is no word, and a start is its --begin if it is eligible from then on only;
-    backfill may also plan a start before there is a word.
+    Before the scheduler's first look there is no word, and a start is its --begin: it is eligible from then on, or
+    nobody has looked when. Backfill, which has looked, may also plan a start before there is a word.
     """
     start_at, eligible_at = instant(field["StartTime"]), instant(field["EligibleTime"])
     submitted_at = instant(field["SubmitTime"]) or 0.0
-    if field["Reason"] in NOTHING and start_at is not None and start_at == eligible_at and start_at > submitted_at:
+    begins_at = start_at if eligible_at in {None, start_at} else None
+    if field["Reason"] in NOTHING and begins_at is not None and begins_at > submitted_at:
         return "BeginTime"
     return field["Reason"]
 

@@ -395,6 +395,7 @@ def test_before_the_schedulers_first_look_a_start_is_the_begin_that_was_asked_fo
     later = "2026-11-22T02:00:00"
     assert job(State="PENDING", StartTime="N/A").waits_for is WaitsFor.NODES
     assert job(State="PENDING", StartTime=later, EligibleTime=later).waits_for is WaitsFor.OTHER
+    assert job(State="PENDING", StartTime=later, EligibleTime="N/A").waits_for is WaitsFor.OTHER
     # Seen on 26.05: backfill has planned it, and has not said yet why it waits.
     assert job(State="PENDING", StartTime=later).waits_for is WaitsFor.NODES
     assert job(State="PENDING", StartTime=later, EligibleTime=later, Reason="Resources").waits_for is WaitsFor.NODES
