@@ -28,6 +28,7 @@ class DrainPlan(msgspec.Struct, frozen=True, kw_only=True):
     resumable_by: float  # functions that checkpoint are killed then
     others_by: float  # all other functions are killed then
     gone_by: float  # the pilot leaves then, whatever is left
+    stays_until: float = 0.0  # … and not before this, even with nothing left to do
 
 
 # Eviction outranks what is broken: a scheduler that ends a step may take the zygote first, and who is evicted has not
@@ -74,6 +75,7 @@ def plan(reason: DrainReason, pilot: PilotFile, *, now: float, end_at: float) ->
         resumable_by=min(resumable_by, last_call),
         others_by=min(others_by, last_call),
         gone_by=last_exit,
+        stays_until=min(now + pilot.linger_s, last_exit) if reason is DrainReason.EVICTED else now,
     )
 
 
@@ -86,6 +88,7 @@ def tighten(old: DrainPlan | None, new: DrainPlan) -> DrainPlan:
         resumable_by=min(old.resumable_by, new.resumable_by),
         others_by=min(old.others_by, new.others_by),
         gone_by=min(old.gone_by, new.gone_by),
+        stays_until=min(max(old.stays_until, new.stays_until), old.gone_by, new.gone_by),
     )
 
 

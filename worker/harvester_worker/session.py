@@ -185,7 +185,7 @@ class Session:
                 return
             self._activity.settling.give_up(now)
         self._idle_at = now if self._idle_at is None else self._idle_at
-        if self._reporter.outbox and now < self._gone_at(plan):
+        if now < plan.stays_until or (self._reporter.outbox and now < self._gone_at(plan)):
             return
         self._reporter.goodbye(plan.reason)
         self._reporter.effects.append(Leave(reason=plan.reason))
@@ -218,9 +218,13 @@ class Session:
     @property
     def next_at(self) -> float:
         """When `tick` has to be called at the latest."""
-        own = self._gone_at(self.drain) if self.drain else self._leaves_at
+        own = self._leaves_at if self.drain is None else self._drain_next_at(self.drain, self._idle_at is not None)
         settled_at = self._activity.settling.next_at()
         return min(own, settled_at, self._pulse.due_at, self._holdings.next_at(), self._reporter.next_at())
+
+    def _drain_next_at(self, plan: drain.DrainPlan, is_idle: bool) -> float:
+        # Once it has nothing left to do it may only be waiting for the time that it stays at least.
+        return plan.stays_until if is_idle and not self._reporter.outbox else self._gone_at(plan)
 
     @property
     def _leaves_at(self) -> float:

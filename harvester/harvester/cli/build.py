@@ -27,6 +27,7 @@ from harvester.domain.shapes import whole_nodes, why_not_untold
 if TYPE_CHECKING:
     from harvester.store.store import Store
 
+_LINGER = timedelta(seconds=0.25)  # a word of an eviction takes so long: pilot, store, daemon, scontrol
 _STRICT_GLANCE_S = 1.0  # strict promises prime jobs that they are late by at most two seconds
 _START_AND_LEAVE = timedelta(seconds=15)  # of a pilot's walltime, beyond what it runs and how early it leaves
 _ALL = "0.0.0.0"  # noqa: S104 - pilots on other hosts must reach the gateway; tokens guard it
@@ -235,7 +236,7 @@ def daemon_settings(config: Config, found: tuple[Shape, ...], port: int) -> Daem
     """Return the daemon's settings for the shapes that `shapes` found. `port`: where the gateway listens."""
     harvest, scheduler = config.harvest, config.scheduler
     pilots = _pilots(config, found)
-    tick = harvest.tick_s or (1.0 if scheduler.kind == "local" else 0.2)
+    tick = harvest.tick_s or (1.0 if scheduler.kind == "local" else 0.1)
     slurm = scheduler.slurm if scheduler.kind == "slurm" else None
     return DaemonSettings(
         state_dir=state_dir(config),
@@ -249,6 +250,7 @@ def daemon_settings(config: Config, found: tuple[Shape, ...], port: int) -> Daem
         orders={name: _orders(pilot) for name, pilot in pilots.items()},
         tick=timedelta(seconds=tick),
         looks=look_settings(config),
+        linger=_LINGER if slurm and harvest.mode == "preemptible" else timedelta(0),
         orphan=None if harvest.mode == "preemptible" else timedelta(seconds=harvest.orphan_s),
         paused=harvest.paused,
         result_limit_bytes=config.gateway.payload_limit_mb * 1024 * 1024,

@@ -30,6 +30,7 @@ class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
     orders: dict[str, Orders]  # by the name of the shape
     tick: timedelta = timedelta(seconds=1)  # how often it listens; how often it looks is another thing
     looks: LookSettings = LookSettings()
+    linger: timedelta = timedelta(0)  # an evicted pilot stays at least so long, for us to hold those that wait
     orphan: timedelta | None = None  # pilots leave without word of a live daemon for so long; None: they stay
     policy: str = "demand"  # one of `domain.policies.POLICIES`
     paused: bool = False  # the kill switch of the config

@@ -22,6 +22,9 @@ class PilotFile(msgspec.Struct, frozen=True, kw_only=True):
     handover_s: float = 5.0  # at an eviction, a function with checkpoints may take this long to reach its next one
     checkpoint_interval_s: float = 5.0  # in quiet times, a checkpoint travels this often
     leave_before_s: float = 15.0  # start the walltime drain this long before the end
+    linger_s: float = (
+        0.0  # at an eviction it stays at least so long: those that wait must be held before its node is free
+    )
     orphan_after_s: float | None = None  # without word of a live daemon for this long it leaves; None: never for that
     result_limit_bytes: int = 64 * 1024 * 1024
     scratch: str = ""  # folder for the pilot's own files; empty: beside the pilot file

@@ -44,10 +44,12 @@ def forks_as_fast_as_it_can():
                 os.setsid()
                 with open(f"{folder}/{name}", "w") as file:  # noqa: PTH123 - it is shipped to a pilot
                     file.write(str(os.getpid()))
-                while True:  # one after the other: its parent is gone before it can be looked at
+                until = time.monotonic() + 20  # or one that outlives a killed test run would go on for ever
+                while time.monotonic() < until:  # one after the other: its parent is gone before it can be looked at
                     time.sleep(0.001)
                     if os.fork():
                         os._exit(0)
+                os._exit(0)
         time.sleep(1000)
 
     return run

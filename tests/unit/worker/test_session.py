@@ -131,6 +131,22 @@ def test_a_pilot_leaves_when_the_last_report_is_acknowledged():
     assert of(effects, Leave)
 
 
+def test_an_evicted_pilot_stays_for_a_moment_so_that_those_that_wait_can_be_held_before_its_node_is_free():
+    session = linked(pilot=msgspec.structs.replace(PILOT, linger_s=0.25))
+    assert sent(session.leave(DrainReason.EVICTED, 10.0)) == [wire.Draining(reason=DrainReason.EVICTED)]
+    assert not of(session.tick(10.2), Leave)
+    assert session.next_at == 10.25
+    assert of(session.tick(10.25), Leave)
+    other = linked(pilot=msgspec.structs.replace(PILOT, linger_s=0.25))
+    assert of(other.leave(DrainReason.ASKED, 10.0), Leave), "nobody waits for its node"
+
+
+def test_nobody_lingers_into_the_kill():
+    session = linked(pilot=msgspec.structs.replace(PILOT, linger_s=60.0, grace_s=2.0))
+    session.leave(DrainReason.EVICTED, 10.0)
+    assert of(session.tick(11.5), Leave)
+
+
 def test_a_silent_gateway_delays_the_leave_by_two_seconds_only():
     session = linked()
     session.received([lease()], 1.0)
