@@ -24,9 +24,9 @@ _FLAGS = (
 _BASES = {"IDLE": _N.IDLE, "MIXED": _N.MIXED, "ALLOCATED": _N.ALLOCATED}
 _USABLE = {_N.IDLE, _N.MIXED, _N.ALLOCATED}
 
-# Why whoever is on a node should leave it; the first that is found is told. A maintenance shows here only once it has
-# begun, and the reservations tell before. `scontrol reboot ASAP` is DRAIN with REBOOT_REQUESTED; without ASAP the node
-# goes on taking batch jobs, and is rebooted when it is idle, which it never is where pilots keep coming.
+# Why whoever is on a node should leave it; the first that is found is told. Reservations show here only once they have
+# begun, and are asked for to know them before. `scontrol reboot ASAP` is DRAIN with REBOOT_REQUESTED; without ASAP the
+# node goes on taking batch jobs, and is rebooted when it is idle, which it never is where pilots keep coming.
 # NOT_RESPONDING alone is none: for a moment every node is that, and where it lasts Slurm adds DOWN.
 _LEAVING = (
     ({"REBOOT_ISSUED", "REBOOT_REQUESTED"}, "it is to be rebooted"),
@@ -34,6 +34,7 @@ _LEAVING = (
     ({"FAIL", "FAILING"}, "it fails"),
     ({"DRAIN", "DRAINED", "DRAINING"}, "it is being drained"),
     ({"MAINTENANCE", "MAINT"}, "a maintenance has begun"),
+    ({"RESERVED"}, "a reservation has begun"),  # of somebody else: pilots run in none
     ({"POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN"}, "it is being powered down"),
 )  # fmt: skip
 _REASON = re.compile(r" Reason=(.*) \[[^\[\]@]*@[\dT:-]+\]")  # [who@when] is Slurm's; comments may follow

@@ -424,7 +424,8 @@ def test_the_admins_words_for_a_drained_node_are_told_whole_and_change_nothing()
 @pytest.mark.parametrize(
     ("word", "why"),
     [
-        ("IDLE", ""), ("MIXED+PLANNED", ""), ("ALLOCATED+COMPLETING", ""), ("IDLE+RESERVED", ""), ("IDLE+CLOUD", ""),
+        ("IDLE", ""), ("MIXED+PLANNED", ""), ("ALLOCATED+COMPLETING", ""), ("IDLE+CLOUD", ""),
+        ("MIXED+RESERVED", "a reservation has begun"),
         ("MIXED+DRAIN", "it is being drained"), ("ALLOCATED+FAIL", "it fails"), ("DOWN", "it is down"),
         ("IDLE*", ""), ("MIXED+NOT_RESPONDING", ""), ("DOWN*+DRAIN", "it is down"),
         ("MIXED+DRAIN+REBOOT_REQUESTED", "it is to be rebooted"), ("MIXED+REBOOT_REQUESTED", "it is to be rebooted"),

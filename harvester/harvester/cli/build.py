@@ -268,7 +268,8 @@ def look_settings(config: Config) -> LookSettings:
     glances = {"preemptible": None, "strict": _STRICT_GLANCE_S, "yielding": max(1.0, harvest.max_delay_s / 5)}
     glance_s = glances[harvest.mode]
     return LookSettings(
-        rest=timedelta(seconds=harvest.rest_look_s),
+        # Where everything is harvested there is always something to do.
+        rest=timedelta(seconds=harvest.look_s if harvest.everything else harvest.rest_look_s),
         busy=timedelta(seconds=harvest.look_s),
         glance=None if glance_s is None else timedelta(seconds=glance_s),
         # Where prime jobs depend on our looks, they must not wait for a budget.
