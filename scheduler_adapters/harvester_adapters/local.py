@@ -162,10 +162,7 @@ class LocalAdapter:
         Raises `SubmissionRejected` where it can never run.
         """
         request = SubmitPrime(batch_job_id=new_prime_id(), name=name, nodes=nodes, duration=duration)
-        with self._lock:
-            self._refuse_if_closed()
-            self._handle_locked(request)
-        self._wake.set()
+        self._tell([request])
         return request.batch_job_id
 
     def shutdown(self, patience: timedelta = timedelta(seconds=5)) -> None:

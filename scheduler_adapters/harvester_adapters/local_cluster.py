@@ -180,15 +180,13 @@ class _Turn:
 
     def start_pilots(self) -> None:
         """Start pending pilots where they fit: lower nice first, then first come, the fullest fitting node first."""
-        pending = sorted(self._pending(BatchKind.PILOT), key=lambda job: job.nice)
+        pending = sorted(self._pending(BatchKind.PILOT), key=lambda job: job.nice)  # those that are held aside
         if not pending:
             return
         free = {node.name: self._free(node) for node in self.cluster.nodes}
         for job in pending:
             if job.end_by is not None and self.now + job.walltime.total_seconds() > job.end_by:
                 self._end(job, BatchState.CANCELLED, reason="DeadLine")  # as Slurm does with --deadline
-                continue
-            if job.is_held:
                 continue
             fitting = [
                 node
@@ -253,7 +251,8 @@ class _Turn:
         return changed
 
     def _pending(self, kind: BatchKind) -> list[LocalBatchJob]:
-        return [job for job in self.jobs.values() if job.kind is kind and job.state is BatchState.PENDING]
+        pending = [job for job in self.jobs.values() if job.kind is kind and job.state is BatchState.PENDING]
+        return [job for job in pending if not job.is_held]
 
     def _live_on(self, name: str) -> list[LocalBatchJob]:
         return [job for job in self.jobs.values() if job.is_live and name in job.nodes]

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import platformdirs
 
 from harvester.cli.address import own_address
@@ -111,7 +112,8 @@ def shapes(config: Config, snapshot: ClusterSnapshot | None) -> tuple[Shape, ...
     _check_partitions(found, config, snapshot)
     _check_brakes(found, config, snapshot)
     if not any(pilot.ready is not None for pilot in config.pilot):
-        found = tuple(_with_ready(shape, config.harvest.ready * (shape is found[0])) for shape in found)
+        ready = config.harvest.ready
+        found = tuple(msgspec.structs.replace(shape, ready=ready * (shape is found[0])) for shape in found)
     return found
 
 
@@ -181,12 +183,6 @@ def _shape(pilot: PilotConfig) -> Shape:
         resources=Resources(cpus=pilot.cpus, gpus=pilot.gpus, memory_mb=pilot.memory_mb),
         ready=pilot.ready or 0,
         python=pilot.minor,
-    )
-
-
-def _with_ready(shape: Shape, ready: int) -> Shape:
-    return Shape(
-        name=shape.name, partition=shape.partition, resources=shape.resources, ready=ready, python=shape.python
     )
 
 

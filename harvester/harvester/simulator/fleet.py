@@ -152,8 +152,7 @@ class Fleet:
     def plan(self, snapshot: ClusterSnapshot, now: float) -> list[Pilot]:
         """Let the planner decide; return the running pilots that it asks to leave, for the model to end."""
         self._awake(now)
-        known = [pilot.known for pilot in self.pending.values()]
-        known += [pilot.known for pilot in self.running.values()]
+        known = [pilot.known for pilot in (*self.pending.values(), *self.running.values())]
         situation = Situation(
             snapshot=snapshot,
             needs=(),
