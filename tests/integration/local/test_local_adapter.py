@@ -113,6 +113,21 @@ def test_a_cancelled_pilot_hears_sigterm_and_a_waiting_one_never_starts(local):
     adapter.cancel("4711")
 
 
+def test_a_held_pilot_waits_until_it_is_released_and_a_running_one_cannot_be_held(local):
+    adapter = local.open(nodes=1)
+    running, waiting = adapter.submit(local.order("a")), adapter.submit(local.order("b"))
+    local.words("a")
+    adapter.hold(running, waiting, "4711")
+    assert (batch_job(adapter, waiting).is_held, batch_job(adapter, running).is_held) == (True, False)
+    adapter.cancel(running)
+    wait_for_state(adapter, running, BatchState.CANCELLED)
+    assert batch_job(adapter, waiting).state is BatchState.PENDING, "its node is free"
+    assert {job.batch_job_id for job in adapter.glance()} == {waiting}
+    assert [job.state for job in adapter.ended([running])] == [BatchState.CANCELLED]
+    adapter.release(waiting)
+    wait_for_state(adapter, waiting, BatchState.RUNNING)
+
+
 def test_a_pilot_that_is_cancelled_before_its_process_is_up_ends_all_the_same(local):
     adapter = local.open()
     pilot = adapter.submit(local.order())

@@ -1,0 +1,111 @@
+"""The daemon where nobody evicts pilots: it makes way by itself, watches its harm, and gives up a mode that harms."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from harvester.domain import control
+from harvester.domain.cluster import BatchJob, BatchState
+from harvester.domain.looks import LookSettings
+from harvester.domain.pilots import PilotState
+from harvester.domain.planning import HarvestMode
+from harvester.domain.resources import Resources
+
+
+def note(site) -> dict:
+    return msgspec.json.decode(site.store.note("daemon") or b"{}")
+
+
+def prime(site, nodes: int = 1, **changes) -> BatchJob:
+    plain = {
+        "batch_job_id": "prime", "name": "x", "user": "u", "partition": "harvest", "state": BatchState.PENDING,
+        "each": Resources(cpus=2), "requested": Resources(cpus=2 * nodes), "is_exclusive": True, "node_count": nodes,
+        "priority": 10, "submitted_at": site.scheduler.now,
+    }  # fmt: skip
+    return BatchJob(**(plain | changes))
+
+
+@pytest.fixture
+def full(site):
+    """Eight nodes, all with pilots, and two pilots that wait; mode = yielding, with a look at each tick."""
+    shape = replace(site.settings.harvest.shapes[0], ready=8)
+    bound = timedelta(seconds=9)
+    changed = {"shapes": (shape,), "mode": HarvestMode.YIELDING, "is_unbounded": True, "max_delay": bound}
+    harvest = replace(site.settings.harvest, **changed)
+    site.restart(policy="gap", harvest=harvest)
+    site.pass_time()
+    waiting = [pilot for pilot in site.store.pilots() if pilot.state is PilotState.QUEUED]
+    for number, pilot in enumerate(waiting[:8]):
+        site.scheduler.turn(pilot.batch_job_id, BatchState.RUNNING, nodes=(f"n{number}",), requested=Resources(cpus=2))
+        site.scheduler.busy.add(f"n{number}")
+        site.register(pilot, f"n{number}")
+    site.pass_time(1)
+    assert [pilot.state for pilot in site.store.pilots()].count(PilotState.READY) == 8
+    return site
+
+
+def ready(site) -> int:
+    return [pilot.state for pilot in site.store.pilots()].count(PilotState.READY)
+
+
+def test_pilots_in_the_way_of_a_prime_job_leave_together_and_those_that_wait_are_held(full):
+    full.scheduler.batch_jobs["prime"] = prime(full, 3)
+    full.pass_time(1)
+    assert ready(full) == 5
+    assert len(full.scheduler.cancelled) == 3
+    waiting = [batch for batch in full.scheduler.batch_jobs.values() if batch.state is BatchState.PENDING]
+    assert all(batch.is_held for batch in waiting if batch.batch_job_id != "prime")
+    (why,) = {pilot.reason for pilot in full.all() if pilot.state is PilotState.CANCELLED}
+    assert "batch job prime would start on it" in why
+
+
+def test_they_are_released_and_come_back_when_the_prime_job_runs(full):
+    full.scheduler.batch_jobs["prime"] = prime(full, 1)
+    full.pass_time(1)
+    full.scheduler.turn("prime", BatchState.RUNNING, nodes=("n0",), start_at=full.scheduler.now, end_at=2_000_000.0)
+    full.pass_time(1)
+    assert not any(batch.is_held for batch in full.scheduler.batch_jobs.values())
+    assert note(full)["delayed"] == 1
+    assert 0 < note(full)["worst_delay_s"] <= 2
+
+
+def test_a_delay_past_the_bound_ends_yielding_also_over_a_restart_until_an_admin_resumes(full):
+    full.scheduler.cancel = lambda *ids: None  # nobody goes
+    full.scheduler.batch_jobs["prime"] = prime(full, 1)
+    full.pass_time(3, ticks=4)
+    assert note(full)["mode"] == "strict"
+    assert any("mode = yielding was given up" in words and "prime" in words for words in note(full)["notes"])
+    full.restart()
+    full.pass_time(1)
+    assert note(full)["mode"] == "strict"
+    del full.scheduler.batch_jobs["prime"]
+    said = control.resume(control.decode(full.store.note(control.CONTROL_NOTE)), full.scheduler.now)
+    full.store.put_note(control.CONTROL_NOTE, control.encode(said))
+    full.pass_time(1)
+    assert note(full)["mode"] == "yielding"
+
+
+def test_glances_find_what_a_look_is_needed_for(full):
+    full.restart(
+        looks=LookSettings(rest=timedelta(seconds=60), busy=timedelta(seconds=20), glance=timedelta(seconds=3))
+    )
+    full.pass_time(1)
+    looks, glances = full.scheduler.looks, full.scheduler.glances
+    full.pass_time(1, ticks=9)
+    assert (full.scheduler.looks - looks, full.scheduler.glances - glances) == (0, 3)
+    full.scheduler.batch_jobs["prime"] = prime(full, 1)
+    full.pass_time(1, ticks=3)
+    assert full.scheduler.looks - looks == 1
+    assert ready(full) == 7
+
+
+def test_pilots_leave_nodes_that_an_admin_drains_and_resuming_keeps_them_drained(full):
+    said = control.drain(control.Control(), ["n3"], full.scheduler.now)
+    full.store.put_note(control.CONTROL_NOTE, control.encode(said))
+    full.pass_time(1)
+    assert {pilot.node for pilot in full.all() if pilot.state is PilotState.CANCELLED} == {"n3"}
+    full.daemon.resume()
+    full.pass_time(1)
+    assert any("n3 is left alone" in words for words in note(full)["notes"])
