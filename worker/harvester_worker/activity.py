@@ -274,7 +274,10 @@ class Activity:
             return
         activation.advance(ActivationEvent.ASKED)
         activation.limit(deadline, Verdict.EVICTED)
-        self._reporter.effects.append(HandOver(key=activation.key, within_s=max(0.0, deadline - now)))
+        is_signalled = plan.reason in drain.HARSH
+        self._reporter.effects.append(
+            HandOver(key=activation.key, within_s=max(0.0, deadline - now), is_signalled=is_signalled)
+        )
 
     def drop_everything(self) -> None:
         """Forget all activations, and end their processes."""

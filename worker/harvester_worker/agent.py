@@ -178,7 +178,7 @@ class Agent:
             case Start():
                 self._slots.start(effect)
             case HandOver():
-                self._slots.hand_over(effect.key, effect.within_s)
+                self._slots.hand_over(effect.key, effect.within_s, is_signalled=effect.is_signalled)
             case StopSlot():
                 self._slots.stop(effect.key)
             case KillSlot():

@@ -37,6 +37,7 @@ class HandOver(msgspec.Struct, frozen=True, kw_only=True):
 
     key: Key
     within_s: float
+    is_signalled: bool = False  # the scheduler's signal has come: what a run with processes still does is in no result
 
 
 class StopSlot(msgspec.Struct, frozen=True, kw_only=True):

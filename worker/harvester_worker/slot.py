@@ -273,6 +273,9 @@ class Slot:
             return
         if isinstance(order, HandOver):
             active.context.hand_over(order.within_s)
+            if order.is_signalled and self._family.has_been():
+                self._speaker.flush()
+                os._exit(0)  # the node is wanted, and what this run still does is in no result
         else:
             active.is_stopped = True
             self._signal()

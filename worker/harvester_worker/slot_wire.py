@@ -69,6 +69,7 @@ class HandOver(_Message, frozen=True):
 
     number: int
     within_s: float  # then the process is killed
+    is_signalled: bool = False  # a run that has had processes ends at once: nothing that it still does counts
 
 
 class Stop(_Message, frozen=True):

@@ -122,11 +122,11 @@ class Slots:
             del self._by_key[each]
         return keys
 
-    def hand_over(self, key: Key, within_s: float) -> None:
+    def hand_over(self, key: Key, within_s: float, *, is_signalled: bool) -> None:
         """Ask an activation for its state, and to stop."""
         if key in self._by_key:
             process, number = self._by_key[key]
-            process.channel.order(slot_wire.HandOver(number=number, within_s=within_s))
+            process.channel.order(slot_wire.HandOver(number=number, within_s=within_s, is_signalled=is_signalled))
 
     def stop(self, key: Key) -> None:
         """Interrupt an activation softly."""

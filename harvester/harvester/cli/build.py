@@ -5,6 +5,7 @@ The heavy imports (SQL, PSI/J, FastAPI) are inside the functions, so that a comm
 
 from __future__ import annotations
 
+import math
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ from harvester.domain.shapes import whole_nodes, why_not_untold
 if TYPE_CHECKING:
     from harvester.store.store import Store
 
+_STRICT_HANDOVER_S = 0.5  # … so whoever is in the way there has no time to reach a checkpoint that is far
 _LINGER = timedelta(seconds=0.25)  # a word of an eviction takes so long: pilot, store, daemon, scontrol
 _STRICT_GLANCE_S = 1.0  # strict promises prime jobs that they are late by at most two seconds
 _START_AND_LEAVE = timedelta(seconds=15)  # of a pilot's walltime, beyond what it runs and how early it leaves
@@ -243,7 +245,7 @@ def daemon_settings(config: Config, found: tuple[Shape, ...], port: int) -> Daem
             margin=margin(config, found),
         ),
         policy=harvest.policy,
-        orders={name: _orders(pilot) for name, pilot in pilots.items()},
+        orders={name: _orders(pilot, harvest.mode) for name, pilot in pilots.items()},
         tick=timedelta(seconds=tick),
         looks=look_settings(config),
         linger=_LINGER if slurm and harvest.mode == "preemptible" else timedelta(0),
@@ -289,11 +291,12 @@ def margin(config: Config, found: tuple[Shape, ...]) -> timedelta:
     return timedelta(seconds=max(pilot.leave_before_s for pilot in pilots)) + _START_AND_LEAVE
 
 
-def _orders(pilot: PilotConfig) -> Orders:
+def _orders(pilot: PilotConfig, mode: str) -> Orders:
+    most_s = _STRICT_HANDOVER_S if mode == "strict" else math.inf
     return Orders(
         interpreter=pilot.interpreter,
-        finish_s=pilot.finish_s,
-        handover_s=pilot.handover_s,
+        finish_s=min(pilot.finish_s, most_s),
+        handover_s=min(pilot.handover_s, most_s),
         checkpoint_interval_s=pilot.checkpoint_interval_s,
         leave_before_s=pilot.leave_before_s,
     )

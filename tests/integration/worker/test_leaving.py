@@ -131,6 +131,41 @@ async def test_a_program_that_dies_of_the_schedulers_signal_is_no_failure_of_the
     assert [m.end for m in gateway.of(wire.GivenBack)] == [ActivationEnd.EVICTED]
 
 
+async def test_a_run_with_processes_does_not_keep_an_evicted_pilot_since_nothing_of_it_would_count(
+    gateway, pilots, order
+):
+    def run():
+        import subprocess
+        import time
+
+        subprocess.run(["true"], check=True)
+        time.sleep(30)
+
+    process = await pilots.start(finish_s=10)
+    await gateway.send(*order(run), *order(sleeper(), 2, invocation_id="without"))
+    await gateway.wait_for(wire.Started, count=2)
+    await asyncio.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    back = await gateway.wait_for(wire.GivenBack, within_s=1)
+    assert (back.invocation_id, back.end) == ("i", ActivationEnd.EVICTED)
+    await leaves(process, 4)
+    assert [m.invocation_id for m in gateway.of(wire.Finished)] == ["without"], "another one may end within finish_s"
+
+
+async def test_the_gateways_word_lets_a_run_with_processes_go_on(gateway, pilots, order):
+    def run():
+        import subprocess
+
+        return subprocess.run(["sleep", "1"], check=False).returncode
+
+    process = await pilots.start(finish_s=5)
+    await gateway.send(*order(run))
+    await gateway.wait_for(wire.Started)
+    await gateway.send(wire.Drain(reason=DrainReason.ASKED))
+    await leaves(process, 4)
+    assert [m.failure for m in gateway.of(wire.Finished)] == [None], "nobody has signalled its processes"
+
+
 async def test_the_gateways_word_starts_a_drain(gateway, pilots, order):
     process = await pilots.start()
     await gateway.send(*order(stepwise()))
@@ -145,6 +180,7 @@ async def test_the_end_of_the_walltime_starts_a_drain(gateway, pilots, order):
     await gateway.send(*order(stepwise()))
     await gateway.wait_for(wire.Draining, within_s=2)
     await leaves(process, 1)
+    await gateway.wait_for(wire.Goodbye)  # it may be on its way when the process is gone
     assert gateway.heard[-1] == wire.Goodbye(reason=DrainReason.WALLTIME)
     assert gateway.of(wire.GivenBack)[0].end is ActivationEnd.EVICTED
 
