@@ -15,12 +15,12 @@ import msgspec
 import platformdirs
 
 from harvester.cli.address import own_address
+from harvester.cli.build_looks import look_settings
 from harvester.config import Config, PilotConfig
 from harvester.config_file import ConfigError
 from harvester.daemon.settings import DaemonSettings, Orders
 from harvester.domain import quiet
 from harvester.domain.cluster import ClusterSnapshot
-from harvester.domain.looks import LookSettings
 from harvester.domain.planning import HarvestMode, HarvestSettings, Shape
 from harvester.domain.ports import SchedulerAdapter
 from harvester.domain.resources import Resources
@@ -29,9 +29,8 @@ from harvester.domain.shapes import whole_nodes, why_not_untold
 if TYPE_CHECKING:
     from harvester.store.store import Store
 
-_STRICT_HANDOVER_S = 0.5  # … so whoever is in the way there has no time to reach a checkpoint that is far
+_STRICT_HANDOVER_S = 0.5  # strict promises two seconds at most: whoever is in the way there has no time to reach a checkpoint that is far
 _LINGER = timedelta(seconds=0.25)  # a word of an eviction takes so long: pilot, store, daemon, scontrol
-_STRICT_GLANCE_S = 1.0  # strict promises prime jobs that they are late by at most two seconds
 _START_AND_LEAVE = timedelta(seconds=15)  # of a pilot's walltime, beyond what it runs and how early it leaves
 _ALL = "0.0.0.0"  # noqa: S104 - pilots on other hosts must reach the gateway; tokens guard it
 
@@ -255,23 +254,6 @@ def daemon_settings(config: Config, found: tuple[Shape, ...], port: int) -> Daem
         nice=slurm.nice if slurm else 0,
         account=slurm.account if slurm else "",
         qos=slurm.qos if slurm else "",
-    )
-
-
-def look_settings(config: Config) -> LookSettings:
-    """Return how often the scheduler is asked. The emulated one may be asked at every tick."""
-    harvest = config.harvest
-    if config.scheduler.kind == "local":
-        return LookSettings()
-    glances = {"preemptible": None, "strict": _STRICT_GLANCE_S, "yielding": max(1.0, harvest.max_delay_s / 5)}
-    glance_s = glances[harvest.mode]
-    return LookSettings(
-        # Where everything is harvested there is always something to do.
-        rest=timedelta(seconds=harvest.look_s if harvest.everything else harvest.rest_look_s),
-        busy=timedelta(seconds=harvest.look_s),
-        glance=None if glance_s is None else timedelta(seconds=glance_s),
-        # Where prime jobs depend on our looks, they must not wait for a budget.
-        per_minute=harvest.commands_per_min if glance_s is None else None,
     )
 
 

@@ -147,7 +147,7 @@ async def test_a_run_with_processes_does_not_keep_an_evicted_pilot_since_nothing
     await asyncio.sleep(0.5)
     process.send_signal(signal.SIGTERM)
     back = await gateway.wait_for(wire.GivenBack, within_s=1)
-    assert (back.invocation_id, back.end) == ("i", ActivationEnd.EVICTED)
+    assert (back.invocation_id, back.end) == ("i-1", ActivationEnd.EVICTED)
     await leaves(process, 4)
     assert [m.invocation_id for m in gateway.of(wire.Finished)] == ["without"], "another one may end within finish_s"
 
