@@ -29,7 +29,7 @@ from harvester.domain.shapes import whole_nodes, why_not_untold
 if TYPE_CHECKING:
     from harvester.store.store import Store
 
-_STRICT_HANDOVER_S = 0.5  # strict promises two seconds at most: whoever is in the way there has no time to reach a checkpoint that is far
+_STRICT_HANDOVER_S = 0.5  # strict promises prime jobs two seconds at most
 _LINGER = timedelta(seconds=0.25)  # a word of an eviction takes so long: pilot, store, daemon, scontrol
 _START_AND_LEAVE = timedelta(seconds=15)  # of a pilot's walltime, beyond what it runs and how early it leaves
 _ALL = "0.0.0.0"  # noqa: S104 - pilots on other hosts must reach the gateway; tokens guard it
