@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from harvester.domain.cluster import (
     BatchJob,
@@ -113,6 +114,15 @@ def gone(found: Plan) -> dict[str, str]:
 
 def orders(found: Plan) -> list[SubmitPilot]:
     return [effect for effect in found.effects if isinstance(effect, SubmitPilot)]
+
+
+def test_in_preemptible_mode_nothing_is_submitted_where_nobody_evicts_pilots_any_more():
+    found = plan(HarvestMode.PREEMPTIBLE, node("n1", cpus=4))
+    assert orders(found) == []
+    assert "pilots are not evicted from partition harvest" in " ".join(found.notes)
+    asked = seen(HarvestMode.PREEMPTIBLE, node("n1", cpus=4))
+    evicted = replace(asked.snapshot, partitions=(Partition(name="harvest", is_preemptible=True),))
+    assert orders(decide(by_name("gap"), replace(asked, snapshot=evicted)))
 
 
 # ---- prime jobs that would start without us

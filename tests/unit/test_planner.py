@@ -52,7 +52,7 @@ def cluster(nodes: int = 8, **partition: object) -> ClusterSnapshot:
         scheduler="fake",
         nodes=(*cpu_nodes, *gpu_nodes),
         batch_jobs=(),
-        partitions=(Partition(name="harvest", **partition), Partition(name="gpus")),
+        partitions=(Partition(name="harvest", **({"is_preemptible": True} | partition)), Partition(name="gpus")),
     )
 
 

@@ -26,11 +26,18 @@ class Rules(Protocol):
 
 
 class PreemptibleRules:
-    """The scheduler evicts whoever is in the way: nothing is forbidden."""
+    """The scheduler evicts whoever is in the way, so everything is allowed where it does."""
+
+    def __init__(self, situation: Situation) -> None:
+        self._snapshot = situation.snapshot
 
     def fitted(self, wish: SubmitPilot, shape: Shape) -> tuple[SubmitPilot | None, str]:
-        """Return `wish`."""
-        return wish, ""
+        """Return `wish`, or why nobody would evict it: a site may change while the daemon runs."""
+        partition = self._snapshot.partition(shape.partition)
+        if partition is None or partition.is_preemptible:
+            return wish, ""
+        why = f": {partition.why_not}" if partition.why_not else ""
+        return None, f"mode = preemptible, and pilots are not evicted from partition {partition.name}{why}"
 
     def departures(self) -> list[CancelPilot]:
         """Return nobody."""
@@ -46,7 +53,7 @@ def rules_of(situation: Situation) -> Rules:
     mode = situation.settings.mode
     match mode:
         case HarvestMode.PREEMPTIBLE:
-            return PreemptibleRules()
+            return PreemptibleRules(situation)
         case HarvestMode.STRICT:
             return StrictRules(situation)
         case HarvestMode.YIELDING:

@@ -118,7 +118,7 @@ def test_an_unknown_policy_is_told_with_those_there_are():
 
 def test_a_window_without_a_known_end_gets_the_longest_pilot():
     assert lengths(gap(situation(cluster(None)))) == [4 * 3600]
-    short = cluster(None, partitions=(Partition(name="harvest", max_time=timedelta(hours=1)),))
+    short = cluster(None, partitions=(Partition(name="harvest", is_preemptible=True, max_time=timedelta(hours=1)),))
     assert lengths(gap(situation(short))) == [3600]
 
 
