@@ -30,14 +30,14 @@ class DaemonLine:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._word = Word()
-        self._tick_at: float | None = None  # when the daemon last ticked
+        self._alive_at: float | None = None  # when the daemon last said that it lives, and sees the cluster
         self._read_at = 0.0
         self._is_unsaid = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def age_s(self, now: float) -> float | None:
         """Return how long ago the daemon last said that it lives; None where it never has."""
-        return None if self._tick_at is None else max(0.0, now - self._tick_at)
+        return None if self._alive_at is None else max(0.0, now - self._alive_at)
 
     def evicted(self, pilot_id: str, now: float) -> None:
         """A pilot said that the scheduler wants its node."""
@@ -80,8 +80,8 @@ class DaemonLine:
         except StoreError as error:
             log.warning("the store does not say whether the daemon lives: %s", error)
             return
-        at = found.get("last_tick_at")
-        self._tick_at = at if isinstance(at, float | int) else self._tick_at
+        at = found.get("alive_at") or found.get("last_tick_at")
+        self._alive_at = at if isinstance(at, float | int) else self._alive_at
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -134,7 +134,8 @@ class SlurmAdapter:
 
     def hold(self, *batch_job_ids: str) -> None:
         """Keep pending batch jobs from being started. Raises `SchedulerUnavailable`."""
-        self._control("hold", batch_job_ids)
+        # Not `hold`: where root or an operator says it, that is an administrator's hold, also on batch jobs of their own.
+        self._control("uhold", batch_job_ids)
 
     def release(self, *batch_job_ids: str) -> None:
         """Let held batch jobs be started again. Raises `SchedulerUnavailable`."""

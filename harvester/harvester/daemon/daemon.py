@@ -168,6 +168,8 @@ class Daemon:
         self._said = control.decode(self._store.note(control.CONTROL_NOTE))
         self._pauses.hear(self._said)
         self._listen(now)
+        if self._hands.unsent and abs(now - self._noted_at) >= EVERY_S:
+            self._hands.cancel_again()
         facts = self._facts(now)
         look = self._looking.due(facts, now)
         if self._looking.trouble:
@@ -198,7 +200,10 @@ class Daemon:
     def _facts(self, now: float) -> Facts:
         """Return what is known without asking the scheduler."""
         eviction_at = self._evictions.look_at(self._looking.looked_at)
-        return msgspec.structs.replace(self._senses.facts(now), said_at=self._said.said_at, eviction_at=eviction_at)
+        facts = self._senses.facts(now)
+        # Pilots that were told to leave and have not heard of it are still in somebody's way.
+        pilots = facts.pilots + self._hands.unsent
+        return msgspec.structs.replace(facts, pilots=pilots, said_at=self._said.said_at, eviction_at=eviction_at)
 
     # ---- look, reconcile, plan
 
@@ -230,7 +235,8 @@ class Daemon:
         plan = decide(self._policy, situation, paused=self._pauses.off_reason or keeps_off)
         self._notes = plan.notes
         self._departs_at, self._mode = departs_at(situation), situation.settings.mode
-        self._evictions.settle(situation, plan.held)  # first: who leaves must leave to nobody who waits
+        leaving = {effect.pilot_id for effect in plan.effects if isinstance(effect, CancelPilot)}
+        self._evictions.settle(situation, plan.held, leaving)  # first: who leaves must leave to nobody who waits
         return self._perform(plan.effects, situation)
 
     def _perform(self, effects: Sequence[SubmitPilot | CancelPilot], situation: Situation) -> bool:
@@ -287,6 +293,7 @@ class Daemon:
             windows=self._windows,
             gaps=self._gaps,
             look_cause=self._cause,
+            alive_at=self._looking.alive_at(started),
             commands_per_minute=self._looking.per_minute(self._clock()),
         )
         try:

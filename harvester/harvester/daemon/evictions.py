@@ -83,16 +83,18 @@ class Evictions:
         self._leaving.clear()
         return ""
 
-    def settle(self, situation: Situation, held: Collection[str]) -> None:
+    def settle(self, situation: Situation, held: Collection[str], leaving: Collection[str]) -> None:
         """Hold the pilots that wait and must not be started now, and release all others.
 
         Parameters
         ----------
         held: pilots that the plan wants held; while pilots are being evicted all of them are.
+        leaving: pilots that are about to be cancelled: they stay as they are.
         """
         ids = {pilot.name: pilot.pilot_id for pilot in situation.pilots}
         batch_jobs = situation.snapshot.batch_jobs
-        waiting = [batch for batch in batch_jobs if batch.name in ids and batch.state is BatchState.PENDING]
+        staying = {name for name, pilot_id in ids.items() if pilot_id not in leaving}
+        waiting = [batch for batch in batch_jobs if batch.name in staying and batch.state is BatchState.PENDING]
         kept = {batch.batch_job_id for batch in waiting if self._keep_off.is_on or ids[batch.name] in held}
         self._hands.hold([batch.batch_job_id for batch in waiting if batch.batch_job_id in kept and not batch.is_held])
         # Also those that an earlier daemon held, and did not live to release.

@@ -46,6 +46,7 @@ class Hands:
     ) -> None:
         self._store, self._adapter, self._launcher, self._pauses = store, adapter, launcher, pauses
         self._clock, self._problem, self._unanswered = clock, problem, unanswered
+        self._unsent: dict[str, None] = {}  # batch jobs to be cancelled, in order
 
     def submit(self, order: SubmitPilot, snapshot: ClusterSnapshot) -> PilotRecord | None:
         """Submit a pilot; None where that failed. Raises `StoreError`."""
@@ -80,8 +81,18 @@ class Hands:
 
     def cancel(self, batch_job_ids: Sequence[str]) -> None:
         """Ask the scheduler to end batch jobs. Those without an id were never answered: they are orphans, if at all."""
-        known = [batch_job_id for batch_job_id in batch_job_ids if batch_job_id]
-        self._ask(known, self._adapter.cancel, "could not be cancelled; it is tried again")
+        self._unsent.update(dict.fromkeys(batch_job_id for batch_job_id in batch_job_ids if batch_job_id))
+        self.cancel_again()
+
+    def cancel_again(self) -> None:
+        """Repeat the cancellations that did not get through: a prime job may wait for those pilots."""
+        if self._ask(list(self._unsent), self._adapter.cancel, "could not be cancelled; it is tried again"):
+            self._unsent.clear()
+
+    @property
+    def unsent(self) -> int:
+        """How many batch jobs are to be cancelled still."""
+        return len(self._unsent)
 
     def cancel_orphan(self, orphan: CancelOrphan) -> None:
         """Cancel a batch job that serves no live pilot."""
@@ -96,10 +107,13 @@ class Hands:
         """Let held batch jobs be started again."""
         self._ask(batch_job_ids, self._adapter.release, "could not be released; it is tried again")
 
-    def _ask(self, batch_job_ids: Sequence[str], verb: Callable[..., None], failure: str) -> None:
+    def _ask(self, batch_job_ids: Sequence[str], verb: Callable[..., None], failure: str) -> bool:
+        """Tell whether the scheduler has heard."""
         if not batch_job_ids:
-            return
+            return True
         try:
             verb(*batch_job_ids)
         except SchedulerUnavailable as error:
             self._problem(f"batch job {', '.join(batch_job_ids)} {failure}", error)
+            return False
+        return True

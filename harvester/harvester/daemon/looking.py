@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from msgspec.structs import replace
 
-from harvester.domain.backoff import ANSWERS, CLEAR
+from harvester.domain.backoff import ANSWERS, CLEAR, URGENT
 from harvester.domain.cluster import BatchJob, ClusterSnapshot
 from harvester.domain.looks import Facts, Look, LookSettings, Pace, Sight, sight, wanted
 from harvester.domain.planning import KnownPilot
@@ -37,11 +37,16 @@ class Looking:
         self._counted = 0
         self._sent: list[tuple[float, int]] = []  # commands of the last minute: when, and how many
         self.trouble = ""  # why nothing is answered; empty while it is
+        self._seen_at = 0.0  # when something was answered last; 0 before the first answer
 
     @property
     def looked_at(self) -> float:
         """When it last looked; 0 before the first look."""
         return self._pace.looked_at or 0.0
+
+    def alive_at(self, now: float) -> float:
+        """Return when it could last have taken a node back: where nobody else does, only a daemon that sees can."""
+        return now if self._settings.glance is None else min(now, self._seen_at or now)
 
     def due(self, facts: Facts, now: float) -> Look | None:
         """Return the look to take now; None while none is due, or the scheduler is left alone."""
@@ -70,6 +75,7 @@ class Looking:
         if self._answers.failures:
             log.warning("daemon.observe: the scheduler answers again after %d failures", self._answers.failures)
         self._answers = CLEAR
+        self._seen_at = self._clock()
         return snapshot
 
     def glance(self, ours: Collection[str]) -> bool:
@@ -80,6 +86,7 @@ class Looking:
         except SchedulerUnavailable as error:
             self.unanswered(error)
             return False
+        self._seen_at = self._clock()
         return seen.asks_for_a_look(self._seen)
 
     def ended(self, batch_job_ids: Iterable[str]) -> tuple[BatchJob, ...]:
@@ -98,7 +105,8 @@ class Looking:
     def unanswered(self, error: SchedulerUnavailable) -> None:
         """Back off."""
         # By the clock, not by the tick's beginning: the look may have lasted for its whole timeout.
-        self._answers = self._answers.failed(ANSWERS, f"the scheduler does not answer: {error}", self._clock())
+        ladder = ANSWERS if self._settings.glance is None else URGENT
+        self._answers = self._answers.failed(ladder, f"the scheduler does not answer: {error}", self._clock())
         log.warning("daemon: the scheduler does not answer: %s", error)
         self.trouble = self._answers.reason
 

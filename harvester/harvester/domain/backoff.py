@@ -26,6 +26,9 @@ SUBMISSIONS = Ladder(
 ANSWERS = Ladder(steps=tuple(timedelta(seconds=seconds) for seconds in (2, 4, 8, 15, 30, 60)))
 """For a scheduler that does not answer. It may come back at any time, so this never pauses."""
 
+URGENT = Ladder(steps=tuple(timedelta(seconds=seconds) for seconds in (1, 2, 5)))
+"""The same, where prime jobs wait for pilots until we see them: nobody else takes a node back."""
+
 
 class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     """Failures in a row, and what follows from them."""

@@ -90,7 +90,7 @@ def test_a_glance_is_one_command_and_disturbs_no_snapshot(fake_slurm, tmp_path):
 def test_pending_pilots_are_held_and_released_in_one_command(fake_slurm, adapter):
     adapter.hold("3", "4")
     adapter.release("4")
-    assert fake_slurm.calls("scontrol") == ["hold 3,4", "release 4"]
+    assert fake_slurm.calls("scontrol") == ["uhold 3,4", "release 4"]
     with pytest.raises(ValueError, match="no id of a Slurm batch job"):
         adapter.hold("3; rm")
 
