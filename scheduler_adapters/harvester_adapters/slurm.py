@@ -134,7 +134,7 @@ class SlurmAdapter:
 
     def hold(self, *batch_job_ids: str) -> None:
         """Keep pending batch jobs from being started. Raises `SchedulerUnavailable`."""
-        # Not `hold`: where root or an operator says it, that is an administrator's hold, also on batch jobs of their own.
+        # Not `hold`: of root or an operator that is an administrator's hold, also on batch jobs of their own.
         self._control("uhold", batch_job_ids)
 
     def release(self, *batch_job_ids: str) -> None:

@@ -214,7 +214,6 @@ class Daemon:
         if snapshot is None:
             return
         self._cause = cause.value
-        log.debug("daemon.look cause=%s commands_per_minute=%d", cause.value, self._looking.per_minute(self._clock()))
         self._reconciling.look(snapshot, pilots)
         has_submitted = self._plan(snapshot)
         now = self._clock()
@@ -242,8 +241,7 @@ class Daemon:
     def _perform(self, effects: Sequence[SubmitPilot | CancelPilot], situation: Situation) -> bool:
         batch_job_ids = {pilot.pilot_id: pilot.batch_job_id for pilot in situation.pilots}
         cancels = [effect for effect in effects if isinstance(effect, CancelPilot)]
-        if cancels:
-            self._hands.dismiss([(cancel, batch_job_ids[cancel.pilot_id]) for cancel in cancels])
+        self._hands.dismiss([(cancel, batch_job_ids[cancel.pilot_id]) for cancel in cancels])
         has_submitted = False
         for effect in effects:
             if isinstance(effect, CancelPilot):

@@ -75,9 +75,7 @@ class DaemonNote(msgspec.Struct, frozen=True, kw_only=True):
     mode: str = ""  # how pilots are kept harmless now
     delayed: int = 0  # prime jobs that were seen to wait for pilots since the daemon started; not told in preemptible
     worst_delay_s: float = 0.0
-    alive_at: float = (
-        0.0  # when it could last have taken a node back; pilots leave by themselves where that is long ago
-    )
+    alive_at: float = 0.0  # when it could last have taken a node back; if long ago, pilots leave by themselves
     look_cause: str = ""  # of the last look
     commands_per_minute: int = 0  # sent to the scheduler within the last minute, of every kind
 
