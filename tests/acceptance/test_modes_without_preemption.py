@@ -88,8 +88,8 @@ def test_in_yielding_mode_pilots_use_windows_without_an_end_and_make_way(up, fig
         assert said["mode"] == "yielding"
         assert said["worst_delay_s"] < 15
         running.wait_for(lambda: ready(client, 4), "pilots on all nodes again", 60)
-    waiting = slurm.run("squeue", "--noheader", "--partition=harvest", "--states=PENDING", "--format=%r")
-    assert "JobHeldUser" not in waiting, "who was held is released"
+        waiting = ("squeue", "--noheader", "--partition=harvest", "--states=PENDING", "--format=%r")
+        running.wait_for(lambda: "JobHeld" not in slurm.run(*waiting), "who was held to be released", 15)
 
 
 def test_a_prime_job_that_can_never_start_does_not_end_the_harvest(up):

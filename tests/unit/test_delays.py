@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from harvester.domain import delays
 from harvester.domain.cluster import BatchJob, BatchState, ClusterSnapshot, Node, NodeState, Partition, WaitsFor
-from harvester.domain.delays import AGAIN_S, LATENCY_S, PATIENCE_S, Delay, Watch
+from harvester.domain.delays import AGAIN_PATIENCE_S, AGAIN_S, LATENCY_S, OTHERS_S, PATIENCE_S, Delay, Watch
 from harvester.domain.pilots import PilotState
 from harvester.domain.planning import HarvestMode, HarvestSettings, KnownPilot, Situation
 from harvester.domain.resources import Resources
@@ -225,7 +225,7 @@ def test_who_starts_on_none_of_the_nodes_that_it_could_use_waits_for_something_e
     assert site.watch.disbelieved == {"9"}
 
 
-@pytest.mark.parametrize("change", ["time", "reason", "another of its user ends"])
+@pytest.mark.parametrize("change", ["time", "its limit", "another of its user ends"])
 def test_it_is_believed_again_when_something_has_changed(change):
     site = waiting()
     site.leave("n2")
@@ -235,12 +235,39 @@ def test_it_is_believed_again_when_something_has_changed(change):
     site.look(PATIENCE_S + 4)
     site.look(at := 2 * PATIENCE_S + 4)
     assert site.watch.disbelieved == {"9"}
-    if change == "reason":
-        site.prime = replace(site.prime, reason="Priority")
+    if change == "its limit":
+        site.prime = replace(site.prime, limit=timedelta(minutes=1))
     elif change == "another of its user ends":
         site.others = []
-    site.look(at + (AGAIN_S if change == "time" else 2))
+        site.look(at + OTHERS_S - 1)
+        assert site.watch.disbelieved, "who keeps starting and ending batch jobs does not end the harvest"
+    site.look(at + {"time": AGAIN_S, "its limit": 2, "another of its user ends": OTHERS_S}[change])
     assert not site.watch.disbelieved
+
+
+def test_neither_another_reason_nor_another_batch_job_of_its_user_that_begins_makes_it_believed_again():
+    site = waiting()
+    site.leave("n2")
+    site.gone("n2")
+    site.look(PATIENCE_S + 4)
+    site.look(at := 2 * PATIENCE_S + 4)
+    site.prime = replace(site.prime, reason="Priority")
+    site.others = [replace(site._pilot("n9", BatchState.RUNNING), name="other", user="u", batch_job_id="o")]
+    site.look(at + OTHERS_S + 1)
+    assert site.watch.disbelieved == {"9"}
+
+
+def test_who_was_disbelieved_before_is_waited_for_less_the_next_time():
+    site = waiting()
+    site.leave("n2")
+    site.gone("n2")
+    site.look(PATIENCE_S + 4)
+    site.look(at := 2 * PATIENCE_S + 4)
+    site.look(at := at + AGAIN_S)
+    assert not site.watch.disbelieved
+    for seconds in (2, 2 + AGAIN_PATIENCE_S, 4 + AGAIN_PATIENCE_S, 4 + 2 * AGAIN_PATIENCE_S):
+        site.look(at + seconds)
+    assert site.watch.disbelieved == {"9"}
 
 
 def test_in_strict_mode_it_stays_believed_and_keeps_the_nodes_of_our_plan():

@@ -7,8 +7,9 @@ delay is told too long by a look at most, never too short.
 
 A plan can be wrong. Where a prime job does not start although its nodes have been free for a while, it may want others
 than we think: it is doubted, and wants every node that it could use. Where it does not start on any of those either, it
-waits for something that we cannot see, and is disbelieved, until its own record or the batch jobs of its user change,
-or for a time. In strict mode it is not disbelieved: the nodes that our plan gives it stay free, but no others.
+waits for something that we cannot see, and is disbelieved: until its own record changes, for half an hour at most, or
+for ten minutes where a batch job of its user has ended, because limits are often of users. The next time our patience
+is shorter. In strict mode it is not disbelieved: the nodes that our plan gives it stay free, but no others.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from harvester.domain.planning import HarvestMode, Situation
 
 LATENCY_S = 10.0  # the scheduler's, from a free node to a start, as far as it is counted as ours
 PATIENCE_S = 120.0  # with its nodes free for so long, a prime job that does not start is doubted, then disbelieved
+AGAIN_PATIENCE_S = 30.0  # the same for one that was disbelieved before
 AGAIN_S = 1800.0  # a disbelieved one is believed again after so long
+OTHERS_S = 600.0  # … and after so long where another batch job of its user has ended
 
 _STAYS = frozenset({PilotState.BOOTING, PilotState.READY, PilotState.QUEUED, PilotState.PLANNED})
 _ON_NODES = frozenset({BatchState.RUNNING, BatchState.COMPLETING, BatchState.SUSPENDED})
@@ -53,7 +56,9 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
     free_since: float | None = None  # since when all its nodes are free of ours
     belief: Belief = Belief.BELIEVED
     trace: tuple[object, ...] = ()  # DISBELIEVED, CLEARED: what must change before it is believed again
-    again_at: float = 0.0
+    others: frozenset[str] = frozenset()  # … or which batch jobs of its user must end
+    judged_at: float = 0.0
+    times: int = 0  # that it was disbelieved
 
     def harm(self, until: float, latency_s: float = 0.0) -> float:
         """Return the seconds that it has waited for us by then."""
@@ -171,12 +176,23 @@ class _Look:
             if batch.state is not BatchState.PENDING:
                 continue
             wait = self.before.waits.get(name)
-            if wait is not None and wait.trace and (self.now >= wait.again_at or wait.trace != self._trace(batch)):
+            times = 0 if wait is None else wait.times
+            if wait is not None and self._is_believed_again(batch, wait):
                 wait = None
             if wait is not None and wait.belief is Belief.DISBELIEVED:
                 yield name, wait
             elif name in self.wanted:
-                yield name, self._judged(batch, self._wait(batch, wait))
+                yield name, self._judged(batch, replace(self._wait(batch, wait), times=times))
+            elif times:
+                fresh = Wait(since=self.now, elements=batch.elements, is_blocked=False, was_blocked=False)
+                yield name, replace(fresh, times=times)
+
+    def _is_believed_again(self, batch: BatchJob, wait: Wait) -> bool:
+        if not wait.trace:
+            return False
+        since = self.now - wait.judged_at
+        has_room = since >= OTHERS_S and not wait.others <= self._others(batch)
+        return since >= AGAIN_S or has_room or wait.trace != _trace(batch)
 
     def _wait(self, batch: BatchJob, wait: Wait | None) -> Wait:
         nodes = self.wanted[batch.batch_job_id]
@@ -202,7 +218,8 @@ class _Look:
 
     def _judged(self, batch: BatchJob, wait: Wait) -> Wait:
         """Return `wait` with what we think of it now."""
-        if wait.free_since is None or self.now - wait.free_since < PATIENCE_S or wait.belief is Belief.CLEARED:
+        patience_s = AGAIN_PATIENCE_S if wait.times else PATIENCE_S
+        if wait.free_since is None or self.now - wait.free_since < patience_s or wait.belief is Belief.CLEARED:
             return wait
         is_certain = self.certain[batch.batch_job_id]
         if is_certain and wait.belief is Belief.BELIEVED:
@@ -212,12 +229,17 @@ class _Look:
             if wait.belief is not Belief.DOUBTED:
                 return wait  # the scheduler's reason is one that we do not know: it stays in doubt
             belief = Belief.CLEARED
-        return replace(wait, belief=belief, trace=self._trace(batch), again_at=self.now + AGAIN_S)
+        return replace(
+            wait,
+            belief=belief,
+            trace=_trace(batch),
+            others=self._others(batch),
+            judged_at=self.now,
+            times=wait.times + 1,
+        )
 
-    def _trace(self, batch: BatchJob) -> tuple[object, ...]:
-        """Return what changes when a hidden limit may have."""
-        others = self._of_users.get(batch.user, ())
-        return (batch.reason, batch.elements, batch.node_count, batch.requested, batch.limit, batch.features, *others)
+    def _others(self, batch: BatchJob) -> frozenset[str]:
+        return frozenset(self._of_users.get(batch.user, ()))
 
     @cached_property
     def _of_users(self) -> dict[str, list[str]]:
@@ -226,4 +248,9 @@ class _Look:
         for batch in self.batches.values():
             if batch.state in _ON_NODES:
                 found.setdefault(batch.user, []).append(batch.batch_job_id)
-        return {user: sorted(names) for user, names in found.items()}
+        return found
+
+
+def _trace(batch: BatchJob) -> tuple[object, ...]:
+    """Return what changes when its user has changed a batch job. The scheduler's reason is none: it comes and goes."""
+    return (batch.elements, batch.node_count, batch.requested, batch.limit, batch.features, batch.required_nodes)

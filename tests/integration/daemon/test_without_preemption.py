@@ -11,6 +11,7 @@ from harvester.domain.cluster import BatchJob, BatchState
 from harvester.domain.looks import LookSettings
 from harvester.domain.pilots import PilotState
 from harvester.domain.planning import HarvestMode
+from harvester.domain.ports import SchedulerUnavailable
 from harvester.domain.resources import Resources
 
 
@@ -109,3 +110,43 @@ def test_pilots_leave_nodes_that_an_admin_drains_and_resuming_keeps_them_drained
     full.daemon.resume()
     full.pass_time(1)
     assert any("n3 is left alone" in words for words in note(full)["notes"])
+
+
+def test_a_cancellation_that_did_not_get_through_is_repeated_within_a_second_and_glances_go_on(full):
+    minute, third, blink = (timedelta(seconds=seconds) for seconds in (60, 20, 3))
+    full.restart(looks=LookSettings(rest=minute, busy=third, glance=blink))
+    full.pass_time(1)
+    cancel, full.scheduler.cancel = full.scheduler.cancel, _out_of_reach
+    full.scheduler.batch_jobs["prime"] = prime(full, 8)
+    full.pass_time(1, ticks=5)
+    assert ready(full) == 0
+    assert full.scheduler.cancelled == []
+    glances = full.scheduler.glances
+    full.pass_time(1, ticks=4)
+    assert full.scheduler.glances > glances, "pilots that have not heard are still in the way"
+    full.scheduler.cancel = cancel
+    full.pass_time(1)
+    assert len(full.scheduler.cancelled) == 8
+    full.pass_time(1, ticks=5)
+    assert len(full.scheduler.cancelled) == 8
+
+
+def _out_of_reach(*batch_job_ids):
+    raise SchedulerUnavailable("scancel: no answer")
+
+
+def test_a_daemon_that_cannot_look_does_not_count_as_alive_so_that_pilots_leave_by_themselves(full):
+    minute, third, blink = (timedelta(seconds=seconds) for seconds in (60, 20, 3))
+    full.restart(looks=LookSettings(rest=minute, busy=third, glance=blink))
+    full.pass_time(1, ticks=10)
+    assert full.scheduler.now - note(full)["alive_at"] <= 3
+    full.scheduler.is_down = True
+    full.pass_time(1, ticks=40)
+    assert note(full)["last_tick_at"] == full.scheduler.now
+    assert full.scheduler.now - note(full)["alive_at"] >= 40
+    looks = full.scheduler.looks + full.scheduler.glances
+    full.pass_time(1, ticks=20)
+    assert full.scheduler.looks + full.scheduler.glances - looks >= 3, "it tries again every few seconds"
+    full.scheduler.is_down = False
+    full.pass_time(1, ticks=6)
+    assert full.scheduler.now - note(full)["alive_at"] <= 3
