@@ -88,7 +88,9 @@ def not_by_qos(qos: PilotQos, *, cluster: str) -> str:
     mode = cluster if own.preempt_mode.lower() in {"cluster", "off"} else own.preempt_mode
     above = [other for other in qos.table if own.name in other.preempts and other.name != own.name]
     if not above:
-        return f'no QOS has "{own.name}", which pilots run under, in its Preempt list'
+        preempted = sorted({name for other in qos.table for name in other.preempts if name != other.name})
+        remedy = f" (scheduler.slurm.qos may name {' or '.join(preempted)}, which others preempt)" if preempted else ""
+        return f'no QOS has "{own.name}", which pilots run under, in its Preempt list{remedy}'
     if reason := not_by_mode(mode, cluster=cluster):
         return reason
     if all("PRIORITY" in other.preempt_mode.upper().split(",") for other in above):

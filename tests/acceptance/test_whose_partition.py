@@ -157,7 +157,10 @@ def test_where_qos_decide_it_is_the_pilots_qos_that_counts_whatever_the_partitio
     # Root's default QOS is "normal", which nobody evicts.
     refused = up(tmp_path / "state")
     assert refused.returncode == 2, refused.stderr
-    why = 'no QOS has "normal", which pilots run under, in its Preempt list'
+    why = (
+        'no QOS has "normal", which pilots run under, in its Preempt list'
+        " (scheduler.slurm.qos may name scavenger, which others preempt)"
+    )
     assert f"prime: {why}; harvest: {why}" in " ".join(refused.stderr.split())
     look = snapshot(tmp_path, qos="scavenger")
     assert [part.is_preemptible for part in look.partitions] == [True, True]

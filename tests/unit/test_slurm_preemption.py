@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from harvester_adapters.slurm_config import SiteConfig
 from harvester_adapters.slurm_partitions import partitions
@@ -96,10 +97,17 @@ def scavenger(mode: str = "cluster", **changed: timedelta) -> Qos:
     return Qos(name=SCAVENGER, preempts=(), preempt_mode=mode, **changed)
 
 
+def preempted(table) -> set[str]:
+    return {name for qos in table for name in qos.preempts if name != qos.name}
+
+
 def test_under_preempt_qos_it_is_the_preempt_list_that_counts():
     table = (NORMAL, scavenger(), URGENT)
     assert by_qos(SCAVENGER, *table) == ""
-    assert by_qos("normal", *table) == 'no QOS has "normal", which pilots run under, in its Preempt list'
+    refused = 'no QOS has "normal", which pilots run under, in its Preempt list'
+    assert by_qos("normal", *table).startswith(refused)
+    assert f"scheduler.slurm.qos may name {' or '.join(sorted(preempted(table)))}" in by_qos("normal", *table)
+    assert by_qos("normal", replace(NORMAL, preempts=())) == refused, "there is none to name"
     assert by_qos("lost", *table).endswith('there is no QOS "lost"')
     itself = Qos(name=SCAVENGER, preempts=(SCAVENGER,), preempt_mode="within")
     assert "in its Preempt list" in by_qos(SCAVENGER, NORMAL, itself)
