@@ -324,8 +324,10 @@ def test_the_default_qos_of_the_user_counts_where_none_is_named(by_qos):
     assert all(part.is_preemptible for part in snapshot.partitions)
     snapshot = by_qos(answer(QOS, "lab||normal|normal,scavenger\n")).snapshot()
     assert {part.why_not for part in snapshot.partitions} == {
-        'no QOS has "normal", which pilots run under, in its Preempt list'
-        " (scheduler.slurm.qos may name scavenger, which others preempt)"
+        (
+            'no QOS has "normal", which pilots run under, in its Preempt list'
+            " (scheduler.slurm.qos may name scavenger, which others preempt)"
+        )
     }
 
 
