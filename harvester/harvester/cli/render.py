@@ -160,12 +160,25 @@ def _daemon(daemon: Document) -> Iterator[tuple[str, Text]]:
     elif not daemon.get("is_alive"):
         yield "daemon", Text(f"has not looked for {duration(age_s)}; is harvester up running?", style="red")
     else:
-        yield "daemon", Text(f"looked {duration(age_s)} ago")
+        yield "daemon", Text(_looked(note, age_s))
+    if note.get("delayed"):
+        words = f"{note['delayed']} prime jobs waited for pilots, {note.get('worst_delay_s', 0.0):.1f} s at most"
+        yield "harm", Text(words, style="yellow")
     for error in note.get("errors") or ():
         yield "error", Text(str(error), style="red")
     # Of a daemon that an admin paused, the planner's only note is that it is paused.
     for words in () if control.get("paused") else note.get("notes") or ():
         yield "note", Text(str(words))
+
+
+def _looked(note: Document, age_s: float) -> str:
+    """Return when the daemon last looked and why, in which mode, and what it asks of the scheduler."""
+    if not note.get("looked_at"):
+        return f"listened {duration(age_s)} ago, and has not seen the cluster yet"
+    ago_s = max(0.0, note.get("last_tick_at", 0.0) - note["looked_at"]) + age_s
+    cause = f" ({note['look_cause']})" if note.get("look_cause") else ""
+    asked = f"; {note.get('commands_per_minute', 0)} commands to the scheduler in the last minute"
+    return f"looked {duration(ago_s)} ago{cause}; mode {note.get('mode') or 'preemptible'}{asked}"
 
 
 def _drained(nodes: Sequence[str], items: Iterable[Document]) -> Iterator[tuple[str, Text]]:

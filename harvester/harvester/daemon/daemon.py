@@ -254,8 +254,6 @@ class Daemon:
                     self._situations.planned(record.pilot_id, effect)
         return has_submitted
 
-    # ---- after it
-
     def _problem(self, what: str, error: Exception) -> None:
         log.warning("daemon: %s: %s", what, error)
         if f"{what}: {error}" not in self._errors:
@@ -290,6 +288,7 @@ class Daemon:
             worst_delay_s=self._harm.worst_s,
             windows=self._windows,
             gaps=self._gaps,
+            looked_at=self._looking.looked_at,
             look_cause=self._cause,
             alive_at=self._looking.alive_at(started),
             commands_per_minute=self._looking.per_minute(self._clock()),

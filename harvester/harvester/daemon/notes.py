@@ -63,7 +63,7 @@ class ClusterNote(msgspec.Struct, frozen=True, kw_only=True):
 class DaemonNote(msgspec.Struct, frozen=True, kw_only=True):
     """How the daemon is."""
 
-    last_tick_at: float
+    last_tick_at: float  # when it last listened
     tick_s: float  # how often it listens
     took_s: float  # the last tick
     paused: bool
@@ -76,7 +76,8 @@ class DaemonNote(msgspec.Struct, frozen=True, kw_only=True):
     delayed: int = 0  # prime jobs that were seen to wait for pilots since the daemon started; not told in preemptible
     worst_delay_s: float = 0.0
     alive_at: float = 0.0  # when it could last have taken a node back; if long ago, pilots leave by themselves
-    look_cause: str = ""  # of the last look
+    looked_at: float = 0.0  # the last full look at the scheduler
+    look_cause: str = ""  # why it was taken
     commands_per_minute: int = 0  # sent to the scheduler within the last minute, of every kind
 
 

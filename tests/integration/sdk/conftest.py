@@ -230,7 +230,7 @@ class FakeGateway:
                 "is_alive": True,
                 "age_s": 0.5,
                 "has_heard": True,
-                "note": {"last_tick_at": 1.0, "paused": False, "reason": "", "errors": [], "notes": ["2 pilots wait"]},
+                "note": {"last_tick_at": 1.0, "looked_at": 1.0, "errors": [], "notes": ["2 pilots wait"]},
             },
             "/v1/whoami": {"name": "tester", "role": "user"},
         }

@@ -43,8 +43,17 @@ def test_an_admins_pause_says_why_and_how_to_resume():
 
 
 def test_the_age_of_the_last_look_and_the_planners_notes_are_shown():
-    text = shown(*render.status(said(note={"notes": ["No pilots of shape x: no node has 9 CPUs."]})))
-    assert "daemon     looked 1 s ago" in text
+    note = {
+        "notes": ["No pilots of shape x: no node has 9 CPUs."], "last_tick_at": 100.0, "looked_at": 88.0,
+        "look_cause": "the clock", "mode": "yielding", "commands_per_minute": 6,
+    }  # fmt: skip
+    text = shown(*render.status(said(note=note)))
+    words = "looked 13 s ago (the clock); mode yielding; 6 commands to the scheduler in the last minute"
+    assert f"daemon     {words}" in text
+    assert "has not seen the cluster yet" in shown(*render.status(said()))
+    harm = shown(*render.status(said(note=note | {"delayed": 2, "worst_delay_s": 3.14})))
+    assert "harm       2 prime jobs waited for pilots, 3.1 s at most" in harm
+    assert "harm" not in text
     assert "note       No pilots of shape x" in text
     assert "has not looked for 10 min" in shown(*render.status(said(age_s=601.0, is_alive=False)))
     assert "has never looked" in shown(*render.status(said(age_s=None, is_alive=False)))
