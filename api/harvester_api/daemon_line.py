@@ -32,7 +32,7 @@ class DaemonLine:
         self._word = Word()
         self._alive_at: float | None = None  # when the daemon last said that it lives, and sees the cluster
         self._read_at = 0.0
-        self._is_unsaid = False
+        self._is_unsaid = self._is_writing = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def age_s(self, now: float) -> float | None:
@@ -61,18 +61,22 @@ class DaemonLine:
             await asyncio.wait(self._tasks)
 
     def _say(self, said: Word) -> None:
-        self._word = said
-        if not self._is_unsaid:
-            self._is_unsaid = True
+        self._word, self._is_unsaid = said, True
+        if not self._is_writing:
+            self._is_writing = True
             self._begin(self._write())
 
     async def _write(self) -> None:
-        await asyncio.sleep(0)  # what is said in this turn of the loop goes together
-        self._is_unsaid = False
+        """Write one word after the other: two threads might write them in another order."""
         try:
-            await asyncio.to_thread(self._store.put_note, word.WORD_NOTE, word.encode(self._word))
+            while self._is_unsaid:
+                await asyncio.sleep(0)  # what is said in this turn of the loop goes together
+                self._is_unsaid = False
+                await asyncio.to_thread(self._store.put_note, word.WORD_NOTE, word.encode(self._word))
         except StoreError as error:
             log.warning("the daemon was not told of pilots that leave, it sees them at its next look: %s", error)
+        finally:
+            self._is_writing = False
 
     async def _read(self) -> None:
         try:
