@@ -89,6 +89,7 @@ class Daemon:
         self._cause = ""
         self._mode = settings.harvest.mode
         self._departs_at: float | None = None
+        self._contended = False  # a prime job is about to have nodes that pilots leave or keep off
         self._windows: tuple[WindowGroup, ...] = ()
         self._gaps: GapFigures | None = None
         self._scheduler: BackgroundScheduler | None = None
@@ -216,11 +217,10 @@ class Daemon:
         self._cause = cause.value
         self._reconciling.look(snapshot, pilots)
         has_submitted = self._plan(snapshot)
-        now = self._clock()
-        ours = {pilot.name for pilot in self._senses.pilots}
-        due = (self._departs_at, now + _SETTLE_S if has_submitted else None)
-        due_at = min((at for at in due if at is not None), default=None)
-        self._looking.looked(snapshot, facts, ours=ours, due_at=due_at)
+        now, ours = self._clock(), {pilot.name for pilot in self._senses.pilots}
+        settles_at = now + _SETTLE_S if has_submitted else None
+        due = (self._departs_at, settles_at, self._looking.again_at(now, self._contended))
+        self._looking.looked(snapshot, facts, ours=ours, due=due)
         self._store.put_note(CLUSTER_NOTE, msgspec.json.encode(cluster_note(snapshot, self._launcher.mark)))
 
     def _plan(self, snapshot: ClusterSnapshot) -> bool:
@@ -235,6 +235,7 @@ class Daemon:
         self._notes = plan.notes
         self._departs_at, self._mode = departs_at(situation), situation.settings.mode
         leaving = {effect.pilot_id for effect in plan.effects if isinstance(effect, CancelPilot)}
+        self._contended = bool(plan.held or leaving)
         self._evictions.settle(situation, plan.held, leaving)  # first: who leaves must leave to nobody who waits
         return self._perform(plan.effects, situation)
 

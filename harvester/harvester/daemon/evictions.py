@@ -33,6 +33,7 @@ class Evictions:
         self._heard: word.Word | None = None
         self._keep_off = KeepOff()
         self._leaving: set[str] = set()  # pilots
+        self._held: set[str] = set()  # batch jobs: another word need not hold them again
 
     def listen(self, now: float) -> tuple[str, ...]:
         """Hear the gateway's word; return the pilots whose connection broke since. Raises `StoreError`."""
@@ -60,7 +61,9 @@ class Evictions:
         self._hold(records)
 
     def _hold(self, records: list[PilotRecord]) -> None:
-        self._hands.hold([record.batch_job_id for record in records if record.state in PENDING and record.batch_job_id])
+        waiting = [record.batch_job_id for record in records if record.state in PENDING and record.batch_job_id]
+        self._hands.hold([batch_job_id for batch_job_id in waiting if batch_job_id not in self._held])
+        self._held.update(waiting)
 
     def look_at(self, looked_at: float) -> float | None:
         """Return when a look is wanted after one at `looked_at`, None while nobody is being evicted."""
@@ -81,6 +84,7 @@ class Evictions:
         if self._keep_off.is_on:
             return f"{_WHY} (for {LONGEST.total_seconds():g} s at most)"
         self._leaving.clear()
+        self._held.clear()
         return ""
 
     def settle(self, situation: Situation, held: Collection[str], leaving: Collection[str]) -> None:

@@ -48,6 +48,11 @@ class Looking:
         """Return when it could last have taken a node back: where nobody else does, only a daemon that sees can."""
         return now if self._settings.glance is None else min(now, self._seen_at or now)
 
+    def again_at(self, now: float, is_contended: bool) -> float | None:
+        """Return when to see whether the nodes that pilots have left are free, and the prime job runs."""
+        glance = self._settings.glance
+        return None if glance is None or not is_contended else now + max(2.0, glance.total_seconds())
+
     def due(self, facts: Facts, now: float) -> Look | None:
         """Return the look to take now; None while none is due, or the scheduler is left alone."""
         self._count(now)
@@ -97,9 +102,12 @@ class Looking:
             self.unanswered(error)
             return ()
 
-    def looked(self, snapshot: ClusterSnapshot, facts: Facts, *, ours: Collection[str], due_at: float | None) -> None:
-        """Remember a full look. `due_at`: when the plan wants the next one."""
+    def looked(
+        self, snapshot: ClusterSnapshot, facts: Facts, *, ours: Collection[str], due: Iterable[float | None]
+    ) -> None:
+        """Remember a full look. `due`: when the next one is wanted, by the first of these."""
         self._seen = sight(snapshot.batch_jobs, ours)
+        due_at = min((at for at in due if at is not None), default=None)
         self._pace = self._pace.looked(facts, self._clock(), due_at=due_at)
 
     def unanswered(self, error: SchedulerUnavailable) -> None:

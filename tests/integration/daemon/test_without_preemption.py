@@ -121,9 +121,9 @@ def test_a_cancellation_that_did_not_get_through_is_repeated_within_a_second_and
     full.pass_time(1, ticks=5)
     assert ready(full) == 0
     assert full.scheduler.cancelled == []
-    glances = full.scheduler.glances
-    full.pass_time(1, ticks=4)
-    assert full.scheduler.glances > glances, "pilots that have not heard are still in the way"
+    asked = full.scheduler.glances + full.scheduler.looks
+    full.pass_time(1, ticks=6)
+    assert full.scheduler.glances + full.scheduler.looks > asked, "pilots that have not heard are still in the way"
     full.scheduler.cancel = cancel
     full.pass_time(1)
     assert len(full.scheduler.cancelled) == 8
