@@ -180,6 +180,8 @@ class Daemon:
         cause = look.cause
         if look.kind is LookKind.GLANCE:
             if not self._looking.glance({pilot.name for pilot in self._senses.pilots}):
+                if not self._looking.trouble:
+                    self._harm.glanced(now)
                 return False
             cause = Cause.CONTENTION
         self._look(cause, facts)
@@ -205,8 +207,6 @@ class Daemon:
         # Pilots that were told to leave and have not heard of it are still in somebody's way.
         pilots = facts.pilots + self._hands.unsent
         return msgspec.structs.replace(facts, pilots=pilots, said_at=self._said.said_at, eviction_at=eviction_at)
-
-    # ---- look, reconcile, plan
 
     def _look(self, cause: Cause, facts: Facts) -> None:
         pilots = self._senses.known()  # as they were before the look

@@ -62,6 +62,10 @@ class Harm:
         """Return `situation` with what is known of prime jobs that do not start where we think."""
         return replace(situation, doubted=self._watch.doubted, disbelieved=self._watch.disbelieved)
 
+    def glanced(self, now: float) -> None:
+        """Nothing has changed by now: whoever is seen waiting at the next look has begun to wait later than this."""
+        self._watch = replace(self._watch, looked_at=now)
+
     def look(self, situation: Situation) -> bool:
         """Take a look into account; tell whether yielding was given up for it. Raises `StoreError`."""
         if situation.settings.mode is HarvestMode.PREEMPTIBLE:

@@ -150,3 +150,16 @@ def test_a_daemon_that_cannot_look_does_not_count_as_alive_so_that_pilots_leave_
     full.scheduler.is_down = False
     full.pass_time(1, ticks=6)
     assert full.scheduler.now - note(full)["alive_at"] <= 3
+
+
+def test_a_prime_job_has_waited_since_the_last_glance_at_most_not_since_the_last_look(full):
+    minute, third, blink = (timedelta(seconds=seconds) for seconds in (60, 20, 3))
+    full.restart(looks=LookSettings(rest=minute, busy=third, glance=blink))
+    full.pass_time(1, ticks=16)
+    full.scheduler.batch_jobs["prime"] = prime(
+        full, 1, submitted_at=full.scheduler.now - 500
+    )  # its dependency ended now
+    full.pass_time(1, ticks=3)
+    assert ready(full) == 7
+    assert note(full)["mode"] == "yielding"
+    assert note(full)["worst_delay_s"] <= 3
