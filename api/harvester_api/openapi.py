@@ -40,6 +40,7 @@ _RECORDS: tuple[type, ...] = (
     docs.SlotPage,
     docs.ClusterDocument,
     docs.DaemonDocument,
+    drafts.NodesRequest,
     drafts.PauseRequest,
     docs.Identity,
     docs.DirectoryDocument,

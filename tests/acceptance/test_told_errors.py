@@ -125,9 +125,10 @@ def test_a_gateway_that_nodes_cannot_reach(start, figures):
 
 
 def test_a_fault_of_the_site_excludes_no_node(slurm, start):
-    running, _ = start("--set", "harvest.tick_s=0.5", python="/no/such/python")
+    often = ("--set", "harvest.look_s=2", "--set", "harvest.commands_per_min=120")
+    running, _ = start(*often, python="/no/such/python")
     with running.client() as client:
-        running.wait_for(lambda: len(failed(client)) >= 3, "three failures", 60)
+        running.wait_for(lambda: len(failed(client)) >= 3, "three failures", 100)
         note = client.daemon()["note"]
     told = " ".join([*note["notes"], note["reason"]])
     assert "left alone" not in told

@@ -17,7 +17,7 @@ def test_the_emulated_cluster_may_be_asked_at_every_tick():
 
 
 def test_with_preemption_looks_are_rare_and_share_a_budget():
-    found = looks()
+    found = looks(ready=0)
     assert (found.rest.total_seconds(), found.busy.total_seconds()) == (60, 20)
     assert (found.glance, found.per_minute) == (None, 8)
 
@@ -29,6 +29,7 @@ def test_without_it_glances_come_as_often_as_the_promise_needs_and_wait_for_no_b
     assert found.per_minute is None
 
 
-def test_who_harvests_everything_is_never_at_rest():
-    found = looks(everything=True, policy="gap")
+@pytest.mark.parametrize("wish", [{"everything": True, "policy": "gap", "ready": 0}, {"ready": 1}])
+def test_who_wants_pilots_without_work_is_never_at_rest(wish):
+    found = looks(**wish)
     assert found.rest == found.busy

@@ -18,10 +18,15 @@ def look_settings(config: Config) -> LookSettings:
     glances = {"preemptible": None, "strict": _STRICT_GLANCE_S, "yielding": max(1.0, harvest.max_delay_s / 5)}
     glance_s = glances[harvest.mode]
     return LookSettings(
-        # Where everything is harvested there is always something to do.
-        rest=timedelta(seconds=harvest.look_s if harvest.everything else harvest.rest_look_s),
+        # Where pilots are wanted without work there is always something to do.
+        rest=timedelta(seconds=harvest.look_s if _wants_pilots(config) else harvest.rest_look_s),
         busy=timedelta(seconds=harvest.look_s),
         glance=None if glance_s is None else timedelta(seconds=glance_s),
         # Where prime jobs depend on our looks, they must not wait for a budget.
         per_minute=harvest.commands_per_min if glance_s is None else None,
     )
+
+
+def _wants_pilots(config: Config) -> bool:
+    """Tell whether pilots are kept or harvest, also while no work waits."""
+    return config.harvest.everything or config.harvest.ready > 0 or any(pilot.ready for pilot in config.pilot)

@@ -6,6 +6,7 @@ import pickle
 import pytest
 
 import harvester
+from harvester.sdk.outbox import MAX_IN_FLIGHT
 
 
 def add(a, b=0):
@@ -80,7 +81,7 @@ def test_arguments_and_results_with_buffers_arrive_and_can_be_written_to(client,
 def test_under_pressure_what_was_submitted_waits_and_keeps_its_order(client, gateway, caplog):
     client.register(add)
     gateway.held = {"add"}
-    gateway.pressure = 3
+    gateway.pressure = MAX_IN_FLIGHT  # whoever is under way at the first refusal is refused too
     with caplog.at_level(logging.WARNING, "harvester.sdk"):
         futures = [client.submit(add, number) for number in range(2500)]
         ids = [int(future.invocation_id.removeprefix("i-")) for future in futures]
