@@ -62,6 +62,8 @@ def test_it_lasts_while_a_pilot_is_still_leaving():
     leaving = pilot("1", PilotState.DRAINING)
     running = batch("1", BatchState.RUNNING, nodes=("n1",), preempt_at=99.0)
     assert TOLD.looked(look(running), (leaving,), NOBODY, 103.0).is_on
+    elsewhere = batch("1", BatchState.RUNNING, nodes=("n7",))
+    assert not TOLD.looked(look(elsewhere), (leaving,), NOBODY, 103.0).is_on, "its walltime is nearly over"
     gone = batch("1", BatchState.PREEMPTED, preempt_at=99.0)
     assert not TOLD.looked(look(gone), (), NOBODY, 103.0).is_on
 

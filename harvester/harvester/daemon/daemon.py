@@ -144,8 +144,9 @@ class Daemon:
                 continue
             # A pilot that the gateway could not hear says no goodbye; the scheduler tells its end.
             look_at = time.monotonic() + 2.0
+            self._hands.cancel_again()
             pilots = self._senses.known()
-            snapshot = self._looking.full(pilots)
+            snapshot = self._looking.full(pilots, self._facts(self._clock()))
             if snapshot is not None:
                 self._reconciling.look(snapshot, pilots)
 
@@ -160,7 +161,7 @@ class Daemon:
         except Exception as error:  # outermost loop: the next tick may succeed
             has_looked = True
             log.exception("daemon.tick failed; the next one tries again")
-            self._errors.append(f"the tick failed ({type(error).__name__}: {error}); see the log")
+            self._tell(f"the tick failed ({type(error).__name__}: {error}); see the log")
         if has_looked or abs(started - self._noted_at) >= EVERY_S:
             self._leave_note(started)
 
@@ -210,7 +211,7 @@ class Daemon:
 
     def _look(self, cause: Cause, facts: Facts) -> None:
         pilots = self._senses.known()  # as they were before the look
-        snapshot = self._looking.full(pilots)
+        snapshot = self._looking.full(pilots, facts)
         self._errors = [self._looking.trouble] if self._looking.trouble else []
         if snapshot is None:
             return
@@ -220,7 +221,7 @@ class Daemon:
         now, ours = self._clock(), {pilot.name for pilot in self._senses.pilots}
         settles_at = now + _SETTLE_S if has_submitted else None
         due = (self._departs_at, settles_at, self._looking.again_at(now, self._contended))
-        self._looking.looked(snapshot, facts, ours=ours, due=due)
+        self._looking.expect(snapshot, ours=ours, due=due)
         self._store.put_note(CLUSTER_NOTE, msgspec.json.encode(cluster_note(snapshot, self._launcher.mark)))
 
     def _plan(self, snapshot: ClusterSnapshot) -> bool:
@@ -257,11 +258,11 @@ class Daemon:
 
     def _problem(self, what: str, error: Exception) -> None:
         log.warning("daemon: %s: %s", what, error)
-        if f"{what}: {error}" not in self._errors:
-            self._errors.append(f"{what}: {error}")
+        self._tell(f"{what}: {error}")
 
     def _tell(self, words: str) -> None:
-        self._errors.append(words)
+        if words not in self._errors:  # it may happen at every tick until the next look
+            self._errors.append(words)
 
     def _prune(self, now: float) -> None:
         if now - self._pruned_at < _PRUNE_EVERY.total_seconds():

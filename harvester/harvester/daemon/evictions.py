@@ -43,11 +43,12 @@ class Evictions:
             return ()
         if said.evicted_at > before.evicted_at:
             self._evicted(said, now)
-        elif self._keep_off.is_on and self._keep_off.cleared_at is None:
-            states = {record.pilot_id: record.state for record in self._store.pilots()}
-            if PilotState.DRAINING not in states.values() and self._leaving.isdisjoint(states):
-                self._keep_off = self._keep_off.cleared(now)
+        elif self._keep_off.is_on and self._keep_off.cleared_at is None and self._are_gone():
+            self._keep_off = self._keep_off.cleared(now)
         return said.broken if said.broken_at > before.broken_at else ()
+
+    def _are_gone(self) -> bool:
+        return self._leaving.isdisjoint(record.pilot_id for record in self._store.pilots())
 
     def _evicted(self, said: word.Word, now: float) -> None:
         records = self._store.pilots()

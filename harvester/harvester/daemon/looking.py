@@ -63,11 +63,14 @@ class Looking:
         self.trouble = "" if self._answers.allows(now) else self._answers.reason
         return not self.trouble
 
-    def full(self, pilots: Collection[KnownPilot]) -> ClusterSnapshot | None:
+    def full(self, pilots: Collection[KnownPilot], facts: Facts) -> ClusterSnapshot | None:
         """Look at nodes and batch jobs; ask what became of those of `pilots` that are not there any more.
 
         None where the scheduler does not answer: that proves nothing.
         """
+        before = self._pace
+        # First, so that a defect in what follows cannot have us look again at every tick.
+        self._pace = before.looked(facts, self._clock(), due_at=None)
         try:
             snapshot = self._adapter.snapshot()
             known = {batch.batch_job_id for batch in snapshot.batch_jobs}
@@ -75,6 +78,7 @@ class Looking:
             if gone:
                 snapshot = replace(snapshot, batch_jobs=(*snapshot.batch_jobs, *self._adapter.ended(gone)))
         except SchedulerUnavailable as error:
+            self._pace = before
             self.unanswered(error)
             return None
         if self._answers.failures:
@@ -102,13 +106,10 @@ class Looking:
             self.unanswered(error)
             return ()
 
-    def looked(
-        self, snapshot: ClusterSnapshot, facts: Facts, *, ours: Collection[str], due: Iterable[float | None]
-    ) -> None:
-        """Remember a full look. `due`: when the next one is wanted, by the first of these."""
+    def expect(self, snapshot: ClusterSnapshot, *, ours: Collection[str], due: Iterable[float | None]) -> None:
+        """Remember what a full look showed, and when the next one is wanted: by the first of `due`."""
         self._seen = sight(snapshot.batch_jobs, ours)
-        due_at = min((at for at in due if at is not None), default=None)
-        self._pace = self._pace.looked(facts, self._clock(), due_at=due_at)
+        self._pace = replace(self._pace, due_at=min((at for at in due if at is not None), default=None))
 
     def unanswered(self, error: SchedulerUnavailable) -> None:
         """Back off."""

@@ -76,7 +76,9 @@ class KeepOff(msgspec.Struct, frozen=True, kw_only=True):
             return told
         if now - told.newest_at >= LONGEST.total_seconds():
             return KeepOff()
-        is_over = not _is_leaving(snapshot, pilots) and not _is_wanted(told.nodes, snapshot, wants, pilots, now)
+        is_over = not _is_leaving(told.nodes, snapshot, pilots) and not _is_wanted(
+            told.nodes, snapshot, wants, pilots, now
+        )
         return KeepOff() if is_over else told
 
     def _heard(self, snapshot: ClusterSnapshot, pilots: tuple[KnownPilot, ...], now: float) -> KeepOff:
@@ -91,13 +93,13 @@ class KeepOff(msgspec.Struct, frozen=True, kw_only=True):
         return self.told(fresh, now) if fresh else self
 
 
-def _is_leaving(snapshot: ClusterSnapshot, pilots: tuple[KnownPilot, ...]) -> bool:
-    """Tell whether a pilot that was asked to leave still has its node."""
+def _is_leaving(nodes: frozenset[str], snapshot: ClusterSnapshot, pilots: tuple[KnownPilot, ...]) -> bool:
+    """Tell whether a pilot that was asked to leave one of `nodes` is still there. Others drain for their walltime."""
     states = {pilot.name: pilot.state for pilot in pilots}
     return any(
         batch.preempt_at is not None or states[batch.name] is PilotState.DRAINING
         for batch in snapshot.batch_jobs
-        if batch.name in states and batch.state is BatchState.RUNNING
+        if batch.name in states and batch.state is BatchState.RUNNING and not nodes.isdisjoint(batch.nodes)
     )
 
 

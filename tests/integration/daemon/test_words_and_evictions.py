@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -121,3 +122,22 @@ def test_a_pilot_that_has_not_heard_of_its_eviction_is_ended(busy):
     assert busy.scheduler.cancelled == []
     busy.pass_time(5, ticks=5)
     assert set(busy.scheduler.cancelled) == {"1"}
+
+
+def test_a_defect_does_not_make_the_daemon_look_at_every_tick(site):
+    site.restart(looks=RARELY)
+    looks = []
+    snapshot = site.scheduler.snapshot
+
+    def broken():
+        looks.append(site.scheduler.now)
+        return 1 / 0
+
+    site.scheduler.snapshot = broken
+    site.pass_time(0.1, ticks=300)
+    assert len(looks) <= 2
+    said = msgspec.json.decode(site.store.note("daemon"))
+    assert len([words for words in said["errors"] if "ZeroDivisionError" in words]) == 1
+    site.scheduler.snapshot = snapshot
+    site.pass_time(20, ticks=4)
+    assert len(site.store.pilots()) == 1
