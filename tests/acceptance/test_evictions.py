@@ -46,10 +46,15 @@ def state_of(slurm, batch_job):
     return slurm.run("squeue", "--noheader", "--states=all", f"--jobs={batch_job}", "--format=%T")
 
 
+def why_pilots_wait(slurm):
+    """Return the reasons that Slurm gives."""
+    return set(slurm.run("squeue", "--noheader", "--partition=harvest", "--states=PENDING", "--format=%r").splitlines())
+
+
 def pending_pilots(slurm):
-    """Return why each waiting pilot waits; nothing while one is held."""
-    why = slurm.run("squeue", "--noheader", "--partition=harvest", "--states=PENDING", "--format=%r").splitlines()
-    return [] if any("JobHeld" in words for words in why) else why
+    """Tell whether pilots wait and none is held."""
+    why = why_pilots_wait(slurm)
+    return why and not any("JobHeld" in words for words in why)
 
 
 def test_a_prime_job_over_all_nodes_does_not_lose_what_was_vacated_for_it_to_pilots_that_wait(slurm, running, figures):
@@ -63,10 +68,12 @@ def test_a_prime_job_over_all_nodes_does_not_lose_what_was_vacated_for_it_to_pil
                 "sbatch", "--parsable", "--partition=prime", "--nodes=8", "--exclusive", "--output=/dev/null",
                 "--wrap=sleep 2",
             )  # fmt: skip
-            begun_at = time.monotonic()
+            begun_at, why = time.monotonic(), set()
             while state_of(slurm, batch_job) == "PENDING":
                 assert time.monotonic() - begun_at < 60
+                why = why_pilots_wait(slurm) or why
                 time.sleep(0.05)
+            assert why == {"JobHeldUser"}, "pilots that wait keep off until the prime job runs"
             waits.append(time.monotonic() - begun_at)
             for future in futures:
                 assert future.result(timeout=90) >= 0.9

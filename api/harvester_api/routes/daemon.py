@@ -10,7 +10,8 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _MOST = 65_536  # bytes of a request
 _SAYING = threading.Lock()  # what an admin says is read, changed and kept by one at a time
+_OF_NODES: dict[str, Any] = {"body": body_of(NodesRequest), "refuses": (400, 403, 413, 415, 422, 507)}
 
 
 @router.get(
@@ -82,16 +84,12 @@ async def resume(request: Request) -> Response:
     **operation(
         "Have pilots leave nodes, and put none there until somebody undrains them; for admins.",
         {200: ("It is said.", json_of(Control))},
-        body=body_of(NodesRequest),
-        refuses=(400, 403, 413, 415, 422, 507),
+        **_OF_NODES,
     ),
 )
 async def drain(request: Request) -> Response:
     """What runs there is handed over to other pilots, as at an eviction. Nodes that were drained before stay so."""
-    caller = admin_of(request)
-    names = await _named(request)
-    log.warning("%s drains %s", caller.name, nodelist.fold(names))
-    return await _say(request, lambda before: control.drain(before, names, time.time()))
+    return await _say_of_nodes(request, "drains", control.drain)
 
 
 @router.post(
@@ -99,16 +97,22 @@ async def drain(request: Request) -> Response:
     **operation(
         "Let pilots use drained nodes again; for admins.",
         {200: ("It is said.", json_of(Control))},
-        body=body_of(NodesRequest),
-        refuses=(400, 403, 413, 415, 422, 507),
+        **_OF_NODES,
     ),
 )
 async def undrain(request: Request) -> Response:
     """Nodes that are not drained stay as they are."""
+    return await _say_of_nodes(request, "undrains", control.undrain)
+
+
+async def _say_of_nodes(
+    request: Request, verb: str, change: Callable[[Control, Iterable[str], float], Control]
+) -> Response:
+    """Change what is said of the nodes that a request names."""
     caller = admin_of(request)
     names = await _named(request)
-    log.warning("%s undrains %s", caller.name, nodelist.fold(names))
-    return await _say(request, lambda before: control.undrain(before, names, time.time()))
+    log.warning("%s %s %s", caller.name, verb, nodelist.fold(names))
+    return await _say(request, lambda before: change(before, names, time.time()))
 
 
 async def _named(request: Request) -> frozenset[str]:

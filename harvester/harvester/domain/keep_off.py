@@ -76,10 +76,9 @@ class KeepOff(msgspec.Struct, frozen=True, kw_only=True):
             return told
         if now - told.newest_at >= LONGEST.total_seconds():
             return KeepOff()
-        is_over = not _is_leaving(told.nodes, snapshot, pilots) and not _is_wanted(
-            told.nodes, snapshot, wants, pilots, now
-        )
-        return KeepOff() if is_over else told
+        if _is_leaving(told.nodes, snapshot, pilots):
+            return told
+        return told if _is_wanted(told.nodes, snapshot, wants, pilots, now) else KeepOff()
 
     def _heard(self, snapshot: ClusterSnapshot, pilots: tuple[KnownPilot, ...], now: float) -> KeepOff:
         """Take from the look what no pilot has told: the scheduler says whom it preempts."""
