@@ -25,7 +25,7 @@ from harvester_adapters import slurm_queue
 from harvester_adapters.scheduler_command import Answer, run
 from harvester_adapters.slurm_excluded import ExcludedNodes, excluded_arguments, excluded_nodes
 from harvester_adapters.slurm_nodes import nodes
-from harvester_adapters.slurm_queue import Question, batch_jobs, glimpses
+from harvester_adapters.slurm_queue import batch_jobs, glimpses
 from harvester_adapters.slurm_slow import Slow, SlowLook, Submitter
 from harvester_adapters.slurm_submit import EXPORTED, PilotExecutor, checked_ids
 
@@ -166,7 +166,8 @@ class SlurmAdapter:
         # Nodes before batch jobs: a batch job that starts in between makes a node look idle that its job names, which
         # reads as "taken"; the other order would show a free node that nobody has.
         seen = nodes(self._ask(("scontrol", "--details", "--oneliner", "--all", "show", "node"), give_up_at))
-        queue = self._ask_queue(slurm_queue.not_ended(_nonce()), give_up_at)
+        question = slurm_queue.not_ended(_nonce())
+        queue = batch_jobs(self._ask(("squeue", *question.arguments), give_up_at), question)
         if slow.misses(seen, queue):
             slow = self._slow.look_again(give_up_at)
         queue = self._with_excluded(queue, slow, give_up_at)
@@ -181,12 +182,9 @@ class SlurmAdapter:
             cuts_time_min=slow.site.cuts_time_min,
         )
 
-    def _ask_queue(self, question: Question, give_up_at: float) -> tuple[BatchJob, ...]:
-        return batch_jobs(self._ask(("squeue", *question.arguments), give_up_at), question)
-
-    def _with_excluded(self, queue: tuple[BatchJob, ...], slow: Slow | None, give_up_at: float) -> tuple[BatchJob, ...]:
+    def _with_excluded(self, queue: tuple[BatchJob, ...], slow: Slow, give_up_at: float) -> tuple[BatchJob, ...]:
         """Return the batch jobs with the nodes that they exclude, where this Slurm has not shown them."""
-        if slow is None or slow.site.shows_excluded:
+        if slow.site.shows_excluded:
             return queue
         if self._excluded.lacks(queue):
             nonce = _nonce()

@@ -32,7 +32,7 @@ from harvester.domain.looks import Cause, Facts, LookKind
 from harvester.domain.outlook import departs_at
 from harvester.domain.pilots import PilotState
 from harvester.domain.planner import decide
-from harvester.domain.planning import CancelPilot, Policy, Situation, SubmitPilot
+from harvester.domain.planning import CancelPilot, Policy, SubmitPilot
 from harvester.domain.policies import by_name
 from harvester.domain.ports import SchedulerAdapter
 from harvester.domain.survival import GapFigures, figures
@@ -126,8 +126,7 @@ class Daemon:
         Call it after `stop`, while the gateway still serves. Raises `StoreError`.
         """
         records = self._store.pilots()
-        leaving = {PilotState.READY, PilotState.DRAINING}
-        # The goodbye of those that run will tell their end.
+        leaving = {PilotState.READY, PilotState.DRAINING}  # their goodbye will tell their end
         self._hands.cancel([record.batch_job_id for record in records if record.state in leaving])
         self._hands.dismiss(
             [
@@ -235,25 +234,24 @@ class Daemon:
         plan = decide(self._policy, situation, paused=self._pauses.off_reason or keeps_off)
         self._notes = plan.notes
         self._departs_at, self._mode = departs_at(situation), situation.settings.mode
-        leaving = {effect.pilot_id for effect in plan.effects if isinstance(effect, CancelPilot)}
+        cancels = [effect for effect in plan.effects if isinstance(effect, CancelPilot)]
+        leaving = {cancel.pilot_id for cancel in cancels}
         self._contended = bool(plan.held or leaving)
         self._evictions.settle(situation, plan.held, leaving)  # first: who leaves must leave to nobody who waits
-        return self._perform(plan.effects, situation)
-
-    def _perform(self, effects: Sequence[SubmitPilot | CancelPilot], situation: Situation) -> bool:
         batch_job_ids = {pilot.pilot_id: pilot.batch_job_id for pilot in situation.pilots}
-        cancels = [effect for effect in effects if isinstance(effect, CancelPilot)]
         self._hands.dismiss([(cancel, batch_job_ids[cancel.pilot_id]) for cancel in cancels])
+        return self._submit([effect for effect in plan.effects if isinstance(effect, SubmitPilot)], snapshot)
+
+    def _submit(self, orders: Sequence[SubmitPilot], snapshot: ClusterSnapshot) -> bool:
+        """Submit what the controller's budget and the pauses allow; return whether a pilot was submitted."""
         has_submitted = False
-        for effect in effects:
-            if isinstance(effect, CancelPilot):
-                continue
+        for order in orders:
             now = self._clock()
-            if self._looking.allows(now) and effect.shape not in self._pauses.closed(now):
-                record = self._hands.submit(effect, situation.snapshot)
+            if self._looking.allows(now) and order.shape not in self._pauses.closed(now):
+                record = self._hands.submit(order, snapshot)
                 if record is not None:
                     has_submitted = True
-                    self._situations.planned(record.pilot_id, effect)
+                    self._situations.planned(record.pilot_id, order)
         return has_submitted
 
     def _problem(self, what: str, error: Exception) -> None:
