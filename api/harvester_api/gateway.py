@@ -286,7 +286,7 @@ class Gateway:
         """Give up a pilot that is not connected, and over as the store says."""
         now = time.time()
         log.info("pilot %s: the store has it as %s", pilot_id, state.value)
-        self.perform(self.dispatcher.ended(pilot_id, now), now)
+        self.perform(self.dispatcher.ended(pilot_id, state, now), now)
 
     def perform(self, effects: Sequence[Effect], now: float, payload: bytes | BlobRef = b"") -> None:
         """Do what the dispatcher orders."""

@@ -25,7 +25,8 @@ from harvester.domain.granting import Granting
 from harvester.domain.invocations import ActivationEnd, Failure, InvocationState
 from harvester.domain.learning import doubtful, learn
 from harvester.domain.ledger import Ledger
-from harvester.domain.pilots import DrainReason, PilotEvent
+from harvester.domain.losing import Losing
+from harvester.domain.pilots import DrainReason, PilotEvent, PilotState
 from harvester.domain.queues import Queues
 from harvester.domain.recalling import recalls
 from harvester.domain.reunion import compare
@@ -33,9 +34,6 @@ from harvester.domain.steps import Steps
 from harvester.domain.wire import AckKind
 
 __all__ = ["Dispatcher", "DispatcherSettings"]
-
-GONE = 10_000
-"""Pilots remembered as gone. One that calls after so many others have gone is refused by its state in the store."""
 
 
 class Dispatcher:
@@ -56,7 +54,7 @@ class Dispatcher:
             horizon_s=settings.horizon.total_seconds(),
             prefetch=settings.prefetch,
         )
-        self._gone: dict[str, None] = {}  # pilots given up or gone: told to leave when they call
+        self._losing = Losing(self._ledger, self._steps)
         self._last_tick_at: float | None = None
 
     # ---- invocations ----
@@ -108,7 +106,7 @@ class Dispatcher:
         ack = Acknowledge(pilot_id=pilot_id, kind=kind, invocation_id=invocation_id, fence=fence, seq=seq)
         if entry is None or entry.is_over:
             return [ack]
-        entry.has_checkpoint = True
+        entry.has_checkpoint = entry.has_progressed = True
         return [KeepCheckpoint(invocation_id=invocation_id, fence=fence, seq=seq), ack]
 
     def finished(
@@ -142,7 +140,8 @@ class Dispatcher:
         if not entry.is_over:
             # On a pilot that has to leave, processes die for many reasons: that is no sign of poison.
             died = end is ActivationEnd.SLOT_DIED and pilot.drain is None
-            effects.append(self._steps.die(entry) if died else self._steps.requeue(entry, fence, end))
+            back = self._steps.die(entry, fence, end) if died else self._losing.came_back(pilot, entry, fence, end)
+            effects.append(back)
         self._ledger.release(entry, now, 0.0 if end is ActivationEnd.UNSTARTED else None)
         return self._settle([*effects, ack], now, pilot)
 
@@ -151,7 +150,7 @@ class Dispatcher:
     def pilot_arrived(self, arrival: Arrival, now: float) -> list[Effect]:
         """A pilot said hello, for the first time or after its connection was lost."""
         pilot_id = arrival.pilot_id
-        if pilot_id in self._gone:
+        if self._losing.is_gone(pilot_id):
             return [
                 Greet(pilot_id=pilot_id, abandon=arrival.held),
                 SendDrain(pilot_id=pilot_id, reason=DrainReason.DISMISSED),
@@ -201,7 +200,8 @@ class Dispatcher:
         if pilot is None:
             return []
         move = MovePilot(pilot_id=pilot_id, event=reason.event, reason=reason.value)
-        return [move, *self._give_up(pilot, ActivationEnd.EVICTED, now)]
+        state = PilotState.FAILED if reason is DrainReason.BROKEN else PilotState.FINISHED
+        return [move, *self._give_up(pilot, ActivationEnd.EVICTED, now, state)]
 
     def disconnected(self, pilot_id: str, now: float) -> list[Effect]:
         """A connection broke; the pilot may come back as long as its lease lasts."""
@@ -211,8 +211,8 @@ class Dispatcher:
             self._ledger.note_room(pilot)
         return []
 
-    def ended(self, pilot_id: str, now: float) -> list[Effect]:
-        """Whoever watches the scheduler has written down that a pilot is over: no need to wait until its lease is.
+    def ended(self, pilot_id: str, state: PilotState, now: float) -> list[Effect]:
+        """Whoever watches the scheduler has written down how a pilot is over: no need to wait until its lease is.
 
         One that is connected lives, whatever is said of it; it ends by its goodbye, or by its silence.
         """
@@ -220,7 +220,8 @@ class Dispatcher:
         if pilot is None or pilot.is_connected:
             return []
         was_told = pilot.drain is DrainReason.EVICTED
-        return self._give_up(pilot, ActivationEnd.EVICTED if was_told else ActivationEnd.PILOT_LOST, now)
+        end = ActivationEnd.EVICTED if was_told else ActivationEnd.PILOT_LOST
+        return self._give_up(pilot, end, now, state)
 
     def tick(self, now: float) -> list[Effect]:
         """Notice who is silent, what has expired, and which leases wait in vain. Call it several times a second."""
@@ -234,7 +235,7 @@ class Dispatcher:
         for pilot in [pilot for pilot in pilots if pilot.expires_at <= now]:
             silence = f"no heartbeat for {now - pilot.last_seen_at:.1f} s"
             effects.append(MovePilot(pilot_id=pilot.pilot_id, event=PilotEvent.SILENT, reason=silence))
-            effects += self._give_up(pilot, ActivationEnd.PILOT_LOST, now)
+            effects += self._give_up(pilot, ActivationEnd.PILOT_LOST, now, PilotState.LOST)
         for function in doubtful(self._queues, pilots, self._margin_s, now):
             self._queues.reshape(function)
         self._queues.sweep()
@@ -283,16 +284,11 @@ class Dispatcher:
     def _drain(self, pilot: PilotEntry, reason: DrainReason) -> list[Effect]:
         if pilot.drain is reason:
             return []
+        if reason is DrainReason.BROKEN and pilot.drain is None:
+            self._losing.breaks(pilot)
         pilot.drain = reason
         self._ledger.note_room(pilot)
         return [MovePilot(pilot_id=pilot.pilot_id, event=PilotEvent.DRAIN, reason=reason.value)]
 
-    def _give_up(self, pilot: PilotEntry, end: ActivationEnd, now: float) -> list[Effect]:
-        """Forget a pilot; whatever it still held waits again."""
-        stripped = self._ledger.strip(pilot, now)
-        effects: list[Effect] = [self._steps.requeue(entry, fence, end) for entry, fence in stripped]
-        self._ledger.remove_pilot(pilot)
-        self._gone[pilot.pilot_id] = None
-        if len(self._gone) > GONE:
-            del self._gone[next(iter(self._gone))]
-        return self._settle(effects, now)
+    def _give_up(self, pilot: PilotEntry, end: ActivationEnd, now: float, state: PilotState) -> list[Effect]:
+        return self._settle([*self._losing.give_up(pilot, end, now, state)], now)

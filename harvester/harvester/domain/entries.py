@@ -30,6 +30,7 @@ class PilotEntry:
         "free_cpus",
         "free_gpus",
         "free_memory_mb",
+        "has_alone",
         "is_connected",
         "is_known",
         "kept_for",
@@ -38,6 +39,7 @@ class PilotEntry:
         "pilot_id",
         "python",
         "slow_cpus",
+        "suspects",
         "warm",
     )
 
@@ -70,6 +72,8 @@ class PilotEntry:
         self.ahead = 0  # leases that were granted ahead of a free slot, and have not told that they began
         self.ahead_s = 0.0  # CPU-seconds that those are expected to take
         self.ahead_from = 0.0  # nothing is granted ahead before this instant
+        self.suspects: frozenset[str] = frozenset()  # what it held when it was lost or broke
+        self.has_alone = False  # what it runs must not have neighbours
         self.kept_for: Waiting | None = None  # its room is kept for one shape that has waited for too long
 
     @classmethod
@@ -94,6 +98,7 @@ class PilotEntry:
         function = entry.lane.function
         resources = function.resources
         self.leases[entry.invocation_id] = entry
+        self.has_alone |= entry.lane.is_alone
         self.warm.add(function.function_id)
         self.free_cpus -= resources.cpus
         self.free_gpus -= resources.gpus
@@ -108,6 +113,8 @@ class PilotEntry:
         """Take an invocation off this pilot."""
         resources = entry.lane.function.resources
         del self.leases[entry.invocation_id]
+        if self.has_alone:
+            self.has_alone = any(other.lane.is_alone for other in self.leases.values())
         self.free_cpus += resources.cpus
         self.free_gpus += resources.gpus
         self.free_memory_mb += resources.memory_mb

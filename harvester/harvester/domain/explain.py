@@ -63,7 +63,7 @@ def _limit(entry: Entry) -> str | None:
 
 def _obstacles(dispatcher: Dispatcher, entry: Entry, now: float) -> dict[str, str]:
     margin_s = dispatcher.settings.margin.total_seconds()
-    shape = entry.lane.function.shape
+    shape = entry.lane.shape
     return {
         pilot.pilot_id: _words(placement.obstacle(shape, pilot, margin_s, now), pilot, now)
         for pilot in dispatcher.pilots
@@ -119,6 +119,8 @@ def _history(dispatcher: Dispatcher, entry: Entry, now: float) -> list[str]:
     if entry.attempts:
         kept = "resumes from its checkpoint" if entry.has_checkpoint else "starts afresh: it kept no checkpoint"
         details.append(f"It had {entry.attempts} activations and {kept}.")
+    if entry.lane.is_alone:
+        details.append(f"{entry.losses} pilots were lost that had it, so it runs alone on a pilot from now on.")
     return details
 
 

@@ -54,8 +54,10 @@ class Entry(
     attempts: int = 0
     retries_used: int = 0
     deaths: int = 0
+    losses: int = 0  # pilots that were lost while they ran it; not remembered over a restart
     has_checkpoint: bool = False
     has_started: bool = False  # in this or an earlier activation
+    has_progressed: bool = False  # a checkpoint came under the newest lease
 
     def advance(self, event: InvocationEvent) -> None:
         """Move along the lifecycle table."""
@@ -91,6 +93,7 @@ class Shape(msgspec.Struct, frozen=True):
     resources: Resources
     python: str
     needs_s: float  # time that a pilot must have left; 0 where checkpoints make it no matter, or nothing is known
+    is_alone: bool = False  # it runs beside nothing else: pilots that ran it were lost
 
 
 class Waiting:
@@ -184,12 +187,14 @@ class FunctionEntry:
 
 
 class Lane:
-    """What one owner has open of one function: FIFO by priority."""
+    """What one owner has open of one function: FIFO by priority. What must run alone has a lane of its own."""
 
-    __slots__ = ("deques", "function", "group", "is_listed", "open", "over", "owner", "share", "top", "waiting")
+    __slots__ = ("deques", "function", "group", "is_alone", "is_listed", "open", "over", "owner", "share", "top",
+                 "waiting")  # fmt: skip
 
-    def __init__(self, owner: Owner, function: FunctionEntry) -> None:
+    def __init__(self, owner: Owner, function: FunctionEntry, *, is_alone: bool = False) -> None:
         self.owner, self.function = owner, function
+        self.is_alone = is_alone
         self.share = Share()
         self.group: Group | None = None  # that it is listed in
         self.is_listed = False
@@ -198,6 +203,12 @@ class Lane:
         self.over = 0  # invocations that stand in the deques and wait no longer
         self.deques: dict[int, deque[Entry]] = {}
         self.top = 0  # the highest priority that waits
+
+    @property
+    def shape(self) -> Shape:
+        """What its invocations need of a pilot."""
+        shape = self.function.shape
+        return msgspec.structs.replace(shape, is_alone=True) if self.is_alone else shape
 
     def put(self, entry: Entry, at_head: bool = False) -> bool:
         """Let an invocation wait; return whether it has a higher priority than all that waited."""

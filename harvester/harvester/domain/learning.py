@@ -28,7 +28,8 @@ def doubtful(queues: Queues, pilots: Collection[PilotEntry], margin_s: float, no
     """Halve the learned needs that keep functions from every pilot, and yield those functions."""
     for shape in [shape for shape in queues.active if shape.needs_s]:
         obstacles = None
-        for function in [function for function in queues.functions.values() if function.shape == shape]:
+        waiting = [f for f in queues.functions.values() if any(lane.shape == shape for lane in f.lanes)]
+        for function in waiting:
             if not function.learns_needs or function.leases or now - function.quiet_since <= shape.needs_s:
                 continue
             if obstacles is None:

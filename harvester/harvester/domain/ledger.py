@@ -70,7 +70,7 @@ class Ledger:
         else:
             expected_s = UNKNOWN_S
             lease = Lease(pilot.pilot_id, fence, now, expected_s)
-        entry.lease = lease
+        entry.lease, entry.has_progressed = lease, False
         self.queues.leased(lane, expected_s)
         pilot.add(entry, lease)
         if pilot.free_cpus <= 0:

@@ -54,14 +54,16 @@ def obstacle(shape: Shape, pilot: PilotEntry, margin_s: float, now: float, in_li
     if pilot.drain is not None or not pilot.is_connected:
         return Obstacle.CUT_OFF if pilot.drain is None else Obstacle.LEAVING
     resources = shape.resources
+    is_shut = pilot.has_alone or (shape.is_alone and len(pilot.leases) > 0)
     if (
-        resources.cpus > pilot.free_cpus
+        is_shut
+        or resources.cpus > pilot.free_cpus
         or resources.gpus > pilot.free_gpus
         or resources.memory_mb > pilot.free_memory_mb
     ):
         if not resources.fits(pilot.capacity):
             return Obstacle.SMALL
-        if not in_line:
+        if is_shut or not in_line:
             return Obstacle.BUSY
     if shape.python and shape.python != pilot.python:
         return Obstacle.PYTHON

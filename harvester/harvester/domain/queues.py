@@ -46,18 +46,29 @@ class Queues:
         self._shapes: dict[Shape, Waiting] = {}
         self._owners: dict[str, Owner] = {}  # for ever: there are as many as there are users
         self.functions: dict[str, FunctionEntry] = {}
-        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._lanes: dict[tuple[str, str, bool], Lane] = {}
         self._sweep_at = IDLE_LANES
 
     # ---- lanes ----
 
     def lane(self, work: Work) -> Lane:
         """Return the lane of an invocation."""
-        lane = self._lanes.get((work.owner, work.function_id))
-        if lane is None:
-            lane = Lane(self._owner(work.owner), self._function(work))
-            lane.function.lanes.append(lane)
-            self._lanes[work.owner, work.function_id] = lane
+        lane = self._lanes.get((work.owner, work.function_id, False))
+        return self._add(Lane(self._owner(work.owner), self._function(work))) if lane is None else lane
+
+    def isolate(self, entry: Entry) -> None:
+        """Let an invocation that waits nowhere run beside nothing else from now on."""
+        lane = entry.lane
+        alone = self._lanes.get((lane.owner.name, lane.function.function_id, True))
+        if alone is None:
+            alone = self._add(Lane(lane.owner, lane.function, is_alone=True))
+        lane.open -= 1
+        alone.open += 1
+        entry.lane = alone
+
+    def _add(self, lane: Lane) -> Lane:
+        lane.function.lanes.append(lane)
+        self._lanes[lane.owner.name, lane.function.function_id, lane.is_alone] = lane
         return lane
 
     def _owner(self, name: str) -> Owner:
@@ -83,7 +94,7 @@ class Queues:
             lane.function.lanes.remove(lane)
             if not lane.function.lanes:
                 del self.functions[lane.function.function_id]
-        kept = {function.shape for function in self.functions.values()}
+        kept = {lane.shape for lane in self._lanes.values()}
         for shape in [shape for shape in self._shapes if shape not in kept]:
             del self._shapes[shape]
         for owner in self._owners.values():
@@ -185,7 +196,7 @@ class Queues:
             return
         group = lane.group
         if group is None:
-            group = lane.group = self._group(lane.owner, lane.function.shape)
+            group = lane.group = self._group(lane.owner, lane.shape)
         lane.is_listed = True
         group.lanes.add(lane)
         if len(group.lanes) == 1:

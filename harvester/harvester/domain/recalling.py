@@ -53,7 +53,7 @@ class _Room:
 
     def take(self, entry: Entry, holder: PilotEntry) -> bool:
         """Take room for an invocation on a pilot other than its holder; False where there is none."""
-        shape = entry.lane.function.shape
+        shape = entry.lane.shape
         for pilot_id in self._spare:
             pilot = self._ledger.pilots[pilot_id]
             is_free = placement.obstacle(shape, pilot, self._margin_s, self._now) is None
@@ -66,7 +66,7 @@ class _Room:
 
     def could_be(self, entry: Entry, holder: PilotEntry) -> bool:
         """Tell whether a pilot other than the holder could run an invocation, when it has room."""
-        shape = entry.lane.function.shape
+        shape = entry.lane.shape
         if shape not in self._suitable:
             self._suitable[shape] = [
                 pilot

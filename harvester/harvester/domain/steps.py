@@ -22,7 +22,7 @@ _EVENTS = {state: InvocationEvent(state.value) for state in INVOCATION.final}
 
 
 class Steps:
-    """Moves the invocations of one ledger; one that takes down `poison_deaths` slot processes has failed."""
+    """Moves the invocations of one ledger; one that takes down `poison_deaths` slot processes or pilots has failed."""
 
     def __init__(self, ledger: Ledger, expiry: Expiry, poison_deaths: int) -> None:
         self._ledger, self._expiry = ledger, expiry
@@ -47,12 +47,12 @@ class Steps:
         state = InvocationState.SUCCEEDED if failure is None else InvocationState.FAILED
         return self.conclude(entry, entry.fence, state, failure, started_at)
 
-    def die(self, entry: Entry) -> Effect:
-        """A slot process died under an invocation, which is tried again unless that happens again and again."""
+    def die(self, entry: Entry, fence: int, end: ActivationEnd) -> Effect:
+        """What ran an invocation has died of it; it is tried again unless that happens again and again."""
         entry.deaths += 1
         if entry.deaths < self._poison_deaths:
-            return self.requeue(entry, entry.fence, ActivationEnd.SLOT_DIED)
-        return self.conclude(entry, entry.fence, InvocationState.FAILED, _poison(entry.deaths))
+            return self.requeue(entry, fence, end)
+        return self.conclude(entry, fence, InvocationState.FAILED, _poison(entry.deaths))
 
     def requeue(self, entry: Entry, fence: int, end: ActivationEnd) -> Requeue:
         """Let an entry wait again: at the head, unless its own failure brought it here."""
@@ -112,6 +112,6 @@ class Steps:
 def _poison(deaths: int) -> Failure:
     return Failure(
         kind=FailureKind.POISON,
-        message=f"the slot process died {deaths} times under this invocation: it exits, crashes or runs out of "
-        "memory; try it outside the harvester, or ask for more memory",
+        message=f"the slot process, or its whole pilot, died {deaths} times under this invocation: it exits, crashes, "
+        "kills what runs it or runs out of memory; try it outside the harvester, or ask for more memory",
     )

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from harvester.domain.dispatcher import GONE, Dispatcher, DispatcherSettings
+from harvester.domain.dispatcher import Dispatcher, DispatcherSettings
 from harvester.domain.effects import (
     Acknowledge,
     Arrival,
@@ -18,7 +18,8 @@ from harvester.domain.effects import (
 )
 from harvester.domain.explain import explain
 from harvester.domain.invocations import ActivationEnd, Failure, FailureKind, InvocationState
-from harvester.domain.pilots import DrainReason, PilotEvent
+from harvester.domain.losing import GONE
+from harvester.domain.pilots import DrainReason, PilotEvent, PilotState
 from harvester.domain.resources import Resources
 from harvester.domain.wire import Held
 
@@ -274,12 +275,12 @@ def test_a_cut_off_pilot_that_the_scheduler_has_ended_is_given_up_at_once(dispat
     grant = grant_of(dispatcher.accept(work(), 0))
     dispatcher.pilot_arrived(arrival("p2"), 0)
     dispatcher.disconnected("p1", 1)
-    effects = dispatcher.ended("p1", 1)
+    effects = dispatcher.ended("p1", PilotState.LOST, 1)
     assert only(effects, Requeue)[0].end is ActivationEnd.PILOT_LOST
     assert not only(effects, MovePilot), "whoever told it has written it down"
     again = grant_of(effects)
     assert (again.pilot_id, again.attempt) == ("p2", 2)
-    assert dispatcher.ended("p1", 1) == []
+    assert dispatcher.ended("p1", PilotState.LOST, 1) == []
     held = (Held(invocation_id="i1", fence=grant.fence, is_started=True),)
     assert only(dispatcher.pilot_arrived(arrival(held=held), 2), Greet)[0].abandon == held
 
@@ -289,20 +290,20 @@ def test_work_of_a_pilot_that_had_to_leave_is_evicted_when_the_scheduler_has_end
     grant_of(dispatcher.accept(work(), 0))
     dispatcher.draining("p1", DrainReason.EVICTED, 1)
     dispatcher.disconnected("p1", 1)
-    assert only(dispatcher.ended("p1", 1), Requeue)[0].end is ActivationEnd.EVICTED
+    assert only(dispatcher.ended("p1", PilotState.LOST, 1), Requeue)[0].end is ActivationEnd.EVICTED
 
 
 def test_a_pilot_that_is_connected_lives_whatever_the_scheduler_says(dispatcher):
     dispatcher.pilot_arrived(arrival(), 0)
     dispatcher.accept(work(), 0)
-    assert dispatcher.ended("p1", 1) == []
+    assert dispatcher.ended("p1", PilotState.LOST, 1) == []
     assert dispatcher.pilot("p1") is not None
-    assert dispatcher.ended("nobody", 1) == []
+    assert dispatcher.ended("nobody", PilotState.LOST, 1) == []
 
 
 def test_after_a_restart_a_pilot_that_ended_meanwhile_does_not_cost_the_recovery_time(dispatcher):
     dispatcher.recover(work(fence=7, attempts=1, pilot_id="p1", is_started=True), 0)
-    assert only(dispatcher.ended("p1", 0.5), Requeue)[0].fence == 7
+    assert only(dispatcher.ended("p1", PilotState.LOST, 0.5), Requeue)[0].fence == 7
 
 
 def test_a_pilot_that_broke_ends_failed(dispatcher):

@@ -349,13 +349,13 @@ class DispatcherMachine(RuleBasedStateMachine):
         self.fleet[pilot_id].running.clear()
         self.fleet[pilot_id].waiting.clear()
 
-    @rule(data=st.data())
-    def the_scheduler_has_ended_a_pilot(self, data):
+    @rule(data=st.data(), state=st.sampled_from(sorted(PILOT.final)))
+    def the_scheduler_has_ended_a_pilot(self, data, state):
         """It may be mistaken, and the pilot call again."""
         if self.fleet:
             pilot = self.fleet[data.draw(st.sampled_from(sorted(self.fleet)))]
             held = [name for name, row in self.rows.items() if row.pilot_id == pilot.pilot_id]
-            self.perform(self.dispatcher.ended(pilot.pilot_id, self.now))
+            self.perform(self.dispatcher.ended(pilot.pilot_id, state, self.now))
             left = [name for name in held if self.rows[name].pilot_id == pilot.pilot_id]
             assert left == (held if pilot.is_connected else [])
 
@@ -470,8 +470,7 @@ class DispatcherMachine(RuleBasedStateMachine):
                     continue
                 assert lane.is_listed
                 assert lane.group.waiting.groups
-                shape = lane.function.shape
-                assert all(obstacle(shape, pilot, 5.0, self.now) is not None for pilot in pilots)
+                assert all(obstacle(lane.shape, pilot, 5.0, self.now) is not None for pilot in pilots)
 
     @invariant()
     def lanes_count_right(self):
@@ -479,10 +478,18 @@ class DispatcherMachine(RuleBasedStateMachine):
             entry = self.dispatcher.entry(name)
             if row.state is InvocationState.ACCEPTED:
                 assert entry.lane.waiting == sum(
-                    one.state is InvocationState.ACCEPTED and one.work.owner == row.work.owner
-                    for one in self.rows.values()
-                    if one.work.function_id == row.work.function_id
+                    one.state is InvocationState.ACCEPTED and self.dispatcher.entry(other).lane is entry.lane
+                    for other, one in self.rows.items()
                 )
+                assert (entry.lane.owner.name, entry.work.function_id) == (row.work.owner, row.work.function_id)
+
+    @invariant()
+    def a_suspect_has_no_neighbours(self):
+        if self.has_forgotten:  # a pilot may turn out to hold what the books had elsewhere
+            return
+        for pilot in self.dispatcher.pilots:
+            assert pilot.has_alone == any(entry.lane.is_alone for entry in pilot.leases.values())
+            assert not pilot.has_alone or len(pilot.leases) == 1
 
     @invariant()
     def books_and_store_agree(self):
