@@ -196,6 +196,7 @@ class DaemonDocument(msgspec.Struct, frozen=True, kw_only=True):
     age_s: float | None  # since its last look began; None before the first
     has_heard: bool  # it has looked since the admin's last word
     note: dict[str, Any]  # its own: last_tick_at, paused, reason, errors, notes
+    store: str = ""  # why the store takes no writes, of daemon and gateway alike; empty while it does
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

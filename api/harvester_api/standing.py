@@ -26,10 +26,10 @@ def note(store: Store, key: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def read(store: Store, now: float) -> DaemonDocument:
-    """Return how the daemon stands. Raises `StoreError`."""
+def read(store: Store, now: float, trouble: str = "") -> DaemonDocument:
+    """Return how the daemon stands; `trouble` is why the store takes no writes. Raises `StoreError`."""
     said = control.decode(store.note(control.CONTROL_NOTE))
-    return judged(said, note(store, DAEMON_NOTE), now)
+    return judged(said, note(store, DAEMON_NOTE), now, trouble)
 
 
 def nodes(store: Store) -> frozenset[str]:
@@ -37,7 +37,7 @@ def nodes(store: Store) -> frozenset[str]:
     return frozenset(str(node.get("name")) for node in note(store, CLUSTER_NOTE).get("nodes") or ())
 
 
-def judged(said: Control, noted: dict[str, Any], now: float) -> DaemonDocument:
+def judged(said: Control, noted: dict[str, Any], now: float, trouble: str = "") -> DaemonDocument:
     """Return what an admin's word and the daemon's note amount to."""
     last = noted.get("last_tick_at")
     age_s = None if last is None else max(0.0, now - last)
@@ -49,12 +49,15 @@ def judged(said: Control, noted: dict[str, Any], now: float) -> DaemonDocument:
         age_s=age_s,
         has_heard=last is not None and last >= said.said_at,
         note=noted,
+        store=trouble,
     )
 
 
 def words(daemon: DaemonDocument) -> Iterator[str]:
     """Yield why there may be no pilot for work that waits, a sentence each."""
     noted = daemon.note
+    if daemon.store:
+        yield f"No pilot can be submitted, {daemon.store}."
     if daemon.age_s is None:
         yield "No daemon has looked at the cluster yet: see that `harvester up` runs."
     elif not daemon.is_alive:

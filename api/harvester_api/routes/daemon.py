@@ -18,7 +18,7 @@ from fastapi import APIRouter, Request, Response
 from harvester.domain import control, nodelist
 from harvester.domain.control import Control
 from harvester.store.store import Store
-from harvester_api import standing
+from harvester_api import readiness, standing
 from harvester_api.bodies import json_response, read_json
 from harvester_api.documents import DaemonDocument
 from harvester_api.drafts import NodesRequest, PauseRequest
@@ -44,7 +44,8 @@ _OF_NODES: dict[str, Any] = {"body": body_of(NodesRequest), "refuses": (400, 403
 async def daemon(request: Request) -> Response:
     """`note` is the daemon's own, and empty before its first tick."""
     caller_of(request)
-    return json_response(await asyncio.to_thread(standing.read, gateway_of(request).store, time.time()))
+    gateway = gateway_of(request)
+    return json_response(await asyncio.to_thread(standing.read, gateway.store, time.time(), readiness.told(gateway)))
 
 
 @router.post(

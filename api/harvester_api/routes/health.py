@@ -9,11 +9,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from harvester.store.records import Demand, PilotRecord
-from harvester.store.store import Store, StoreError
+from harvester.store.store import Store
 from harvester_api.bodies import json_response
 from harvester_api.documents import ClusterDocument, Health, Identity
 from harvester_api.openapi import json_of, operation
 from harvester_api.problems import refusal
+from harvester_api.readiness import missing
 from harvester_api.routes.common import caller_of, gateway_of
 from harvester_api.standing import DAEMON_NOTE, note
 
@@ -32,7 +33,7 @@ async def healthz(_: Request) -> Response:
 @router.get(
     "/readyz",
     **operation(
-        "Tell whether the gateway takes work: recovery is done, and the store answers.",
+        "Tell whether the gateway takes work: recovery is done, and the store answers and writes.",
         {200: ("It does.", json_of(Health))},
         is_open=True,
         refuses=(503,),
@@ -40,14 +41,7 @@ async def healthz(_: Request) -> Response:
 )
 async def readyz(request: Request) -> Response:
     """503 says what is missing."""
-    gateway = gateway_of(request)
-    why = "" if gateway.is_ready else "it is starting or stopping"
-    if gateway.journal.trouble is not None:
-        why = f"the store did not take the last writes: {gateway.journal.trouble}"
-    try:
-        await asyncio.to_thread(gateway.store.note, DAEMON_NOTE)
-    except StoreError as error:
-        why = f"the store does not answer: {error}"
+    why = await missing(gateway_of(request))
     if why:
         raise refusal(503, "not-ready", f"the gateway is not ready: {why}", remedy="Ask again in a moment.")
     return json_response(Health(status="ready"))

@@ -12,7 +12,7 @@ from harvester.domain.explain import Explanation, explain
 from harvester.domain.functions import Encoding
 from harvester.domain.invocations import InvocationState
 from harvester.store.store import StoreError
-from harvester_api import standing
+from harvester_api import readiness, standing
 from harvester_api.auth import Caller
 from harvester_api.bodies import json_response
 from harvester_api.book import Outcome
@@ -250,7 +250,8 @@ async def explained(request: Request) -> Response:
         why = Explanation(summary=f"It is {record.state.value}{failure}.")
     details = list(why.details)
     if record.state is InvocationState.ACCEPTED:
-        details += standing.words(await asyncio.to_thread(standing.read, gateway.store, time.time()))
+        trouble = readiness.told(gateway)
+        details += standing.words(await asyncio.to_thread(standing.read, gateway.store, time.time(), trouble))
     pilots = await asyncio.to_thread(gateway.store.pilots, live=True)
     document = ExplanationDocument(
         invocation_id=record.invocation_id,

@@ -154,6 +154,8 @@ def _daemon(daemon: Document) -> Iterator[tuple[str, Text]]:
         yield "", Text("to resume: harvester resume", style="bold red")
     elif note.get("paused"):
         yield "paused", Text(str(note.get("reason") or "no reason told"), style="bold red")
+    if daemon.get("store"):
+        yield "store", Text(str(daemon["store"]), style="bold red")
     age_s = daemon.get("age_s")
     if age_s is None:
         yield "daemon", Text("has never looked at the cluster; is harvester up running?", style="red")

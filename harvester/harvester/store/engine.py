@@ -19,6 +19,15 @@ from harvester.store.errors import StoreError
 _BUSY_TIMEOUT_S = 5.0
 _CACHE_KIB = 16 * 1024
 _PREPARED = 512  # statements that a connection keeps: each of the writer's is there in every size
+# A server that vanishes without a word is noticed within half a minute; by itself TCP would wait for hours.
+_PG_CONNECTION: dict[str, Any] = {
+    "application_name": "harvester",
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024  # a WAL that a burst has grown is cut back to this
 
 
@@ -92,7 +101,7 @@ def _make_private_file(path: Path) -> None:
 
 
 def _postgresql(url: URL, *, is_durable: bool) -> Engine:
-    arguments: dict[str, Any] = {"connect_timeout": 10, "application_name": "harvester"} | dict(url.query)
+    arguments: dict[str, Any] = _PG_CONNECTION | dict(url.query)
     if not is_durable:
         arguments["options"] = f"{arguments.get('options', '')} -c synchronous_commit=off"
     try:

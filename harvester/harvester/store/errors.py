@@ -11,11 +11,19 @@ class StoreError(Exception):
     """The database did not do what was asked; nothing of that was kept. The message says what to do."""
 
 
+class CommitUnknown(StoreError):
+    """The connection broke during the commit: everything was kept, or nothing. Write it again, as `is_again`."""
+
+
+class Unstorable(StoreError):
+    """No other write would have failed: one of the rows is at fault, and trying again is no use."""
+
+
 class StoreFull(StoreError):
     """No space is left where the database lies. Writes succeed again once there is some."""
 
 
-class AlreadyThere(StoreError):
+class AlreadyThere(Unstorable):
     """A row with that id or idempotency key exists: read it instead."""
 
 
@@ -32,6 +40,7 @@ class PilotNotFound(NotFound):
 
 
 _PG_DISK_FULL = "53100"
+_PG_READ_ONLY = "25006"  # the server is a standby now
 _PG_CONFLICTS = ("40001", "40P01")  # serialization failure, deadlock
 
 
@@ -56,13 +65,19 @@ def translated(error: BaseException, doing: str) -> StoreError:
             f"{doing}: another process keeps the database locked ({told}); end it, or use PostgreSQL where "
             "several processes write"
         )
-    return StoreError(f"{doing}: {told}")
+    return (StoreError if concerns_the_database(error) else Unstorable)(f"{doing}: {told}")
 
 
 def concerns_the_database(error: BaseException) -> bool:
     """Tell whether `error` is about the database as a whole (full, locked, gone) rather than about one row in it."""
-    return isinstance(error, OperationalError | InterfaceError | sqlite3.OperationalError | sqlite3.InterfaceError) or (
-        isinstance(error, DBAPIError) and error.connection_invalidated
+    cause = getattr(error, "orig", None) or error
+    return (
+        isinstance(
+            error, CommitUnknown | OperationalError | InterfaceError | sqlite3.OperationalError | sqlite3.InterfaceError
+        )
+        or (isinstance(error, DBAPIError) and error.connection_invalidated)
+        or type(cause) is sqlite3.DatabaseError  # a damaged file; its subclasses are about a row
+        or getattr(cause, "sqlstate", None) == _PG_READ_ONLY
     )
 
 

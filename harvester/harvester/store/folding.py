@@ -78,11 +78,10 @@ def known_before(writes: Iterable[InvocationWrite]) -> tuple[list[str], list[str
     older: dict[str, bool] = {}
     for write in writes:
         invocation_id = write.invocation_id
-        kind = type(write)
-        if kind is NewInvocation:
+        if isinstance(write, NewInvocation) and not write.is_again:
             fresh.add(invocation_id)
         elif invocation_id not in fresh:
-            if kind is CheckpointKept:
+            if isinstance(write, CheckpointKept):
                 older[invocation_id] = True
             elif invocation_id not in older:
                 older[invocation_id] = False
@@ -92,12 +91,14 @@ def known_before(writes: Iterable[InvocationWrite]) -> tuple[list[str], list[str
 def fold(writes: Iterable[InvocationWrite], lives: dict[str, Life]) -> Folded:
     """Return what `writes`, one after the other, make of `lives`: what `known_before` asked for, changed in place.
 
-    An id that is accepted twice is born twice: the database refuses the second.
+    An id that is accepted twice is born twice, and the database refuses the second, unless that one `is_again`.
     """
     folded = Folded()
     born, changed = folded.born, folded.changed
     for write in writes:
         if isinstance(write, NewInvocation):
+            if write.is_again and write.invocation_id in lives:
+                continue
             new = Life(write.invocation_id, write.function_id, _ACCEPTED, is_new=True)
             lives[write.invocation_id] = new
             born.append((write, new))

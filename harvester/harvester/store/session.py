@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Protocol, cast
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from harvester.store.errors import CommitUnknown, concerns_the_database
 
 # Of a lone life's commit the driver and the disk take a third, SQLAlchemy took the most of the rest: so the hot
 # statements of SQLite go to one cursor of one connection that is kept. PostgreSQL's go through SQLAlchemy: a server may
@@ -28,7 +30,10 @@ class Session(Protocol):
         """The transaction's connection with all of SQLAlchemy's means, for what is rare."""
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Begin; commit at the end of the block, or undo all of it where the block raises."""
+        """Begin; commit at the end of the block, or undo all of it where anything fails. The next one starts clean.
+
+        Raises `CommitUnknown` where the database did not say what became of the commit.
+        """
 
     def execute(self, text: str, parameters: Sequence[Any]) -> None:
         """Execute a statement in the driver's words."""
@@ -63,9 +68,9 @@ class _Sqlite:
     @property
     def connection(self) -> Connection:
         if self._held is None:
-            self._held = self._engine.connect()
-            self._cursor = cast("sqlite3.Cursor", self._held.connection.cursor())
-            self._version = None
+            held = self._engine.connect()
+            self._cursor = cast("sqlite3.Cursor", held.connection.cursor())
+            self._held, self._version = held, None
         return self._held
 
     @contextmanager
@@ -79,8 +84,8 @@ class _Sqlite:
                 connection.commit()
             else:
                 self._cursor.execute("COMMIT")
-        except BaseException:
-            self._undo(connection)
+        except BaseException as error:
+            self._undo(connection, is_sound=not concerns_the_database(error))
             raise
 
     def execute(self, text: str, parameters: Sequence[Any]) -> None:
@@ -101,18 +106,26 @@ class _Sqlite:
             self._held.close()
             self._held = None
 
-    def _undo(self, connection: Connection) -> None:
-        """Roll back, where the database has not done so by itself; a connection that cannot is given up."""
+    def _undo(self, connection: Connection, *, is_sound: bool) -> None:
+        """Roll back. A connection that is not `is_sound`, or that cannot roll back, is given up for another one.
+
+        After a full or failing disk a new one also finds what was mended meanwhile: a file system that is writable
+        again, a database that was put back.
+        """
         try:
-            if connection.in_transaction():
+            # Not `in_transaction()`: after a commit that failed SQLAlchemy's transaction is no longer active, and yet
+            # refuses every statement until it is rolled back.
+            if connection.get_transaction() is not None:
                 connection.rollback()
-            if self._cursor.connection.in_transaction:
+            if self._cursor.connection.in_transaction:  # where the database has not done so by itself
                 self._cursor.execute("ROLLBACK")
         except (sqlite3.Error, SQLAlchemyError):
+            is_sound = False
+        if not is_sound:
+            self._held = None
             with suppress(sqlite3.Error, SQLAlchemyError):
                 connection.invalidate()
                 connection.close()
-            self._held = None
 
 
 class _Postgresql:
@@ -124,8 +137,16 @@ class _Postgresql:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        with self._engine.begin() as self.connection:
+        with self._engine.connect() as self.connection, self.connection.begin() as transaction:
             yield
+            try:
+                transaction.commit()
+            except DBAPIError as error:
+                is_broken = error.connection_invalidated
+                self.connection.invalidate()  # else the pool gets it back without a rollback
+                if is_broken:
+                    raise CommitUnknown(f"the connection broke during the commit ({error.orig})") from error
+                raise
 
     def execute(self, text: str, parameters: Sequence[Any]) -> None:
         self.connection.exec_driver_sql(text, tuple(parameters))

@@ -12,11 +12,13 @@ from harvester.store import schema
 from harvester.store.engine import make_engine, shown
 from harvester.store.errors import (
     AlreadyThere,
+    CommitUnknown,
     FunctionNotFound,
     NotFound,
     PilotNotFound,
     StoreError,
     StoreFull,
+    Unstorable,
     translated,
 )
 from harvester.store.functions import Functions
@@ -29,12 +31,14 @@ from harvester.store.writes import Write
 
 __all__ = [
     "AlreadyThere",
+    "CommitUnknown",
     "FunctionNotFound",
     "NotFound",
     "PilotNotFound",
     "Store",
     "StoreError",
     "StoreFull",
+    "Unstorable",
     "open_store",
 ]
 
@@ -65,7 +69,8 @@ class Store(Functions, Invocations, Retention, Pilots, Notes):
 
         The future resolves after the commit, and after that of everything queued before, also for no writes at all.
         It ends in a `StoreError` where nothing was kept: `StoreFull` without space, `AlreadyThere` for an id or
-        idempotency key that exists. It cannot be cancelled.
+        idempotency key that exists; `CommitUnknown` is the one that leaves that open. It cannot be cancelled. While
+        there is `trouble`, no writes at all are one that probes whether the database takes them again.
         """
         return self._writer.write(writes)
 
@@ -73,6 +78,16 @@ class Store(Functions, Invocations, Retention, Pilots, Notes):
     def backlog(self) -> int:
         """Entries that wait for their commit."""
         return self._writer.backlog
+
+    @property
+    def trouble(self) -> StoreError | None:
+        """Why the database did not take the last group of writes, of anybody; None when it did."""
+        return self._writer.trouble
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds for which the database has been at the present group of writes."""
+        return self._writer.busy_s
 
     def close(self) -> None:
         """Commit what is queued, then let go of the database. A second call does nothing."""

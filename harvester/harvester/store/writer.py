@@ -1,13 +1,15 @@
 """The one thread that writes: takes all that waits, commits it as one group, and answers.
 
 While a commit is on its way to the disk the next group gathers, so nobody waits for a timer, and the busier the store,
-the larger its groups. Owns the queue and the transaction; what a write means is `applying`'s.
+the larger its groups. Whatever one group meets, the next one starts clean. Owns the queue, the transaction, and the
+word on whether the database takes writes; what a write means is `applying`'s.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -19,6 +21,7 @@ from harvester.domain.blobs import BlobRef
 from harvester.store.applying import apply
 from harvester.store.errors import StoreError, concerns_the_database, is_conflict, translated
 from harvester.store.memory import Memory
+from harvester.store.schema import PROBE
 from harvester.store.session import make_session
 from harvester.store.writes import CheckpointKept, Concluded, NewInvocation, Write
 
@@ -52,6 +55,8 @@ class Writer:
         self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._door = threading.Lock()  # nothing enters the queue behind the None that ends it
         self._is_closed = False
+        self.trouble: StoreError | None = None  # why the database did not take the last group; None when it did
+        self._begun_at: float | None = None  # monotonic: when the group under way began
         self._thread = threading.Thread(target=self._run, name="harvester-store-writer", daemon=True)
         self._thread.start()
 
@@ -59,6 +64,12 @@ class Writer:
     def backlog(self) -> int:
         """Entries that wait for their group."""
         return self._queue.qsize()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds that the group under way has taken so far; 0 where there is none."""
+        begun_at = self._begun_at
+        return 0.0 if begun_at is None else time.monotonic() - begun_at
 
     def write(self, writes: Sequence[Write]) -> Future[None]:
         """Queue `writes`; the future resolves once they are committed, or with a `StoreError` if none of them is."""
@@ -94,7 +105,9 @@ class Writer:
         while is_open:
             group, is_open = self._gather()
             if group:
+                self._begun_at = time.monotonic()
                 self._commit(group)
+                self._begun_at = None
         self._session.close()
 
     def _gather(self) -> tuple[list[_Entry], bool]:
@@ -126,10 +139,14 @@ class Writer:
                     self._commit([entry])
                 return
             failure = translated(error, "cannot write")
-            failure.__cause__ = error
+            if failure is not error:
+                failure.__cause__ = error
+            if concerns_the_database(error):
+                self.trouble = failure
             for entry in group:
                 entry.future.set_exception(failure)
         else:
+            self.trouble = None
             for entry, answer in zip(group, answers, strict=True):
                 entry.future.set_result(answer)
 
@@ -149,6 +166,9 @@ class Writer:
                     self._memory.clear()  # a call may change any row
                 if waiting:
                     apply(self._session, self._memory, waiting)
+                elif self.trouble is not None:
+                    # A commit of nothing succeeds on a full disk too, and would tell nothing.
+                    self._session.execute(PROBE, ())
         except BaseException:
             self._memory.clear()
             raise

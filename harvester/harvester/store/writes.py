@@ -27,6 +27,7 @@ class NewInvocation(_Write, frozen=True):
     priority: int = 0
     start_by: float | None = None
     end_by: float | None = None
+    is_again: bool = False  # it may have been written before: if so, this changes nothing
 
 
 class Granted(_Write, frozen=True):

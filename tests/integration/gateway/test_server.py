@@ -4,6 +4,8 @@ import asyncio
 import importlib
 import pkgutil
 import socket
+import sqlite3
+import time
 from concurrent.futures import Future
 
 import msgspec
@@ -40,6 +42,28 @@ async def test_health_and_readiness_need_no_token(rig):
     client = rig.client(None)
     assert (await client.get("/healthz")).json() == {"status": "alive"}
     assert (await client.get("/readyz")).json() == {"status": "ready"}
+
+
+async def test_readiness_and_the_daemons_document_tell_of_a_write_that_failed_whoever_wrote_it(
+    rig, store, problem, monkeypatch
+):
+    client = rig.client(None)
+
+    def fail(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._writer._session, "execute", fail)
+        store._writer.call(fail).exception(timeout=5)  # as the daemon's writes do, and the gateway's do not
+        assert "database or disk is full" in problem(await client.get("/readyz"), 503)["detail"]
+        assert "database or disk is full" in (await rig.http.get("/v1/daemon")).json()["store"]
+    assert (await client.get("/readyz")).status_code == 200  # it is asked anew, though nobody else writes
+    assert (await rig.http.get("/v1/daemon")).json()["store"] == ""
+
+
+async def test_readiness_does_not_wait_for_a_store_that_hangs(rig, store, problem, monkeypatch):
+    monkeypatch.setattr(store._writer, "_begun_at", time.monotonic() - 60)
+    assert "has not answered a write for 60 s" in problem(await rig.client(None).get("/readyz"), 503)["detail"]
 
 
 async def test_whoami_names_the_caller(rig):

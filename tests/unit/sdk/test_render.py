@@ -33,6 +33,11 @@ def test_a_pause_and_errors_are_loud():
     assert "error      sbatch: no [such] partition" in text
 
 
+def test_a_store_that_takes_no_writes_is_shown():
+    text = shown(*render.status({"daemon": {"store": "the store did not take the last writes: disk full"}}))
+    assert "store      the store did not take the last writes: disk full" in text
+
+
 def test_an_admins_pause_says_why_and_how_to_resume():
     control = {"paused": True, "reason": "maintenance", "at": 0.0}
     text = shown(*render.status(said(control=control)))
