@@ -5,17 +5,19 @@ Owns the rules and their wording. Everything here raises `Refusal` and changes n
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Sequence
 
+import msgspec
+
 from harvester.domain.functions import FunctionKind, FunctionVersion
 from harvester_api.arguments import check_pickle
+from harvester_api.body_reader import function_body
 from harvester_api.drafts import FunctionDraft
 from harvester_api.offers import check_cloudpickle, check_fits, check_python
 from harvester_api.problems import invalid, too_large
 from harvester_api.settings import Offer
+from harvester_api.source_names import Names, names_of
 from harvester_api.sources import check_source
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -23,8 +25,25 @@ CLOUDPICKLE = re.compile(r"[0-9A-Za-z.+_-]{0,40}")
 REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
-def check_function(draft: FunctionDraft, offers: Sequence[Offer], limit: int) -> FunctionVersion:
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """A draft with its body decoded."""
+
+    draft: FunctionDraft
+    body: bytes | None  # None where it cannot be decoded
+    trouble: str = ""  # and why
+    names: Names | None = None  # of a source file, where somebody has looked
+
+
+def opened(draft: FunctionDraft) -> Opened:
+    """Decode the body of a draft; takes as long as the body is large."""
+    body, trouble = function_body(draft)
+    is_source = body is not None and draft.kind is FunctionKind.SOURCE
+    return Opened(draft=draft, body=body, trouble=trouble, names=names_of(draft.body) if is_source else None)
+
+
+def check_function(found: Opened, offers: Sequence[Offer], limit: int) -> FunctionVersion:
     """Return the function to register, without its version. Raises `Refusal` (413, 422)."""
+    draft = found.draft
     if NAME.fullmatch(draft.name) is None:
         raise invalid(
             "name",
@@ -37,7 +56,7 @@ def check_function(draft: FunctionDraft, offers: Sequence[Offer], limit: int) ->
         )
     if draft.entry and not draft.entry.isidentifier():
         raise invalid("entry", f"{draft.entry[:140]!r} names no function of the file", "Name the function to call.")
-    body = _body(draft, offers)
+    body = _body(found, offers)
     if len(body) > limit:
         raise too_large("body", len(body), limit)
     _check_python(draft, offers)
@@ -60,24 +79,21 @@ def check_function(draft: FunctionDraft, offers: Sequence[Offer], limit: int) ->
     return wanted
 
 
-def _body(draft: FunctionDraft, offers: Sequence[Offer]) -> bytes:
+def _body(found: Opened, offers: Sequence[Offer]) -> bytes:
+    draft, body = found.draft, found.body
     if draft.kind is FunctionKind.PICKLE:
-        try:
-            body = base64.b64decode(draft.body, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise invalid("body", f"it is not base64: {error}", "Send the pickled callable in base64.") from None
+        if body is None:
+            raise invalid("body", f"it is not base64: {found.trouble}", "Send the pickled callable in base64.")
         check_pickle(body, "body")
         return body
     if draft.kind is FunctionKind.MODULE and REFERENCE.fullmatch(draft.body) is None:
         raise invalid("body", f"{draft.body[:200]!r} names no function", "Write it as 'package.module:function'.")
     if draft.kind is FunctionKind.SOURCE and not draft.entry:
         raise invalid("entry", "a source file needs the name of its function", "Name the function to call.")
-    try:
-        body = draft.body.encode()
-    except UnicodeEncodeError as error:
-        raise invalid("body", f"it is not text: {error}", "Send it as UTF-8.") from None
+    if body is None:
+        raise invalid("body", f"it is not text: {found.trouble}", "Send it as UTF-8.")
     if draft.kind is FunctionKind.SOURCE:
-        check_source(draft.body, draft.entry, offers)
+        check_source(found.names, draft.entry, offers)
     return body
 
 

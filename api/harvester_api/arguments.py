@@ -5,33 +5,28 @@ Owns the rules and their wording. Everything here raises `Refusal` and changes n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
 from harvester.domain.buffers import MAGIC, BuffersError, split
-from harvester.domain.calls import CallsError, decode_calls
+from harvester.domain.calls import CallsError, count_calls, decode_calls, spans_of_calls
 from harvester.domain.functions import Encoding, FunctionVersion
+from harvester_api.drafts import JsonArguments
 from harvester_api.encodings import OF_BATCH, OF_ONE, media_type
 from harvester_api.offers import check_python
-from harvester_api.problems import Refusal, invalid, malformed, refusal, unsupported
+from harvester_api.problems import Refusal, invalid, malformed, refusal, too_many, unsupported
 from harvester_api.settings import Offer
+from harvester_api.spool import KEPT_BYTES
 
 Payload = bytes | memoryview
-
-
-class JsonArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Arguments of an invocation, as JSON. Both parts may be left out."""
-
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
 
 
 _json_arguments = msgspec.json.Decoder(JsonArguments)
 _json_batch = msgspec.json.Decoder(list[JsonArguments])
 _raw_batch = msgspec.json.Decoder(list[msgspec.Raw])
-_payloads = msgspec.msgpack.Decoder(list[bytes])
+
+MOST_CALLS = 1_000_000  # in one invocation
 
 _DECODING = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _PYTHON_FIELD = "Harvester-Python"
@@ -61,27 +56,50 @@ def check_payload(encoding: Encoding, body: Payload, field: str = "arguments") -
         check_pickle(body, field)
     else:
         try:
-            calls = decode_calls(body)
+            _check_calls(body, field)
         except CallsError as error:
             raise _no_calls(field, str(error)) from None
-        if not calls:
-            raise _no_calls(field, "it makes no call")
-        for index, pickled in enumerate(calls):
+
+
+def _check_calls(body: Payload, field: str) -> None:
+    count = count_calls(body)
+    if not count:
+        raise _no_calls(field, "it makes no call")
+    if count > MOST_CALLS:
+        raise _no_calls(field, f"it makes {count} calls, and {MOST_CALLS} are the most")
+    # The one is quick and copies each call, the other does neither.
+    small = len(body) <= KEPT_BYTES
+    calls = decode_calls(body) if small else (body[begin:end] for begin, end in spans_of_calls(body))
+    for index, pickled in enumerate(calls):
+        if not _is_whole(pickled):
             check_pickle(pickled, f"{field}[{index}]")
 
 
-def batch_items(encoding: Encoding, body: bytes) -> list[bytes]:
-    """Return the arguments of each invocation of a batch that is one array. Raises `Refusal` (400, 422)."""
+def json_items(body: bytes) -> list[bytes]:
+    """Return the arguments of each invocation of a small batch that is one array. Raises `Refusal` (400, 422)."""
     try:
-        if encoding is Encoding.JSON:
-            _json_batch.decode(body)
-            return [bytes(raw) for raw in _raw_batch.decode(body)]
-        items = _payloads.decode(body)
+        _json_batch.decode(body)
+        return [bytes(raw) for raw in _raw_batch.decode(body)]
     except _DECODING as error:
         raise malformed(error, "batch") from None
-    for index, item in enumerate(items):
-        check_payload(encoding, item, f"batch[{index}]")
-    return items
+
+
+def packed_spans(encoding: Encoding, body: Payload, most: int) -> Iterator[tuple[int, int]]:
+    """Yield where in a batch that is one array of bin the arguments of each invocation lie, checked.
+
+    Raises `Refusal` (400; 413 for more than `most`).
+    """
+    try:
+        count = count_calls(body)
+        if count > most:
+            raise too_many(count, most)
+        for index, (begin, end) in enumerate(spans_of_calls(body)):
+            item = body[begin:end]
+            if encoding is not Encoding.PICKLE or not _is_whole(item):
+                check_payload(encoding, item, f"batch[{index}]")
+            yield begin, end
+    except CallsError as error:
+        raise _no_calls("batch", str(error)) from None
 
 
 def check_line(line: bytes, number: int) -> None:
@@ -99,6 +117,11 @@ def check_pickle(pickled: Payload, field: str) -> None:
     if pickled[:1] != b"\x80" or pickled[-1:] != b".":
         what = f"its {len(pickled)} bytes do not begin and end as a pickle does" if len(pickled) else "it is empty"
         raise _not(field, what)
+
+
+def _is_whole(pickled: Payload) -> bool:
+    """Whether `check_pickle` would find nothing; False is always safe."""
+    return pickled[:1] == b"\x80" and pickled[-1:] == b"."
 
 
 def _not(field: str, what: str) -> Refusal:

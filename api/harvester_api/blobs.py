@@ -74,7 +74,11 @@ class Draft:
             file = path.open("rb", buffering=0)
             return cls(folder, path, file, os.fstat(file.fileno()).st_size)
 
-    def write(self, chunk: bytes) -> None:
+    def fileno(self) -> int:
+        """Return its open file."""
+        return self._file.fileno()
+
+    def write(self, chunk: bytes | memoryview) -> None:
         """Append to it: into the page cache, which is short. Raises `StoreError`."""
         view = memoryview(chunk)
         with _translated(self._path):
@@ -141,7 +145,7 @@ class Blobs:
         """Take over the draft that a client has written. Blocks. Raises `NoDraft`, `StoreError`."""
         return Draft.adopted(self.folder, name)
 
-    def write_now(self, name: str, content: bytes) -> BlobRef:
+    def write_now(self, name: str, content: bytes | memoryview) -> BlobRef:
         """Make a payload durable under `name`. Blocks. Raises `StoreError`."""
         draft = self.draft()
         try:

@@ -15,8 +15,8 @@ from starlette.types import Message, Receive
 
 from harvester_api.encodings import JSON_TYPE, media_type
 from harvester_api.parameters import headers_of
-from harvester_api.pressure import Held
 from harvester_api.problems import malformed, too_large, unsupported
+from harvester_api.spool import Spool
 
 T = TypeVar("T")
 
@@ -26,10 +26,10 @@ _encoder = msgspec.json.Encoder()
 COUNTED_BYTES = 64 * 1024  # smaller bodies are bounded by the number of connections
 
 
-async def read_body(request: Request, limit: int, field: str = "arguments", held: Held | None = None) -> bytes:
-    """Return the body. Raises `Refusal` (413) as soon as it is known to be over `limit` bytes.
+async def read_body(request: Request, limit: int, field: str = "arguments") -> bytes:
+    """Return a body that is small, by what it declares or by `limit`.
 
-    `held` counts the bytes of one that is not small, and may raise `Refusal` (429).
+    Raises `Refusal` (413) as soon as it is known to be over `limit` bytes.
     """
     check_length(request, limit, field)
     first = await request.receive()
@@ -37,17 +37,12 @@ async def read_body(request: Request, limit: int, field: str = "arguments", held
         body: bytes = first.get("body", b"")
         if len(body) > limit:
             raise too_large(field, len(body), limit)
-        if held is not None and len(body) > COUNTED_BYTES:
-            held.grow(len(body))
         return body
     chunks: list[bytes] = []
     size = 0
     async for chunk in chunks_of(first, request.receive):
         size += len(chunk)
-        if size > limit:
-            raise too_large(field, None, limit)
-        if held is not None and size > COUNTED_BYTES:
-            held.grow(size)
+        check_size(size, limit, field)
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -64,6 +59,12 @@ async def chunks_of(message: Message, receive: Receive) -> AsyncIterator[bytes]:
         message = await receive()
 
 
+def check_size(size: int, limit: int, field: str) -> None:
+    """Check what has come of a body so far. Raises `Refusal` (413)."""
+    if size > limit:
+        raise too_large(field, None, limit)
+
+
 def check_length(request: Request, limit: int, field: str) -> int | None:
     """Return the length that a request declares, if it does. Raises `Refusal` (413) for one over `limit`."""
     declared = headers_of(request).get("content-length")
@@ -75,16 +76,32 @@ def check_length(request: Request, limit: int, field: str) -> int | None:
 
 
 async def read_json(request: Request, kind: type[T], limit: int, default: T | None = None) -> T:
-    """Return the body as the record that it describes; `default`, where there is one, for no body.
+    """Return a small body as the record that it describes; `default`, where there is one, for no body.
 
     Raises `Refusal` (400, 413, 415, 422).
     """
+    _check_is_json(request)
+    body = await read_body(request, limit, "body")
+    return default if default is not None and not body else decoded(body, kind)
+
+
+async def read_json_into(spool: Spool, request: Request, limit: int) -> None:
+    """Read a body that may be large. Raises `Refusal` (413, 415)."""
+    _check_is_json(request)
+    check_length(request, limit, "body")
+    async for chunk in chunks_of(await request.receive(), request.receive):
+        check_size(spool.size + len(chunk), limit, "body")
+        spool.write(chunk)
+
+
+def _check_is_json(request: Request) -> None:
     content_type = media_type(headers_of(request))
     if content_type not in {JSON_TYPE, ""}:
         raise unsupported(content_type, [JSON_TYPE])
-    body = await read_body(request, limit, "body")
-    if default is not None and not body:
-        return default
+
+
+def decoded(body: bytes, kind: type[T]) -> T:
+    """Return the record that a body describes. Raises `Refusal` (400, 422)."""
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

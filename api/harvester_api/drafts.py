@@ -5,7 +5,7 @@ Owns their fields and bounds; what else must hold is `admission`'s to say.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +24,13 @@ _BOUNDS = {
         "memory_mb": {"minimum": 0, "maximum": MOST},
     }
 }
+
+
+class JsonArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Arguments of an invocation, as JSON. Both parts may be left out."""
+
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
 
 
 class FunctionDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 
 from harvester.domain import wire
 from harvester.domain.blobs import BlobRef
@@ -25,8 +26,10 @@ from harvester_api.catalog import Catalog
 from harvester_api.daemon_line import DaemonLine
 from harvester_api.endings import Endings
 from harvester_api.hearing import Hearing
+from harvester_api.intake import Door
 from harvester_api.journal import Journal
-from harvester_api.order import Order, opened
+from harvester_api.large_bodies import LargeBodies
+from harvester_api.order import Arrivals, Order, opened
 from harvester_api.payloads import Payloads
 from harvester_api.performer import Link, Performer
 from harvester_api.pressure import Pressure
@@ -52,6 +55,8 @@ class Gateway:
         self.blobs = None if settings.blobs is None else Blobs(settings.blobs, settings.blob_bytes)
         self.payloads = Payloads(store, self.blobs)
         self.pressure = Pressure(settings, self.book)
+        self.large = LargeBodies()
+        self.door = Door(settings=settings, blobs=self.blobs, large=self.large)
         self.catalog = Catalog(store)
         self.repeats = Repeats(self.book, store, self.blobs)
         self._spilling = None if self.blobs is None else Spilling(store.write, self.blobs)
@@ -109,6 +114,7 @@ class Gateway:
             log.error("the store did not take the last writes; pilots will report the results again")
         if self._spilling is not None:
             self._spilling.close()
+        self.large.close()
 
     def release(self) -> None:
         """Answer every long poll now, and end the streams."""
@@ -151,37 +157,69 @@ class Gateway:
 
     # ---- users ----
 
-    async def accept(self, orders: Sequence[Order], *, is_awaited: bool) -> list[str]:
-        """Take orders in, all or none; return their invocations' ids.
+    async def accept(self, order: Order, *, is_awaited: bool) -> str:
+        """Take an order in as `accept_many` does; return its invocation's id."""
+        invocation_id = order.invocation_id or fresh_ids(1)[0]
+        await self.accept_many([Arrivals.of([opened(invocation_id, order, time.time())])], is_awaited=is_awaited)
+        return invocation_id
+
+    async def accept_many(self, groups: Sequence[Arrivals], *, is_awaited: bool) -> None:
+        """Take invocations of one owner in, all groups or none; others have the event loop between two groups.
 
         Without `is_awaited` they are on disk when this returns; with it `look` sees to that. They may run while they
         are being written, since nobody hears of them before a commit. What could not be written is cancelled.
+        Nothing gives way to another request before the first group is open and all are on their way to the store.
         Raises `StoreError`, and `Refusal` (429) while there is too much work.
         """
         now = time.time()
-        ids = [order.invocation_id or fresh for order, fresh in zip(orders, fresh_ids(len(orders)), strict=True)]
-        entries = [opened(fresh, order, now) for fresh, order in zip(ids, orders, strict=True)]
+        owner, count = groups[0].entries[0].owner, sum(len(group.entries) for group in groups)
         try:
-            self.pressure.check(orders[0].owner, len(orders), now)
-            acceptance = self.journal.accept(
-                [entry.written() for entry in entries],
-                lambda: self._accepted(entries, is_dispatched),
-                lambda error: self._refused(entries, error),
-                is_urgent=not is_awaited,
-            )
+            self.pressure.check(owner, count, now)
+            acceptances = [
+                self.journal.accept(
+                    group.writes,
+                    partial(self._accepted, group.entries, is_dispatched=self.journal.trouble is None),
+                    partial(self._refused, group.entries),
+                    is_urgent=not is_awaited,
+                    is_more=number > 0,
+                )
+                for number, group in enumerate(groups)
+            ]
         except (StoreError, Refusal):
-            self.payloads.discard(order.arguments for order in orders)
+            for group in groups:
+                self.payloads.discard(entry.arguments for entry in group.entries)
             raise
         # While the store is in trouble nothing may run that is not on disk.
         is_dispatched = self.journal.trouble is None
+        if len(groups) == 1:
+            self._enter(groups[0].entries, acceptances[0], is_dispatched=is_dispatched)
+        else:
+            with self.pressure.coming(owner, count) as coming:
+                for group, acceptance in zip(groups, acceptances, strict=True):
+                    self._enter(group.entries, acceptance, is_dispatched=is_dispatched)
+                    coming.came(len(group.entries))
+                    await asyncio.sleep(0)
+        if not is_awaited:
+            await acceptances[-1]
+
+    def _enter(
+        self, entries: Sequence[OpenInvocation], acceptance: asyncio.Future[None], *, is_dispatched: bool
+    ) -> None:
+        """Open invocations that are on their way to the store, or there already."""
+        if acceptance.done():
+            if not is_dispatched or acceptance.exception() is not None:
+                return  # `_accepted` has opened them, or there is nothing to open
+        else:
+            for entry in entries:
+                entry.acceptance = acceptance
         for entry in entries:
-            entry.acceptance = acceptance
             self.book.add(entry)
         if is_dispatched:
-            self.perform(self.dispatcher.accept_many([entry.work() for entry in entries], now), now)
-        if not is_awaited:
-            await acceptance
-        return ids
+            self._dispatch(entries)
+
+    def _dispatch(self, entries: Sequence[OpenInvocation]) -> None:
+        now = time.time()
+        self.perform(self.dispatcher.accept_many([entry.work() for entry in entries], now), now)
 
     async def look(self, invocation_id: str, wait_s: float = 0.0) -> Outcome | None:
         """Return an invocation as it stands, waiting up to `wait_s` for its end; what it says is on disk.
@@ -226,13 +264,15 @@ class Gateway:
         self.perform(self.dispatcher.evict(pilot_id, DrainReason.ASKED, now), now)
         return True
 
-    def _accepted(self, entries: Sequence[OpenInvocation], is_dispatched: bool) -> None:
+    def _accepted(self, entries: Sequence[OpenInvocation], *, is_dispatched: bool) -> None:
         for entry in entries:
             self._performer.stored(entry)
             self.streams.state(entry)
         if not is_dispatched:
-            now = time.time()
-            self.perform(self.dispatcher.accept_many([entry.work() for entry in entries], now), now)
+            for entry in entries:
+                if entry.invocation_id not in self.book.open:
+                    self.book.add(entry)
+            self._dispatch(entries)
 
     def _refused(self, entries: Sequence[OpenInvocation], error: StoreError) -> None:
         now = time.time()

@@ -1,12 +1,14 @@
-"""The arguments of a request: read, checked, and put where they belong, large ones into files.
+"""The arguments of one invocation: read, checked, and put where they belong, large ones into files.
 
-Owns the way from a body to what an `Order` carries. A large body is written down as it comes, chunk by chunk, and never
-held whole; a batch of lines is checked line by line. Raises `Refusal` and `StoreError`.
+Owns the way from a body to what an `Order` carries; `batch_intake` has the same for many. A large body is written down
+as it comes, chunk by chunk, and never held whole; JSON that would take long to decode is read by `large_bodies`.
+Raises `Refusal` and `StoreError`.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -14,16 +16,16 @@ from fastapi import Request
 
 from harvester.domain.blobs import BlobRef, blob_name
 from harvester.domain.functions import Encoding, FunctionVersion
-from harvester.store.store import StoreError
-from harvester_api.arguments import batch_items, check_line, check_payload, encoding_of
+from harvester_api.arguments import check_payload, encoding_of
 from harvester_api.blobs import Blobs, Draft, NoDraft
-from harvester_api.bodies import check_length, chunks_of, read_body
-from harvester_api.encodings import LINES_TYPE, media_type
+from harvester_api.bodies import COUNTED_BYTES, check_length, check_size, chunks_of, read_body
+from harvester_api.large_bodies import LargeBodies, is_quick
 from harvester_api.parameters import DRAFT, headers_of
 from harvester_api.pressure import Held
-from harvester_api.problems import invalid, too_large, too_many
+from harvester_api.problems import invalid, too_large
 from harvester_api.repeats import fresh_ids
 from harvester_api.settings import GatewaySettings
+from harvester_api.spool import KEPT_BYTES, Spool
 
 Arguments = bytes | BlobRef
 
@@ -36,17 +38,17 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     invocation_id: str | None = None  # under whose name they were written down
 
 
-class TakenBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """What a batch brought."""
+class Door(msgspec.Struct, frozen=True, kw_only=True):
+    """What bodies are read with."""
 
-    encoding: Encoding
-    arguments: list[bytes]
+    settings: GatewaySettings
+    blobs: Blobs | None
+    large: LargeBodies
 
 
-async def read_one(
-    request: Request, function: FunctionVersion, settings: GatewaySettings, blobs: Blobs | None, held: Held
-) -> Taken:
+async def read_one(request: Request, function: FunctionVersion, door: Door, held: Held) -> Taken:
     """Return the arguments of one invocation. `held` counts what of it is in memory."""
+    settings, blobs = door.settings, door.blobs
     encoding = encoding_of(headers_of(request), function, settings.offers)
     limit = settings.payload_limit_bytes
     declared = check_length(request, limit, "arguments")
@@ -54,21 +56,36 @@ async def read_one(
     if name is not None:
         if declared:
             raise invalid(DRAFT.name, "there is a body too", "Send a draft or a body.")
-        return await asyncio.to_thread(_adopted, name, encoding, limit, blobs)
-    if blobs is not None and (declared is None or declared >= blobs.least):
-        body = await _streamed(request, limit, blobs)
-        if isinstance(body, Draft):
-            return await asyncio.to_thread(_kept, body, encoding, blobs)
-    else:
-        body = await read_body(request, limit, held=held)
+        return await _kept(await asyncio.to_thread(_adopted, name, limit, blobs), encoding, door)
+    if declared is not None and declared <= KEPT_BYTES and (blobs is None or declared < blobs.least):
+        if declared > COUNTED_BYTES:
+            held.grow(declared)
+        return Taken(encoding=encoding, arguments=await _small(await read_body(request, limit), encoding, door))
+    with Spool() as spool:
+        draft = await _streamed(request, limit, blobs, spool, held)
+        if draft is not None:
+            return await _kept(draft, encoding, door)
+        if spool.is_small:
+            return Taken(encoding=encoding, arguments=await _small(spool.small(), encoding, door))
+        if encoding is Encoding.JSON:
+            await door.large.check_one(spool)
+        else:
+            await asyncio.to_thread(check_payload, encoding, spool.mapped())
+        return Taken(encoding=encoding, arguments=await asyncio.to_thread(spool.read, 0, spool.size))
+
+
+async def _small(body: bytes, encoding: Encoding, door: Door) -> bytes:
     if not body and encoding is Encoding.JSON:
-        body = b"{}"
+        return b"{}"
+    if encoding is Encoding.JSON and not is_quick(body):
+        with Spool.of(body) as spool:
+            await door.large.check_one(spool)
     else:
         check_payload(encoding, body)
-    return Taken(encoding=encoding, arguments=body)
+    return body
 
 
-def _adopted(name: str, encoding: Encoding, limit: int, blobs: Blobs | None) -> Taken:
+def _adopted(name: str, limit: int, blobs: Blobs | None) -> Draft:
     """Return the arguments that a client has written into the directory itself. Blocks."""
     if blobs is None:
         raise invalid(DRAFT.name, "this gateway keeps no payloads in files", "Send the body itself.")
@@ -79,104 +96,44 @@ def _adopted(name: str, encoding: Encoding, limit: int, blobs: Blobs | None) -> 
     if draft.size > limit:
         draft.discard()
         raise too_large("arguments", draft.size, limit)
-    return _kept(draft, encoding, blobs)
+    return draft
 
 
-def _kept(draft: Draft, encoding: Encoding, blobs: Blobs) -> Taken:
+async def _kept(draft: Draft, encoding: Encoding, door: Door) -> Taken:
+    check: Callable[[memoryview], None] | None = partial(check_payload, encoding)
+    if encoding is Encoding.JSON and draft.size > KEPT_BYTES:
+        try:
+            await door.large.check_one(draft)
+        except BaseException:  # whatever ends it, also a caller who goes away
+            draft.discard()
+            raise
+        check = None
+    assert door.blobs is not None  # noqa: S101 - the draft is of its directory
     (invocation_id,) = fresh_ids(1)
-    arguments = blobs.place(draft, blob_name(invocation_id, "args"), partial(check_payload, encoding))
+    arguments = await asyncio.to_thread(door.blobs.place, draft, blob_name(invocation_id, "args"), check)
     return Taken(encoding=encoding, arguments=arguments, invocation_id=invocation_id)
 
 
-async def _streamed(request: Request, limit: int, blobs: Blobs) -> bytes | Draft:
-    """Return a body, as a file once it is known to be large."""
-    head = bytearray()
+async def _streamed(request: Request, limit: int, blobs: Blobs | None, spool: Spool, held: Held) -> Draft | None:
+    """Read a body into `spool`; return it as a draft instead once it is known to be as large as those."""
     draft: Draft | None = None
     size = 0
     try:
         async for chunk in chunks_of(await request.receive(), request.receive):
             size += len(chunk)
-            _check_size(size, limit, "arguments")
+            check_size(size, limit, "arguments")
             if draft is not None:
                 draft.write(chunk)
                 continue
-            head += chunk
-            if size >= blobs.least:
-                draft = blobs.draft()
-                draft.write(bytes(head))
-                head.clear()
+            spool.write(chunk)
+            if blobs is None or size < blobs.least:
+                if size > COUNTED_BYTES:
+                    held.grow(size)
+                continue
+            draft = blobs.draft()
+            draft.write(spool.small() if spool.is_small else spool.mapped())
     except BaseException:  # whatever ends it, also a caller who goes away
         if draft is not None:
             draft.discard()
         raise
-    return bytes(head) if draft is None else draft
-
-
-def _check_size(size: int, limit: int, field: str) -> None:
-    if size > limit:
-        raise too_large(field, None, limit)
-
-
-async def read_batch(request: Request, function: FunctionVersion, settings: GatewaySettings, held: Held) -> TakenBatch:
-    """Return the arguments of each invocation of a batch."""
-    if headers_of(request).get("harvester-draft") is not None:
-        raise invalid(DRAFT.name, "a batch is sent as a body", "Send the body itself.")
-    encoding = encoding_of(headers_of(request), function, settings.offers, is_batch=True)
-    if media_type(headers_of(request)) == LINES_TYPE:
-        items = await _lines(request, settings, held)
-    else:
-        items = batch_items(encoding, await read_body(request, settings.batch_limit_bytes, "batch", held))
-    if len(items) > settings.batch_limit:
-        raise too_many(len(items), settings.batch_limit)
-    largest = max(map(len, items), default=0)
-    if largest > settings.payload_limit_bytes:
-        raise too_large("arguments of one invocation in the batch", largest, settings.payload_limit_bytes)
-    return TakenBatch(encoding=encoding, arguments=items)
-
-
-async def _lines(request: Request, settings: GatewaySettings, held: Held) -> list[bytes]:
-    """Return the lines of a batch, each checked as it comes; empty ones are passed over."""
-    limit = settings.batch_limit_bytes
-    check_length(request, limit, "batch")
-    items: list[bytes] = []
-    number = size = 0
-    rest = bytearray()
-
-    def take(line: bytes) -> None:
-        nonlocal number
-        number += 1
-        if line.strip():
-            check_line(line, number)
-            items.append(line)
-
-    async for chunk in chunks_of(await request.receive(), request.receive):
-        size += len(chunk)
-        _check_size(size, limit, "batch")
-        held.grow(size)
-        rest += chunk
-        if b"\n" in chunk:
-            *whole, last = bytes(rest).split(b"\n")
-            for line in whole:
-                take(line)
-            rest = bytearray(last)
-        if len(items) > settings.batch_limit:
-            raise too_many(None, settings.batch_limit)
-    take(bytes(rest))
-    return items
-
-
-async def set_aside(items: list[bytes], ids: list[str], blobs: Blobs) -> list[Arguments]:
-    """Return the arguments of a batch with the large ones written down, all or none."""
-    return await asyncio.to_thread(_set_aside, items, ids, blobs)
-
-
-def _set_aside(items: list[bytes], ids: list[str], blobs: Blobs) -> list[Arguments]:
-    placed: list[Arguments] = []
-    try:
-        for item, invocation_id in zip(items, ids, strict=True):
-            is_large = len(item) >= blobs.least
-            placed.append(blobs.write_now(blob_name(invocation_id, "args"), item) if is_large else item)
-    except StoreError:
-        blobs.delete(item for item in placed if isinstance(item, BlobRef))
-        raise
-    return placed
+    return draft

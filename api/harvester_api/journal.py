@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import timedelta
 from functools import partial
@@ -24,6 +25,8 @@ from harvester.store.writes import NewInvocation, PilotMoved, PilotSeen, Write
 log = logging.getLogger(__name__)
 
 LINGER_S = 0.002  # how long a write that nobody waits for may stay in memory; a restart can do without those
+
+SLICE_S = 0.005  # of the event loop, for what follows a commit
 
 Action = Callable[[], None]
 
@@ -72,13 +75,15 @@ class Journal:
         on_refuse: Callable[[StoreError], None],
         *,
         is_urgent: bool,
+        is_more: bool = False,
     ) -> asyncio.Future[None]:
         """Queue new invocations: all are committed, or all refused; `is_urgent` if somebody waits for that.
 
-        The future ends with the commit, or with the `StoreError` that prevented it. While earlier writes wait to be
-        tried again nothing new is taken: raises that `StoreError` at once.
+        With `is_more` they share the fate of those of the call before, in the same turn of the event loop. The future
+        ends with the commit, or with the `StoreError` that prevented it. While earlier writes wait to be tried again
+        nothing new is taken: raises that `StoreError` at once.
         """
-        if self.trouble is not None and self._items:
+        if self.trouble is not None and self._items and not is_more:
             raise self.trouble
         future: asyncio.Future[None] = self._loop.create_future()
         future.add_done_callback(_look)
@@ -157,7 +162,12 @@ class Journal:
         else:
             self._failed(items, error if isinstance(error, StoreError) else StoreError(str(error)))
 
-    def _committed(self, items: list[_Item]) -> None:
+    def _committed(self, items: Sequence[_Item]) -> None:
+        self._follow(iter(items))
+
+    def _follow(self, items: Iterator[_Item]) -> None:
+        """Do what had to wait for a commit; after a while let others have the event loop first."""
+        until = time.perf_counter() + SLICE_S
         for item in items:
             try:
                 if isinstance(item, Acceptance):
@@ -168,6 +178,9 @@ class Journal:
                     item()
             except Exception:
                 log.exception("defect in what follows a commit; the journal goes on")
+            if time.perf_counter() > until:
+                self._loop.call_soon(self._follow, items)
+                return
         self._next()
 
     def _next(self) -> None:

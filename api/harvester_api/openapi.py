@@ -15,7 +15,6 @@ from fastapi.openapi.utils import get_openapi
 
 from harvester_api import documents as docs
 from harvester_api import drafts
-from harvester_api.arguments import JsonArguments
 from harvester_api.encodings import CALLS_BATCH_TYPE, CALLS_TYPE, JSON_TYPE, LINES_TYPE, MSGPACK_TYPE, PICKLE_TYPE
 from harvester_api.parameters import Parameter
 from harvester_api.problems import MEDIA_TYPE, Problem
@@ -24,7 +23,7 @@ REF = "#/components/schemas/{name}"
 
 _RECORDS: tuple[type, ...] = (
     Problem,
-    JsonArguments,
+    drafts.JsonArguments,
     drafts.FunctionDraft,
     docs.FunctionDocument,
     docs.FunctionPage,
@@ -69,14 +68,14 @@ ARGUMENTS_BODY: dict[str, Any] = {
     "description": "The arguments. No body: no arguments. Pickles come with the header Harvester-Python; as "
     f"{CALLS_TYPE} an array of bin, each the pickled (args, kwargs) of one call, all made in one invocation.",
     "required": False,
-    "content": {**json_of(JsonArguments), PICKLE_TYPE: {"schema": BINARY}, CALLS_TYPE: {"schema": BINARY}},
+    "content": {**json_of(drafts.JsonArguments), PICKLE_TYPE: {"schema": BINARY}, CALLS_TYPE: {"schema": BINARY}},
 }
 BATCH_BODY: dict[str, Any] = {
     "description": "The arguments of each invocation: an array, or one a line. As MessagePack an array of bin, each a "
     f"pickled (args, kwargs), or with {CALLS_BATCH_TYPE} the many calls of one invocation.",
     "required": True,
     "content": {
-        JSON_TYPE: {"schema": {"type": "array", "items": ref(JsonArguments)}},
+        JSON_TYPE: {"schema": {"type": "array", "items": ref(drafts.JsonArguments)}},
         LINES_TYPE: {"schema": {"type": "string"}},
         MSGPACK_TYPE: {"schema": BINARY},
         CALLS_BATCH_TYPE: {"schema": BINARY},

@@ -6,6 +6,7 @@ import msgspec
 
 from harvester.domain.blobs import BlobRef
 from harvester.domain.functions import Encoding, FunctionVersion
+from harvester.store.writes import NewInvocation
 from harvester_api.book import OpenInvocation
 
 
@@ -39,3 +40,15 @@ def opened(invocation_id: str, order: Order, now: float) -> OpenInvocation:
         end_by=None if order.deadline_s is None else now + order.deadline_s,
         stream=order.stream,
     )
+
+
+class Arrivals(msgspec.Struct, frozen=True, kw_only=True):
+    """Invocations that are about to be accepted, and the writes that put them on disk."""
+
+    entries: list[OpenInvocation]
+    writes: list[NewInvocation]
+
+    @classmethod
+    def of(cls, entries: list[OpenInvocation]) -> Arrivals:
+        """Return them with their writes."""
+        return cls(entries=entries, writes=[entry.written() for entry in entries])

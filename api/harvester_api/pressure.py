@@ -6,6 +6,7 @@ Never stands in the way of reading, waiting and cancelling.
 
 from __future__ import annotations
 
+from collections import Counter
 from types import TracebackType
 
 from harvester_api.book import Book
@@ -57,6 +58,31 @@ class Held:
         self._pressure.bytes -= self._bytes
 
 
+class Coming:
+    """Invocations that were let in and are not in the book yet; forgotten when this leaves the `with` block."""
+
+    __slots__ = ("_left", "_owner", "_pressure")
+
+    def __init__(self, pressure: Pressure, owner: str, count: int) -> None:
+        self._pressure, self._owner, self._left = pressure, owner, 0
+        self.came(-count)
+
+    def came(self, count: int) -> None:
+        """So many of them are in the book now."""
+        self._left -= count
+        self._pressure.on_the_way[self._owner] -= count
+
+    def __enter__(self) -> Coming:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.came(self._left)
+        if not self._pressure.on_the_way[self._owner]:
+            del self._pressure.on_the_way[self._owner]
+
+
 class Pressure:
     """The bounds of one gateway."""
 
@@ -64,6 +90,7 @@ class Pressure:
         self._settings, self._book = settings, book
         self._rate = Rate()
         self.bytes = 0  # of bodies, now
+        self.on_the_way: Counter[str] = Counter()  # invocations that are let in and not in the book yet, by owner
 
     def tick(self, now: float) -> None:
         """Look how fast invocations end."""
@@ -75,16 +102,19 @@ class Pressure:
         most = min(settings.max_open, settings.max_open_per_owner)
         if count > most:
             raise too_many(count, most)
-        over = len(book.open) + count - settings.max_open
+        everybodys = len(book.open) + self.on_the_way.total()
+        over = everybodys + count - settings.max_open
         if over > 0:
-            raise self._refusal(
-                f"{len(book.open)} invocations are open, and the limit is {settings.max_open}", over, now
-            )
-        theirs = book.owned.get(owner, 0)
+            raise self._refusal(f"{everybodys} invocations are open, and the limit is {settings.max_open}", over, now)
+        theirs = book.owned.get(owner, 0) + self.on_the_way.get(owner, 0)
         over = theirs + count - settings.max_open_per_owner
         if over > 0:
             limit = settings.max_open_per_owner
             raise self._refusal(f"{theirs} invocations of {owner!r} are open, and the limit is {limit}", over, now)
+
+    def coming(self, owner: str, count: int) -> Coming:
+        """Return what counts invocations that were let in until they are in the book."""
+        return Coming(self, owner, count)
 
     def holding(self) -> Held:
         """Return what counts the body of one request."""

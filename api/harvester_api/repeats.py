@@ -20,6 +20,7 @@ from harvester_api.book import Book, OpenInvocation
 from harvester_api.problems import Refusal, refusal
 
 _LAST_GROUP = 1 << 48  # of a UUID: 12 hexadecimal digits
+_IDS = 5000  # that are made at a time
 
 
 def fresh_ids(count: int) -> list[str]:
@@ -27,10 +28,20 @@ def fresh_ids(count: int) -> list[str]:
     return [] if not count else ids_from(str(uuid_utils.uuid7()), count)
 
 
-def ids_from(first: str, count: int) -> list[str]:
-    """Return the ids of a batch of `count` that begins with `first`."""
-    head, last = first[:-12], int(first[-12:], 16)
+def ids_from(first: str, count: int, start: int = 0) -> list[str]:
+    """Return `count` ids of a batch that begins with `first`, behind its first `start`."""
+    head, last = first[:-12], int(first[-12:], 16) + start
     return [f"{head}{(last + number) % _LAST_GROUP:012x}" for number in range(count)]
+
+
+async def all_ids(first: str, count: int) -> list[str]:
+    """Return the ids of a batch of `count` that begins with `first`; others have the event loop in between."""
+    ids: list[str] = []
+    for start in range(0, count, _IDS):
+        if start:
+            await asyncio.sleep(0)
+        ids += ids_from(first, min(_IDS, count - start), start)
+    return ids
 
 
 def batch_key(key: str) -> str:
@@ -74,12 +85,12 @@ class Repeats:
         if record is None:
             return None
         _check_function(record, key, name)
-        *ids, behind = ids_from(record.invocation_id, count + 1)
-        if not ids or not self._is_there(ids[-1]) or self._is_there(behind):
-            raise _conflict(key, f"for a batch of another length than {count}", "a new batch")
-        if entry is not None and entry.acceptance is not None:
+        if entry is not None and entry.acceptance is not None:  # before that not all of it may be there
             await asyncio.shield(entry.acceptance)
-        return ids
+        last, behind = ids_from(record.invocation_id, 2, max(0, count - 1))
+        if not count or not self._is_there(last) or self._is_there(behind):
+            raise _conflict(key, f"for a batch of another length than {count}", "a new batch")
+        return await all_ids(record.invocation_id, count)
 
     async def _are_equal(self, one: bytes | BlobRef, other: bytes | BlobRef) -> bool:
         if isinstance(one, BlobRef) and isinstance(other, BlobRef) and self._blobs is not None:

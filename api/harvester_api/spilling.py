@@ -16,6 +16,8 @@ from harvester.store.errors import StoreError
 from harvester.store.writes import Concluded, NewInvocation, Write
 from harvester_api.blobs import Blobs
 
+_MANY = 1000  # writes: more of them are looked through in the thread
+
 
 class Spilling:
     """A store's `write` for one journal, which has one group in flight at a time."""
@@ -26,7 +28,7 @@ class Spilling:
 
     def __call__(self, writes: Sequence[Write]) -> Future[None]:
         """Queue `writes` as the store does, large payloads brought to disk first. Ends in the same errors."""
-        if not any(self._is_large(write) or self._is_unsecured(write) for write in writes):
+        if len(writes) <= _MANY and not any(self._is_large(write) or self._is_unsecured(write) for write in writes):
             return self._write(writes)
         committed: Future[None] = Future()
         self._thread.submit(self._spill, writes, committed)

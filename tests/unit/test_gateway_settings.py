@@ -7,7 +7,7 @@ from harvester.cli.build_gateway import gateway_settings
 from harvester.config import Config
 from harvester.domain.planning import Shape
 from harvester.domain.resources import Resources
-from harvester_api.admission import FunctionDraft, check_function
+from harvester_api.admission import FunctionDraft, check_function, opened
 from harvester_api.problems import Refusal
 
 SHAPES = (Shape(name="harvest", partition="harvest", resources=Resources(cpus=2)),)
@@ -39,9 +39,9 @@ def test_how_early_a_pilot_leaves_counts():
 def test_a_run_that_the_planner_would_never_submit_a_pilot_for_is_refused_at_the_door():
     draft = FunctionDraft(name="f", kind="module", body="m:f", walltime_s=5371)
     with pytest.raises(Refusal, match="the longest that fits into a configured pilot is 5370 s"):
-        check_function(draft, offers(), 1000)
-    check_function(msgspec.structs.replace(draft, walltime_s=5370), offers(), 1000)
-    check_function(msgspec.structs.replace(draft, checkpoints=True), offers(), 1000)
+        check_function(opened(draft), offers(), 1000)
+    check_function(opened(msgspec.structs.replace(draft, walltime_s=5370)), offers(), 1000)
+    check_function(opened(msgspec.structs.replace(draft, checkpoints=True)), offers(), 1000)
 
 
 def test_every_user_of_the_configuration_has_a_token_and_a_share():

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from harvester.domain.blobs import BlobRef
+from harvester_api.batch_intake import TakenBatch, pieces, read_batch, set_aside
 from harvester_api.bodies import json_response
 from harvester_api.documents import BatchAnswer
 from harvester_api.gateway import Gateway
-from harvester_api.intake import TakenBatch, read_batch, set_aside
+from harvester_api.intake import Arguments
 from harvester_api.openapi import BATCH_BODY, json_of, operation
-from harvester_api.order import Order
+from harvester_api.order import Arrivals, Order, opened
 from harvester_api.orders import OPTIONS, function_of, key_of, options_of
 from harvester_api.parameters import FUNCTION_NAME, KEY, PYTHON, STREAM
-from harvester_api.repeats import batch_key, fresh_ids
+from harvester_api.repeats import all_ids, batch_key, fresh_ids
 from harvester_api.routes.common import caller_of, gateway_of
 
 router = APIRouter(tags=["invocations"])
@@ -37,7 +40,7 @@ async def batch(request: Request) -> Response:
     function = await function_of(request, gateway)
     options, key = options_of(request), key_of(request)
     with gateway.pressure.holding() as held:
-        taken = await read_batch(request, function, gateway.settings, held)
+        taken = await read_batch(request, function, gateway.door, held)
         order = Order(function=function, owner=caller.name, encoding=taken.encoding, arguments=b"", **options)
         ids = await _accepted(gateway, order, taken, key)
     return json_response(BatchAnswer(invocation_ids=ids), 202)
@@ -49,22 +52,29 @@ async def _accepted(gateway: Gateway, order: Order, taken: TakenBatch, key: str 
     `order` is what all have in common.
     """
     count = len(taken.arguments)
-    fresh, arguments = fresh_ids(count), list[bytes | BlobRef](taken.arguments)
-    blobs = gateway.blobs
-    if blobs is not None and max(map(len, taken.arguments), default=0) >= blobs.least:
-        arguments = await set_aside(taken.arguments, fresh, blobs)
-    # Nothing gives way to another request between this look and the moment when `accept` has taken the batch in.
+    fresh = await all_ids(fresh_ids(1)[0], count)
+    arguments = await set_aside(taken.arguments, fresh, gateway.blobs)
+    groups = [
+        _arrivals(order, piece, key) async for piece in pieces(list(enumerate(zip(fresh, arguments, strict=True))))
+    ]
+    # Nothing gives way to another request between this look and the moment when `accept_many` has begun the batch.
     known = key and await gateway.repeats.batch(order.owner, key, order.function.name, count)
     if known:
         gateway.payloads.discard(arguments)
-        gateway.restream(known, order.owner, order.stream)
+        async for piece in pieces(known):
+            gateway.restream(piece, order.owner, order.stream)
         return known
-    if not count:
-        return []
-    orders = [
-        msgspec.structs.replace(order, arguments=each, invocation_id=invocation_id)
-        for each, invocation_id in zip(arguments, fresh, strict=True)
-    ]
-    if key:
-        orders[0] = msgspec.structs.replace(orders[0], key=batch_key(key))
-    return await gateway.accept(orders, is_awaited=False)
+    if groups:
+        await gateway.accept_many(groups, is_awaited=False)
+    return fresh
+
+
+def _arrivals(order: Order, piece: Sequence[tuple[int, tuple[str, Arguments]]], key: str | None) -> Arrivals:
+    """Return a few invocations of a batch; the first one of all has the key."""
+    now = time.time()
+    entries = []
+    for index, (invocation_id, arguments) in piece:
+        its_key = batch_key(key) if key and not index else None
+        its_order = msgspec.structs.replace(order, arguments=arguments, key=its_key)
+        entries.append(opened(invocation_id, its_order, now))
+    return Arrivals.of(entries)

@@ -7,8 +7,9 @@ import time
 
 from fastapi import APIRouter, Request, Response
 
-from harvester_api.admission import check_function
-from harvester_api.bodies import json_response, read_json
+from harvester.domain.functions import FunctionKind
+from harvester_api.admission import Opened, check_function, opened
+from harvester_api.bodies import decoded, json_response, read_json_into
 from harvester_api.documents import (
     FunctionDocument,
     FunctionPage,
@@ -16,10 +17,13 @@ from harvester_api.documents import (
     function_document,
 )
 from harvester_api.drafts import FunctionDraft
+from harvester_api.gateway import Gateway
+from harvester_api.large_bodies import LONGEST_SOURCE, is_quick
 from harvester_api.openapi import body_of, json_of, operation
 from harvester_api.parameters import FUNCTION_NAME, VERSION, Parameter, limit_of
 from harvester_api.problems import refusal
 from harvester_api.routes.common import caller_of, gateway_of
+from harvester_api.spool import Spool
 
 router = APIRouter(tags=["functions"])
 
@@ -45,11 +49,22 @@ async def register(request: Request) -> Response:
     caller_of(request)
     gateway = gateway_of(request)
     limit = gateway.settings.payload_limit_bytes
-    # Base64 and escapes make the document larger than the body that it holds; `check_function` looks at that one.
-    draft = await read_json(request, FunctionDraft, 2 * limit + 65_536)
-    wanted = check_function(draft, gateway.settings.offers, limit)
+    wanted = check_function(await _opened(request, gateway), gateway.settings.offers, limit)
     function, is_new = await gateway.catalog.register(wanted, time.time())
     return json_response(function_document(function), 201 if is_new else 200)
+
+
+async def _opened(request: Request, gateway: Gateway) -> Opened:
+    """Return the function that a request describes. Raises `Refusal` (400, 413, 415, 422)."""
+    # Base64 and escapes make the document larger than the body that it holds; `check_function` looks at that one.
+    limit = 2 * gateway.settings.payload_limit_bytes + 65_536
+    with Spool() as spool:
+        await read_json_into(spool, request, limit)
+        if spool.is_small and is_quick(spool.small()):
+            draft = decoded(spool.small(), FunctionDraft)
+            if draft.kind is not FunctionKind.SOURCE or len(draft.body) <= LONGEST_SOURCE:
+                return opened(draft)
+        return await gateway.large.function(spool)
 
 
 @router.get(

@@ -84,7 +84,7 @@ async def invoke(request: Request) -> Response:
     is_raw = RAW.flag(request) or _asks_for_bytes(request)
     options, key = options_of(request), key_of(request)
     with gateway.pressure.holding() as held:
-        taken = await read_one(request, function, settings, gateway.blobs, held)
+        taken = await read_one(request, function, gateway.door, held)
         order = Order(
             function=function,
             owner=caller.name,
@@ -97,7 +97,7 @@ async def invoke(request: Request) -> Response:
         invocation_id = key and await _repeated(request, gateway, order, key)
         is_fresh = invocation_id is None
         if invocation_id is None:
-            (invocation_id,) = await gateway.accept([order], is_awaited=wait_s > 0)
+            invocation_id = await gateway.accept(order, is_awaited=wait_s > 0)
     outcome = await gateway.look(invocation_id, wait_s)
     assert outcome is not None  # noqa: S101 - it was accepted, and nothing that is fresh is deleted
     if is_fresh and not wait_s:  # it may be over by now, and who does not wait still gets the answer that they expect

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 MAGIC = b"HVB1"
 ALIGNMENT = 64
+_MOST = 100_000  # parts: each is large, or it would be in the pickle
 _COUNT = struct.Struct("<I")
 
 Part = bytes | bytearray | memoryview
@@ -44,6 +45,8 @@ def split(payload: Part) -> list[memoryview]:
         return [view]
     try:
         (count,) = _COUNT.unpack_from(view, len(MAGIC))
+        if count > _MOST:
+            raise BuffersError(f"a table of {count} buffers, and {_MOST} are the most")
         at = len(MAGIC) + _COUNT.size
         sizes = struct.unpack_from(f"<{count}Q", view, at)
     except struct.error as error:

@@ -102,14 +102,16 @@ def test_arguments_that_are_broken_are_refused_saying_where(encoding, body, stat
 
 def test_each_item_of_a_json_batch_keeps_its_own_text():
     body = b'[ {"args": [1]} , {} ]'
-    assert arguments.batch_items(Encoding.JSON, body) == [b'{"args": [1]}', b"{}"]
+    assert arguments.json_items(body) == [b'{"args": [1]}', b"{}"]
 
 
 def test_a_batch_of_pickles_or_of_calls_is_looked_at_item_by_item():
     calls = encode_calls([PICKLED])
-    assert arguments.batch_items(Encoding.PICKLE, encode_calls([PICKLED, PICKLED])) == [PICKLED, PICKLED]
-    assert arguments.batch_items(Encoding.CALLS, encode_calls([calls])) == [calls]
-    problem = refused(arguments.batch_items, Encoding.CALLS, encode_calls([calls, encode_calls([b"x"])]))
+    for encoding, items in ((Encoding.PICKLE, [PICKLED, PICKLED]), (Encoding.CALLS, [calls])):
+        body = encode_calls(items)
+        assert [body[begin:end] for begin, end in arguments.packed_spans(encoding, body, 2)] == items
+    body = encode_calls([calls, encode_calls([b"x"])])
+    problem = refused(list, arguments.packed_spans(Encoding.CALLS, body, 2))
     assert "batch[1][0]" in problem.detail
 
 

@@ -8,7 +8,8 @@ import pytest
 from harvester.domain.resources import Resources
 from harvester_api.problems import Refusal
 from harvester_api.settings import Offer
-from harvester_api.sources import LARGEST, check_source
+from harvester_api.source_names import LARGEST, names_of
+from harvester_api.sources import check_source
 
 ELIFS = "if 1:\n    pass\n" + "elif 1:\n    pass\n" * 5_000
 NEWER = f"{sys.version_info.major}.{sys.version_info.minor + 1}"
@@ -16,7 +17,7 @@ NEWER = f"{sys.version_info.major}.{sys.version_info.minor + 1}"
 
 def refused(text, entry="f", offers=()):
     with pytest.raises(Refusal) as raised:
-        check_source(text, entry, offers)
+        check_source(names_of(text), entry, offers)
     assert raised.value.problem.status == 422
     return raised.value.problem
 
@@ -44,7 +45,7 @@ def refused(text, entry="f", offers=()):
     ],
 )
 def test_a_file_that_binds_the_name_passes(text):
-    check_source(text, "f", ())
+    check_source(names_of(text), "f", ())
 
 
 def test_a_name_that_is_missing_is_refused_with_those_that_are_there():
@@ -70,7 +71,7 @@ def test_nothing_of_the_file_runs_and_nobody_is_warned(tmp_path):
     trace = tmp_path / "trace"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_source(f"open({str(trace)!r}, 'w')\nx = '\\d'\ndef f(): pass", "f", ())
+        check_source(names_of(f"open({str(trace)!r}, 'w')\nx = '\\d'\ndef f(): pass"), "f", ())
     assert not trace.exists()
 
 
@@ -78,5 +79,5 @@ def test_what_may_be_newer_python_than_ours_is_left_to_the_pilot():
     newer = Offer(name="new", resources=Resources(), python=NEWER)
     unknown = Offer(name="any", resources=Resources())
     for offer in (newer, unknown):
-        check_source("a new statement", "f", (offer,))
+        check_source(names_of("a new statement"), "f", (offer,))
     refused("a new statement", "f", (Offer(name="old", resources=Resources(), python="3.11"),))
