@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 FRAME_BYTES = 4 * 1024 * 1024  # messages are put into one frame up to about this size
 OUTBOX_MESSAGES = 20_000  # more than any pilot's slots can ask for: it does not read
 HELLO_WITHIN = timedelta(seconds=10)
+CODE_BYTES = 32 * 1024 * 1024  # a pilot keeps the code that was used last, up to about this size; more is sent again
+_RECORD_BYTES = 1024  # about what a function takes beside its body
 
 # Close codes of our own; the reason says the rest.
 NOT_UNDERSTOOD, REPLACED, TOO_SLOW, TRY_LATER = 4002, 4003, 4004, 4005
@@ -56,7 +58,8 @@ class PilotLink:
         self._patience_s = patience.total_seconds()
         self._outbox: deque[wire.ToPilot | Loader] = deque()
         self._wake = asyncio.Event()
-        self._functions: set[str] = set()
+        self._functions: dict[str, int] = {}  # the bytes of the code that the pilot has, the least recently used first
+        self._code_bytes = 0
         self._ending: asyncio.Future[LinkClosed] = asyncio.get_running_loop().create_future()
 
     def send(self, message: wire.ToPilot | Loader) -> None:
@@ -66,15 +69,28 @@ class PilotLink:
         if len(self._outbox) >= OUTBOX_MESSAGES:
             self.close(TOO_SLOW, f"{OUTBOX_MESSAGES} messages wait to be read")
             return
+        if type(message) is wire.Function:
+            self._keep_in_step(message)
         self._outbox.append(message)
         self._wake.set()
 
     def has_function(self, function_id: str) -> bool:
-        """Whether this connection was sent the function; remembers it as sent."""
-        if function_id in self._functions:
-            return True
-        self._functions.add(function_id)
-        return False
+        """Whether the pilot has the function from this connection; whoever asks uses it, and sends it if not."""
+        size = self._functions.pop(function_id, None)
+        if size is None:
+            return False
+        self._functions[function_id] = size
+        return True
+
+    def _keep_in_step(self, message: wire.Function) -> None:
+        """Have the pilot forget what was not used for longest. Order is kept, so no lease can miss its code."""
+        function = message.function
+        size = self._functions[function.function_id] = len(function.body) + _RECORD_BYTES
+        self._code_bytes += size
+        while self._code_bytes > CODE_BYTES and len(self._functions) > 1:
+            function_id = next(iter(self._functions))
+            self._code_bytes -= self._functions.pop(function_id)
+            self._outbox.append(wire.Forget(function_id=function_id))
 
     def close(self, code: int, reason: str) -> None:
         """End the connection soon."""

@@ -41,7 +41,7 @@ class Link(Protocol):
         ...
 
     def has_function(self, function_id: str) -> bool:
-        """Whether this connection was sent the function; remembers it as sent."""
+        """Whether the pilot has the function from this connection; whoever asks uses it, and sends it if not."""
         ...
 
 
@@ -266,6 +266,7 @@ def _lease(entry: OpenInvocation, effect: fx.Grant, arguments: Payload, checkpoi
         encoding=entry.encoding,
         arguments=arguments,
         checkpoint=checkpoint,
+        owner=entry.owner,
     )
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from harvester.domain import pilot_file
 from harvester_worker import processes, zygote
+from harvester_worker.outlet import Outlet
 
 EXIT_UNUSABLE = 2
 
@@ -34,7 +35,9 @@ def main() -> int:
     # First of all, while this process is small and has one thread. What follows is imported on both sides at once.
     processes.keep_memory()
     processes.adopt_orphans()  # the zygote's, if it dies
-    _, to_zygote = zygote.start()
+    outlet = Outlet(to=1)
+    zygote_pid, to_zygote = zygote.start(outlet)
+    outlet.open()
     import asyncio  # noqa: PLC0415 - after the fork
     import logging  # noqa: PLC0415 - after the fork
 
@@ -42,9 +45,10 @@ def main() -> int:
 
     logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
-        return asyncio.run(agent.run(pilot, to_zygote))
+        return asyncio.run(agent.run(pilot, to_zygote, zygote_pid))
     finally:
         processes.end_descendants(within_s=agent.END_S)  # again, for an agent that did not even begin
+        outlet.close()
 
 
 def _unusable(message: str) -> int:

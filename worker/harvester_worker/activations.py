@@ -22,7 +22,7 @@ from harvester.domain.invocations import ActivationEnd
 from harvester.domain.lifecycle import Lifecycle, Word
 from harvester.domain.resources import Resources
 from harvester.domain.wire import Lease
-from harvester_worker.effects import Key
+from harvester_worker.effects import Key, tenant_of
 
 
 class ActivationState(Word):
@@ -97,10 +97,11 @@ class Activation:
     """One lease and what became of it here."""
 
     __slots__ = ("deadline", "expected_s", "function", "has_checkpointed", "is_suspect", "key", "lane", "lease", "seq",
-                 "started_at", "state", "verdict", "wish")  # fmt: skip
+                 "started_at", "state", "tenant", "verdict", "wish")  # fmt: skip
 
     def __init__(self, lease: Lease, function: FunctionVersion) -> None:
         self.key: Key = (lease.invocation_id, lease.fence)
+        self.tenant = tenant_of(lease)
         self.lease = lease
         self.function = function
         self.state: ActivationState = ACTIVATION.initial
@@ -158,12 +159,13 @@ class Activation:
 class Lane:
     """A slot's room, the activation that runs in it, and those that are queued there behind it."""
 
-    __slots__ = ("at_work", "expected_s", "gpus", "head", "is_closed", "queue", "resources", "stalls_at")
+    __slots__ = ("at_work", "expected_s", "gpus", "head", "is_closed", "queue", "resources", "stalls_at", "tenant")
 
     def __init__(self, head: Activation, gpus: tuple[str, ...]) -> None:
         self.head = head
         self.queue: deque[Activation] = deque()
         self.resources = head.lease.resources
+        self.tenant = head.tenant
         self.gpus = gpus
         self.expected_s = head.expected_s  # until the last of them is over
         self.at_work: Activation | None = None  # the one of the queue that keeps the slot from telling the head's end

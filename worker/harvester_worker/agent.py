@@ -61,9 +61,10 @@ class Agent:
     ----------
     pilot: its orders.
     to_zygote: the socket to the zygote.
+    zygote_pid: its process.
     """
 
-    def __init__(self, pilot: PilotFile, to_zygote: socket.socket) -> None:
+    def __init__(self, pilot: PilotFile, to_zygote: socket.socket, zygote_pid: int) -> None:
         self._loop = asyncio.get_running_loop()
         devices = gpus.found(os.environ, wanted=pilot.capacity.gpus, amd=is_amd())
         if len(devices) < pilot.capacity.gpus:
@@ -83,6 +84,7 @@ class Agent:
             pilot,
             has_gpus=bool(devices),
             to_zygote=to_zygote,
+            zygote_pid=zygote_pid,
             on_checkpoint=lambda key, progress: self._stimulate(partial(self._session.checkpointed, key, progress)),
             on_count=lambda key, calls: self._stimulate(partial(self._session.counted, key, calls)),
             on_ends=lambda ends: self._stimulate(partial(self._session.ended, ends)),
@@ -221,6 +223,6 @@ class Agent:
         self._timer = self._loop.call_at(at, self._on_timer)
 
 
-async def run(pilot: PilotFile, to_zygote: socket.socket) -> int:
+async def run(pilot: PilotFile, to_zygote: socket.socket, zygote_pid: int) -> int:
     """Be a pilot until it is time to leave; return the exit code."""
-    return await Agent(pilot, to_zygote).run()
+    return await Agent(pilot, to_zygote, zygote_pid).run()

@@ -5,12 +5,15 @@ Owns buffers and sockets. Knows nothing of what the messages mean.
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from harvester.domain.buffers import Part
 from harvester_worker import frames, slot_wire
+
+log = logging.getLogger(__name__)
 
 _PIECES = 64
 """Pieces that one system call takes; the limit of Linux is 1024."""
@@ -26,8 +29,9 @@ class Channel:
     loop: the agent's.
     sock: the main line, a connected stream socket; the channel owns it from now on.
     orders: the other line, a connected packet socket; the channel owns it too.
+    limit_bytes: the largest frame that the other side may send.
     on_messages: called with the messages that came together, and with what each has beside it.
-    on_end: called once when the other side is gone.
+    on_end: called once when the other side is gone, or says what it cannot mean: a function may have written there.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class Channel:
         sock: socket.socket,
         orders: socket.socket,
         *,
+        limit_bytes: int,
         on_messages: Callable[[list[Message]], None],
         on_end: Callable[[], None],
     ) -> None:
@@ -43,7 +48,7 @@ class Channel:
         self._sock, self._orders = sock, orders
         self._on_messages = on_messages
         self._on_end = on_end
-        self._incoming = frames.Incoming(sock, frames.to_agent)
+        self._incoming = frames.Incoming(sock, frames.to_agent, limit_bytes=limit_bytes)
         self._outgoing = frames.Outgoing()
         self._unsent: deque[memoryview] = deque()
         self._is_open = True
@@ -82,6 +87,12 @@ class Channel:
             self._sock.close()
             self._orders.close()
 
+    def fail(self, why: str) -> None:
+        """Take the other side for gone: nothing that it says can be believed."""
+        log.warning("slot.garbage a slot is ended for what came over its line: %s", why)
+        self.close()
+        self._on_end()
+
     def drain(self) -> None:
         """Read what the other side sent before it died."""
         while self._is_open and self._read():
@@ -112,6 +123,9 @@ class Channel:
         except ConnectionError:
             self.close()
             self._on_end()
+            return False
+        except frames.FrameError as error:
+            self.fail(str(error))
             return False
         if messages:
             self._on_messages(messages)

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import cloudpickle
 
+from harvester_worker.copies import is_copy
+
 T = TypeVar("T")
 
 COST_SHARE = 20
@@ -107,6 +109,8 @@ class SlotContext:
 
         Raises `CheckpointTooLarge`, whatever pickling raises, and `Evicted` when the pilot has been asked to leave.
         """
+        if is_copy():
+            return  # nobody's state: who was forked from a slot goes on without one
         began_at = self._clock()
         if began_at < self._pickle_at and not self.is_leaving:
             return

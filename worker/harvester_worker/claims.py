@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 
 _BEGUN, _ENDED, _KEPT, _TAKEN = (8 * index for index in range(4))
 _SIZE = 32
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _NUMBER = struct.Struct("<Q")
 _ATTEMPTS = 100
 """The slot holds the lock for microseconds; but it may be stopped in the middle of them."""
@@ -24,12 +25,13 @@ class Claim(NamedTuple):
     begun: int
     ended: int
 
-    def blamed(self, first: int) -> int | None:
-        """Return the run that a slot was at when it died, None if it was between two; `first` is its oldest one.
+    def blamed(self, first: int, last: int) -> int | None:
+        """Return the run that a slot was at when it died, None if it was between two.
 
-        A slot that died before it came to anything is blamed on the first, or it would be started for it for ever.
+        `first` and `last` are the oldest and the newest one that it had. A slot that died before it came to anything is
+        blamed on the first, or it would be started for it for ever; so is one whose claims cannot be.
         """
-        if self.begun == 0:
+        if not 0 < self.begun <= last or self.ended > self.begun:
             return first
         return self.begun if self.ended != self.begun else None
 
@@ -49,8 +51,10 @@ class Claims:
     @classmethod
     def create(cls) -> Self:
         """Return the claims of a slot that is to be started."""
-        descriptor = os.memfd_create("harvester-claims")
+        descriptor = os.memfd_create("harvester-claims", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(descriptor, _SIZE)
+        # A function can reach this memory. Who makes it shorter would have the agent killed at its next look.
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
         return cls(descriptor)
 
     def fileno(self) -> int:

@@ -10,6 +10,15 @@ Key = tuple[str, int]
 """An activation: its invocation's id and its fencing token."""
 
 
+Tenant = tuple[str, str]
+"""Whose slot processes they are: an owner of invocations, and the id of a function."""
+
+
+def tenant_of(lease: Lease) -> Tenant:
+    """Return whose slot process a lease is to be run in."""
+    return lease.owner, lease.function_id
+
+
 class Send(msgspec.Struct, frozen=True, kw_only=True):
     """Send a message to the gateway."""
 

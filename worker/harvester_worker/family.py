@@ -1,8 +1,9 @@
-"""The family: whether a run of this slot has had processes of its own.
+"""The family: whether a run of this slot has had processes of its own, and whether any of them lives.
 
 A scheduler's signal goes to every process of the pilot. The slot stands it, what a function started dies of it, and by
 the time that anybody could look for the dead they are reaped. So what counts is whether there have been any since the
-run began, living, dead or adopted by somebody else. In doubt there have been. One thing is not seen: a program, started
+run began, living or dead. The slot adopts those whose own parents are gone, so none is out of its sight. In doubt there
+have been. One thing is not seen: a program, started
 otherwise than by `os.fork`, that ends while SIGCHLD is ignored by a function that undoes this within the same run.
 
 Owns the evidence. It costs about 3 µs a look, because there is a look after each run.
@@ -12,7 +13,6 @@ import ctypes
 import os
 import resource
 import signal
-from collections.abc import Callable
 
 _P_ALL = 0
 _LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT | 0x40000000  # __WALL: also those that would not send SIGCHLD
@@ -38,17 +38,10 @@ class _SigAction(ctypes.Structure):
 
 
 class Family:
-    """What this process has started since the present run began.
+    """What this process has started since the present run began."""
 
-    Parameters
-    ----------
-    has_orphans: tells whether somebody else has adopted a process that may come from here. It is asked only once there
-        have been any, because only these leave orphans, and only when a run begins: what becomes one later is known.
-    """
-
-    def __init__(self, has_orphans: Callable[[], bool] = lambda: False) -> None:
-        self._has_orphans = has_orphans
-        self._has_ever_been = self._was_there = False
+    def __init__(self) -> None:
+        self._was_there = False
         self._forks = self._forks_before = 0
         self._action = _SigAction()
         self._to_action = ctypes.addressof(self._action)
@@ -60,7 +53,7 @@ class Family:
         if self._was_there:  # else nothing has changed since the last look
             self._forks_before = self._forks
             self._spent_before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self._was_there = self._has_ever_been and self._has_orphans()
+            self._was_there = False
 
     def has_been(self) -> bool:
         """Tell whether there has been any process of this run."""
@@ -72,8 +65,19 @@ class Family:
             or resource.getrusage(resource.RUSAGE_CHILDREN) != self._spent_before  # one was waited for
             or self._are_reaped_unseen()
         ):
-            self._has_ever_been = self._was_there = True
+            self._was_there = True
         return self._was_there
+
+    def lives(self) -> bool:
+        """Tell whether any process of the run goes on; those that are dead and nobody has waited for are reaped."""
+        if not self.has_been():
+            return False
+        while True:
+            try:
+                if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                    return True
+            except ChildProcessError:
+                return False
 
     def _count(self) -> None:
         self._forks += 1

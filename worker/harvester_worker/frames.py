@@ -24,6 +24,10 @@ _encoder = msgspec.msgpack.Encoder()
 Message = TypeVar("Message", ToSlot, ToAgent)
 
 
+class FrameError(Exception):
+    """What was received is no frame of messages."""
+
+
 class Outgoing:
     """Messages that are collected for one frame."""
 
@@ -52,10 +56,14 @@ class Incoming(Generic[Message]):
     ----------
     sock: where they arrive.
     decoder: of an array of messages.
+    limit_bytes: the largest frame; None for one who is believed.
     """
 
-    def __init__(self, sock: socket.socket, decoder: msgspec.msgpack.Decoder[list[Message]]) -> None:
+    def __init__(
+        self, sock: socket.socket, decoder: msgspec.msgpack.Decoder[list[Message]], limit_bytes: int | None = None
+    ) -> None:
         self._sock = sock
+        self._limit_bytes = limit_bytes
         self._decoder: msgspec.msgpack.Decoder[list[Message]] = decoder
         self._chunk = self._buffer = bytearray(CHUNK)
         self._filled = 0
@@ -63,7 +71,7 @@ class Incoming(Generic[Message]):
     def receive(self, flags: int = 0) -> list[tuple[Message, memoryview | None]]:
         """Read once, and return the messages that are complete with what each has beside it.
 
-        Raises `ConnectionResetError` at the end, and what the socket raises.
+        Raises `ConnectionResetError` at the end, `FrameError`, and what the socket raises.
         """
         with memoryview(self._buffer) as view, view[self._filled :] as room:
             count = self._sock.recv_into(room, 0, flags)
@@ -77,11 +85,13 @@ class Incoming(Generic[Message]):
         while self._filled - start >= _HEAD.size:
             messages_size, beside_size = _HEAD.unpack_from(self._buffer, start)
             size = _HEAD.size + messages_size + beside_size
+            if self._limit_bytes is not None and size > self._limit_bytes:
+                raise FrameError(f"a frame of {size} bytes, where {self._limit_bytes} are the most")
             if self._filled - start < size:
                 break
             at = start + _HEAD.size + messages_size
             view = memoryview(self._buffer)
-            for message in self._decoder.decode(view[start + _HEAD.size : at]):
+            for message in self._decoded(view[start + _HEAD.size : at]):
                 payload = _payload(message)
                 if payload is None:
                     yield message, None
@@ -90,6 +100,12 @@ class Incoming(Generic[Message]):
                     at += payload.size
             start, size = start + size, 0
         self._make_room(start, size)
+
+    def _decoded(self, view: memoryview) -> list[Message]:
+        try:
+            return self._decoder.decode(view)
+        except msgspec.DecodeError as error:
+            raise FrameError(f"no messages: {error}") from None
 
     def _make_room(self, start: int, size: int) -> None:
         """Keep what is left of the buffer from `start` on, of a frame of `size` bytes where that is known."""

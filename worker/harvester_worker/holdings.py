@@ -12,7 +12,7 @@ from harvester.domain.functions import FunctionVersion
 from harvester.domain.resources import Resources
 from harvester.domain.wire import Held, Lease
 from harvester_worker.activations import Activation, ActivationEvent, Lane, Room, Verdict
-from harvester_worker.effects import Key
+from harvester_worker.effects import Key, Tenant
 from harvester_worker.pace import Pace
 
 AHEAD_S = 0.005
@@ -88,18 +88,20 @@ class Holdings:
     def queueable(self, now: float) -> list[tuple[Activation, Lane]]:
         """Return the waiting activations to be queued at slots, behind which others, in order.
 
-        Only short ones, and only from the front: behind one that waits for room nobody keeps the slots busy.
+        Only short ones, of the tenant whose slot it is, and only from the front: behind one that waits for room nobody
+        keeps the slots busy.
         """
         chosen: list[tuple[Activation, Lane]] = []
         lanes: list[tuple[float, int, Lane]] = []
-        wanted: Resources | None = None
+        wanted: tuple[Resources, Tenant] | None = None
         for activation in self.waiting.values():
             expected_s = self.pace.expected_s(activation.pace_key)
             if expected_s is None or expected_s >= AHEAD_S or activation.is_suspect:
                 break
-            if wanted is None or activation.lease.resources != wanted:
-                wanted = activation.lease.resources
-                lanes = self._open_lanes(wanted, now)
+            shape = (activation.lease.resources, activation.tenant)
+            if shape != wanted:
+                wanted = shape
+                lanes = self._open_lanes(*shape, now)
             if not lanes or lanes[0][0] + expected_s > AHEAD_S:
                 break
             _, number, lane = lanes[0]
@@ -117,8 +119,8 @@ class Holdings:
             self.queued[activation.key] = self.waiting.pop(activation.key)
         return chosen
 
-    def _open_lanes(self, wanted: Resources, now: float) -> list[tuple[float, int, Lane]]:
-        """Return the lanes of this shape where something may be queued, as a heap by what is there already."""
+    def _open_lanes(self, wanted: Resources, tenant: Tenant, now: float) -> list[tuple[float, int, Lane]]:
+        """Return the lanes of this shape and tenant that may take more, as a heap by what is there already."""
         lanes = [
             (lane.expected_s, number, lane)
             for number, activation in enumerate(self.running.values())
@@ -126,6 +128,7 @@ class Holdings:
             and not (lane := activation.at).is_closed
             and len(lane.queue) < AHEAD
             and lane.resources == wanted
+            and lane.tenant == tenant
         ]
         heapq.heapify(lanes)
         return lanes

@@ -51,31 +51,47 @@ def wake_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
-def descendants(pid: int) -> list[int]:
-    """Return the processes below `pid`, parents before their children; zombies as well."""
+def children(pid: int) -> list[int]:
+    """Return the processes that `pid` is the parent of; zombies as well."""
     found: list[int] = []
     tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
     if not tasks and Path(f"/proc/{pid}/task").exists():
-        return _descendants_by_parents(pid)  # a kernel without CONFIG_PROC_CHILDREN
+        return _by_parents().get(pid, [])  # a kernel without CONFIG_PROC_CHILDREN
     for task in tasks:
-        try:
-            children = [int(child) for child in task.read_text().split()]
-        except OSError:
-            continue  # it ended while we looked
-        for child in children:
-            found += [child, *descendants(child)]
+        with contextlib.suppress(OSError):  # it ended while we looked
+            found += map(int, task.read_text().split())
     return found
 
 
-def _descendants_by_parents(pid: int) -> list[int]:
-    children: dict[int, list[int]] = {}
+def is_stopped(pid: int) -> bool:
+    """Tell whether a signal has stopped this process."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    return False
+
+
+def own_bytes(pid: int) -> int:
+    """Return about how much memory a process has for itself, 0 for one that is gone."""
+    with contextlib.suppress(OSError, IndexError):
+        _, resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[:3]
+        return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes below `pid`, parents before their children; zombies as well."""
+    found: list[int] = []
+    for child in children(pid):
+        found += [child, *descendants(child)]
+    return found
+
+
+def _by_parents() -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             parent = int(stat.read_text().rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(stat.parent.name))
-    found = list(children.get(pid, []))
-    for each in found:  # it grows meanwhile
-        found += children.get(each, [])
+            found.setdefault(parent, []).append(int(stat.parent.name))
     return found
 
 

@@ -12,7 +12,7 @@ import linecache
 import operator
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from types import CoroutineType, GeneratorType, ModuleType
 from typing import Any
 
@@ -24,6 +24,7 @@ from harvester.domain.calls import Outcome
 from harvester.domain.context import CURRENT
 from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
 from harvester.domain.invocations import FailureKind
+from harvester_worker import copies
 from harvester_worker.checkpointing import CallContext, CheckpointTooLarge, Evicted, SlotContext, Stopped
 from harvester_worker.failures import RunFailed, failed, one_line, remedy
 from harvester_worker.payloads import check_size, decode_arguments, encode_result
@@ -190,18 +191,40 @@ def call(loaded: Loaded, args: tuple[Any, ...], kwargs: dict[str, Any], context:
         value = loaded.function(*args, **kwargs)
         kind = type(value)
         if kind is GeneratorType:
-            return _drive(value, context)
-        return asyncio.run(value) if kind is CoroutineType else value
-    except (Evicted, Stopped):
-        raise
-    except BaseException as error:  # noqa: BLE001 - outermost: a user's SystemExit must not end the slot either
+            value = _drive(value, context)
+        elif kind is CoroutineType:
+            value = _awaited(value)
+    except BaseException as error:
+        copies.end_if_copy(error)
+        if isinstance(error, (Evicted, Stopped)):
+            raise
+        # Also a user's SystemExit, which must not end the slot.
         raise failed(FailureKind.EXCEPTION, one_line(error), error) from None
+    copies.end_if_copy()
+    return value
 
 
 def _takes_state(function: Callable[..., Any]) -> bool:
     if not inspect.isgeneratorfunction(inspect.unwrap(function)):
         return False
     return "state" in inspect.signature(function).parameters
+
+
+def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a user's result
+    # Not `asyncio.run`: it leaves the thread without an event loop, so `asyncio.get_event_loop` of the next run fails.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(_ending_copies(coroutine))
+
+
+async def _ending_copies(coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a user's result
+    """Await a coroutine. A copy ends in here: if it closed the loop, the slot's would hear of nothing any more."""
+    try:
+        value = await coroutine
+    except BaseException as error:
+        copies.end_if_copy(error)
+        raise
+    copies.end_if_copy()
+    return value
 
 
 def _drive(generator: Generator[Any, Any, Any], context: SlotContext | CallContext) -> Any:  # noqa: ANN401 - a user's result

@@ -79,10 +79,11 @@ class Session:
         """Take note that the connection is gone; work goes on."""
         if self._reporter.is_linked:
             self._reporter.is_linked, self._unlinked_at = False, now
+            self._functions.clear()  # on a new connection the gateway sends again what it needs
             self._pulse.end()
         return self._settle(now)
 
-    def received(self, messages: Iterable[wire.ToPilot], now: float) -> list[Effect]:
+    def received(self, messages: Iterable[wire.ToPilot], now: float) -> list[Effect]:  # noqa: C901 - one line a message
         """Obey the gateway."""
         self._pulse.heard(now)
         for message in messages:
@@ -95,6 +96,8 @@ class Session:
                     self._daemon.heard(message.daemon_age_s, now)
                 case wire.Function():
                     self._functions[message.function.function_id] = message.function
+                case wire.Forget():
+                    self._functions.pop(message.function_id, None)
                 case wire.Cancel():
                     self._activity.cancel((message.invocation_id, message.fence), now)
                 case wire.Recall():

@@ -1,8 +1,10 @@
 """The slot: one process that runs activations one after the other.
 
-The main thread reads what is to be run and runs users' functions, because signals and many libraries want it. A
+The main thread reads what is to be run and runs the user's function, because signals and many libraries want it. A
 watching thread hears what must reach a slot in the middle of a run, sends what the main thread has no time to send, and
-ends the process when the agent is gone. Functions stay loaded for the next run.
+ends the process when the agent is gone. The function, one for all runs, stays loaded for the next one. The process ends
+itself where the next run would find what it must not: something that goes on since an earlier one, or code that has
+changed on disk. What it was sent and has not begun, the agent gives to another one.
 """
 
 import _signal  # type: ignore[import-not-found] # what `signal` wraps into enums, which takes 2 µs for each of five signals before each run
@@ -13,22 +15,28 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from harvester.domain.blobs import BlobRef, blob_name
+import msgspec
+
+from harvester.domain.blobs import BlobRef
 from harvester.domain.buffers import Part
 from harvester.domain.calls import CallsError, count_calls
 from harvester.domain.context import CURRENT
 from harvester.domain.functions import Encoding, FunctionVersion
-from harvester.domain.invocations import FailureKind
-from harvester_worker import blob_files, frames, runner
+from harvester_worker import blob_files, copies, frames, runner
+from harvester_worker.active import Active
 from harvester_worker.checkpointing import Evicted, SlotContext, Stopped
 from harvester_worker.claims import Claims
-from harvester_worker.failures import RunFailed, failed
+from harvester_worker.edited import EditedModules
+from harvester_worker.failures import RunFailed
 from harvester_worker.family import Family
 from harvester_worker.leftovers import Leftovers
-from harvester_worker.slot_wire import Beside, Counted, Ended, HandOver, Load, Payload, Progress, Run, Share, Stop
+from harvester_worker.placing import Placing
+from harvester_worker.remains import Threads
+from harvester_worker.slot_wire import Counted, Ended, HandOver, Load, Payload, Progress, Run, Stop
 from harvester_worker.speaking import Speaker
 from harvester_worker.watching import Watch
 
@@ -45,20 +53,6 @@ LOOK_S = 0.5
 """How often the watching thread looks whether an unsent checkpoint is due."""
 
 
-class _Active:
-    """The run that the main thread is at."""
-
-    __slots__ = ("context", "is_interruptible", "is_signalled", "is_stopped", "run")
-
-    context: SlotContext
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.is_interruptible = False
-        self.is_stopped = False
-        self.is_signalled = False
-
-
 class Slot:
     """The process's state, shared by its two threads.
 
@@ -67,45 +61,60 @@ class Slot:
     sock: the main line to the agent, blocking.
     orders: the other line.
     claims: which runs are this slot's.
-    family: whether a run has had processes of its own.
     """
 
-    def __init__(self, sock: socket.socket, orders: socket.socket, claims: Claims, family: Family) -> None:
+    def __init__(self, sock: socket.socket, orders: socket.socket, claims: Claims) -> None:
         self._sock, self._orders = sock, orders
         self._claims = claims
-        self._family = family
+        self._family = Family()
+        self._modules = EditedModules()
+        self._placing = Placing()
         self._incoming = frames.Incoming(sock, frames.to_slot)
         self._watch = Watch(orders, on_order=self._obey, look_after=self._look_after, is_needed=self._is_needed)
         self._speaker = Speaker(sock, on_kept=self._watch.wake)
-        self._bodies: dict[str, FunctionVersion] = {}
-        self._loaded: dict[str, runner.Loaded] = {}
-        self._share = Share(directory="", mark="", blob_bytes=0)
-        self._active: _Active | None = None
+        self._code: FunctionVersion  # comes before the first run
+        self._loaded: runner.Loaded | None = None
+        self._active: Active | None = None
         self._runs: deque[tuple[Run, memoryview | None]] = deque()  # received, not begun
         self._ordered: deque[HandOver | Stop] = deque()  # for the present run, or for one that is still to begin
 
     def serve(self) -> NoReturn:
         """Run what the agent sends, until it is gone."""
+        copies.remember()
         os.register_at_fork(after_in_child=self._become_users_child)
         self._own_signals()
         leftovers = Leftovers.remember()
         threading.Thread(target=self._watch.keep, name="harvester-watch", daemon=True).start()
+        threads = Threads()
         while True:
             while not self._runs:
                 self._receive()
+            if self._modules.have_changed():
+                self._leave()  # before the run is claimed: it begins in a process that imports them anew
             run, beside = self._runs.popleft()
             if not self._claims.begin(run.number):
                 continue  # the agent has taken it back
-            if run.function_id not in self._loaded:
+            if self._loaded is None:
                 self._speaker.flush()  # loading may take long, and may end this process
             self._own_signals()  # the previous function may have installed its own
             ended, pieces = self._run(run, beside)
             leftovers.clear()
+            if (ended.had_descendants and self._family.lives()) or threads.are_at_users_code():
+                ended = msgspec.structs.replace(ended, is_last=True)
             self._claims.end(run.number)
+            if ended.is_last:
+                self._speaker.tell(ended, pieces, behind=0)
+                self._leave()
+            self._modules.take_note(ended.duration_s)
             if self._speaker.tell(ended, pieces, behind=len(self._runs)) and self._runs:
                 self._receive(socket.MSG_DONTWAIT)
 
     # ---- the main thread ---------------------------------------------------------------------------------------------
+
+    def _leave(self) -> NoReturn:
+        """Make room for a new process. The zygote ends what is left of this one's family."""
+        self._speaker.flush()
+        os._exit(0)
 
     def _receive(self, flags: int = 0) -> None:
         try:
@@ -118,19 +127,19 @@ class Slot:
             if isinstance(message, Run):
                 self._runs.append((message, beside))
             elif isinstance(message, Load):
-                self._bodies[message.function.function_id] = message.function
+                self._code = message.function
             else:
-                self._share = message
+                self._placing.share = message
 
-    def _run(self, run: Run, beside: memoryview | None) -> tuple[Ended, list[Part]]:
+    def _run(self, run: Run, beside: memoryview | None) -> tuple[Ended, Sequence[Part]]:
         began_at = time.monotonic()
-        active = _Active(run)
+        active = Active(run)
         active.context = self._context(active)
         self._active = active
         self._family.begin()
         token = CURRENT.set(active.context)
         value: Payload = b""
-        pieces: list[Part] = []
+        pieces: Sequence[Part] = ()
         failure, is_unwound, is_unshared = None, False, False
         try:
             for order in list(self._ordered):
@@ -138,9 +147,9 @@ class Slot:
             active.is_interruptible = True
             if active.is_stopped:
                 raise Stopped  # noqa: TRY301 - it was cancelled before it began
-            pieces = self._result(active, beside)
+            result = self._result(active, beside)
             active.is_interruptible = False
-            value, pieces = self._placed(run, pieces)
+            value, pieces = self._placing.placed(run, result)
         except (Evicted, Stopped):
             is_unwound = True
         except blob_files.DirectoryLost:
@@ -155,7 +164,7 @@ class Slot:
                 self._ordered.popleft()
         is_evicted = active.context.was_handed_over  # also where the function took `Evicted` for its own affair
         if is_evicted or is_unwound:
-            value, pieces, failure = b"", [], None
+            value, pieces, failure = b"", (), None
         return Ended(
             number=run.number,
             value=value,
@@ -167,53 +176,36 @@ class Slot:
             is_unshared=is_unshared,
         ), pieces
 
-    def _result(self, active: _Active, beside: memoryview | None) -> list[Part]:
+    def _result(self, active: Active, beside: memoryview | None) -> list[Part]:
         run = active.run
-        loaded = self._loaded.get(run.function_id)
-        if loaded is None:
-            loaded = self._loaded[run.function_id] = runner.load(self._bodies[run.function_id])
-        return runner.run(
-            loaded,
-            run.encoding,
-            self._arguments(active, beside),
-            active.context,
-            limit_bytes=run.payload_limit_bytes,
-            interval_s=run.checkpoint_interval_s,
-        )
-
-    def _arguments(self, active: _Active, beside: memoryview | None) -> Part:
-        run, arguments = active.run, active.run.arguments
-        if isinstance(arguments, bytes):
-            return arguments
-        if isinstance(arguments, Beside):
-            return beside if beside is not None else b""
         try:
-            mapped = blob_files.mapped(self._share.directory, self._share.mark, arguments)
-        except blob_files.BlobMissing as error:
-            message = f"the arguments cannot be read from their file, {error}: invoke the function again"
-            raise failed(FailureKind.ARGUMENTS, message) from None
-        if run.encoding is Encoding.CALLS and self._bodies[run.function_id].walltime_s is not None:
+            if self._loaded is None:
+                self._loaded = runner.load(self._code)
+                self._code = msgspec.structs.replace(self._code, body=b"")  # it is loaded, and may be large
+            return runner.run(
+                self._loaded,
+                run.encoding,
+                self._arguments(active, beside),
+                active.context,
+                limit_bytes=run.payload_limit_bytes,
+                interval_s=run.checkpoint_interval_s,
+            )
+        except BaseException as error:
+            copies.end_if_copy(error)
+            raise
+        finally:
+            copies.end_if_copy()  # a fork by what loads, unpickles or pickles; those by a function have ended already
+
+    def _arguments(self, active: Active, beside: memoryview | None) -> Part:
+        run = active.run
+        arguments = self._placing.arguments(run, beside)
+        is_in_file = isinstance(run.arguments, BlobRef)
+        if is_in_file and run.encoding is Encoding.CALLS and self._code.walltime_s is not None:
             with contextlib.suppress(CallsError):  # the run fails of it, and says why
-                self._say(active, Counted(number=run.number, calls=count_calls(memoryview(mapped))))
-        return mapped
+                self._say(active, Counted(number=run.number, calls=count_calls(memoryview(arguments))))
+        return arguments
 
-    def _placed(self, run: Run, pieces: list[Part]) -> tuple[Payload, list[Part]]:
-        """Return what tells where the result is, and the pieces to be sent beside it."""
-        size = sum(map(len, pieces))
-        if self._share.directory and size >= self._share.blob_bytes:
-            try:
-                return self._written(run, pieces), []
-            except OSError:
-                pass  # the disk is full, or the directory is gone: it travels as any other
-        if size >= frames.BESIDE_BYTES:
-            return Beside(size), pieces
-        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces), []
-
-    def _written(self, run: Run, pieces: list[Part]) -> BlobRef:
-        name = blob_name(run.invocation_id, f"r{run.fence}")
-        return blob_files.write(self._share.directory, name, pieces)
-
-    def _context(self, active: _Active) -> SlotContext:
+    def _context(self, active: Active) -> SlotContext:
         run = active.run
         return SlotContext(
             invocation_id=run.invocation_id,
@@ -227,7 +219,7 @@ class Slot:
             evidence=lambda: (self._family.has_been(), active.is_signalled),
         )
 
-    def _say(self, active: _Active, message: Progress | Counted) -> None:
+    def _say(self, active: Active, message: Progress | Counted) -> None:
         if not active.is_interruptible or threading.current_thread() is not threading.main_thread():
             self._speaker.say(message)
             return

@@ -8,7 +8,7 @@ from harvester_worker.activations import Death
 from harvester_worker.channel import Channel
 from harvester_worker.claims import Claims
 from harvester_worker.effects import Key
-from harvester_worker.zygote import Surroundings
+from harvester_worker.warm import Kind
 
 NOT_SHARED = slot_wire.Share(directory="", mark="", blob_bytes=0)
 
@@ -19,20 +19,20 @@ class SlotProcess:
     Parameters
     ----------
     number: the pilot's own for it.
-    surroundings: what it found around itself when it started.
+    kind: what it is for.
     channel: the lines to it.
     claims: which of its runs it has begun.
     """
 
-    __slots__ = ("channel", "claims", "is_doomed", "last", "loaded", "number", "pid", "runs", "share", "surroundings")
+    __slots__ = ("channel", "claims", "has_code", "is_doomed", "kind", "last", "number", "pid", "runs", "share")
 
-    def __init__(self, number: int, surroundings: Surroundings, channel: Channel, claims: Claims) -> None:
+    def __init__(self, number: int, kind: Kind, channel: Channel, claims: Claims) -> None:
         self.number = number
-        self.surroundings = surroundings
+        self.kind = kind
         self.channel = channel
         self.claims = claims
         self.pid = 0  # until the zygote tells it
-        self.loaded: set[str] = set()
+        self.has_code = False
         self.share = NOT_SHARED
         self.runs: dict[int, Key] = {}  # by number: what was sent and has not ended, in order
         self.last = 0  # number of the newest run
@@ -41,7 +41,7 @@ class SlotProcess:
     def death(self) -> Death:
         """Return what there is to say of it when it is gone."""
         claim = self.claims.look()
-        guilty = claim.blamed(next(iter(self.runs), 0))
+        guilty = claim.blamed(next(iter(self.runs), 0), self.last)
         return Death(
             keys=tuple(self.runs.values()),
             begun=frozenset(key for number, key in self.runs.items() if number <= claim.begun),

@@ -32,7 +32,7 @@ Payload = bytes | Beside | BlobRef
 
 
 class Load(_Message, frozen=True):
-    """Code that the following runs name. A slot keeps it."""
+    """The code of all runs of this slot, before the first of them."""
 
     function: FunctionVersion
 
@@ -52,7 +52,6 @@ class Run(_Message, frozen=True):
     invocation_id: str
     fence: int
     attempt: int
-    function_id: str
     encoding: Encoding
     arguments: Payload
     checkpoint: bytes | None
@@ -110,8 +109,9 @@ class Ended(_Message, frozen=True):
     duration_s: float = 0.0
     is_evicted: bool = False  # it handed its state over, as it was asked to
     is_signalled: bool = False  # the scheduler's signal reached the slot during the run
-    had_descendants: bool = False  # it has started processes, or one of an earlier run lived on
+    had_descendants: bool = False  # it has started processes
     is_unshared: bool = False  # it has not begun: the directory of large payloads is gone from this node
+    is_last: bool = False  # something goes on that the run has started, and ends with this slot
 
 
 ToAgent = Progress | Counted | Ended

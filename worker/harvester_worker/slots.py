@@ -1,7 +1,8 @@
 """The slots: the agent's side of the slot processes.
 
-Owns which process runs what, and which idle one is taken again. A process is taken only for the same number of CPUs and
-the same devices, because threads and devices are fixed once a library has looked at them.
+Owns which process runs what, and how many there are. A process serves one owner's runs of one function, so that nothing
+of a run reaches others; and one number of CPUs and one set of devices, because threads and devices are fixed once a
+library has looked at them. Idle ones are kept for the next such run, as many as there is room for.
 """
 
 import asyncio
@@ -15,16 +16,24 @@ import msgspec
 from harvester.domain.blobs import BlobRef
 from harvester.domain.buffers import Part
 from harvester.domain.pilot_file import PilotFile
-from harvester_worker import slot_wire, zygote
+from harvester_worker import processes, slot_wire, zygote
 from harvester_worker.activations import Death
 from harvester_worker.channel import Channel, Message
 from harvester_worker.claims import Claims
-from harvester_worker.effects import Key, Start
+from harvester_worker.effects import Key, Start, tenant_of
 from harvester_worker.frames import BESIDE_BYTES
 from harvester_worker.slot_process import NOT_SHARED, SlotProcess
-from harvester_worker.zygote import Surroundings
+from harvester_worker.surroundings import Surroundings
+from harvester_worker.warm import Kind, Warm
+from harvester_worker.zygote_line import ZygoteLine
 
 log = logging.getLogger(__name__)
+
+WARM_SHARE = 4
+"""Idle processes may have the fourth part of the pilot's memory, where that is known."""
+
+SPARE_BYTES = 16 * 1024 * 1024
+"""A frame of a slot is larger than its largest payload by no more than this."""
 
 
 class Slots:
@@ -35,6 +44,7 @@ class Slots:
     pilot: its orders.
     has_gpus: whether the pilot has devices; then an activation without any must not see them.
     to_zygote: the socket to the zygote.
+    zygote_pid: its process.
     on_checkpoint: called with the activation's key and what its slot says.
     on_count: called with the activation's key and the number of its calls, where only its slot could count them.
     on_ends: called with the ends that a slot told together.
@@ -48,6 +58,7 @@ class Slots:
         *,
         has_gpus: bool,
         to_zygote: socket.socket,
+        zygote_pid: int,
         on_checkpoint: Callable[[Key, slot_wire.Progress], None],
         on_count: Callable[[Key, int], None],
         on_ends: Callable[[list[tuple[Key, slot_wire.Ended]]], None],
@@ -56,16 +67,16 @@ class Slots:
     ) -> None:
         self._pilot = pilot
         self._has_gpus = has_gpus
-        self._zygote = to_zygote
         self._on_checkpoint, self._on_count, self._on_ends = on_checkpoint, on_count, on_ends
-        self._on_death, self._on_disaster = on_death, on_disaster
+        self._on_death = on_death
         self._loop = asyncio.get_running_loop()
+        self._zygote = ZygoteLine(to_zygote, zygote_pid, on_news=self._hear_zygote, on_loss=on_disaster)
         self._processes: dict[int, SlotProcess] = {}
+        self._warm = Warm()
         self._by_key: dict[Key, tuple[SlotProcess, int]] = {}
         self._share = NOT_SHARED
         self._unflushed: set[SlotProcess] = set()
         self._count = 0
-        self._loop.add_reader(to_zygote, self._hear_zygote)
 
     def start(self, start: Start) -> None:
         """Run a lease behind another one, in an idle slot that fits, or in a new one. To be followed by `flush`."""
@@ -75,8 +86,8 @@ class Slots:
         key = (lease.invocation_id, lease.fence)
         process.runs[process.last] = key
         self._by_key[key] = (process, process.last)
-        if lease.function_id not in process.loaded:
-            process.loaded.add(lease.function_id)
+        if not process.has_code:
+            process.has_code = True
             process.channel.add(slot_wire.Load(function=start.function))
         if process.share is not self._share:
             process.share = self._share
@@ -88,7 +99,6 @@ class Slots:
                 invocation_id=lease.invocation_id,
                 fence=lease.fence,
                 attempt=lease.attempt,
-                function_id=lease.function_id,
                 encoding=lease.encoding,
                 arguments=arguments,
                 checkpoint=lease.checkpoint,
@@ -141,7 +151,6 @@ class Slots:
 
     def close(self) -> None:
         """Let go of everything; the zygote then kills every process that is left."""
-        self._loop.remove_reader(self._zygote)
         for process in self._processes.values():
             process.channel.close()
         self._zygote.close()
@@ -151,22 +160,30 @@ class Slots:
     def _free(self, start: Start) -> SlotProcess:
         lease = start.lease
         surroundings = Surroundings(cpus=lease.resources.cpus, gpus=start.gpus if self._has_gpus else None)
-        return self._idle(surroundings, lease.function_id) or self._fork(surroundings)
+        kind = Kind(surroundings, tenant_of(lease))
+        number = self._warm.take(kind)
+        if number is not None:
+            return self._processes[number]
+        for other in self._warm.with_devices(start.gpus):
+            self._kill(self._processes[other])  # it may hold memory of a device that is somebody else's now
+        self._make_room()
+        return self._fork(kind)
 
-    def _idle(self, surroundings: Surroundings, function_id: str) -> SlotProcess | None:
-        idle = [process for process in self._processes.values() if not process.runs and not process.is_doomed]
-        fitting = [process for process in idle if process.surroundings == surroundings]
-        if fitting:
-            return next((process for process in fitting if function_id in process.loaded), fitting[-1])
-        wanted = set(surroundings.gpus or ())
-        for process in idle:
-            if wanted & set(process.surroundings.gpus or ()):
-                self._kill(process)  # it may hold memory of a device that is somebody else's now
-        if len(self._processes) >= max(1, self._pilot.capacity.cpus) and idle and idle[0].number in self._processes:
-            self._kill(idle[0])
-        return None
+    def _make_room(self) -> None:
+        """End idle processes where one more would be too many."""
+        cpus = max(1, self._pilot.capacity.cpus)
+        while len(self._processes) >= cpus * (1 + self._pilot.warm_slots) and (first := self._warm.first()) is not None:
+            self._kill(self._processes[first])
+        left = self._pilot.capacity.memory_mb * 1024 * 1024 // WARM_SHARE
+        if not left:
+            return
+        for number in reversed(self._warm.numbers()):
+            process = self._processes[number]
+            left -= processes.own_bytes(process.pid)
+            if left < 0:
+                self._kill(process)
 
-    def _fork(self, surroundings: Surroundings) -> SlotProcess:
+    def _fork(self, kind: Kind) -> SlotProcess:
         ours, its = socket.socketpair()
         our_orders, its_orders = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         claims = Claims.create()
@@ -176,32 +193,28 @@ class Slots:
             self._loop,
             ours,
             our_orders,
+            limit_bytes=self._pilot.result_limit_bytes + SPARE_BYTES,
             on_messages=lambda messages: self._hear_slot(number, messages),
             on_end=lambda: self._hung_up(number),
         )
-        process = self._processes[number] = SlotProcess(number, surroundings, channel, claims)
+        process = self._processes[number] = SlotProcess(number, kind, channel, claims)
         with its, its_orders:
-            order = zygote.Fork(slot=number, surroundings=surroundings)
-            self._tell_zygote(order, its.fileno(), its_orders.fileno(), claims.fileno())
+            order = zygote.Fork(slot=number, surroundings=kind.surroundings)
+            self._zygote.tell(order, its.fileno(), its_orders.fileno(), claims.fileno())
         return process
 
     def _kill(self, process: SlotProcess) -> None:
         process.is_doomed = True
         if not process.runs:
             self._forget(process)
-        self._tell_zygote(zygote.Kill(slot=process.number))
+        self._zygote.tell(zygote.Kill(slot=process.number))
 
     def _forget(self, process: SlotProcess) -> None:
         self._processes.pop(process.number, None)
+        self._warm.discard(process.number)
         self._unflushed.discard(process)
         process.channel.close()
         process.claims.close()
-
-    def _tell_zygote(self, order: zygote.Fork | zygote.Kill, *descriptors: int) -> None:
-        try:
-            socket.send_fds(self._zygote, [msgspec.msgpack.encode(order)], list(descriptors))
-        except OSError:
-            self._loop.call_soon(self._on_disaster)
 
     # ---- what they say -----------------------------------------------------------------------------------------------
 
@@ -215,7 +228,14 @@ class Slots:
             if key is None:
                 continue
             if isinstance(message, slot_wire.Ended):
+                if message.number != next(iter(process.runs)):
+                    self._tell_ends(ends)
+                    process.channel.fail("it told the end of a run before that of an earlier one")
+                    return
                 del process.runs[message.number], self._by_key[key]
+                process.is_doomed = message.is_last
+                if not process.runs and not message.is_last:
+                    self._warm.add(number, process.kind)
                 if beside is not None:  # any buffer is as good as bytes to who encodes it
                     message = msgspec.structs.replace(message, value=cast("bytes", beside))  # noqa: PLW2901 - the same
                 ends.append((key, message))
@@ -232,35 +252,25 @@ class Slots:
             self._on_ends(ends.copy())
             ends.clear()
 
-    def _hear_zygote(self) -> None:
-        if self._zygote.fileno() < 0:
-            return  # closed by us
-        try:
-            packet = self._zygote.recv(zygote.LARGEST_MESSAGE, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return
-        except OSError:
-            packet = b""
-        if not packet:
-            self._loop.remove_reader(self._zygote)
-            self._on_disaster()
-            return
-        news = zygote.decode_news(packet)
+    def _hear_zygote(self, news: zygote.Forked | zygote.Died) -> None:
         process = self._processes.get(news.slot)
         if process is None:
             return
         if isinstance(news, zygote.Forked):
             process.pid = news.pid
-            log.info("slot.started slot=%d pid=%d", news.slot, news.pid)
+            log.debug("slot.started slot=%d pid=%d", news.slot, news.pid)
         else:
-            log.info("slot.ended slot=%d pid=%d status=%d", news.slot, process.pid, news.status)
+            level = logging.INFO if news.status else logging.DEBUG
+            log.log(level, "slot.ended slot=%d pid=%d status=%d", news.slot, process.pid, news.status)
             process.channel.drain()
             self._lost(news.slot)
 
     def _hung_up(self, number: int) -> None:
         # Slots die with their zygote. Whether it has is looked at first, or its end would be taken for the function's.
-        if self._processes.get(number) is not None:
-            self._hear_zygote()
+        if number in self._processes:
+            self._zygote.hear()
+        if number in self._processes:
+            self._zygote.tell(zygote.Kill(slot=number))  # its function may have closed the line, and be at work still
         self._lost(number)
 
     def _lost(self, number: int) -> None:

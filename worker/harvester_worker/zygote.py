@@ -1,9 +1,13 @@
 """The zygote: a small process with one thread, from which slots are forked.
 
 It has imported what every slot needs and nothing heavy, so a slot starts in a few milliseconds. It is the parent of all
-slots and adopts their orphans: it reaps them, kills them on the agent's word, and kills all of them when the agent is
-gone, even if it was stopped itself. When it dies first, the agent adopts what is left, and ends it. It stays in the
-pilot's process session, because PBS signals and ends only that.
+slots: it reaps them, kills them and all that they have started on the agent's word or when they stay stopped, ends what
+a slot that died has left behind, and kills all of them when the agent is gone, even if it was stopped itself. When it
+dies first, the agent adopts what is left, and ends it.
+
+Each slot has a process group of its own, so that a function which signals its group hits nobody else. All stay in the
+pilot's process session, because PBS signals and ends only that. Nothing is ended by group or session here: processes
+are found by their parents.
 """
 
 import contextlib
@@ -13,14 +17,16 @@ import select
 import signal
 import socket
 import sys
-from io import TextIOWrapper
+import time
 from types import ModuleType
 from typing import NoReturn
 
 import msgspec
 
-from harvester_worker import devices, processes
-from harvester_worker.siblings import Siblings
+from harvester_worker import copies, processes
+from harvester_worker.outlet import Outlet
+from harvester_worker.stopped import Stopped
+from harvester_worker.surroundings import Surroundings, arrange
 
 LARGEST_MESSAGE = 64 * 1024
 DESCRIPTORS = 3
@@ -28,15 +34,6 @@ DESCRIPTORS = 3
 
 END_S = 1.0
 """When the agent is gone, so long is tried to end what is left."""
-
-THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-
-
-class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a slot process finds around itself; it is fixed when the process starts."""
-
-    cpus: int
-    gpus: tuple[str, ...] | None  # None: this pilot has nothing to say about devices
 
 
 class Fork(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -60,7 +57,7 @@ class Forked(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Died(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Zygote to agent: a slot is gone; `status` is its exit code, negative for a signal."""
+    """Zygote to agent: a slot is gone; `status` is its exit code, negative for a signal. Also for one long gone."""
 
     slot: int
     status: int
@@ -76,10 +73,11 @@ def decode_news(packet: bytes) -> Forked | Died:
     return news
 
 
-def start() -> tuple[int, socket.socket]:
+def start(outlet: Outlet) -> tuple[int, socket.socket]:
     """Fork the zygote and return its process id and the socket to it.
 
-    To be called before the caller has threads or anything heavy: the zygote is a copy of it.
+    To be called before the caller has threads or anything heavy: the zygote is a copy of it. It and all below
+    it print into `outlet`.
     """
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
@@ -88,6 +86,7 @@ def start() -> tuple[int, socket.socket]:
         return pid, ours
     try:
         ours.close()
+        outlet.become_output()
         Zygote(its).serve()
     except BaseException:  # noqa: BLE001 - outermost of this process: its parent's stack is no place to go
         sys.excepthook(*sys.exc_info())
@@ -106,17 +105,18 @@ class Zygote:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._pids: dict[int, int] = {}  # by slot
-        self._siblings = Siblings()
+        self._stopped = Stopped()
 
     def serve(self) -> NoReturn:
         """Fork, kill and reap, until the agent is gone; then kill what is left."""
         self._settle_in()
         wakeup = self._watch_children()
         while True:
-            ready, _, _ = select.select([self._sock, wakeup], [], [])
+            ready, _, _ = select.select([self._sock, wakeup], [], [], self._stopped.due_in_s(time.monotonic()))
             if wakeup in ready:
                 wakeup.recv(4096)
                 self._reap()
+            self._end_stopped()
             if self._sock in ready and not self._obey():
                 break
         processes.end_descendants(within_s=END_S)
@@ -160,6 +160,8 @@ class Zygote:
             self._fork(order, descriptors)
         elif order.slot in self._pids:
             processes.kill_tree(self._pids[order.slot])
+        else:
+            self._tell(Died(slot=order.slot, status=0))  # the agent counts on an answer
         return True
 
     def _fork(self, order: Fork, descriptors: list[int]) -> None:
@@ -173,44 +175,63 @@ class Zygote:
             self._become_slot(order, *descriptors)
         _close(descriptors)
         self._pids[order.slot] = pid
-        self._siblings.add(pid)
         self._tell(Forked(slot=order.slot, pid=pid))
 
     def _become_slot(self, order: Fork, line: int, orders: int, claims: int) -> NoReturn:
         try:
             processes.die_with_parent()
+            os.setpgid(0, 0)
+            processes.adopt_orphans()  # so that all that its runs start stays below it
             processes.rename(f"harvester-{order.slot}")
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for sock in (self._sock, *self._wakeup):
                 sock.close()
-            _arrange(order.surroundings)
-            if isinstance(sys.stdout, TextIOWrapper):
-                sys.stdout.reconfigure(line_buffering=True)
+            for descriptor in (line, orders, claims):
+                os.set_inheritable(descriptor, False)  # or a program that a function runs would keep the lines open
+            arrange(order.surroundings)
             from harvester_worker.claims import Claims  # noqa: PLC0415 - imported already; see `_settle_in`
-            from harvester_worker.family import Family  # noqa: PLC0415 - as above
             from harvester_worker.slot import Slot  # noqa: PLC0415 - as above
 
-            family = Family(self._siblings.has_orphans)
-            Slot(socket.socket(fileno=line), socket.socket(fileno=orders), Claims(claims), family).serve()
-        except BaseException:  # noqa: BLE001 - outermost of this process
+            Slot(socket.socket(fileno=line), socket.socket(fileno=orders), Claims(claims)).serve()
+        except BaseException as error:  # noqa: BLE001 - outermost of this process
+            copies.end_if_copy(error)
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(1)
 
     def _reap(self) -> None:
+        has_lost = False
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
             except ChildProcessError:
-                return
+                break
             if pid == 0:
-                return
+                break
+            if os.WIFSTOPPED(status):
+                self._stopped.add(pid, time.monotonic())
+                continue
             for slot, its in list(self._pids.items()):
                 if its == pid:
                     del self._pids[slot]
-                    self._siblings.remove(pid)
+                    has_lost = True
                     self._tell(Died(slot=slot, status=os.waitstatus_to_exitcode(status)))
+        if has_lost:
+            self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        """End what a slot that is gone has left: it came to us at its death, and nobody waits for it."""
+        slots = set(self._pids.values())
+        for pid in processes.children(os.getpid()):
+            if pid not in slots:
+                processes.kill_tree(pid)
+
+    def _end_stopped(self) -> None:
+        """Kill the slots that were stopped and stay so: a function has done it, and its run would never end."""
+        for pid in self._stopped.to_look_at(time.monotonic()):
+            if self._stopped.seen(pid, is_stopped=processes.is_stopped(pid)):
+                processes.kill_tree(pid)
 
     def _tell(self, news: Forked | Died) -> None:
         with contextlib.suppress(OSError):  # the agent is gone: the next read of the socket says so
@@ -224,14 +245,3 @@ def _close(descriptors: list[int]) -> None:
 
 def _ignore(_number: int, _frame: object) -> None:
     """Do nothing. A handler, because what is ignored stays ignored in the programs that functions start."""
-
-
-def _arrange(surroundings: Surroundings) -> None:
-    if surroundings.gpus is not None:
-        for name, value in devices.narrowed(os.environ, surroundings.gpus, amd=devices.is_amd()).items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-    for name in THREAD_LIMITS:
-        os.environ.setdefault(name, str(max(1, surroundings.cpus)))

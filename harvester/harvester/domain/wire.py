@@ -20,7 +20,7 @@ from harvester.domain.invocations import ActivationEnd, Failure
 from harvester.domain.pilots import DrainReason
 from harvester.domain.resources import Resources
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 LINK_PATH = "/v1/link"
 
 
@@ -133,9 +133,15 @@ class Heard(_Message, frozen=True):
 
 
 class Function(_Message, frozen=True):
-    """Code, sent once a connection before the first lease that needs it."""
+    """Code, sent before the first lease on a connection that needs it, and again if it was forgotten since."""
 
     function: FunctionVersion
+
+
+class Forget(_Message, frozen=True):
+    """Code that no lease to come names, unless it is sent again: the gateway decides, so that both sides agree."""
+
+    function_id: str
 
 
 class Lease(_Message, frozen=True):
@@ -149,6 +155,7 @@ class Lease(_Message, frozen=True):
     encoding: Encoding
     arguments: bytes | BlobRef
     checkpoint: bytes | None = None
+    owner: str = ""  # whose invocation it is: no process runs one owner's functions after another's
 
 
 class Cancel(_Message, frozen=True):
@@ -188,7 +195,7 @@ class Drain(_Message, frozen=True):
     reason: DrainReason
 
 
-ToPilot = Welcome | Heard | Function | Lease | Cancel | Recall | Ack | Drain
+ToPilot = Welcome | Heard | Function | Forget | Lease | Cancel | Recall | Ack | Drain
 
 _encoder = msgspec.msgpack.Encoder()
 _to_gateway = msgspec.msgpack.Decoder(list[ToGateway])

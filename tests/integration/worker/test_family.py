@@ -1,20 +1,18 @@
 """Real functions with processes of their own, and a signal that reaches these before it reaches the agent."""
 
 import asyncio
-import os
 import pickle
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
 
 from harvester.domain import wire
 from harvester.domain.invocations import ActivationEnd
+from harvester.domain.resources import Resources
 from harvester_worker.family import Family
-from harvester_worker.siblings import Siblings
 
 
 def value_of(finished):
@@ -119,29 +117,70 @@ async def test_a_function_may_end_its_own_children_and_say_so(gateway, pilots, o
     assert not gateway.of(wire.GivenBack)
 
 
-async def test_a_run_that_relies_on_what_an_earlier_one_has_left_behind_has_descendants(gateway, pilots, order):
-    def leaves_a_server(path):
+def gone(pid, *, within_s=1.0):
+    """Wait for the end of a process that is not ours to wait for."""
+    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=within_s)
+    return not psutil.pid_exists(pid)
+
+
+def starts(how):
+    def run():
+        import multiprocessing
+        import os
         import subprocess
-
-        subprocess.run(f"(trap '' HUP; sleep 60; echo done > {path}) & echo", shell=True, check=True)  # noqa: S602 - as users do it
-
-    def relies_on_it():
         import time
 
-        time.sleep(0.6)
-        return "wrong"
+        if how == "program":
+            return subprocess.Popen(["sleep", "60"], start_new_session=True).pid
+        if how == "pool":
+            pool = multiprocessing.get_context("fork").Pool(1)
+            return pool.apply(os.getpid)
+        pid, to = os.pipe()
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.write(to, str(os.getpid()).encode())
+                time.sleep(60)
+            os._exit(0)
+        return int(os.read(pid, 20))
 
-    process = await pilots.start()
-    await gateway.send(*order(leaves_a_server, os.devnull, invocation_id="i-1", name="leaves"))
-    await gateway.wait_for(wire.Finished, "i-1")
-    await gateway.send(*order(relies_on_it, invocation_id="i-2", name="relies"))
-    await gateway.wait_for(wire.Started, "i-2")
-    sleep = await has_child(process)
-    sleep.kill()
-    process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(3):
-        assert await process.wait() == 0
-    assert [m.end for m in gateway.of(wire.GivenBack, "i-2")] == [ActivationEnd.EVICTED]
+    return run
+
+
+@pytest.mark.parametrize("how", ["program", "pool", "daemon"])
+async def test_what_a_run_leaves_running_ends_with_it_and_costs_nobody_a_result(gateway, pilots, order, how):
+    def here():
+        import os
+
+        return os.getpid()
+
+    await pilots.start(capacity=Resources(cpus=1))
+    function = starts(how)
+    await gateway.send(*order(function, invocation_id="i-1", name="starts"))
+    left = value_of(await gateway.wait_for(wire.Finished, "i-1"))
+    assert await asyncio.to_thread(gone, left)
+    await gateway.send(*order(function, invocation_id="i-2", name="starts"))
+    assert value_of(await gateway.wait_for(wire.Finished, "i-2")) != left
+    await gateway.send(*order(here, invocation_id="i-3"))
+    await gateway.wait_for(wire.Finished, "i-3")
+    assert not gateway.of(wire.GivenBack)
+
+
+async def test_what_a_dead_slot_has_started_does_not_outlive_it(gateway, pilots, order, tmp_path):
+    def dies(path):
+        import os
+        import signal
+        import subprocess
+        from pathlib import Path
+
+        child = subprocess.Popen(["sleep", "61"], start_new_session=True)
+        Path(path).write_text(str(child.pid))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    await pilots.start()
+    await gateway.send(*order(dies, str(tmp_path / "pid")))
+    assert (await gateway.wait_for(wire.GivenBack)).end is ActivationEnd.SLOT_DIED
+    assert await asyncio.to_thread(gone, int((tmp_path / "pid").read_text()))
 
 
 LOOK = """
@@ -192,20 +231,3 @@ def test_looking_for_descendants_costs_a_few_microseconds():
             family.has_been()
         best_s = min(best_s, (time.perf_counter() - begun_at) / 100)
     assert best_s < 30e-6
-
-
-def test_a_zygote_tells_its_slots_from_orphans():
-    siblings = Siblings()
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    for pid in children:
-        siblings.add(int(pid))
-    assert not siblings.has_orphans()
-    child = subprocess.Popen(["sleep", "60"])
-    assert siblings.has_orphans()
-    siblings.add(child.pid)
-    assert not siblings.has_orphans()
-    siblings.remove(child.pid)
-    assert siblings.has_orphans()
-    child.kill()
-    child.wait()
-    assert not siblings.has_orphans()

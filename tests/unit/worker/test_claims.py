@@ -23,9 +23,11 @@ def test_a_slot_claims_its_runs_one_after_another(both):
 
 
 def test_a_death_is_blamed_on_the_run_that_the_slot_was_at():
-    assert Claim(begun=5, ended=4).blamed(3) == 5
-    assert Claim(begun=5, ended=5).blamed(3) is None
-    assert Claim(begun=0, ended=0).blamed(1) == 1, "it did not even start, and would not the next time"
+    assert Claim(begun=5, ended=4).blamed(3, 9) == 5
+    assert Claim(begun=5, ended=5).blamed(3, 9) is None
+    assert Claim(begun=0, ended=0).blamed(1, 9) == 1, "it did not even start, and would not the next time"
+    assert Claim(begun=99, ended=99).blamed(3, 9) == 3, "its function has written there"
+    assert Claim(begun=5, ended=6).blamed(3, 9) == 3
 
 
 def test_what_is_taken_back_is_not_begun_and_what_is_sent_later_is(both):

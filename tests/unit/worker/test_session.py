@@ -389,28 +389,26 @@ def test_a_dead_slot_is_blamed_on_the_run_that_it_was_at_and_the_others_wait_aga
     )
 
 
-def held_up(*functions):
-    """Return a session whose only slot is at the last of these, which keeps it from telling the ends before it."""
-    names = [f"i{number}" for number in range(len(functions))]
+def held_up(count):
+    """Return a session whose only slot is at the last of so many, which keeps it from telling the ends before it."""
     session = linked()
-    for number, function in enumerate((PLAIN, LIMITED)):
-        session.received([lease(f"first {number}", function=function, cpus=2)], 0.0)
-        session.ended([((f"first {number}", 1), Ended(duration_s=0.0001))], 0.1)
-    session.received([lease(name, function=f, cpus=2) for name, f in zip(names, functions, strict=True)], 0.2)
+    session.received([lease("first", function=LIMITED, cpus=2)], 0.0)
+    session.ended([(("first", 1), Ended(duration_s=0.0001))], 0.1)
+    session.received([lease(f"i{number}", function=LIMITED, cpus=2) for number in range(count)], 0.2)
     assert of(session.tick(0.2 + STALL_S), TakeBack) == [TakeBack(key=("i0", 1))]
     session.taken_back([], 0.2 + STALL_S)  # all had begun
     return session
 
 
 def test_a_run_whose_end_the_next_one_holds_back_has_not_run_for_too_long():
-    session = held_up(LIMITED, PLAIN)
+    session = held_up(2)
     assert sent(session.tick(21.0), wire.Finished) == []
-    effects = session.ended([(("i0", 1), Ended(value=b"in time")), (("i1", 1), Ended())], 100.0)
+    effects = session.ended([(("i0", 1), Ended(value=b"in time")), (("i1", 1), Ended())], 40.0)
     assert [(m.invocation_id, m.failure) for m in sent(effects, wire.Finished)] == [("i0", None), ("i1", None)]
 
 
 def test_a_run_that_holds_back_the_ends_before_it_is_ended_by_its_own_walltime():
-    session = held_up(LIMITED, PLAIN, LIMITED)
+    session = held_up(3)
     assert sent(session.tick(21.0)) == []
     assert of(session.tick(40.0), KillSlot) == []
     effects = session.tick(41.1)
@@ -423,6 +421,37 @@ def test_a_run_that_holds_back_the_ends_before_it_is_ended_by_its_own_walltime()
     assert [e.lease.invocation_id for e in of(effects, Start)] == ["i0"]
     effects = session.ended([(("i0", 1), Ended())], 41.3)
     assert [e.lease.invocation_id for e in of(effects, Start)] == ["i1"]
+
+
+def test_nothing_is_queued_at_a_slot_of_another_owner_or_function():
+    session = short()
+    session.ended([(("head", 1), Ended(duration_s=0.0001))], 0.15)
+    session.received([lease("warm", function=RESUMABLE, cpus=2)], 0.15)
+    session.ended([(("warm", 1), Ended(duration_s=0.0001))], 0.16)
+    same, owners = lease("same", cpus=2), msgspec.structs.replace(lease("owners", cpus=2), owner="somebody else")
+    other = lease("function", function=RESUMABLE, cpus=2)
+    effects = session.received([lease("front", cpus=2), same, owners, other], 0.2)
+    assert [(e.lease.invocation_id, e.behind) for e in of(effects, Start)] == [("front", None), ("same", ("front", 1))]
+    effects = session.ended([(("front", 1), Ended()), (("same", 1), Ended())], 0.201)
+    assert [(e.lease.invocation_id, e.behind) for e in of(effects, Start)] == [("owners", None)]
+    effects = session.ended([(("owners", 1), Ended())], 0.202)
+    assert [(e.lease.invocation_id, e.behind) for e in of(effects, Start)] == [("function", None)]
+
+
+def test_forgotten_code_is_not_run_and_what_is_at_work_with_it_goes_on():
+    session = linked()
+    session.received([lease("a", cpus=2), lease("b", cpus=2), wire.Forget(function_id=PLAIN.function_id)], 0.1)
+    effects = session.received([lease("c", cpus=2)], 0.1)
+    assert [(m.invocation_id, m.end) for m in sent(effects)] == [("c", ActivationEnd.UNSTARTED)]
+    effects = session.ended([(("a", 1), Ended())], 0.2)
+    assert [e.lease.invocation_id for e in of(effects, Start)] == ["b"]
+
+
+def test_a_new_connection_begins_without_code():
+    session = linked()
+    session.unlinked(0.1)
+    effects = session.received([WELCOME, lease("a")], 0.2)
+    assert [m.end for m in sent(effects, wire.GivenBack)] == [ActivationEnd.UNSTARTED]
 
 
 def test_a_cancelled_activation_whose_slot_dies_before_it_began_is_cancelled():

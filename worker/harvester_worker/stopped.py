@@ -1,0 +1,47 @@
+"""Stopped: slot processes that were stopped by a signal, and so will never end their run.
+
+Owns for how long each has been seen stopped. Pure: `now` in, a decision out. Looks are counted and not only seconds: a
+scheduler suspends and wakes the whole pilot, this process perhaps before its slots, and the time between counts not.
+"""
+
+LOOK_S = 1.0
+"""Between two looks."""
+
+LOOKS = 3
+"""Who is stopped at so many looks in a row is given up."""
+
+
+class Stopped:
+    """The stopped children of one process."""
+
+    def __init__(self) -> None:
+        self._looks: dict[int, int] = {}
+        self._look_at = 0.0
+
+    def add(self, pid: int, now: float) -> None:
+        """A process was stopped."""
+        if not self._looks:
+            self._look_at = now + LOOK_S
+        self._looks.setdefault(pid, 0)
+
+    def due_in_s(self, now: float) -> float | None:
+        """Return in how many seconds to look, None while nobody is stopped."""
+        return max(0.0, self._look_at - now) if self._looks else None
+
+    def to_look_at(self, now: float) -> list[int]:
+        """Return those whose state has to be told now by `seen`."""
+        if not self._looks or now < self._look_at:
+            return []
+        self._look_at = now + LOOK_S
+        return list(self._looks)
+
+    def seen(self, pid: int, *, is_stopped: bool) -> bool:
+        """Take note of a look; tell whether the process is to be given up."""
+        if not is_stopped:
+            del self._looks[pid]
+            return False
+        self._looks[pid] += 1
+        if self._looks[pid] < LOOKS:
+            return False
+        del self._looks[pid]
+        return True
