@@ -20,8 +20,9 @@ from harvester_worker.activations import Death
 from harvester_worker.activity import Activity
 from harvester_worker.allocation import Host
 from harvester_worker.daemon_word import DaemonWord
-from harvester_worker.effects import Effect, Key, Leave, Reconnect
+from harvester_worker.effects import Effect, KeepKey, Key, Leave, Reconnect
 from harvester_worker.holdings import Holdings
+from harvester_worker.nesting import Nesting
 from harvester_worker.pulse import Pulse
 from harvester_worker.reporter import Reporter
 from harvester_worker.sharing import Sharing
@@ -52,6 +53,7 @@ class Session:
         self._functions: dict[str, FunctionVersion] = {}
         self._reporter = Reporter()
         self._activity = Activity(self._holdings, self._reporter)
+        self._nesting = Nesting(self._holdings, self._reporter)
         self._sharing = Sharing()
         self._pulse = Pulse()
         self._daemon = DaemonWord(pilot.orphan_after_s, now)
@@ -82,7 +84,7 @@ class Session:
             self._pulse.end()
         return self._settle(now)
 
-    def received(self, messages: Iterable[wire.ToPilot], now: float) -> list[Effect]:
+    def received(self, messages: Iterable[wire.ToPilot], now: float) -> list[Effect]:  # noqa: C901 - a line a message
         """Obey the gateway."""
         self._pulse.heard(now)
         for message in messages:
@@ -95,6 +97,8 @@ class Session:
                     self._daemon.heard(message.daemon_age_s, now)
                 case wire.Function():
                     self._functions[message.function.function_id] = message.function
+                case wire.OwnerKey():
+                    self._reporter.effects.append(KeepKey(owner=message.owner, key=message.key))
                 case wire.Cancel():
                     self._activity.cancel((message.invocation_id, message.fence), now)
                 case wire.Recall():
@@ -115,6 +119,7 @@ class Session:
         if self.drain:  # it may have begun since `Hello`
             self._reporter.send(wire.Draining(reason=self.drain.reason))
         self._reporter.send_again()
+        self._nesting.tell_again()
         self._reporter.effects += self._sharing.welcomed(welcome)
 
     def blobs_seen(self, directory: str, mark: str, now: float) -> list[Effect]:
@@ -134,6 +139,14 @@ class Session:
     def counted(self, key: Key, calls: int, now: float) -> list[Effect]:
         """Take note of how many calls an activation makes, whose arguments lie in a file."""
         self._activity.counted(key, calls, now)
+        return self._settle(now)
+
+    def waits(self, key: Key, now: float, *, is_over: bool = False) -> list[Effect]:
+        """Take note that an activation waits for others that it has submitted, or does so no longer."""
+        if is_over:
+            self._nesting.goes_on(key)
+        else:
+            self._nesting.waits(key)
         return self._settle(now)
 
     def ended(self, ends: Iterable[tuple[Key, Ended]], now: float) -> list[Effect]:
@@ -244,6 +257,7 @@ class Session:
             return []
         self._activity.look_after(now)
         self._reporter.tell_begun(now)
+        self._nesting.lend()
         if self.drain:
             self._leave_when_done(self.drain, now)
         elif self._holdings.waiting:

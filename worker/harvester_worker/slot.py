@@ -13,22 +13,24 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from harvester.domain.blobs import BlobRef, blob_name
+from harvester.domain import hosting
+from harvester.domain.blobs import BlobRef
 from harvester.domain.buffers import Part
 from harvester.domain.calls import CallsError, count_calls
-from harvester.domain.context import CURRENT
 from harvester.domain.functions import Encoding, FunctionVersion
-from harvester.domain.invocations import FailureKind
 from harvester_worker import blob_files, frames, runner
 from harvester_worker.checkpointing import Evicted, SlotContext, Stopped
 from harvester_worker.claims import Claims
-from harvester_worker.failures import RunFailed, failed
+from harvester_worker.failures import RunFailed
 from harvester_worker.family import Family
+from harvester_worker.hosting import NOWHERE, SlotHost
 from harvester_worker.leftovers import Leftovers
-from harvester_worker.slot_wire import Beside, Counted, Ended, HandOver, Load, Payload, Progress, Run, Share, Stop
+from harvester_worker.payload_places import found, placed
+from harvester_worker.slot_wire import Counted, Ended, HandOver, Home, Load, Payload, Progress, Run, Share, Stop, Waits
 from harvester_worker.speaking import Speaker
 from harvester_worker.watching import Watch
 
@@ -80,8 +82,10 @@ class Slot:
         self._bodies: dict[str, FunctionVersion] = {}
         self._loaded: dict[str, runner.Loaded] = {}
         self._share = Share(directory="", mark="", blob_bytes=0)
+        self._home = NOWHERE
+        self._host = SlotHost(say=self._tell, wake=self._watch.wake, function_id=self._function_id)
         self._active: _Active | None = None
-        self._runs: deque[tuple[Run, memoryview | None]] = deque()  # received, not begun
+        self._runs: deque[tuple[Run, memoryview | None, Home]] = deque()  # received, not begun
         self._ordered: deque[HandOver | Stop] = deque()  # for the present run, or for one that is still to begin
 
     def serve(self) -> NoReturn:
@@ -90,16 +94,18 @@ class Slot:
         self._own_signals()
         leftovers = Leftovers.remember()
         threading.Thread(target=self._watch.keep, name="harvester-watch", daemon=True).start()
+        self._host.settle_in()
+        hosting.provide(self._host)
         while True:
             while not self._runs:
                 self._receive()
-            run, beside = self._runs.popleft()
+            run, beside, home = self._runs.popleft()
             if not self._claims.begin(run.number):
                 continue  # the agent has taken it back
             if run.function_id not in self._loaded:
                 self._speaker.flush()  # loading may take long, and may end this process
             self._own_signals()  # the previous function may have installed its own
-            ended, pieces = self._run(run, beside)
+            ended, pieces = self._run(run, beside, home)
             leftovers.clear()
             self._claims.end(run.number)
             if self._speaker.tell(ended, pieces, behind=len(self._runs)) and self._runs:
@@ -116,19 +122,21 @@ class Slot:
             os._exit(0)  # the agent is gone, and the node may be somebody else's already
         for message, beside in received:
             if isinstance(message, Run):
-                self._runs.append((message, beside))
+                self._runs.append((message, beside, self._home))
             elif isinstance(message, Load):
                 self._bodies[message.function.function_id] = message.function
+            elif isinstance(message, Home):
+                self._home = message
             else:
                 self._share = message
 
-    def _run(self, run: Run, beside: memoryview | None) -> tuple[Ended, list[Part]]:
+    def _run(self, run: Run, beside: memoryview | None, home: Home) -> tuple[Ended, list[Part]]:
         began_at = time.monotonic()
         active = _Active(run)
         active.context = self._context(active)
         self._active = active
         self._family.begin()
-        token = CURRENT.set(active.context)
+        self._host.begin(run, home, active.context)
         value: Payload = b""
         pieces: list[Part] = []
         failure, is_unwound, is_unshared = None, False, False
@@ -140,7 +148,7 @@ class Slot:
                 raise Stopped  # noqa: TRY301 - it was cancelled before it began
             pieces = self._result(active, beside)
             active.is_interruptible = False
-            value, pieces = self._placed(run, pieces)
+            value, pieces = placed(run, pieces, self._share)
         except (Evicted, Stopped):
             is_unwound = True
         except blob_files.DirectoryLost:
@@ -149,7 +157,9 @@ class Slot:
             failure = error.failure
         finally:
             active.is_interruptible = False
-            CURRENT.reset(token)
+            self._host.close()
+            self._host.end()
+            active.context.end()
             self._active = None
             while self._ordered and self._ordered[0].number <= run.number:
                 self._ordered.popleft()
@@ -182,36 +192,13 @@ class Slot:
         )
 
     def _arguments(self, active: _Active, beside: memoryview | None) -> Part:
-        run, arguments = active.run, active.run.arguments
-        if isinstance(arguments, bytes):
-            return arguments
-        if isinstance(arguments, Beside):
-            return beside if beside is not None else b""
-        try:
-            mapped = blob_files.mapped(self._share.directory, self._share.mark, arguments)
-        except blob_files.BlobMissing as error:
-            message = f"the arguments cannot be read from their file, {error}: invoke the function again"
-            raise failed(FailureKind.ARGUMENTS, message) from None
-        if run.encoding is Encoding.CALLS and self._bodies[run.function_id].walltime_s is not None:
+        run = active.run
+        arguments = found(run, beside, self._share)
+        is_uncounted = isinstance(run.arguments, BlobRef) and run.encoding is Encoding.CALLS
+        if is_uncounted and self._bodies[run.function_id].walltime_s is not None:
             with contextlib.suppress(CallsError):  # the run fails of it, and says why
-                self._say(active, Counted(number=run.number, calls=count_calls(memoryview(mapped))))
-        return mapped
-
-    def _placed(self, run: Run, pieces: list[Part]) -> tuple[Payload, list[Part]]:
-        """Return what tells where the result is, and the pieces to be sent beside it."""
-        size = sum(map(len, pieces))
-        if self._share.directory and size >= self._share.blob_bytes:
-            try:
-                return self._written(run, pieces), []
-            except OSError:
-                pass  # the disk is full, or the directory is gone: it travels as any other
-        if size >= frames.BESIDE_BYTES:
-            return Beside(size), pieces
-        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces), []
-
-    def _written(self, run: Run, pieces: list[Part]) -> BlobRef:
-        name = blob_name(run.invocation_id, f"r{run.fence}")
-        return blob_files.write(self._share.directory, name, pieces)
+                self._say(active, Counted(number=run.number, calls=count_calls(memoryview(arguments))))
+        return arguments
 
     def _context(self, active: _Active) -> SlotContext:
         run = active.run
@@ -227,7 +214,14 @@ class Slot:
             evidence=lambda: (self._family.has_been(), active.is_signalled),
         )
 
-    def _say(self, active: _Active, message: Progress | Counted) -> None:
+    def _function_id(self, plain: Callable[..., Any]) -> str | None:
+        return next((each for each, loaded in self._loaded.items() if loaded.function is plain), None)
+
+    def _tell(self, message: Waits) -> None:
+        if (active := self._active) is not None:
+            self._say(active, message)
+
+    def _say(self, active: _Active, message: Progress | Counted | Waits) -> None:
         if not active.is_interruptible or threading.current_thread() is not threading.main_thread():
             self._speaker.say(message)
             return
@@ -258,6 +252,7 @@ class Slot:
     def _become_users_child(self) -> None:
         for number in (*SCHEDULERS_SIGNALS, STOP_SIGNAL):
             signal.signal(number, signal.SIG_DFL)
+        self._host.detach()
         self._sock.close()  # or the agent would not see this slot's end
         self._orders.close()
 
@@ -289,11 +284,12 @@ class Slot:
         if active is not None and active.is_stopped and active.is_interruptible:
             return AGAIN_S
         kept = LOOK_S if active is not None and active.context.has_unsent else None
-        due_in_s = self._speaker.due_in_s
-        return kept if due_in_s is None else due_in_s
+        due = [each for each in (kept, self._speaker.due_in_s, self._host.due_in_s) if each is not None]
+        return min(due, default=None)
 
     def _look_after(self) -> None:
         self._speaker.flush_if_due()
+        self._host.look()
         if (active := self._active) is not None:
             active.context.flush()
             if active.is_stopped and active.is_interruptible:

@@ -32,6 +32,9 @@ END_S = 1.0
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
+CALLERS = ("HARVESTER_URL", "HARVESTER_TOKEN")
+
+
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What a slot process finds around itself; it is fixed when the process starts."""
 
@@ -131,6 +134,8 @@ class Zygote:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)  # srun forwards its own input to the step; it is nobody's
         os.close(null)
+        for name in CALLERS:
+            os.environ.pop(name, None)  # whoever submitted the pilot is nobody to functions: they have their run's
         sys.argv = ["harvester-slot"]
         sys.modules["__main__"] = ModuleType("__main__")  # the pilot's is not what a user's pickle means by it
         import harvester_worker.slot  # noqa: F401, PLC0415 - here, so that it runs beside the agent's own imports

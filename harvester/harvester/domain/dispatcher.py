@@ -25,6 +25,7 @@ from harvester.domain.granting import Granting
 from harvester.domain.invocations import ActivationEnd, Failure, InvocationState
 from harvester.domain.learning import doubtful, learn
 from harvester.domain.ledger import Ledger
+from harvester.domain.nesting import Nesting
 from harvester.domain.pilots import DrainReason, PilotEvent
 from harvester.domain.queues import Queues
 from harvester.domain.recalling import recalls
@@ -56,6 +57,7 @@ class Dispatcher:
             horizon_s=settings.horizon.total_seconds(),
             prefetch=settings.prefetch,
         )
+        self.nesting = Nesting(self._ledger, self._settle)
         self._gone: dict[str, None] = {}  # pilots given up or gone: told to leave when they call
         self._last_tick_at: float | None = None
 

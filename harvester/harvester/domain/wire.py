@@ -20,7 +20,7 @@ from harvester.domain.invocations import ActivationEnd, Failure
 from harvester.domain.pilots import DrainReason
 from harvester.domain.resources import Resources
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 LINK_PATH = "/v1/link"
 
 
@@ -61,6 +61,21 @@ class Heartbeat(_Message, frozen=True):
 
 class Started(_Message, frozen=True):
     """A slot began an activation."""
+
+    invocation_id: str
+    fence: int
+
+
+class Waits(_Message, frozen=True):
+    """An activation waits for others that it has submitted. Sent again after each `Welcome`."""
+
+    invocation_id: str
+    fence: int
+    is_lent: bool  # its CPUs are free meanwhile; not where too many wait on the pilot already
+
+
+class GoesOn(_Message, frozen=True):
+    """It has what it waited for, and uses its CPUs again."""
 
     invocation_id: str
     fence: int
@@ -109,7 +124,9 @@ class SharesBlobs(_Message, frozen=True):
     """The pilot sees the directory that `Welcome` names: large payloads may travel by reference from now on."""
 
 
-ToGateway = Hello | Heartbeat | Started | Checkpoint | Finished | GivenBack | Draining | Goodbye | SharesBlobs
+ToGateway = (
+    Hello | Heartbeat | Started | Waits | GoesOn | Checkpoint | Finished | GivenBack | Draining | Goodbye | SharesBlobs
+)
 
 
 # ---- gateway to pilot ----------------------------------------------------------------------------------------------
@@ -138,6 +155,13 @@ class Function(_Message, frozen=True):
     function: FunctionVersion
 
 
+class OwnerKey(_Message, frozen=True):
+    """What signs the tokens of an owner's runs on this pilot (`run_tokens`), sent once a connection before a lease."""
+
+    owner: str
+    key: bytes
+
+
 class Lease(_Message, frozen=True):
     """The right to run one invocation, as long as heartbeats renew it."""
 
@@ -149,6 +173,7 @@ class Lease(_Message, frozen=True):
     encoding: Encoding
     arguments: bytes | BlobRef
     checkpoint: bytes | None = None
+    owner: str = ""
 
 
 class Cancel(_Message, frozen=True):
@@ -188,7 +213,7 @@ class Drain(_Message, frozen=True):
     reason: DrainReason
 
 
-ToPilot = Welcome | Heard | Function | Lease | Cancel | Recall | Ack | Drain
+ToPilot = Welcome | Heard | Function | OwnerKey | Lease | Cancel | Recall | Ack | Drain
 
 _encoder = msgspec.msgpack.Encoder()
 _to_gateway = msgspec.msgpack.Decoder(list[ToGateway])
