@@ -159,7 +159,8 @@ class Activation:
 class Lane:
     """A slot's room, the activation that runs in it, and those that are queued there behind it."""
 
-    __slots__ = ("at_work", "expected_s", "gpus", "head", "is_closed", "queue", "resources", "stalls_at", "tenant")
+    __slots__ = ("at_work", "expected_s", "gpus", "head", "is_closed", "is_lent", "queue", "resources", "stalls_at",
+                 "tenant")  # fmt: skip
 
     def __init__(self, head: Activation, gpus: tuple[str, ...]) -> None:
         self.head = head
@@ -170,6 +171,7 @@ class Lane:
         self.expected_s = head.expected_s  # until the last of them is over
         self.at_work: Activation | None = None  # the one of the queue that keeps the slot from telling the head's end
         self.is_closed = False  # nothing more is queued behind this head
+        self.is_lent = False  # the head waits for others, and its CPUs are free meanwhile
         self.stalls_at = 0.0  # by then the head should be over
 
 

@@ -26,6 +26,7 @@ from harvester_worker.devices import is_amd
 from harvester_worker.effects import (
     Effect,
     HandOver,
+    KeepKey,
     KillSlot,
     Leave,
     LookAtBlobs,
@@ -87,6 +88,7 @@ class Agent:
             zygote_pid=zygote_pid,
             on_checkpoint=lambda key, progress: self._stimulate(partial(self._session.checkpointed, key, progress)),
             on_count=lambda key, calls: self._stimulate(partial(self._session.counted, key, calls)),
+            on_wait=lambda key, is_over: self._stimulate(partial(self._session.waits, key, is_over=is_over)),
             on_ends=lambda ends: self._stimulate(partial(self._session.ended, ends)),
             on_death=lambda death: self._stimulate(partial(self._session.slot_died, death)),
             on_disaster=self._on_disaster,
@@ -190,6 +192,8 @@ class Agent:
             case ShareBlobs():
                 share = Share(directory=effect.directory, mark=effect.mark, blob_bytes=effect.blob_bytes)
                 self._slots.share(share)
+            case KeepKey():
+                self._slots.keep_key(effect.owner, effect.key, self._link.gateway)
             case Reconnect():
                 self._link.drop()
             case Leave():

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import cloudpickle
 
+from harvester.domain.hosting import RunOver
 from harvester_worker.copies import is_copy
 
 T = TypeVar("T")
@@ -90,6 +91,7 @@ class SlotContext:
         self._send_at = 0.0  # not before
         self._unsent: Saved | None = None  # newer than what was sent
         self._standing: Callable[[], object] | None = None
+        self._is_over = False
         self._lock = threading.Lock()  # over what the function's and the listening thread share: the two above
 
     @property
@@ -107,10 +109,13 @@ class SlotContext:
     def checkpoint(self, state: Any) -> None:  # noqa: ANN401 - a user's state is anything that pickles
         """Save `state`.
 
-        Raises `CheckpointTooLarge`, whatever pickling raises, and `Evicted` when the pilot has been asked to leave.
+        Raises `CheckpointTooLarge`, whatever pickling raises, and `Evicted` when the pilot has been asked to leave;
+        `RunOver` in a thread that outlived the run.
         """
         if is_copy():
             return  # nobody's state: who was forked from a slot goes on without one
+        if self._is_over:
+            raise RunOver(f"the run of {self.invocation_id} is over: what a thread of it does now cannot be saved")
         began_at = self._clock()
         if began_at < self._pickle_at and not self.is_leaving:
             return
@@ -129,6 +134,10 @@ class SlotContext:
         self._pickle_at = ended_at + COST_SHARE * (ended_at - began_at)
         if self.was_handed_over:
             raise Evicted
+
+    def end(self) -> None:
+        """The run is over."""
+        self._is_over = True
 
     def hand_over(self, within_s: float) -> None:
         """Send the newest state that there is, and stop the function at its next checkpoint."""

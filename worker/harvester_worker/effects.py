@@ -76,6 +76,13 @@ class ShareBlobs(msgspec.Struct, frozen=True, kw_only=True):
     blob_bytes: int
 
 
+class KeepKey(msgspec.Struct, frozen=True, kw_only=True):
+    """From now on the runs of this owner sign with this key when they call the gateway back."""
+
+    owner: str
+    key: bytes
+
+
 class Reconnect(msgspec.Struct, frozen=True, kw_only=True):
     """Drop the connection and say `Hello` again."""
 
@@ -86,4 +93,6 @@ class Leave(msgspec.Struct, frozen=True, kw_only=True):
     reason: DrainReason
 
 
-Effect = Send | Start | TakeBack | HandOver | StopSlot | KillSlot | LookAtBlobs | ShareBlobs | Reconnect | Leave
+Effect = (
+    Send | Start | TakeBack | HandOver | StopSlot | KillSlot | LookAtBlobs | ShareBlobs | KeepKey | Reconnect | Leave
+)

@@ -42,6 +42,8 @@ class Holdings:
         self.queued: dict[Key, Activation] = {}
         self.running: dict[Key, Activation] = {}
         self.killed: dict[Key, Activation] = {}  # reported or dropped; their processes are not yet seen dead
+        self.waits: dict[Key, Activation] = {}  # of those that run: they wait for others, the longest first
+        self.lent = 0  # of these, those whose CPUs are free meanwhile
 
     def __contains__(self, key: Key) -> bool:
         return key in self.running or key in self.waiting or key in self.queued
@@ -148,11 +150,27 @@ class Holdings:
         found = (self.running.get(key) or self.queued.get(key) or self.killed.get(key) for key in keys)
         return [activation for activation in found if activation is not None]
 
+    # ---- waiting for others ------------------------------------------------------------------------------------------
+
+    def lend(self, activation: Activation) -> None:
+        """Count the CPUs of a run that waits as free."""
+        activation.at.is_lent = True
+        self.room.cpus += activation.at.resources.cpus
+        self.lent += 1
+
+    def go_on(self, activation: Activation) -> None:
+        """Let a run wait no longer; it has its CPUs again, though there may be none free."""
+        if self.waits.pop(activation.key, None) is not None and activation.at.is_lent:
+            activation.at.is_lent = False
+            self.room.cpus -= activation.at.resources.cpus
+            self.lent -= 1
+
     # ---- ending ------------------------------------------------------------------------------------------------------
 
     def end(self, activation: Activation, now: float) -> Activation | None:
         """Take a running activation for over; return the one that its slot has begun instead, if there is one."""
         lane = activation.at
+        self.go_on(activation)
         activation.advance(ActivationEvent.ENDED)
         del self.running[activation.key]
         if not lane.queue:
@@ -166,12 +184,14 @@ class Holdings:
 
     def kill(self, activation: Activation) -> None:
         """Take a running activation for dead; its room stays taken until `release`."""
+        self.go_on(activation)
         activation.advance(ActivationEvent.KILLED)
         self.killed[activation.key] = self.running.pop(activation.key)
         activation.at.is_closed = True
 
     def release(self, lane: Lane) -> None:
         """Free the room of a slot that died; all that was there is put elsewhere by the caller."""
+        self.go_on(lane.head)
         self.room.give_back(lane.resources, lane.gpus)
         if self.killed.pop(lane.head.key, None) is not None:
             lane.head.advance(ActivationEvent.ENDED)

@@ -63,6 +63,7 @@ class Link:
         self._unsent: list[wire.ToGateway] = []
         self._wake = asyncio.Event()
         self._connection: ClientConnection | None = None
+        self.gateway = self._gateways[0]  # the address that the newest connection was made to
 
     def send(self, message: wire.ToGateway) -> None:
         """Send a message with the next frame. Without a connection it is dropped."""
@@ -93,7 +94,7 @@ class Link:
             gateway = self._gateways[tried % len(self._gateways)]
             url = link_url(gateway)
             try:
-                if await self._converse(url):
+                if await self._converse(gateway):
                     failures, unanswered.is_over = 0, True
                 else:
                     failures += 1
@@ -112,8 +113,9 @@ class Link:
             pause = min(LONGEST_PAUSE_S, SHORTEST_PAUSE_S * 2 ** min(failures, 8))
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
-    async def _converse(self, url: str) -> bool:
+    async def _converse(self, gateway: str) -> bool:
         """Hold one connection until it is lost; tell whether the gateway said anything."""
+        url = link_url(gateway)
         was_heard = False
         connection = await connect(
             url,
@@ -127,7 +129,7 @@ class Link:
             proxy=None,  # a node's proxy is for the internet; the gateway is on the cluster
         )
         log.info("%s url=%s", pilot_output.CONNECTED, url)
-        self._connection, self._unsent = connection, [self._hello()]
+        self._connection, self._unsent, self.gateway = connection, [self._hello()], gateway
         self._wake.set()
         writer = asyncio.create_task(self._write(connection))
         silence = asyncio.get_running_loop().call_later(FIRST_WORD_S, connection.transport.abort)

@@ -100,6 +100,15 @@ class Reporter:
         if self._untold.pop(key, None) is not None:
             self.send(wire.Started(invocation_id=key[0], fence=key[1]))
 
+    def waits(self, key: Key, *, is_lent: bool) -> None:
+        """Tell that an activation waits for others."""
+        self._tell_begun(key)
+        self.send(wire.Waits(invocation_id=key[0], fence=key[1], is_lent=is_lent))
+
+    def goes_on(self, key: Key) -> None:
+        """Tell that it waits no longer."""
+        self.send(wire.GoesOn(invocation_id=key[0], fence=key[1]))
+
     def next_at(self) -> float:
         """Return when `tell_begun` has something to tell."""
         for began_at in self._untold.values():

@@ -21,7 +21,7 @@ import cloudpickle
 from harvester.domain import calls
 from harvester.domain.buffers import Part
 from harvester.domain.calls import Outcome
-from harvester.domain.context import CURRENT
+from harvester.domain.context import CURRENT, PROCESS
 from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
 from harvester.domain.invocations import FailureKind
 from harvester_worker import copies
@@ -150,6 +150,7 @@ def _run_calls(
     context.stand_by(lambda: list(outcomes))
     each = CallContext(context)
     token = CURRENT.set(each)
+    PROCESS.begin(each)  # for threads that a call starts
     save_at = time.monotonic() + interval_s
     try:
         for body in bodies[len(outcomes) :]:
@@ -159,6 +160,7 @@ def _run_calls(
             outcomes.append(_outcome(loaded, body, each, limit_bytes))
     finally:
         CURRENT.reset(token)
+        PROCESS.begin(context)
     encoded = calls.encode_outcomes(outcomes)
     check_size(f"the array of {len(outcomes)} results", len(encoded), limit_bytes)
     return [encoded]

@@ -20,8 +20,9 @@ from harvester_worker.activations import Death
 from harvester_worker.activity import Activity
 from harvester_worker.allocation import Host
 from harvester_worker.daemon_word import DaemonWord
-from harvester_worker.effects import Effect, Key, Leave, Reconnect
+from harvester_worker.effects import Effect, KeepKey, Key, Leave, Reconnect
 from harvester_worker.holdings import Holdings
+from harvester_worker.nesting import Nesting
 from harvester_worker.pulse import Pulse
 from harvester_worker.reporter import Reporter
 from harvester_worker.sharing import Sharing
@@ -52,6 +53,7 @@ class Session:
         self._functions: dict[str, FunctionVersion] = {}
         self._reporter = Reporter()
         self._activity = Activity(self._holdings, self._reporter)
+        self._nesting = Nesting(self._holdings, self._reporter)
         self._sharing = Sharing()
         self._pulse = Pulse()
         self._daemon = DaemonWord(pilot.orphan_after_s, now)
@@ -98,6 +100,8 @@ class Session:
                     self._functions[message.function.function_id] = message.function
                 case wire.Forget():
                     self._functions.pop(message.function_id, None)
+                case wire.OwnerKey():
+                    self._reporter.effects.append(KeepKey(owner=message.owner, key=message.key))
                 case wire.Cancel():
                     self._activity.cancel((message.invocation_id, message.fence), now)
                 case wire.Recall():
@@ -118,6 +122,7 @@ class Session:
         if self.drain:  # it may have begun since `Hello`
             self._reporter.send(wire.Draining(reason=self.drain.reason))
         self._reporter.send_again()
+        self._nesting.tell_again()
         self._reporter.effects += self._sharing.welcomed(welcome)
 
     def blobs_seen(self, directory: str, mark: str, now: float) -> list[Effect]:
@@ -137,6 +142,14 @@ class Session:
     def counted(self, key: Key, calls: int, now: float) -> list[Effect]:
         """Take note of how many calls an activation makes, whose arguments lie in a file."""
         self._activity.counted(key, calls, now)
+        return self._settle(now)
+
+    def waits(self, key: Key, now: float, *, is_over: bool = False) -> list[Effect]:
+        """Take note that an activation waits for others that it has submitted, or does so no longer."""
+        if is_over:
+            self._nesting.goes_on(key)
+        else:
+            self._nesting.waits(key)
         return self._settle(now)
 
     def ended(self, ends: Iterable[tuple[Key, Ended]], now: float) -> list[Effect]:
@@ -247,6 +260,7 @@ class Session:
             return []
         self._activity.look_after(now)
         self._reporter.tell_begun(now)
+        self._nesting.lend()
         if self.drain:
             self._leave_when_done(self.drain, now)
         elif self._holdings.waiting:

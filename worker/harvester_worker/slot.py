@@ -15,16 +15,16 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
+from harvester.domain import hosting
 from harvester.domain.blobs import BlobRef
 from harvester.domain.buffers import Part
 from harvester.domain.calls import CallsError, count_calls
-from harvester.domain.context import CURRENT
 from harvester.domain.functions import Encoding, FunctionVersion
 from harvester_worker import blob_files, copies, frames, runner
 from harvester_worker.active import Active
@@ -33,10 +33,11 @@ from harvester_worker.claims import Claims
 from harvester_worker.edited import EditedModules
 from harvester_worker.failures import RunFailed
 from harvester_worker.family import Family
+from harvester_worker.hosting import NOWHERE, SlotHost
 from harvester_worker.leftovers import Leftovers
 from harvester_worker.placing import Placing
 from harvester_worker.remains import Threads
-from harvester_worker.slot_wire import Counted, Ended, HandOver, Load, Payload, Progress, Run, Stop
+from harvester_worker.slot_wire import Counted, Ended, HandOver, Home, Load, Payload, Progress, Run, Stop, Waits
 from harvester_worker.speaking import Speaker
 from harvester_worker.watching import Watch
 
@@ -74,8 +75,10 @@ class Slot:
         self._speaker = Speaker(sock, on_kept=self._watch.wake)
         self._code: FunctionVersion  # comes before the first run
         self._loaded: runner.Loaded | None = None
+        self._home = NOWHERE
+        self._host = SlotHost(say=self._tell, wake=self._watch.wake, function_id=self._function_id)
         self._active: Active | None = None
-        self._runs: deque[tuple[Run, memoryview | None]] = deque()  # received, not begun
+        self._runs: deque[tuple[Run, memoryview | None, Home]] = deque()  # received, not begun
         self._ordered: deque[HandOver | Stop] = deque()  # for the present run, or for one that is still to begin
 
     def serve(self) -> NoReturn:
@@ -86,18 +89,20 @@ class Slot:
         leftovers = Leftovers.remember()
         threading.Thread(target=self._watch.keep, name="harvester-watch", daemon=True).start()
         threads = Threads()
+        self._host.settle_in()
+        hosting.provide(self._host)
         while True:
             while not self._runs:
                 self._receive()
             if self._modules.have_changed():
                 self._leave()  # before the run is claimed: it begins in a process that imports them anew
-            run, beside = self._runs.popleft()
+            run, beside, home = self._runs.popleft()
             if not self._claims.begin(run.number):
                 continue  # the agent has taken it back
             if self._loaded is None:
                 self._speaker.flush()  # loading may take long, and may end this process
             self._own_signals()  # the previous function may have installed its own
-            ended, pieces = self._run(run, beside)
+            ended, pieces = self._run(run, beside, home)
             leftovers.clear()
             if (ended.had_descendants and self._family.lives()) or threads.are_at_users_code():
                 ended = msgspec.structs.replace(ended, is_last=True)
@@ -125,19 +130,21 @@ class Slot:
             os._exit(0)  # the agent is gone, and the node may be somebody else's already
         for message, beside in received:
             if isinstance(message, Run):
-                self._runs.append((message, beside))
+                self._runs.append((message, beside, self._home))
             elif isinstance(message, Load):
                 self._code = message.function
+            elif isinstance(message, Home):
+                self._home = message
             else:
                 self._placing.share = message
 
-    def _run(self, run: Run, beside: memoryview | None) -> tuple[Ended, Sequence[Part]]:
+    def _run(self, run: Run, beside: memoryview | None, home: Home) -> tuple[Ended, Sequence[Part]]:
         began_at = time.monotonic()
         active = Active(run)
         active.context = self._context(active)
         self._active = active
         self._family.begin()
-        token = CURRENT.set(active.context)
+        self._host.begin(run, home, active.context)
         value: Payload = b""
         pieces: Sequence[Part] = ()
         failure, is_unwound, is_unshared = None, False, False
@@ -158,7 +165,9 @@ class Slot:
             failure = error.failure
         finally:
             active.is_interruptible = False
-            CURRENT.reset(token)
+            self._host.close()
+            self._host.end()
+            active.context.end()
             self._active = None
             while self._ordered and self._ordered[0].number <= run.number:
                 self._ordered.popleft()
@@ -219,7 +228,15 @@ class Slot:
             evidence=lambda: (self._family.has_been(), active.is_signalled),
         )
 
-    def _say(self, active: Active, message: Progress | Counted) -> None:
+    def _function_id(self, plain: Callable[..., Any]) -> str | None:
+        is_it = self._loaded is not None and self._loaded.function is plain
+        return self._code.function_id if is_it else None
+
+    def _tell(self, message: Waits) -> None:
+        if (active := self._active) is not None:
+            self._say(active, message)
+
+    def _say(self, active: Active, message: Progress | Counted | Waits) -> None:
         if not active.is_interruptible or threading.current_thread() is not threading.main_thread():
             self._speaker.say(message)
             return
@@ -250,6 +267,7 @@ class Slot:
     def _become_users_child(self) -> None:
         for number in (*SCHEDULERS_SIGNALS, STOP_SIGNAL):
             signal.signal(number, signal.SIG_DFL)
+        self._host.detach()
         self._sock.close()  # or the agent would not see this slot's end
         self._orders.close()
 
@@ -281,11 +299,12 @@ class Slot:
         if active is not None and active.is_stopped and active.is_interruptible:
             return AGAIN_S
         kept = LOOK_S if active is not None and active.context.has_unsent else None
-        due_in_s = self._speaker.due_in_s
-        return kept if due_in_s is None else due_in_s
+        due = [each for each in (kept, self._speaker.due_in_s, self._host.due_in_s) if each is not None]
+        return min(due, default=None)
 
     def _look_after(self) -> None:
         self._speaker.flush_if_due()
+        self._host.look()
         if (active := self._active) is not None:
             active.context.flush()
             if active.is_stopped and active.is_interruptible:

@@ -8,6 +8,7 @@ from harvester_worker.activations import Death
 from harvester_worker.channel import Channel
 from harvester_worker.claims import Claims
 from harvester_worker.effects import Key
+from harvester_worker.hosting import NOWHERE
 from harvester_worker.warm import Kind
 
 NOT_SHARED = slot_wire.Share(directory="", mark="", blob_bytes=0)
@@ -24,7 +25,7 @@ class SlotProcess:
     claims: which of its runs it has begun.
     """
 
-    __slots__ = ("channel", "claims", "has_code", "is_doomed", "kind", "last", "number", "pid", "runs", "share")
+    __slots__ = ("channel", "claims", "has_code", "home", "is_doomed", "kind", "last", "number", "pid", "runs", "share")
 
     def __init__(self, number: int, kind: Kind, channel: Channel, claims: Claims) -> None:
         self.number = number
@@ -34,6 +35,7 @@ class SlotProcess:
         self.pid = 0  # until the zygote tells it
         self.has_code = False
         self.share = NOT_SHARED
+        self.home = NOWHERE
         self.runs: dict[int, Key] = {}  # by number: what was sent and has not ended, in order
         self.last = 0  # number of the newest run
         self.is_doomed = False  # its killing was ordered: what it still says comes too late

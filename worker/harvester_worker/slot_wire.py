@@ -45,6 +45,14 @@ class Share(_Message, frozen=True):
     blob_bytes: int  # results from this size on are written there
 
 
+class Home(_Message, frozen=True):
+    """With what the following runs call the gateway back: they are of one owner, and this is that owner's."""
+
+    url: str  # as the pilot knows it
+    pilot_id: str
+    key: bytes  # signs the tokens of the owner's runs on this pilot
+
+
 class Run(_Message, frozen=True):
     """Run one activation, after all that were sent before it."""
 
@@ -60,7 +68,7 @@ class Run(_Message, frozen=True):
     payload_limit_bytes: int  # for the result, and for each checkpoint
 
 
-ToSlot = Load | Share | Run
+ToSlot = Load | Share | Home | Run
 
 
 class HandOver(_Message, frozen=True):
@@ -100,6 +108,13 @@ class Counted(_Message, frozen=True):
     calls: int
 
 
+class Waits(_Message, frozen=True):
+    """A run waits for others that it has submitted, and uses no CPU; or it did, and goes on."""
+
+    number: int
+    is_over: bool = False
+
+
 class Ended(_Message, frozen=True):
     """A run is over."""
 
@@ -114,7 +129,7 @@ class Ended(_Message, frozen=True):
     is_last: bool = False  # something goes on that the run has started, and ends with this slot
 
 
-ToAgent = Progress | Counted | Ended
+ToAgent = Progress | Counted | Waits | Ended
 
 
 _encoder = msgspec.msgpack.Encoder()

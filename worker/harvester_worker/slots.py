@@ -22,6 +22,7 @@ from harvester_worker.channel import Channel, Message
 from harvester_worker.claims import Claims
 from harvester_worker.effects import Key, Start, tenant_of
 from harvester_worker.frames import BESIDE_BYTES
+from harvester_worker.hosting import NOWHERE
 from harvester_worker.slot_process import NOT_SHARED, SlotProcess
 from harvester_worker.surroundings import Surroundings
 from harvester_worker.warm import Kind, Warm
@@ -47,6 +48,7 @@ class Slots:
     zygote_pid: its process.
     on_checkpoint: called with the activation's key and what its slot says.
     on_count: called with the activation's key and the number of its calls, where only its slot could count them.
+    on_wait: called with the activation's key when it waits for others, and whether it does so no longer.
     on_ends: called with the ends that a slot told together.
     on_death: called when a process is gone that had something to run.
     on_disaster: called when the zygote is gone: there will be no slots any more.
@@ -61,13 +63,14 @@ class Slots:
         zygote_pid: int,
         on_checkpoint: Callable[[Key, slot_wire.Progress], None],
         on_count: Callable[[Key, int], None],
+        on_wait: Callable[[Key, bool], None],
         on_ends: Callable[[list[tuple[Key, slot_wire.Ended]]], None],
         on_death: Callable[[Death], None],
         on_disaster: Callable[[], None],
     ) -> None:
         self._pilot = pilot
         self._has_gpus = has_gpus
-        self._on_checkpoint, self._on_count, self._on_ends = on_checkpoint, on_count, on_ends
+        self._on_checkpoint, self._on_count, self._on_wait, self._on_ends = on_checkpoint, on_count, on_wait, on_ends
         self._on_death = on_death
         self._loop = asyncio.get_running_loop()
         self._zygote = ZygoteLine(to_zygote, zygote_pid, on_news=self._hear_zygote, on_loss=on_disaster)
@@ -75,6 +78,7 @@ class Slots:
         self._warm = Warm()
         self._by_key: dict[Key, tuple[SlotProcess, int]] = {}
         self._share = NOT_SHARED
+        self._homes: dict[str, slot_wire.Home] = {}  # by owner
         self._unflushed: set[SlotProcess] = set()
         self._count = 0
 
@@ -92,6 +96,10 @@ class Slots:
         if process.share is not self._share:
             process.share = self._share
             process.channel.add(self._share)
+        home = self._homes.get(lease.owner, NOWHERE)
+        if process.home is not home:
+            process.home = home
+            process.channel.add(home)
         arguments, beside = _placed(lease.arguments)
         process.channel.add(
             slot_wire.Run(
@@ -119,6 +127,12 @@ class Slots:
     def share(self, share: slot_wire.Share) -> None:
         """Have large payloads read from a directory and written there, by the runs that are started from now on."""
         self._share = share
+
+    def keep_key(self, owner: str, key: bytes, url: str) -> None:
+        """Have the runs of an owner call the gateway back at this address, signing with this key."""
+        home = slot_wire.Home(url=url, pilot_id=self._pilot.pilot_id, key=key)
+        if self._homes.get(owner) != home:
+            self._homes[owner] = home
 
     def take_back(self, key: Key) -> list[Key]:
         """Let a slot go on with nothing behind this activation, and return what it had there and had not begun."""
@@ -241,10 +255,13 @@ class Slots:
                 ends.append((key, message))
             else:
                 self._tell_ends(ends)
-                if isinstance(message, slot_wire.Counted):
-                    self._on_count(key, message.calls)
-                else:
-                    self._on_checkpoint(key, message)
+                match message:
+                    case slot_wire.Counted():
+                        self._on_count(key, message.calls)
+                    case slot_wire.Progress():
+                        self._on_checkpoint(key, message)
+                    case slot_wire.Waits():
+                        self._on_wait(key, message.is_over)
         self._tell_ends(ends)
 
     def _tell_ends(self, ends: list[tuple[Key, slot_wire.Ended]]) -> None:

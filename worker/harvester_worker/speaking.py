@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from harvester.domain.buffers import Part
 from harvester_worker import frames
-from harvester_worker.slot_wire import Counted, Ended, Progress
+from harvester_worker.slot_wire import Counted, Ended, Progress, Waits
 
 KEEP_S = 0.002
 """For so long an end may wait for others, while the slot has more to run."""
@@ -55,7 +55,7 @@ class Speaker:
             self._on_kept(KEEP_S)
         return False
 
-    def say(self, message: Progress | Counted) -> None:
+    def say(self, message: Progress | Counted | Waits) -> None:
         """Say something at once, after all that was kept back."""
         with self._lock:
             self._outgoing.add(message)

@@ -35,6 +35,8 @@ DESCRIPTORS = 3
 END_S = 1.0
 """When the agent is gone, so long is tried to end what is left."""
 
+CALLERS = ("HARVESTER_URL", "HARVESTER_TOKEN")
+
 
 class Fork(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Agent to zygote, with the slot's ends of both lines and its claims: start a slot."""
@@ -131,6 +133,8 @@ class Zygote:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)  # srun forwards its own input to the step; it is nobody's
         os.close(null)
+        for name in CALLERS:
+            os.environ.pop(name, None)  # whoever submitted the pilot is nobody to functions: they have their run's
         sys.argv = ["harvester-slot"]
         sys.modules["__main__"] = ModuleType("__main__")  # the pilot's is not what a user's pickle means by it
         import harvester_worker.slot  # noqa: F401, PLC0415 - here, so that it runs beside the agent's own imports

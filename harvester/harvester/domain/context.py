@@ -1,12 +1,18 @@
 """The context of a running function: what `harvester.context()` returns.
 
-A slot sets `CURRENT` around a run. Outside a pilot the function finds a `DetachedContext`, so the same code runs on a
-laptop without a harvester.
+A slot sets `CURRENT` around a run, and begins and ends the run for the process, so that threads which the function
+starts find its context too. Outside a pilot the function finds a `DetachedContext`, so the same code runs on a laptop
+without a harvester.
 """
 
+import threading
+import weakref
+from collections.abc import Iterable
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
+
+from harvester.domain.hosting import RunOver
 
 T = TypeVar("T")
 
@@ -63,9 +69,44 @@ class DetachedContext:
         """Do nothing."""
 
 
-CURRENT: ContextVar[Context] = ContextVar("harvester_context", default=DetachedContext())  # noqa: B039 - it holds no state
+CURRENT: ContextVar[Context | None] = ContextVar("harvester_context", default=None)
+"""The context of this thread or task, where it has one of its own."""
+
+
+class ProcessContext:
+    """What threads without a context of their own find: a slot runs one activation at a time."""
+
+    def __init__(self) -> None:
+        self._present: Context | None = DetachedContext()  # None: between two runs of a slot
+        self._left_over: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+    def begin(self, context: Context) -> None:
+        """A run begins, or one of its calls."""
+        self._present = context
+
+    def end(self, left_over: Iterable[threading.Thread] = ()) -> None:
+        """The run is over; these threads of it are not, and must not act for the next one."""
+        self._present = None
+        for thread in left_over:
+            self._left_over.add(thread)
+
+    def find(self) -> Context:
+        """Return the context of the present run. Raises `RunOver` in a thread that outlived its own."""
+        present = self._present
+        if present is None or (self._left_over and threading.current_thread() in self._left_over):
+            raise RunOver(
+                f"the run that started the thread {threading.current_thread().name!r} is over: "
+                "let a function wait for its threads before it returns"
+            )
+        return present
+
+
+PROCESS = ProcessContext()
 
 
 def context() -> Context:
-    """Return the context of the running function."""
-    return CURRENT.get()
+    """Return the context of the running function, also in a thread that it has started.
+
+    Raises `RunOver` in a thread whose run is over.
+    """
+    return CURRENT.get() or PROCESS.find()

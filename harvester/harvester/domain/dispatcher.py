@@ -26,6 +26,7 @@ from harvester.domain.invocations import ActivationEnd, Failure, InvocationState
 from harvester.domain.learning import doubtful, learn
 from harvester.domain.ledger import Ledger
 from harvester.domain.losing import Losing
+from harvester.domain.nesting import Nesting
 from harvester.domain.pilots import DrainReason, PilotEvent, PilotState
 from harvester.domain.queues import Queues
 from harvester.domain.recalling import recalls
@@ -55,6 +56,7 @@ class Dispatcher:
             prefetch=settings.prefetch,
         )
         self._losing = Losing(self._ledger, self._steps)
+        self.nesting = Nesting(self._ledger, self._settle)
         self._last_tick_at: float | None = None
 
     # ---- invocations ----

@@ -32,6 +32,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     start_by: float | None = None  # its first start has to come before this, or it is EXPIRED
     end_by: float | None = None  # its end has to come before this, or it is EXPIRED
     max_running: int | None = None  # activations of its function at a time
+    parent: str = ""  # the invocation that has submitted this one, if it is open and of the same owner
     # recovered from the store:
     fence: int = 0
     attempts: int = 0

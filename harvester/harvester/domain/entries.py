@@ -123,6 +123,22 @@ class PilotEntry:
         if lease.is_ahead:
             self.began(entry, lease)
 
+    def lend(self, entry: Entry, lease: Lease) -> None:
+        """Count the CPUs of a lease that waits for others as free."""
+        lease.is_lent = True
+        cpus = entry.lane.function.resources.cpus
+        self.free_cpus += cpus
+        if not lease.is_brief:
+            self.slow_cpus -= cpus
+
+    def take_up(self, entry: Entry, lease: Lease) -> None:
+        """Count them as taken again; there may be none free by now."""
+        lease.is_lent = False
+        cpus = entry.lane.function.resources.cpus
+        self.free_cpus -= cpus
+        if not lease.is_brief:
+            self.slow_cpus += cpus
+
     def began(self, entry: Entry, lease: Lease) -> None:
         """Take note that a lease which was granted ahead has its slot."""
         lease.is_ahead = False

@@ -8,6 +8,7 @@ from harvester.domain import placement
 from harvester.domain.dispatcher import Dispatcher
 from harvester.domain.entries import Entry, PilotEntry
 from harvester.domain.invocations import InvocationState
+from harvester.domain.nesting import waits_for
 from harvester.domain.placement import Obstacle
 
 NAMED = 50  # pilots that are told of one by one
@@ -29,7 +30,7 @@ def explain(dispatcher: Dispatcher, invocation_id: str, now: float) -> Explanati
         return _held(dispatcher, entry)
     obstacles = _obstacles(dispatcher, entry, now)
     summary = _limit(entry) or _pilots(entry, obstacles)
-    details = [*_order(dispatcher, entry), *_history(dispatcher, entry, now)]
+    details = [*_family(dispatcher, entry), *_order(dispatcher, entry), *_history(dispatcher, entry, now)]
     details += [f"Pilot {pilot_id} {text}." for pilot_id, text in list(obstacles.items())[:NAMED]]
     return Explanation(summary=summary, details=tuple(details))
 
@@ -43,7 +44,8 @@ def _held(dispatcher: Dispatcher, entry: Entry) -> Explanation:
             "it begins as soon as a slot there is free, and goes elsewhere if that takes long."
         )
     else:
-        summary = f"It is {entry.state.value} on {where} (activation {entry.attempts})."
+        waits = waits_for(entry)
+        summary = f"It is {entry.state.value} on {where} (activation {entry.attempts}){'; ' if waits else ''}{waits}."
     return Explanation(summary=summary)
 
 
@@ -81,6 +83,19 @@ def _pilots(entry: Entry, obstacles: dict[str, str]) -> str:
 def _of_many(count: int, text: str) -> str:
     verb, _, rest = text.partition(" ")
     return f"{count} pilots { {'is': 'are', 'has': 'have', 'runs': 'run'}.get(verb, verb) } {rest}"
+
+
+def _family(dispatcher: Dispatcher, entry: Entry) -> list[str]:
+    """Return who waits for it, and which runs that wait keep what it needs."""
+    details = []
+    parent = dispatcher.entry(entry.parent) if entry.parent else None
+    if parent is not None:
+        waits = waits_for(parent)
+        details.append(f"Invocation {entry.parent} has submitted it{': ' if waits else ''}{waits}.")
+    limited = entry.lane.function
+    if limited.is_full and limited.nests:
+        details.append(f"Runs of {limited.function_id} that wait for others count for its limit.")
+    return details
 
 
 def _order(dispatcher: Dispatcher, entry: Entry) -> list[str]:

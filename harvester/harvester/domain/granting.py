@@ -109,7 +109,7 @@ class Granting:
             function = lane.function
             resources = function.resources
             duration = function.duration
-            if duration.runs < KNOWN or resources.gpus or resources.cpus > turning:
+            if duration.runs < KNOWN or function.nests or resources.gpus or resources.cpus > turning:
                 return
             if duration.mean_s > self._horizon_s or pilot.ahead_s + duration.mean_s * resources.cpus > most_s:
                 return

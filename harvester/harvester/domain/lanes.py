@@ -35,6 +35,9 @@ class Lease(msgspec.Struct, gc=False):
     is_ahead: bool = False  # it was granted ahead of a free slot, and has not told that it began
     begun_at: float | None = None
     recalled_at: float | None = None
+    waits_since: float | None = None  # it waits for others that it has submitted
+    waited_s: float = 0.0  # and has done so for so long before
+    is_lent: bool = False  # its CPUs are free meanwhile
 
 
 class Entry(
@@ -58,6 +61,9 @@ class Entry(
     has_checkpoint: bool = False
     has_started: bool = False  # in this or an earlier activation
     has_progressed: bool = False  # a checkpoint came under the newest lease
+    parent: str = ""  # who has submitted it; may be over
+    depth: int = 0  # parents above it
+    children: int = 0  # open ones
 
     def advance(self, event: InvocationEvent) -> None:
         """Move along the lifecycle table."""
@@ -148,6 +154,7 @@ class FunctionEntry:
         "leases",
         "max_retries",
         "max_running",
+        "nests",
         "python",
         "quiet_since",
         "resources",
@@ -165,6 +172,7 @@ class FunctionEntry:
         self.duration = duration
         self.quiet_since = work.accepted_at  # when one of its runs ended last
         self.leases = 0
+        self.nests = False  # its runs submit others
         self.lanes: list[Lane] = []
         self.shape = Shape(self.resources, self.python, self.needs_s)
 

@@ -15,6 +15,9 @@ from harvester.domain.invocations import InvocationEvent
 from harvester.domain.queues import Queues
 from harvester.domain.shares import UNKNOWN_S
 
+DEEPER = 10_000
+"""What has submitted others waits for them: they go before all else that their owner has, whatever the priorities."""
+
 
 class Ledger:
     """Entries of invocations and pilots, the queues, and the newest fencing token.
@@ -46,7 +49,18 @@ class Ledger:
             entry.retries_used, entry.deaths = work.retries_used, work.deaths
             entry.has_checkpoint = work.has_checkpoint
             entry.has_started = bool(work.is_started or work.has_checkpoint or work.retries_used or work.deaths)
+        if work.parent:
+            self._nest(entry, work.parent)
         return entry
+
+    def _nest(self, entry: Entry, parent_id: str) -> None:
+        parent = self.entries.get(parent_id)
+        if parent is None or parent.lane.owner is not entry.lane.owner:
+            return
+        parent.lane.function.nests = True
+        parent.children += 1
+        entry.parent, entry.depth = parent_id, parent.depth + 1
+        entry.priority += entry.depth * DEEPER
 
     def lease(
         self,
@@ -88,6 +102,33 @@ class Ledger:
             if lease.is_ahead:
                 self.pilots[lease.pilot_id].began(entry, lease)
 
+    def wait(self, entry: Entry, now: float, *, is_lent: bool) -> None:
+        """Note that a run waits for others, and whether its CPUs are free meanwhile."""
+        lease = entry.lease
+        if lease is None or entry.is_over:
+            return
+        if lease.waits_since is None:
+            lease.waits_since = now
+        entry.lane.function.nests = True
+        if is_lent and not lease.is_lent:
+            pilot = self.pilots[lease.pilot_id]
+            pilot.lend(entry, lease)
+            self.queues.lent(entry.lane)
+            self.note_room(pilot)
+
+    def go_on(self, entry: Entry, now: float) -> None:
+        """Note that a run waits no longer."""
+        lease = entry.lease
+        if lease is None or lease.waits_since is None:
+            return
+        lease.waited_s += now - lease.waits_since
+        lease.waits_since = None
+        if lease.is_lent:
+            pilot = self.pilots[lease.pilot_id]
+            pilot.take_up(entry, lease)
+            self.queues.taken_up(entry.lane)
+            self.note_room(pilot)
+
     def release(self, entry: Entry, now: float, used_s: float | None = None) -> int:
         """Take `entry` off its pilot and return the token it had there; one that is over is forgotten.
 
@@ -97,12 +138,14 @@ class Ledger:
         fence = 0
         if lease is not None:
             fence = lease.fence
+            if lease.waits_since is not None:
+                self.go_on(entry, now)
             if used_s is None:
                 begun_at = lease.begun_at if lease.is_ahead or lease.begun_at is not None else lease.granted_at
                 used_s = lease.expected_s if begun_at is None else now - begun_at
             pilot = self.pilots[lease.pilot_id]
             pilot.remove(entry, lease)
-            self.queues.released(entry.lane, lease.expected_s, used_s)
+            self.queues.released(entry.lane, lease.expected_s, max(0.0, used_s - lease.waited_s))
             entry.lane.function.quiet_since = now
             entry.lease = None
             if pilot.free_cpus > 0 and pilot.drain is None and pilot.is_connected:
@@ -127,6 +170,8 @@ class Ledger:
         """Close an invocation's entry."""
         del self.entries[entry.invocation_id]
         entry.lane.open -= 1
+        if entry.parent and (parent := self.entries.get(entry.parent)) is not None:
+            parent.children -= 1
 
     def valid(self, pilot_id: str, invocation_id: str, fence: int) -> Entry | None:
         """Return the entry if this pilot holds it under this token."""

@@ -171,6 +171,22 @@ class Queues:
             for other in function.lanes:
                 self._list(other)
 
+    def lent(self, lane: Lane) -> None:
+        """Count a lease that waits for others no longer among its owner's: they could not run at a limit."""
+        owner = lane.owner
+        owner.leases -= 1
+        if owner.limit is not None and owner.leases == owner.limit - 1:
+            for group in owner.groups.values():
+                self._list_group(group)
+
+    def taken_up(self, lane: Lane) -> None:
+        """Count it again, though it may be above the limit."""
+        owner = lane.owner
+        owner.leases += 1
+        if owner.limit is not None and owner.leases == owner.limit:
+            for group in owner.groups.values():
+                self._unlist_group(group)
+
     def reshape(self, function: FunctionEntry) -> None:
         """Take note that the time which a function needs has changed."""
         shape = Shape(function.resources, function.python, function.needs_s)

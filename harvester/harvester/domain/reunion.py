@@ -19,6 +19,8 @@ def compare(
     What it says it holds is believed when the token is the valid one, or newer than any that was written down. What
     the books say it holds and it does not is given to others.
     """
+    for held_before in pilot.leases.values():
+        ledger.go_on(held_before, now)  # the pilot tells anew what waits
     abandon: list[Held] = []
     effects: list[Effect] = []
     confirmed: set[str] = set()

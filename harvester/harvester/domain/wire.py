@@ -66,6 +66,21 @@ class Started(_Message, frozen=True):
     fence: int
 
 
+class Waits(_Message, frozen=True):
+    """An activation waits for others that it has submitted. Sent again after each `Welcome`."""
+
+    invocation_id: str
+    fence: int
+    is_lent: bool  # its CPUs are free meanwhile; not where too many wait on the pilot already
+
+
+class GoesOn(_Message, frozen=True):
+    """It has what it waited for, and uses its CPUs again."""
+
+    invocation_id: str
+    fence: int
+
+
 class Checkpoint(_Message, frozen=True):
     """Saved progress of an activation. Acknowledged when it is on disk."""
 
@@ -109,7 +124,9 @@ class SharesBlobs(_Message, frozen=True):
     """The pilot sees the directory that `Welcome` names: large payloads may travel by reference from now on."""
 
 
-ToGateway = Hello | Heartbeat | Started | Checkpoint | Finished | GivenBack | Draining | Goodbye | SharesBlobs
+ToGateway = (
+    Hello | Heartbeat | Started | Waits | GoesOn | Checkpoint | Finished | GivenBack | Draining | Goodbye | SharesBlobs
+)
 
 
 # ---- gateway to pilot ----------------------------------------------------------------------------------------------
@@ -142,6 +159,13 @@ class Forget(_Message, frozen=True):
     """Code that no lease to come names, unless it is sent again: the gateway decides, so that both sides agree."""
 
     function_id: str
+
+
+class OwnerKey(_Message, frozen=True):
+    """What signs the tokens of an owner's runs on this pilot (`run_tokens`), sent once a connection before a lease."""
+
+    owner: str
+    key: bytes
 
 
 class Lease(_Message, frozen=True):
@@ -195,7 +219,7 @@ class Drain(_Message, frozen=True):
     reason: DrainReason
 
 
-ToPilot = Welcome | Heard | Function | Forget | Lease | Cancel | Recall | Ack | Drain
+ToPilot = Welcome | Heard | Function | Forget | OwnerKey | Lease | Cancel | Recall | Ack | Drain
 
 _encoder = msgspec.msgpack.Encoder()
 _to_gateway = msgspec.msgpack.Decoder(list[ToGateway])

@@ -81,6 +81,8 @@ class SimulatedPilot:
     waiting: dict[tuple[str, int], int] = field(default_factory=dict)  # CPUs, in the order of arrival
     running: dict[tuple[str, int], int] = field(default_factory=dict)
     outbox: dict[tuple[str, int], ActivationEnd | Failure | None] = field(default_factory=dict)
+    lent: set[tuple[str, int]] = field(default_factory=set)  # of what runs: it waits for others
+    went_on: set[tuple[str, int]] = field(default_factory=set)  # of what runs: it did, and needs no free CPU
 
     def held(self):
         started = dict.fromkeys(self.outbox, True) | dict.fromkeys(self.running, True) | dict.fromkeys(self.waiting)
@@ -89,8 +91,15 @@ class SimulatedPilot:
     def start_what_fits(self):
         """In order, without those that do not fit."""
         for key, cpus in list(self.waiting.items()):
-            if sum(self.running.values()) + cpus <= self.cpus:
+            if self.busy_cpus() + cpus <= self.cpus:
                 self.running[key] = self.waiting.pop(key)
+
+    def busy_cpus(self):
+        return sum(cpus for key, cpus in self.running.items() if key not in self.lent)
+
+    def spare_cpus(self):
+        """What those that went on may use beyond what there is."""
+        return sum(cpus for key, cpus in self.running.items() if key in self.went_on)
 
     def forget(self, key):
         return self.running.pop(key, None) or self.waiting.pop(key, None)
@@ -254,6 +263,9 @@ class DispatcherMachine(RuleBasedStateMachine):
             drain=pilot.drain,
         )
         self.perform(self.dispatcher.pilot_arrived(hello, self.now))
+        pilot.lent &= pilot.running.keys()
+        for key in sorted(pilot.lent):
+            self.perform(self.dispatcher.nesting.waits(pilot.pilot_id, *key, self.now, is_lent=True))
         self.resend(pilot)
 
     def resend(self, pilot):
@@ -302,6 +314,19 @@ class DispatcherMachine(RuleBasedStateMachine):
             del pilot.running[key]
             pilot.start_what_fits()
             self.report(pilot, key, end, duration_s)
+
+    @rule(pilot_id=pilots, data=st.data())
+    def a_run_waits_for_others_or_goes_on(self, pilot_id, data):
+        pilot, key = self.pick(pilot_id, data)
+        if not key or not pilot.is_connected:
+            return
+        if key in pilot.lent:
+            pilot.lent.discard(key)
+            pilot.went_on.add(key)
+            self.perform(self.dispatcher.nesting.goes_on(pilot_id, *key, self.now))
+        else:
+            pilot.lent.add(key)
+            self.perform(self.dispatcher.nesting.waits(pilot_id, *key, self.now, is_lent=True))
 
     @rule(pilot_id=pilots)
     def what_a_pilot_said_arrives(self, pilot_id):
@@ -439,23 +464,28 @@ class DispatcherMachine(RuleBasedStateMachine):
             leases = [(entry.lease, entry.lane.function.resources.cpus) for entry in pilot.leases.values()]
             ahead = [lease for lease, _ in leases if lease.is_ahead]
             assert pilot.ahead == len(ahead) <= 3 * max(1, pilot.capacity.cpus)
-            assert pilot.slow_cpus == sum(cpus for lease, cpus in leases if not lease.is_brief)
+            assert pilot.slow_cpus == sum(cpus for lease, cpus in leases if not lease.is_brief and not lease.is_lent)
             if pilot.is_known:
-                assert sum(cpus for _, cpus in leases) + pilot.free_cpus == pilot.capacity.cpus
+                taken = sum(cpus for lease, cpus in leases if not lease.is_lent)
+                assert taken + pilot.free_cpus == pilot.capacity.cpus
                 brief = sum(cpus for lease, cpus in leases if lease.is_brief)
-                assert pilot.free_cpus >= -brief, "only what is over soon goes ahead"
+                spare = self.fleet[pilot.pilot_id].spare_cpus()
+                assert pilot.free_cpus >= -brief - spare, "only what is over soon, or went on, goes beyond"
                 # What has a slot in the books fits, but for what began there while its predecessor's end is on its way.
-                in_slots = sum(cpus for lease, cpus in leases if not lease.is_ahead and lease.begun_at is None)
-                assert in_slots <= pilot.capacity.cpus
+                unbegun = [each for each in leases if not each[0].is_ahead and each[0].begun_at is None]
+                in_slots = sum(cpus for lease, cpus in unbegun if not lease.is_lent)
+                assert in_slots <= pilot.capacity.cpus + spare
         for pilot in self.fleet.values():
-            assert sum(pilot.running.values()) <= pilot.cpus
+            assert pilot.busy_cpus() <= pilot.cpus + pilot.spare_cpus()
 
     @invariant()
     def limits_are_kept(self):
         if self.has_forgotten:  # what a pilot then turns out to hold is believed, be it above a limit
             return
         held = [entry for pilot in self.dispatcher.pilots for entry in pilot.leases.values()]
-        assert Counter(entry.lane.owner.name for entry in held)["c"] <= 2
+        went_on = {key[0] for pilot in self.fleet.values() for key in pilot.went_on}
+        in_use = [entry for entry in held if not entry.lease.is_lent and entry.invocation_id not in went_on]
+        assert Counter(entry.lane.owner.name for entry in in_use)["c"] <= 2
         functions = Counter(entry.lane.function.function_id for entry in held)
         assert functions["limited"] <= 2
         assert functions["single"] <= 1

@@ -536,6 +536,7 @@ class Slot:
         self.keys: list[Any] = []
         self.untold = 0  # of these, over and not told yet
         self.is_doomed = False
+        self.has_waited = False  # for others: its CPU may be somebody else's too
 
     @property
     def begun(self):
@@ -597,7 +598,7 @@ class World:
         else:
             taken = {device for slot in self.slots for device in slot.gpus}
             assert not taken & set(effect.gpus), "a device was given to two slots"
-            assert len(self.slots) < PILOT.capacity.cpus
+            assert sum(not slot.has_waited for slot in self.slots) < PILOT.capacity.cpus
             slot = Slot(effect.gpus)
             self.slots.append(slot)
         assert len(slot.gpus) == effect.lease.resources.gpus
@@ -608,13 +609,18 @@ class World:
         held = {(h.invocation_id, h.fence) for h in holdings.held()}
         settling = {(h.invocation_id, h.fence) for h in self.session._activity.settling.held()}
         assert not held & settling, "held and over"
+        in_use = [lane for lane in {a.at for a in holdings.at_slot(held)} if not lane.is_lent]
+        in_use += [activation.at for activation in holdings.killed.values()]
+        assert holdings.room.cpus == PILOT.capacity.cpus - len(in_use)
+        assert holdings.waits.keys() <= holdings.running.keys()
+        assert holdings.lent == sum(activation.at.is_lent for activation in holdings.waits.values())
         assert not (held | settling) & set(self.session._reporter.outbox.reported), "held and reported"
         for activation in holdings.running.values():
             lane = activation.at
             there = [each.key for each in (lane.head, *lane.queue)]
             assert self.slot_of(activation.key).keys == there, "the session thinks of another order than the slot has"
 
-    def step(self, kind, pick, number):  # noqa: C901, PLR0912 - one line a kind of stimulus
+    def step(self, kind, pick, number):  # noqa: C901, PLR0912, PLR0915 - one line a kind of stimulus
         slot = self.slots[pick % len(self.slots)] if self.slots else None
         held = sorted((h.invocation_id, h.fence) for h in self.session._holdings.held())
         key = held[pick % len(held)] if held else None
@@ -636,6 +642,11 @@ class World:
                 self.tell(slot, slot.untold)
                 progress = msgspec.structs.replace(saved(b"s"), taken_at=self.now, had_descendants=number % 3 == 0)
                 self.perform(self.session.checkpointed(slot.keys[0], progress, self.now))
+            case "waits" if slot and not slot.is_doomed and not slot.untold:
+                slot.has_waited = True
+                self.perform(self.session.waits(slot.keys[0], self.now))
+            case "goes on" if slot and not slot.is_doomed:
+                self.perform(self.session.waits(slot.keys[0], self.now, is_over=True))
             case "over, untold" if slot:
                 slot.untold = min(slot.untold + 1, len(slot.keys) - 1)
             case "ended" if slot and not slot.is_doomed:
@@ -699,7 +710,8 @@ class World:
 
 
 KINDS = ["lease"] * 5 + ["ended"] * 3 + [
-    "busy", "cancel", "recall", "checkpoint", "over, untold", "died", "ack", "cut", "link", "leave", "time", "moment",
+    "busy", "waits", "goes on", "cancel", "recall", "checkpoint", "over, untold", "died", "ack", "cut", "link", "leave",
+    "time", "moment",
 ]  # fmt: skip
 
 
