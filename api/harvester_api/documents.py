@@ -145,6 +145,7 @@ class PilotDocument(msgspec.Struct, frozen=True, kw_only=True):
     idle_since: float | None
     reason: str
     is_connected: bool
+    free: Resources | None  # what no activation takes; null while it is not connected
 
 
 class PilotPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,10 +201,11 @@ class DaemonDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Who the token's bearer is."""
+    """Who the token's bearer is, and of which version the gateway that knows them."""
 
     name: str
     role: Role
+    version: str
 
 
 class DirectoryDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -276,10 +278,14 @@ def activation_document(activation: ActivationRecord) -> ActivationDocument:
     return msgspec.convert(activation, ActivationDocument, from_attributes=True)
 
 
+_OF_LIVE = frozenset({"is_connected", "free"})  # which no record has
+
+
 def pilot_document(pilot: PilotRecord, live: PilotEntry | None) -> PilotDocument:
     """Return the document of a pilot; `live` is what the dispatcher knows of it."""
-    fields = {name: getattr(pilot, name) for name in PilotDocument.__struct_fields__ if name != "is_connected"}
+    fields = {name: getattr(pilot, name) for name in PilotDocument.__struct_fields__ if name not in _OF_LIVE}
     if live is not None:
         fields["activations"] = len(live.leases)
         fields["last_seen_at"] = live.last_seen_at
-    return PilotDocument(**fields, is_connected=live is not None and live.is_connected)
+    is_connected = live is not None and live.is_connected
+    return PilotDocument(**fields, is_connected=is_connected, free=live.free if live and is_connected else None)

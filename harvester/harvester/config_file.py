@@ -20,6 +20,7 @@ from harvester.domain import quiet
 from harvester.domain.policies import by_name
 
 Tables = dict[str, Any]
+_UNITS = {"_s": "seconds", "_min": "minutes", "_days": "days"}
 
 _ARRAYS: dict[str, type[msgspec.Struct]] = {"pilot": PilotConfig, "user": UserConfig}  # arrays of tables
 
@@ -122,9 +123,16 @@ def _explained(error: msgspec.ValidationError, tables: Tables, source: str) -> C
         return ConfigError(f"{field}.{name}".lstrip("."), "it is missing", f'write for example {name} = "…"', source)
     value = _value_at(tables, field)
     last = re.sub(r"\[.*?\]$", "", field).rsplit(".", 1)[-1]
-    default = _default_of(last)
-    remedy = f"write for example {last} = {_toml(default)}" if default is not None else "mend the value"
-    return ConfigError(field, f"{_toml(value)} will not do: {text[:1].lower()}{text[1:]}", remedy, source)
+    return ConfigError(field, f"{_toml(value)} will not do: {text[:1].lower()}{text[1:]}", _example(last), source)
+
+
+def _example(name: str) -> str:
+    """Return what to write for a field, with its unit where it is a duration."""
+    default = _default_of(name)
+    unit = next((words for end, words in _UNITS.items() if name.endswith(end)), "")
+    if unit:
+        return f"write {unit}, for example {name} = {_toml(10 if default is None else default)}"
+    return "mend the value" if default is None else f"write for example {name} = {_toml(default)}"
 
 
 def _value_at(tables: object, field: str) -> object:

@@ -125,3 +125,19 @@ def test_a_value_on_the_command_line_is_toml_or_else_text(text: str, value: obje
 def test_brakes_that_cannot_work_are_refused_with_their_field(tmp_path: Path, text, words):
     with pytest.raises(ConfigError, match=words):
         load_config(write(tmp_path, f"[harvest]\n{text}\n"))
+
+
+@pytest.mark.parametrize(
+    ("field", "remedy"),
+    [
+        ("harvest.look_s", "write seconds, for example look_s = 20"),
+        ("harvest.tick_s", "write seconds, for example tick_s = 10"),  # which has no default of its own
+        ("harvest.longest_min", "write minutes, for example longest_min = 240"),
+        ("gateway.result_days", "write days, for example result_days = 7"),
+    ],
+)
+def test_a_duration_is_refused_by_its_key_and_with_its_unit(field, remedy):
+    with pytest.raises(ConfigError) as told:
+        load_config(None, {field: "10min"})
+    assert str(told.value).startswith(f'{field}: "10min" will not do: expected `float')
+    assert told.value.remedy == remedy

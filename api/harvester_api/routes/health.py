@@ -49,9 +49,9 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/v1/whoami", **operation("Tell whose token this is.", {200: ("You.", json_of(Identity))}))
 async def whoami(request: Request) -> Response:
-    """A cheap way to try a token."""
+    """A cheap way to try a token. `version` is the gateway's own."""
     caller = caller_of(request)
-    return json_response(Identity(name=caller.name, role=caller.role))
+    return json_response(Identity(name=caller.name, role=caller.role, version=request.app.version))
 
 
 @router.get(

@@ -244,7 +244,8 @@ async def explained(request: Request) -> Response:
     caller, gateway = caller_of(request), gateway_of(request)
     outcome = await visible(gateway, caller, request.path_params["invocation_id"])
     record = outcome.record
-    why = explain(gateway.dispatcher, record.invocation_id, time.time())
+    pilots = await asyncio.to_thread(gateway.store.pilots, live=True)
+    why = explain(gateway.dispatcher, record.invocation_id, time.time(), [pilot.state for pilot in pilots])
     if why is None or outcome.is_ended:
         failure = f": {record.failure.message}" if record.failure is not None else ""
         why = Explanation(summary=f"It is {record.state.value}{failure}.")
@@ -252,7 +253,6 @@ async def explained(request: Request) -> Response:
     if record.state is InvocationState.ACCEPTED:
         trouble = readiness.told(gateway)
         details += standing.words(await asyncio.to_thread(standing.read, gateway.store, time.time(), trouble))
-    pilots = await asyncio.to_thread(gateway.store.pilots, live=True)
     document = ExplanationDocument(
         invocation_id=record.invocation_id,
         state=record.state,

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+import harvester
 from harvester.cli import commands, functions, remedies, simulate, start, switch, windows
 from harvester.cli.session import Connection
 from harvester.sdk.errors import GatewayError, HarvesterError, InvocationFailed
@@ -35,10 +36,15 @@ def _told(error: Exception) -> str:
     return f"error: {error}"
 
 
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"harvester {harvester.__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Functions on the node-time that batch jobs leave idle.",
 )
@@ -51,6 +57,9 @@ def connect(
     token: Annotated[
         str | None, typer.Option(envvar="HARVESTER_TOKEN", help="Your token for it.", show_envvar=True)
     ] = None,
+    version: Annotated[  # its callback has answered
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Take the global options. The user's config file is asked for what is not given."""
     ctx.obj = Connection(url=url, token=token)
@@ -60,6 +69,7 @@ def connect(
 app.command(context_settings={"ignore_unknown_options": True})(commands.invoke)
 for _command in (
     commands.status,
+    commands.whoami,
     commands.invocations,
     commands.result,
     commands.cancel,

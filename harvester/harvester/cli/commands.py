@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from harvester.cli.session import AsJson, connected, print_json
+from harvester.cli.session import AsJson, awaited, connected, duration, patience, print_json
 from harvester.domain.invocations import InvocationState
 from harvester.sdk.errors import HarvesterError
 
@@ -34,6 +34,18 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
         _console().print(part)
 
 
+def whoami(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Tell whose token this is, at which gateway."""
+    with connected(ctx) as client:
+        said = {**client.whoami(), "url": client.url}
+    if as_json:
+        print_json(said)
+        return
+    typer.echo(
+        f"{said.get('name')} ({said.get('role')}) at {said['url']}, harvester {said.get('version') or 'unknown'}"
+    )
+
+
 def invoke(  # noqa: PLR0917 - typer makes the options from the parameters
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="A registered function.")],
@@ -41,12 +53,18 @@ def invoke(  # noqa: PLR0917 - typer makes the options from the parameters
     kwargs: Annotated[str, typer.Option(metavar="JSON", help="Keyword arguments, as a JSON object.")] = "{}",
     version: Annotated[int | None, typer.Option(help="Its version; the newest unless given.")] = None,
     wait: Annotated[bool, typer.Option(help="Wait for the result, or print the invocation's id only.")] = True,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(parser=patience, metavar="SECONDS", help="Seconds to wait at most.")
+    ] = None,
     priority: Annotated[
         int | None, typer.Option(min=-1000, max=1000, help="Among your own that wait: higher goes first.")
     ] = None,
-    ttl: Annotated[float | None, typer.Option(help="Seconds within which it has to begin.")] = None,
-    deadline: Annotated[float | None, typer.Option(help="Seconds within which it has to end.")] = None,
+    ttl: Annotated[
+        float | None, typer.Option(parser=duration, metavar="SECONDS", help="Seconds within which it has to begin.")
+    ] = None,
+    deadline: Annotated[
+        float | None, typer.Option(parser=duration, metavar="SECONDS", help="Seconds within which it has to end.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Invoke a function and print its result."""
@@ -59,7 +77,7 @@ def invoke(  # noqa: PLR0917 - typer makes the options from the parameters
         if not wait:
             print_json({"invocation_id": invocation_id}) if as_json else typer.echo(invocation_id)
             return
-        value = client.result(invocation_id, timeout)
+        value = awaited(client, invocation_id, timeout)
     print_json({"invocation_id": invocation_id, "result": value} if as_json else value)
 
 
@@ -84,12 +102,14 @@ def invocations(
 def result(
     ctx: typer.Context,
     invocation_id: InvocationId,
-    timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(parser=patience, metavar="SECONDS", help="Seconds to wait at most.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Wait for an invocation and print its result."""
     with connected(ctx) as client:
-        value = client.result(invocation_id, timeout)
+        value = awaited(client, invocation_id, timeout)
     try:
         print_json({"invocation_id": invocation_id, "result": value} if as_json else value)
     except (TypeError, ValueError) as error:

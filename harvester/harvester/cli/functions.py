@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harvester.cli.session import AsJson, connected, print_json
+from harvester.cli.session import AsJson, connected, duration, print_json
 
 if TYPE_CHECKING:
     from harvester.sdk.shipping import Shipment, Traits
@@ -46,7 +46,9 @@ def register(  # noqa: PLR0917 - typer makes the options from the parameters
     cpus: Annotated[int, typer.Option(min=1, help="Cores for one run.")] = 1,
     gpus: Annotated[int, typer.Option(min=0, help="GPUs for one run.")] = 0,
     memory_mb: Annotated[int, typer.Option(min=0, help="MiB for one run.")] = 0,
-    walltime: Annotated[float | None, typer.Option(help="Upper bound of one run, in seconds.")] = None,
+    walltime: Annotated[
+        float | None, typer.Option(parser=duration, metavar="SECONDS", help="Upper bound of one run.")
+    ] = None,
     checkpoints: Annotated[bool, typer.Option("--checkpoints", help="It resumes from its checkpoints.")] = False,
     max_retries: Annotated[int, typer.Option(min=0, help="Runs after an exception of its own.")] = 0,
     max_running: Annotated[int | None, typer.Option(min=1, help="Runs at a time, over all pilots and users.")] = None,

@@ -61,12 +61,19 @@ def remaining(ends_at: float | None, now: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
+def pilot_state(pilot: Document) -> str:
+    """Return a pilot's state; "busy" where it is ready, and all of it is taken."""
+    free = pilot.get("free")
+    is_full = isinstance(free, Mapping) and not free.get("cpus")
+    return "busy" if is_full and pilot.get("state") == "ready" else str(pilot.get("state") or "")
+
+
 def pilots(items: Iterable[Document], now: float) -> Table:
     """Return the pilots, one a line."""
     rows = (
         (
             short(each.get("pilot_id")),
-            each.get("state"),
+            pilot_state(each),
             each.get("node"),
             each.get("batch_job_id"),
             resources(each.get("resources")),
@@ -137,7 +144,7 @@ def status(said: Document) -> list[Table | Text]:
     for label, words in rows:
         head.add_row(label, words)
     parts: list[Table | Text] = [head]
-    counts = Counter(str(each.get("state")) for each in said.get("pilots") or ())
+    counts = Counter(pilot_state(each) for each in said.get("pilots") or ())
     parts.append(table("\npilots", ("state", "count"), sorted(counts.items())) if counts else Text("\nno pilots"))
     parts.append(_queues(cluster.get("demand") or ()))
     parts.append(_nodes(cluster.get("nodes") or ()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from harvester.sdk.client import Client
 
 PATIENCE_S = 2.0  # somebody waits at a terminal
+INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -31,6 +33,39 @@ def connected(ctx: typer.Context) -> Iterator[Client]:
     connection: Connection = ctx.obj
     with Client(connection.url, connection.token, patience_s=PATIENCE_S) as client:
         yield client
+
+
+def awaited(client: Client, invocation_id: str, timeout: float | None) -> Any:  # noqa: ANN401 - any result
+    """Return an invocation's result. Ctrl-C leaves it running, and says its id and how to go on."""
+    try:
+        return client.result(invocation_id, timeout)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"invocation {invocation_id} goes on: `harvester result {invocation_id}` waits for it, "
+            f"`harvester cancel {invocation_id}` stops it",
+            err=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def duration(text: str) -> float:
+    """Return the seconds that an option says. Raises `typer.BadParameter`, which names the option."""
+    return _seconds(text, math.ulp(0.0), "longer than nothing, ")
+
+
+def patience(text: str) -> float:
+    """Return the seconds that an option says; 0 is to look and not to wait. Raises `typer.BadParameter`."""
+    return _seconds(text, 0.0, "")
+
+
+def _seconds(text: str, least: float, bounds: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not least <= found < math.inf:
+        raise typer.BadParameter(f"{text!r} is not a duration: write seconds, {bounds}as in 600")
+    return found
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold

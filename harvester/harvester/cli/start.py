@@ -5,12 +5,12 @@ What they do is in `cli.up` and `cli.demo`, which are imported when they run.
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from harvester.cli.extras import needing
 from harvester.cli.options import DemoOptions, DemoScheduler, Scheduler, UpOptions
 from harvester.cli.session import AsJson
 from harvester.sdk.errors import HarvesterError
@@ -48,7 +48,11 @@ def up(  # noqa: PLR0917 - typer makes the options from the parameters
         max_pilots=max_pilots,
         settings=tuple(_pair(text) for text in settings or ()),
     )
-    raise typer.Exit(int(_load("harvester.cli.up").run_up(options)))
+    with needing("gateway", "daemon", "worker", "slurm"):
+        from harvester.cli.up import run_up  # noqa: PLC0415 - it needs more than a user's laptop has
+
+        code = run_up(options)
+    raise typer.Exit(code)
 
 
 def demo(
@@ -58,18 +62,11 @@ def demo(
 ) -> None:
     """Show the whole story: register, invoke, evict, resume, result."""
     options = DemoOptions(scheduler=scheduler, keep=keep, as_json=as_json)
-    raise typer.Exit(int(_load("harvester.cli.demo").run_demo(options)))
+    with needing("all"):
+        from harvester.cli.demo import run_demo  # noqa: PLC0415 - as in `up`
 
-
-def _load(module: str) -> Any:  # noqa: ANN401 - a module whose functions are called by name
-    """Import what starts processes, which needs more than a user's laptop has."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise HarvesterError(
-            f"{error.name} is not installed here: "
-            "pip install 'hpc-harvester[all]' brings what a gateway and a daemon need"
-        ) from error
+        code = run_demo(options)
+    raise typer.Exit(code)
 
 
 def _pair(text: str) -> tuple[str, str]:

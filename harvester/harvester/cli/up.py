@@ -91,6 +91,8 @@ def _run(config: Config, folder: StateFolder, errors: Console) -> int:
     except (StoreError, SchedulerError, ServerError) as error:
         errors.print(f"harvester up: {error}")
         return 1
+    except ModuleNotFoundError:  # the command knows which extra brings it
+        raise
     except Exception as error:  # outermost: a traceback helps whoever reads the log, not whoever typed the command
         log.exception("up failed")
         errors.print(f"harvester up: unexpected {type(error).__name__}: {error}; {folder.log_file} has the traceback")

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from harvester.cli.extras import needing
 from harvester.cli.options import Scheduler
 from harvester.cli.session import AsJson, connected, print_json
 from harvester.domain.survival import GapFigures
@@ -34,7 +35,8 @@ def windows(
     if config is None and scheduler is None:
         found, taken_at, gaps = _of_gateway(ctx)
     else:
-        found, taken_at = _of_scheduler(config, scheduler, timedelta(minutes=ahead))
+        with needing("daemon", "slurm"):
+            found, taken_at = _of_scheduler(config, scheduler, timedelta(minutes=ahead))
     if as_json:
         each = [window for group in found for window in _one_by_one(group)]
         print_json({"taken_at": taken_at, "windows": each, "gaps": gaps})
@@ -77,10 +79,6 @@ def _of_scheduler(
             adapter.close()
     except (ConfigError, SchedulerError) as error:
         raise HarvesterError(str(error)) from error
-    except ModuleNotFoundError as error:
-        raise HarvesterError(
-            f"{error.name} is not installed here: pip install 'hpc-harvester[all]' brings the adapters"
-        ) from error
     return grouped(compute(snapshot, snapshot.taken_at, horizon=ahead)), snapshot.taken_at
 
 

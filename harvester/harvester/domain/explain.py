@@ -1,6 +1,7 @@
 """Explanations: why an invocation waits. Pure reads of the dispatcher's books."""
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -9,6 +10,7 @@ from harvester.domain.dispatcher import Dispatcher
 from harvester.domain.entries import Entry, PilotEntry
 from harvester.domain.invocations import InvocationState
 from harvester.domain.nesting import waits_for
+from harvester.domain.pilots import PilotState
 from harvester.domain.placement import Obstacle
 
 NAMED = 50  # pilots that are told of one by one
@@ -21,15 +23,22 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     details: tuple[str, ...] = ()
 
 
-def explain(dispatcher: Dispatcher, invocation_id: str, now: float) -> Explanation | None:
-    """Return the explanation for an open invocation, None for one that is over or unknown."""
+def explain(
+    dispatcher: Dispatcher, invocation_id: str, now: float, known: Iterable[PilotState] = ()
+) -> Explanation | None:
+    """Return the explanation for an open invocation, None for one that is over or unknown.
+
+    Parameters
+    ----------
+    known: the states of all pilots that are not over. The dispatcher knows none before it has called.
+    """
     entry = dispatcher.entry(invocation_id)
     if entry is None:
         return None
     if entry.state is not InvocationState.ACCEPTED:
         return _held(dispatcher, entry)
     obstacles = _obstacles(dispatcher, entry, now)
-    summary = _limit(entry) or _pilots(entry, obstacles)
+    summary = _limit(entry) or _pilots(entry, obstacles, known)
     details = [*_family(dispatcher, entry), *_order(dispatcher, entry), *_history(dispatcher, entry, now)]
     details += [f"Pilot {pilot_id} {text}." for pilot_id, text in list(obstacles.items())[:NAMED]]
     return Explanation(summary=summary, details=tuple(details))
@@ -72,12 +81,29 @@ def _obstacles(dispatcher: Dispatcher, entry: Entry, now: float) -> dict[str, st
     }
 
 
-def _pilots(entry: Entry, obstacles: dict[str, str]) -> str:
+def _pilots(entry: Entry, obstacles: dict[str, str], known: Iterable[PilotState]) -> str:
+    coming = "; ".join(_counted(_coming(known)))
     if not obstacles:
-        return "It waits: no pilot is alive."
-    counts = Counter(obstacles.values())
-    why = "; ".join(f"1 pilot {text}" if count == 1 else _of_many(count, text) for text, count in counts.items())
+        return f"It waits: {coming or 'no pilot is alive'}."
+    why = "; ".join([*_counted(obstacles.values()), *([coming] if coming else [])])
     return f"It waits for {entry.lane.function.resources}: {why}."
+
+
+def _coming(known: Iterable[PilotState]) -> Iterator[str]:
+    """Yield of each pilot that has not called yet where it is."""
+    for state in known:
+        match state:
+            case PilotState.BOOTING:
+                yield "is starting"
+            case PilotState.PLANNED | PilotState.QUEUED:
+                yield "is waiting in the scheduler's queue"
+            case _:
+                pass  # it has called, and the dispatcher knows more of it
+
+
+def _counted(texts: Iterable[str]) -> Iterator[str]:
+    for text, count in Counter(texts).items():
+        yield f"1 pilot {text}" if count == 1 else _of_many(count, text)
 
 
 def _of_many(count: int, text: str) -> str:

@@ -59,8 +59,9 @@ class Submissions:
         """Invoke `fn` with pickled arguments and return at once.
 
         `fn` is a callable, registered at its first use and remembered as it was then; or a registered function's name,
-        which means its newest version; or a `Registration`. Raises `HarvesterError` when function or arguments cannot
-        be pickled, `GatewayError` when the function is refused. A refused submission ends the future.
+        which means its newest version; or a `Registration`. Raises `TypeError` for anything else, `HarvesterError`
+        when function or arguments cannot be pickled, `GatewayError` when the function is refused. A refused submission
+        ends the future.
         """
         target = self._desk.target(fn)
         future = self._desk.future()

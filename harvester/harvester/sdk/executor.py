@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from harvester.sdk.client import Client, default_client
 from harvester.sdk.functions import Function, make_traits
 from harvester.sdk.futures import InvocationFuture
+from harvester.sdk.registry import check_callable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -123,6 +124,7 @@ class Executor(concurrent.futures.Executor):
         """Return `fn` with our traits; None when it is to travel as an argument."""
         if isinstance(fn, Function):
             return fn
+        check_callable(fn)
         if not isinstance(fn, types.FunctionType) or "<" in fn.__qualname__:  # <lambda>, or in the <locals> of another
             return None
         with self._lock:

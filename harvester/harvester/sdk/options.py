@@ -5,6 +5,7 @@ Owns the options and how those of a function and of a client meet. The gateway c
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 import msgspec
@@ -55,10 +56,17 @@ def make_options(
 
 
 def seconds(field: str, value: timedelta | float | None) -> float | None:
-    """Return a time as seconds. Raises `ValueError` unless it is longer than nothing."""
+    """Return a time as seconds. Raises `ValueError`, which names `field`, unless it is longer than nothing."""
     if value is None:
         return None
-    found = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    try:
+        found = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError(
+            f"{field}: {value!r} is not a duration: write seconds, as in 600, or datetime.timedelta(minutes=10)"
+        )
     if not found > 0:
         raise ValueError(f"{field} must be longer than nothing, not {value!r}")
     return found

@@ -7,6 +7,7 @@ then remembered; another object with the same code is recognised by the hash of 
 from __future__ import annotations
 
 import inspect
+import reprlib
 import types
 import weakref
 from collections.abc import Callable
@@ -56,11 +57,15 @@ class Registry:
         self._targets: weakref.WeakKeyDictionary[Any, Target] = weakref.WeakKeyDictionary()
 
     def known(self, fn: Invocable) -> Target | None:
-        """Return where invocations of `fn` go; None for a callable that is new. A name means its newest version."""
+        """Return where invocations of `fn` go; None for a callable that is new. A name means its newest version.
+
+        Raises `TypeError` for what is none of these.
+        """
         if isinstance(fn, str):
             return Target(name=fn)
         if isinstance(fn, Registration):
             return fn.target
+        check_callable(fn)
         return self._targets.get(_remembered_as(fn)) if is_memorable(fn) else None
 
     def register(
@@ -68,10 +73,12 @@ class Registry:
     ) -> Operation[Registration]:
         """Register a callable as it is now, or a shipment, unless this client has sent the same one before.
 
-        Raises `HarvesterError` when it cannot be pickled, `GatewayError` when it is refused.
+        Raises `TypeError` for what cannot be called, `HarvesterError` when it cannot be pickled, `GatewayError` when
+        it is refused.
         """
         if isinstance(fn, Shipment):
             return (yield from self._ship(fn))
+        check_callable(fn)
         traits = traits_of(fn)
         if name:
             traits = msgspec.structs.replace(traits, name=name)
@@ -92,6 +99,15 @@ class Registry:
                 raise wrong_answer(answer.status, f"POST /v1/functions: {error}") from error
             self._by_digest[digest] = known
         return known
+
+
+def check_callable(fn: object) -> None:
+    """Raise `TypeError`, in words for who submits, unless `fn` can be called."""
+    if not callable(fn):
+        raise TypeError(
+            f"{reprlib.repr(fn)} is not callable: pass a function and its arguments apart, as in submit(f, 1), "
+            "not what it returned, as in submit(f(1))"
+        )
 
 
 def _remembered_as(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -241,6 +241,29 @@ async def test_slots_show_what_runs_where(rig):
     assert [item["invocation_id"] for item in slot["activations"]] == [invocation_id]
 
 
+async def test_a_pilot_shows_what_of_it_is_free_while_it_is_connected(rig, add_pilot):
+    await rig.register(resources={"cpus": 2})
+    add_pilot(rig.store, "queued", Resources(cpus=1))
+    pilot = await rig.pilot(cpus=2)
+
+    async def free():
+        items = (await rig.http.get("/v1/pilots")).json()["items"]
+        return {item["pilot_id"]: item["free"] and item["free"]["cpus"] for item in items}
+
+    assert await free() == {"queued": None, "p1": 2}
+    await rig.accepted("double", 1)
+    await pilot.hear(wire.Lease)
+    assert await free() == {"queued": None, "p1": 0}
+
+
+async def test_an_explanation_names_the_pilots_that_start(rig, add_pilot):
+    await rig.register()
+    invocation_id = await rig.accepted("double", 1)
+    add_pilot(rig.store, "boots", Resources(cpus=1), PilotState.BOOTING)
+    explained = (await rig.http.get(f"/v1/invocations/{invocation_id}/explain")).json()
+    assert explained["summary"] == "It waits: 1 pilot is starting."
+
+
 async def test_what_one_turn_brings_leaves_as_one_frame(rig):
     await rig.register()
     pilot = await rig.pilot(cpus=8)

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 import msgspec
 import pytest
 
+import harvester
 from harvester.domain import wire
 from harvester.domain.resources import Resources
 from harvester.store.store import StoreError, StoreFull
@@ -67,8 +68,9 @@ async def test_readiness_does_not_wait_for_a_store_that_hangs(rig, store, proble
 
 
 async def test_whoami_names_the_caller(rig):
-    assert (await rig.http.get("/v1/whoami")).json() == {"name": "ada", "role": "user"}
-    assert (await rig.admin.get("/v1/whoami")).json() == {"name": "root", "role": "admin"}
+    own = {"version": harvester.__version__}
+    assert (await rig.http.get("/v1/whoami")).json() == {"name": "ada", "role": "user"} | own
+    assert (await rig.admin.get("/v1/whoami")).json() == {"name": "root", "role": "admin"} | own
 
 
 async def test_the_cluster_is_what_the_daemon_noted(rig):

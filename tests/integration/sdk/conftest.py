@@ -232,7 +232,7 @@ class FakeGateway:
                 "has_heard": True,
                 "note": {"last_tick_at": 1.0, "looked_at": 1.0, "errors": [], "notes": ["2 pilots wait"]},
             },
-            "/v1/whoami": {"name": "tester", "role": "user"},
+            "/v1/whoami": {"name": "tester", "role": "user", "version": "1.2.3"},
         }
         return Starlette(
             routes=[

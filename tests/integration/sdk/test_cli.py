@@ -1,6 +1,11 @@
 """The command line against a gateway in miniature."""
 
 import json
+import re
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -115,6 +120,37 @@ def test_an_error_is_one_line_and_exit_code_1(run, words, said):
     assert ended.stderr.startswith(said)
     assert ended.stderr.count("\n") == 1
     assert ended.stdout == ""
+
+
+def test_whoami_tells_who_where_and_which_version(run, gateway):
+    assert run("whoami").output == f"tester (user) at {gateway.url}, harvester 1.2.3\n"
+    assert json.loads(run("whoami", "--json").output)["url"] == gateway.url
+
+
+@pytest.mark.parametrize("option", ["--timeout", "--ttl", "--deadline"])
+def test_what_is_no_duration_is_wrong_usage_that_names_the_option(run, option):
+    ended = run("invoke", "add", option, "10min")
+    words = " ".join(re.sub("[│╭╮╰╯─]", " ", ended.stderr).split())
+    assert ended.exit_code == 2
+    assert f"Invalid value for '{option}': '10min' is not a duration: write seconds" in words
+
+
+@pytest.mark.parametrize("command", ["invoke", "result"])
+def test_ctrl_c_tells_the_id_and_how_to_go_on(run, file, gateway, command):
+    gateway.held = {"add"}
+    run("functions", "register", f"{file}:add")
+    words = ("add",) if command == "invoke" else (run("invoke", "add", "--no-wait").output.strip(),)
+    waits = subprocess.Popen(
+        [sys.executable, "-m", "harvester", command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not gateway.seen["GET /v1/invocations/{id}/result"]:
+        time.sleep(0.01)  # until it waits; the test's own limit ends a wait in vain
+    waits.send_signal(signal.SIGINT)
+    printed, told = waits.communicate(timeout=30)
+    (invocation_id,) = gateway.invocations
+    assert (waits.returncode, printed) == (130, "")
+    assert told.startswith(f"invocation {invocation_id} goes on: `harvester result {invocation_id}` waits for it")
+    assert told.count("\n") == 1
 
 
 def test_a_result_that_is_not_there_in_time_is_an_error(run, file, gateway):

@@ -15,6 +15,19 @@ def test_names_in_brackets_are_not_markup():
     assert "n[red]" in shown(render.pilots([{"pilot_id": "p", "node": "n[red]", "state": "ready"}], 0.0))
 
 
+def test_a_pilot_that_is_ready_and_full_is_busy():
+    full, empty = {"cpus": 0, "gpus": 0, "memory_mb": 0}, {"cpus": 2, "gpus": 0, "memory_mb": 0}
+    pilots = [
+        {"pilot_id": "p-1", "state": "ready", "free": full},
+        {"pilot_id": "p-2", "state": "ready", "free": empty},
+        {"pilot_id": "p-3", "state": "draining", "free": full},
+        {"pilot_id": "p-4", "state": "booting", "free": None},
+    ]
+    assert [render.pilot_state(pilot) for pilot in pilots] == ["busy", "ready", "draining", "booting"]
+    assert "busy" in shown(render.pilots(pilots, 0.0))
+    assert "busy" in shown(*render.status({"pilots": pilots}))
+
+
 def test_an_empty_status_is_shown_in_words():
     text = shown(*render.status({"gateway": "http://g", "user": "me"}))
     for words in ("no pilots", "no work waits", "no nodes are known", "seen never"):
