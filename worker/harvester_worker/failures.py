@@ -40,14 +40,34 @@ def one_line(error: BaseException) -> str:
     return f"{name}: {text[:500]}" if text else name
 
 
-def remedy(error: BaseException, *, is_pickle: bool) -> str:
-    """Return what to do where a module is missing here, empty for any other error."""
+def remedy(error: BaseException, *, is_pickle: bool, shipped: frozenset[str] = frozenset()) -> str:
+    """Return what to do where something is missing here, empty for any other error.
+
+    Parameters
+    ----------
+    is_pickle: it was met while unpickling.
+    shipped: the packages that came by value; so that nobody is told to do what they have done.
+    """
+    if is_pickle and isinstance(error, AttributeError) and "__main__' " in one_line(error):
+        return (
+            "; it was pickled by its name in the __main__ of your program, which is not here: put it into a module "
+            "that the compute node can import"
+        )
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return ""
     missing = f"; module {error.name!r} is not importable on the compute node: "
+    install = "install it for the Python that runs the pilots"
+    if not is_pickle:
+        return missing + install
+    top = error.name.partition(".")[0]
     # Only a pickle can carry code along, and only one's own: a package's dependencies stay by reference.
-    by_value = "ship it by value with @harvester.function(ship_module=True) if it is your own, or " if is_pickle else ""
-    return f"{missing}{by_value}install it for the Python that runs the pilots"
+    if top in shipped:
+        by_value = "it was sent along, without what is imported inside its functions: import that at a module's top"
+    elif shipped:
+        by_value = f"send it by value too, with cloudpickle.register_pickle_by_value({top}), if it is your own"
+    else:
+        by_value = "ship it by value with @harvester.function(ship_module=True) if it is your own"
+    return f"{missing}{by_value}, or {install}"
 
 
 def type_name(value: object) -> str:

@@ -7,23 +7,24 @@ socket nor pilot; a broken function ends in a `Failure`, never in a broken slot.
 import asyncio
 import contextlib
 import importlib
-import inspect
 import linecache
 import operator
 import sys
 import time
 from collections.abc import Callable, Coroutine, Generator
-from types import CoroutineType, GeneratorType, ModuleType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, ModuleType
 from typing import Any
 
 import cloudpickle
 
 from harvester.domain import calls
 from harvester.domain.buffers import Part
+from harvester.domain.callables import is_generator_function, state_parameter
 from harvester.domain.calls import Outcome
 from harvester.domain.context import CURRENT, PROCESS
 from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
 from harvester.domain.invocations import FailureKind
+from harvester.domain.shipped import packages_in
 from harvester_worker import copies
 from harvester_worker.checkpointing import CallContext, CheckpointTooLarge, Evicted, SlotContext, Stopped
 from harvester_worker.failures import RunFailed, failed, one_line, remedy
@@ -38,11 +39,12 @@ class Loaded:
     function: any callable.
     """
 
-    __slots__ = ("function", "takes_state")
+    __slots__ = ("function", "is_generator", "state")
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.takes_state = _takes_state(function)  # asked once, not at each call: `inspect` is slow
+        self.is_generator = is_generator_function(function)  # asked once, not at each call: `inspect` is slow
+        self.state = state_parameter(function)
 
 
 # ---- the function --------------------------------------------------------------------------------------------------
@@ -65,7 +67,8 @@ def load(function: FunctionVersion) -> Loaded:
     except BaseException as error:  # noqa: BLE001 - outermost: the module of a user may raise anything, SystemExit too
         made_by = f", pickled with cloudpickle {function.cloudpickle}" if function.cloudpickle else ""
         what = f"{function.function_id} ({function.kind.value}{made_by})"
-        instead = remedy(error, is_pickle=function.kind is FunctionKind.PICKLE)
+        is_pickle = function.kind is FunctionKind.PICKLE
+        instead = remedy(error, is_pickle=is_pickle, shipped=packages_in(function.body) if is_pickle else frozenset())
         message = f"{what} cannot be loaded: {one_line(error)}{instead}"
         raise failed(FailureKind.FUNCTION, message, error) from None
     loaded = _without_sdk(loaded)
@@ -186,16 +189,17 @@ def call(loaded: Loaded, args: tuple[Any, ...], kwargs: dict[str, Any], context:
     Raises `RunFailed` when it raises, `Evicted` and `Stopped` when it was unwound.
     """
     try:
-        if loaded.takes_state:
+        if loaded.state is not None and not loaded.state.is_positional_in(args):
             nothing: Any = None
-            restored = context.restore(nothing)
-            kwargs = kwargs if restored is None and "state" in kwargs else {**kwargs, "state": restored}
+            kwargs = loaded.state.filled(kwargs, context.restore(nothing))
         value = loaded.function(*args, **kwargs)
         kind = type(value)
-        if kind is GeneratorType:
+        if kind is GeneratorType and loaded.is_generator:
             value = _drive(value, context)
+            kind = type(value)
         elif kind is CoroutineType:
             value = _awaited(value)
+            kind = type(value)
     except BaseException as error:
         copies.end_if_copy(error)
         if isinstance(error, (Evicted, Stopped)):
@@ -203,13 +207,19 @@ def call(loaded: Loaded, args: tuple[Any, ...], kwargs: dict[str, Any], context:
         # Also a user's SystemExit, which must not end the slot.
         raise failed(FailureKind.EXCEPTION, one_line(error), error) from None
     copies.end_if_copy()
+    if kind is GeneratorType or kind is AsyncGeneratorType:
+        raise _not_driven(kind)
     return value
 
 
-def _takes_state(function: Callable[..., Any]) -> bool:
-    if not inspect.isgeneratorfunction(inspect.unwrap(function)):
-        return False
-    return "state" in inspect.signature(function).parameters
+def _not_driven(kind: type) -> RunFailed:
+    """Return the failure of a function that returned a generator which nobody asked us to run."""
+    what = "a generator" if kind is GeneratorType else "an async generator"
+    return failed(
+        FailureKind.RESULT,
+        f"the function returned {what}, which cannot leave the pilot: return list(…) of it; or `yield` in the "
+        "function itself, whose yields then are checkpoints and whose `return` is the result",
+    )
 
 
 def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a user's result

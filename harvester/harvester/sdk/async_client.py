@@ -183,7 +183,7 @@ class _Desk:
             async with self._registering:
                 known = self._registry.known(fn)
                 if known is None:
-                    known = (await self.run(self._registry.register(cast("Callable[..., Any]", fn)))).target
+                    known = await self.run(self._registry.target(cast("Callable[..., Any]", fn)))
         return known
 
     def line(self) -> Line:

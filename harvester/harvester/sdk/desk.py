@@ -47,12 +47,14 @@ class Desk:
             return self.gateway.run(self._registry.register(fn, name, ship_module=ship_module))
 
     def target(self, fn: Invocable) -> Target:
-        """Return where invocations of `fn` go; registers a callable that is new."""
+        """Return where invocations of `fn` go; registers a callable that is new, or has changed."""
         self._check_usable()
         known = self._registry.known(fn)
         if known is None:
             with self._registering:  # of many threads that submit a new function, one registers it
-                known = self._registry.known(fn) or self.register(cast("Callable[..., Any]", fn)).target
+                known = self._registry.known(fn)
+                if known is None:
+                    known = self.gateway.run(self._registry.target(cast("Callable[..., Any]", fn)))
         return known
 
     def engine(self) -> Engine:

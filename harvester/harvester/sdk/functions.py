@@ -6,17 +6,20 @@ first of them is called. Knows nothing of what a client is.
 
 from __future__ import annotations
 
+import copy
 import functools
-import inspect
-import operator
+import types
 from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
+from harvester.domain.callables import is_generator_function, state_parameter
 from harvester.domain.resources import Resources
 from harvester.sdk.default import default_caller
-from harvester.sdk.options import NO_OPTIONS, Options, make_options, seconds
-from harvester.sdk.shipping import Traits, default_name
+from harvester.sdk.function_pickles import by_name_or_parts, install
+from harvester.sdk.labels import packages_of
+from harvester.sdk.options import NO_OPTIONS, make_options, seconds
+from harvester.sdk.shipping import Traits, check_runs, default_name
 
 if TYPE_CHECKING:
     from harvester.sdk.futures import InvocationFuture
@@ -29,11 +32,13 @@ R = TypeVar("R")
 class Function(Generic[P, R]):
     """A user's function and its traits.
 
-    Pickles as the plain function, so that one decorated function may use another and the worker meets neither of these
-    objects.
+    Copies and pickles as itself; what travels to the pilots is the plain function, so that one decorated function may
+    use another and the worker meets none of these objects. In a class it is a method, as a plain function is.
     """
 
     __wrapped__: Callable[..., Any]
+    __qualname__: str
+    bound_to: tuple[Any, ...] = ()  # of a method that was looked up on an instance: what its calls begin with
 
     def __init__(
         self,
@@ -41,28 +46,34 @@ class Function(Generic[P, R]):
         traits: Traits,
         *,
         ship_module: bool = False,
-        asked: Options = NO_OPTIONS,
-        origin: Function[P, R] | None = None,
     ) -> None:
         functools.update_wrapper(self, plain)
         self.traits = traits
         self.ship_module = ship_module
-        self.asked = asked
-        self.origin: Function[P, R] = origin or self  # one registration for it and all that `options` made of it
+        self.packages = packages_of(plain) if ship_module else frozenset()  # sent along by value
+        self.asked = NO_OPTIONS
+        self.origin: Function[P, R] = self  # one registration for it and all that was made of it
+        self._is_generator = is_generator_function(plain)
 
     @property
     def name(self) -> str:
         """The name under which it is registered."""
         return self.traits.name
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it here, without a harvester. A generator function is run to its end, its result returned.
 
         An async function returns its coroutine, as ever; on a pilot it is run to its end.
         """
-        if inspect.isgeneratorfunction(self.__wrapped__):
+        if self._is_generator:
             return cast("R", _run_generator(self.__wrapped__, args, kwargs))
         return cast("R", self.__wrapped__(*args, **kwargs))
+
+    def __get__(self, instance: object, owner: type | None = None) -> Function[..., R]:
+        """Return it as a method of `instance`, which travels with the arguments of each invocation."""
+        if instance is None or not hasattr(self.__wrapped__, "__get__"):
+            return self
+        return self._bound_to(instance)
 
     def options(
         self,
@@ -75,10 +86,9 @@ class Function(Generic[P, R]):
 
         `f.options(priority=10, ttl=3600).submit(1)`
         """
-        asked = make_options(priority, ttl, deadline).over(self.asked)
-        return Function(self.__wrapped__, self.traits, ship_module=self.ship_module, asked=asked, origin=self.origin)
+        return self._twin(asked=make_options(priority, ttl, deadline).over(self.asked))
 
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> InvocationFuture[R]:
+    def submit(self, /, *args: P.args, **kwargs: P.kwargs) -> InvocationFuture[R]:
         """Invoke it through the default client; see `Client.submit`."""
         return cast("InvocationFuture[R]", default_caller().submit(self, *args, **kwargs))
 
@@ -91,19 +101,40 @@ class Function(Generic[P, R]):
         """Register it as it is now, through the default client; see `Client.register`."""
         return cast("Registration", default_caller().register(self))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # operator.getitem is the identity function that every Python has: ((f,), 0) unpickles to f.
-        return (operator.getitem, ((self.__wrapped__,), 0))
+    def _bound_to(self, instance: object) -> Function[P, R]:
+        method = types.MethodType(self.origin.__wrapped__, instance)
+        return self._twin(bound_to=(instance,), __wrapped__=method)
+
+    def _twin(self, **changed: Any) -> Function[P, R]:  # noqa: ANN401 - whatever the attributes are
+        twin: Function[P, R] = object.__new__(Function)
+        vars(twin).update(vars(self), **changed)
+        return twin
+
+    def __copy__(self) -> Function[P, R]:
+        return self  # as functions do
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Function[P, R]:
+        return self._bound_to(copy.deepcopy(self.bound_to[0], memo)) if self.bound_to else self
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return by_name_or_parts(self)
 
     def __repr__(self) -> str:
         return f"<harvester function {self.name!r}>"
 
 
+install(Function)
+
+
 def _run_generator(plain: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
-    signature = inspect.signature(plain)
-    if "state" in signature.parameters and "state" not in signature.bind_partial(*args, **kwargs).arguments:
-        kwargs = {**kwargs, "state": None}
-    generator: Generator[Any, Any, Any] = plain(*args, **kwargs)
+    state = state_parameter(plain)
+    if state is not None and not state.is_positional_in(args):
+        kwargs = state.filled(kwargs, None)  # as a slot does on a first run
+    generator = plain(*args, **kwargs)
+    return _end_of(generator) if isinstance(generator, types.GeneratorType) else generator
+
+
+def _end_of(generator: Generator[Any, Any, Any]) -> object:
     while True:
         try:
             next(generator)
@@ -161,16 +192,17 @@ def function(
     checkpoints: it resumes from its checkpoints; True for generator functions unless given.
     max_retries: runs after an exception of the function, before the invocation is FAILED.
     max_running: runs at a time, over all pilots and users; None for no limit.
-    ship_module: send the function's whole module, for one that the compute node cannot import.
+    ship_module: send the function's module along, or its whole package, for one that the compute node cannot import.
 
     Raises `TypeError` for something that is no plain function, `ValueError` for a number that makes no sense.
     """
 
     def decorate(plain: Any) -> Function[Any, Any]:  # noqa: ANN401 - decorators meet anything
+        if isinstance(plain, (staticmethod, classmethod)):
+            raise TypeError(f"write @{type(plain).__name__} above @harvester.function, not below it")
         if not callable(plain) or isinstance(plain, (type, Function)):
             raise TypeError(f"harvester.function decorates functions, and {plain!r} is none")
-        if inspect.isasyncgenfunction(plain):
-            raise TypeError(f"{default_name(plain)} is an async generator, which no slot runs: make it a generator")
+        check_runs(plain)
         traits = make_traits(
             plain,
             name=name,
@@ -208,7 +240,7 @@ def make_traits(
             memory_mb=_at_least("memory_mb", memory_mb, 0),
         ),
         walltime_s=seconds("walltime", walltime),
-        checkpoints=inspect.isgeneratorfunction(plain) if checkpoints is None else checkpoints,
+        checkpoints=is_generator_function(plain) if checkpoints is None else checkpoints,
         max_retries=_at_least("max_retries", max_retries, 0),
         max_running=None if max_running is None else _at_least("max_running", max_running, 1),
     )

@@ -5,18 +5,20 @@ Owns the making of `Outgoing` and `MapRun` from what a user passes. Sends nothin
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from harvester.domain.functions import Encoding
 from harvester.sdk.functions import Function
 from harvester.sdk.futures import Sink
+from harvester.sdk.layers import callee, whole
 from harvester.sdk.mapping import Call, MapRun
 from harvester.sdk.options import Options
 from harvester.sdk.outbox import Outgoing, Target
 from harvester.sdk.payloads import encode_arguments
+from harvester.sdk.pickler import NO_PACKAGES
 from harvester.sdk.registry import Invocable, Registration, traits_of
-from harvester.sdk.shipping import shipping_module_of
 
 F = TypeVar("F", bound=Sink)
 
@@ -25,8 +27,8 @@ def outgoing(
     fn: Invocable, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], *, asked: Options, sink: Sink
 ) -> Outgoing:
     """Return one invocation. Raises `HarvesterError` when the arguments cannot be pickled."""
-    arguments = _arguments(fn, args, kwargs)
-    return Outgoing(target=target, arguments=arguments, options=_options(fn, asked), sink=sink)
+    packages, options = _asked_by(fn, asked)
+    return Outgoing(target=target, arguments=_arguments(fn, args, kwargs, packages), options=options, sink=sink)
 
 
 def map_run(
@@ -45,22 +47,24 @@ def map_run(
         chunksize = 1
     calls: list[Call] = []
     sinks: list[F] = []
+    packages, options = _asked_by(fn, asked)
     for args in zip(*iterables, strict=False):
         sink = make()
-        calls.append(Call(arguments=_arguments(fn, args, {}), sink=sink))
+        calls.append(Call(arguments=_arguments(fn, args, {}, packages), sink=sink))
         sinks.append(sink)
-    return MapRun(target, _options(fn, asked), calls, chunksize), sinks
+    return MapRun(target, options, calls, chunksize), sinks
 
 
-def _arguments(fn: Invocable, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
-    if isinstance(fn, Function) and fn.ship_module:
-        with shipping_module_of(fn.__wrapped__):
-            return encode_arguments(args, kwargs, Encoding.PICKLE)
-    return encode_arguments(args, kwargs, Encoding.PICKLE)
+def _arguments(fn: Invocable, args: Sequence[Any], kwargs: Mapping[str, Any], packages: frozenset[str]) -> bytes:
+    if type(fn) is not types.FunctionType:
+        args, kwargs = whole(fn, args, kwargs)
+    return encode_arguments(args, kwargs, Encoding.PICKLE, packages)
 
 
-def _options(fn: Invocable, options: Options) -> Options:
-    return fn.asked.over(options) if isinstance(fn, Function) else options
+def _asked_by(fn: Invocable, options: Options) -> tuple[frozenset[str], Options]:
+    """Return what a function's decorator wants sent along, and what its calls ask for."""
+    beneath = callee(fn)
+    return (beneath.packages, beneath.asked.over(options)) if type(beneath) is Function else (NO_PACKAGES, options)
 
 
 def _is_chunkable(fn: Invocable) -> bool:

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
-import cloudpickle
 import msgspec
 
 from harvester.domain import stream
 from harvester.domain.calls import decode_outcomes
 from harvester.domain.functions import Encoding
 from harvester.domain.invocations import Failure, InvocationState
-from harvester.domain.pickles import pickled, unpickled
+from harvester.domain.pickles import unpickled
+from harvester.sdk import pickler
 from harvester.sdk.errors import HarvesterError, InvocationFailed
 
 PICKLE_TYPE = "application/x-python-pickle"
@@ -37,15 +37,19 @@ _ENCODING = {content_type: encoding for encoding, content_type in CONTENT_TYPE.i
 # ---- arguments -----------------------------------------------------------------------------------------------------
 
 
-def encode_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], encoding: Encoding) -> bytes:
-    """Return the arguments of one invocation. Raises `HarvesterError` when they cannot be written so.
+def encode_arguments(
+    args: Sequence[Any], kwargs: Mapping[str, Any], encoding: Encoding, packages: frozenset[str] = frozenset()
+) -> bytes:
+    """Return the arguments of one invocation, what is of `packages` by value.
+
+    Raises `HarvesterError` when they cannot be written so.
 
     What is returned is a copy, made once: an array may be changed as soon as this is over.
     """
     try:
         if encoding is Encoding.JSON:
             return msgspec.json.encode({"args": list(args), "kwargs": dict(kwargs)})
-        pieces = pickled((tuple(args), dict(kwargs)), cloudpickle.dumps)
+        pieces = pickler.pieces((tuple(args), dict(kwargs)), packages)
         return pieces[0] if isinstance(pieces[0], bytes) and len(pieces) == 1 else b"".join(pieces)
     except Exception as error:
         # Pickling runs the arguments' own code, which may raise anything.

@@ -1,23 +1,29 @@
 """Which functions this client has registered, so that each travels once.
 
-Owns the memory and the one request that registers, as an operation. A function object is pickled at its first use and
-then remembered; another object with the same code is recognised by the hash of its content.
+Owns the one request that registers, as an operation. A function object is pickled at its first use and then remembered
+until it changes (`memory`); another object with the same code is recognised by the hash of its content.
 """
 
 from __future__ import annotations
 
-import inspect
 import reprlib
+import time
 import types
-import weakref
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from harvester.domain.callables import is_generator_function
 from harvester.sdk.exchange import Operation, json_request, wrong_answer
+from harvester.sdk.footprint import footprint_of
 from harvester.sdk.functions import Function
+from harvester.sdk.labels import packages_of
+from harvester.sdk.layers import callee, registered_as
+from harvester.sdk.memory import Memory
 from harvester.sdk.outbox import Target
+from harvester.sdk.pickler import NO_PACKAGES
+from harvester.sdk.references import references_of
 from harvester.sdk.shipping import Shipment, Traits, default_name, pickled
 
 
@@ -34,19 +40,37 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
         return Target(name=self.name, version=self.version)
 
 
+_MEMORABLE = frozenset({Function, types.FunctionType, types.BuiltinFunctionType})
 Invocable = str | Registration | Function[..., Any] | Callable[..., Any]
 
 
 def traits_of(fn: Callable[..., Any]) -> Traits:
     """Return what is known of a callable: its decorator's word, or what can be seen."""
-    if isinstance(fn, Function):
-        return fn.traits
-    return Traits(name=default_name(fn), checkpoints=inspect.isgeneratorfunction(fn))
+    beneath = callee(fn)
+    if isinstance(beneath, Function):
+        return beneath.traits
+    return Traits(name=default_name(fn), checkpoints=is_generator_function(fn))
+
+
+def packages_along(fn: Callable[..., Any]) -> frozenset[str]:
+    """Return the packages that the decorator of a callable wants sent along.
+
+    Of an undecorated one, those of the decorated functions that it finds in modules, `module.decorated(x)`: of a module
+    only the name travels, so that they would not be met on the way.
+    """
+    beneath = callee(fn)
+    if type(beneath) is Function:
+        return beneath.packages
+    if type(beneath) is not types.FunctionType:
+        return NO_PACKAGES
+    modules = [value for each in references_of(beneath) if isinstance(value := each.of(beneath), types.ModuleType)]
+    found = [vars(module).get(name) for module in modules for name in beneath.__code__.co_names]
+    return NO_PACKAGES.union(*(each.packages for each in found if type(each) is Function))
 
 
 def is_memorable(fn: object) -> bool:
-    """Whether `fn` stays what it is. Other callables may be equal without being the same, or change meanwhile."""
-    return isinstance(fn, (Function, types.FunctionType, types.BuiltinFunctionType))
+    """Whether it can be seen that `fn` stays what it is. Other callables may be equal without being the same."""
+    return type(fn) in _MEMORABLE
 
 
 class Registry:
@@ -54,24 +78,35 @@ class Registry:
 
     def __init__(self) -> None:
         self._by_digest: dict[str, Registration] = {}
-        self._targets: weakref.WeakKeyDictionary[Any, Target] = weakref.WeakKeyDictionary()
+        self._memory = Memory()
 
     def known(self, fn: Invocable) -> Target | None:
-        """Return where invocations of `fn` go; None for a callable that is new. A name means its newest version.
+        """Return where invocations of `fn` go; None for a callable that is new, or has changed.
 
-        Raises `TypeError` for what is none of these.
+        A name means its newest version. Raises `TypeError` for what is none of these.
         """
         if isinstance(fn, str):
             return Target(name=fn)
         if isinstance(fn, Registration):
             return fn.target
         check_callable(fn)
-        return self._targets.get(_remembered_as(fn)) if is_memorable(fn) else None
+        beneath = registered_as(fn)
+        return self._memory.target(beneath) if is_memorable(beneath) else None
+
+    def target(self, fn: Callable[..., Any]) -> Operation[Target]:
+        """Return where invocations of a callable go that is not known; what is beneath partials and methods is sent.
+
+        Raises as `register`.
+        """
+        beneath = registered_as(fn)
+        before = self._memory.before(beneath) if is_memorable(beneath) else None
+        traits, packages = (before.traits, before.packages) if before else (traits_of(beneath), packages_along(beneath))
+        return (yield from self._send(beneath, traits, packages)).target
 
     def register(
         self, fn: Callable[..., Any] | Shipment, name: str | None = None, *, ship_module: bool = False
     ) -> Operation[Registration]:
-        """Register a callable as it is now, or a shipment, unless this client has sent the same one before.
+        """Register a callable as it is now, or a shipment. The gateway is asked, whatever it was sent before.
 
         Raises `TypeError` for what cannot be called, `HarvesterError` when it cannot be pickled, `GatewayError` when
         it is refused.
@@ -82,23 +117,33 @@ class Registry:
         traits = traits_of(fn)
         if name:
             traits = msgspec.structs.replace(traits, name=name)
-        ship_module = ship_module or (isinstance(fn, Function) and fn.ship_module)
-        registration = yield from self._ship(pickled(fn, traits, ship_module=ship_module))
+        packages = packages_of(fn) if ship_module else packages_along(fn)
+        if type(fn) is Function:
+            fn = fn.__wrapped__ if fn.bound_to else fn.origin
+        return (yield from self._send(fn, traits, packages, anew=True))
+
+    def _send(
+        self, fn: Callable[..., Any], traits: Traits, packages: frozenset[str], *, anew: bool = False
+    ) -> Operation[Registration]:
+        began_at = time.monotonic()
+        footprint = footprint_of(fn, packages)  # before it is pickled: what changes meanwhile is then seen
+        shipment = pickled(fn, traits, packages)
+        registration = None if anew else self._by_digest.get(shipment.digest)
+        if registration is None:
+            registration = yield from self._ship(shipment)
+            self._memory.count(fn)
         if is_memorable(fn):
-            self._targets[_remembered_as(fn)] = registration.target
+            self._memory.remember(fn, registration.target, traits, packages, footprint=footprint, began_at=began_at)
         return registration
 
     def _ship(self, shipment: Shipment) -> Operation[Registration]:
-        digest = shipment.digest
-        known = self._by_digest.get(digest)
-        if known is None:
-            answer = yield json_request("POST", "/v1/functions", shipment.request())
-            try:
-                known = msgspec.json.decode(answer.body, type=Registration)
-            except msgspec.DecodeError as error:
-                raise wrong_answer(answer.status, f"POST /v1/functions: {error}") from error
-            self._by_digest[digest] = known
-        return known
+        answer = yield json_request("POST", "/v1/functions", shipment.request())
+        try:
+            registered = msgspec.json.decode(answer.body, type=Registration)
+        except msgspec.DecodeError as error:
+            raise wrong_answer(answer.status, f"POST /v1/functions: {error}") from error
+        self._by_digest[shipment.digest] = registered
+        return registered
 
 
 def check_callable(fn: object) -> None:
@@ -108,7 +153,3 @@ def check_callable(fn: object) -> None:
             f"{reprlib.repr(fn)} is not callable: pass a function and its arguments apart, as in submit(f, 1), "
             "not what it returned, as in submit(f(1))"
         )
-
-
-def _remembered_as(fn: Callable[..., Any]) -> Callable[..., Any]:
-    return fn.origin if isinstance(fn, Function) else fn

@@ -1,18 +1,15 @@
 """Functions on their way to the gateway: what is registered, and how a callable becomes bytes.
 
-Owns the pickling. What is pickled is the user's plain function, so a worker needs cloudpickle and nothing of ours.
+Owns what is said of a function beside its code. Its pickle is `labels`' and `pickler`'s.
 """
 
 from __future__ import annotations
 
 import ast
 import base64
-import contextlib
 import hashlib
+import inspect
 import platform
-import re
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,13 +17,15 @@ from typing import Any
 import cloudpickle
 import msgspec
 
+from harvester.domain.callables import innermost
+from harvester.domain.function_names import fitting
 from harvester.domain.functions import FunctionKind
-from harvester.domain.pickles import PROTOCOL
 from harvester.domain.resources import Resources
+from harvester.sdk.culprits import culprit
 from harvester.sdk.errors import HarvesterError
+from harvester.sdk.labels import labelled
 
 PYTHON = ".".join(platform.python_version_tuple()[:2])
-_by_value = threading.Lock()  # cloudpickle's list of modules to pickle by value belongs to the whole process
 
 
 class Traits(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,25 +81,30 @@ class Shipment(msgspec.Struct, frozen=True, kw_only=True):
 
 def default_name(fn: Callable[..., Any]) -> str:
     """Return the name under which `fn` is registered unless its user chose one."""
-    name = getattr(fn, "__name__", "") or type(fn).__name__
-    return re.sub(r"[^A-Za-z0-9_.-]+", "", name) or "function"
+    name = getattr(innermost(fn), "__name__", "") or type(fn).__name__
+    return fitting(name) or "function"
 
 
-def pickled(fn: Callable[..., Any], traits: Traits, *, ship_module: bool = False) -> Shipment:
+def check_runs(fn: Callable[..., Any]) -> None:
+    """Raise `TypeError` for a function that no slot runs."""
+    if inspect.isasyncgenfunction(innermost(fn)):
+        raise TypeError(f"{default_name(fn)} is an async generator, which no slot runs: make it a generator")
+
+
+def pickled(fn: Callable[..., Any], traits: Traits, packages: frozenset[str] = frozenset()) -> Shipment:
     """Return a callable as a shipment.
 
-    `__main__`, lambdas and closures travel by value, as does every function decorated with `harvester.function`; other
-    functions of importable modules travel by reference. `ship_module` sends the function's whole module by value, for
-    a module that the compute node cannot import. Raises `HarvesterError` when `fn` cannot be pickled.
+    `__main__`, lambdas and closures travel by value, as does every function decorated with `harvester.function`, and
+    what is of `packages`; other functions of importable modules travel by reference. Raises `HarvesterError` when `fn`
+    cannot be pickled.
     """
+    check_runs(fn)
     try:
-        with shipping_module_of(fn) if ship_module else contextlib.nullcontext():
-            body = bytes(cloudpickle.dumps(fn, protocol=PROTOCOL))
+        body = labelled(fn, packages)
     except Exception as error:
         # Pickling runs the code of whatever the function refers to, which may raise anything.
         raise HarvesterError(
-            f"the function {traits.name!r} cannot be pickled: {type(error).__name__}: {error}; "
-            "look at the globals and closure variables that it uses"
+            f"the function {traits.name!r} cannot be pickled: {type(error).__name__}: {error}; {culprit(fn)}"
         ) from error
     return Shipment(
         traits=traits,
@@ -109,24 +113,6 @@ def pickled(fn: Callable[..., Any], traits: Traits, *, ship_module: bool = False
         python=PYTHON,
         cloudpickle=cloudpickle.__version__,
     )
-
-
-@contextlib.contextmanager
-def shipping_module_of(fn: Callable[..., Any]) -> Iterator[None]:
-    """Pickle the module of `fn` by value inside this block."""
-    module = sys.modules.get(getattr(fn, "__module__", "") or "")
-    if module is None or module.__name__ == "__main__":  # cloudpickle sends __main__ by value anyway
-        yield
-        return
-    with _by_value:
-        is_ours = module.__name__ not in cloudpickle.list_registry_pickle_by_value()
-        if is_ours:
-            cloudpickle.register_pickle_by_value(module)
-        try:
-            yield
-        finally:
-            if is_ours:
-                cloudpickle.unregister_pickle_by_value(module)
 
 
 def from_reference(reference: str, traits: Traits) -> Shipment:

@@ -10,6 +10,7 @@ import harvester
 from harvester.domain.functions import FunctionKind
 from harvester.domain.resources import Resources
 from harvester.sdk.errors import HarvesterError
+from harvester.sdk.labels import packages_of
 from harvester.sdk.options import NO_OPTIONS, make_options
 from harvester.sdk.shipping import PYTHON, Traits, default_name, from_reference, from_source, pickled
 
@@ -98,7 +99,7 @@ def test_ship_module_sends_a_module_that_the_compute_node_lacks(tmp_path, monkey
     import only_here
 
     by_reference = pickled(only_here.work, Traits(name="work")).body
-    by_value = pickled(only_here.work, Traits(name="work"), ship_module=True).body
+    by_value = pickled(only_here.work, Traits(name="work"), packages_of(only_here.work)).body
     assert cloudpickle.list_registry_pickle_by_value() == set()
     monkeypatch.delitem(sys.modules, "only_here")
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])

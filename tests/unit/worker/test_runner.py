@@ -1,3 +1,4 @@
+import functools
 import pickle
 
 import cloudpickle
@@ -5,6 +6,7 @@ import pytest
 
 from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
 from harvester.domain.invocations import FailureKind
+from harvester.domain.shipped import label
 from harvester_worker import payloads, runner
 from harvester_worker.checkpointing import Evicted, SlotContext
 from harvester_worker.failures import RunFailed
@@ -27,9 +29,9 @@ def context(restored=None):
     )
 
 
-def failure_of(call, *args):
+def failure_of(call, *args, **kwargs):
     with pytest.raises(RunFailed) as caught:
-        call(*args)
+        call(*args, **kwargs)
     return caught.value.failure
 
 
@@ -92,6 +94,32 @@ def test_a_module_that_is_not_here_and_cannot_be_shipped_is_to_be_installed():
         message = failure_of(runner.load, version(kind, body, entry="f")).message
         assert "'no_such_module' is not importable on the compute node: install it" in message
         assert "ship_module" not in message
+
+
+def shipped(name, packages):
+    """Return what the SDK sends of a function of this module that went with these packages: both, and the label."""
+    text = label(packages, "").encode()
+    return b"\x80\x02X" + len(text).to_bytes(4, "little") + text + b"0c" + name.encode() + b"\nf\n."
+
+
+@pytest.mark.parametrize(
+    ("name", "packages", "words"),
+    [
+        ("mine_alone.deeper", {"mine_alone"}, "it was sent along, without what is imported inside its functions"),
+        ("others", {"mine_alone"}, "cloudpickle.register_pickle_by_value(others), if it is your own"),
+        ("others", {"__main__"}, "cloudpickle.register_pickle_by_value(others), if it is your own"),
+    ],
+)
+def test_nobody_is_told_to_ship_what_they_have_shipped(name, packages, words):
+    message = failure_of(runner.load, version(FunctionKind.PICKLE, shipped(name, packages))).message
+    assert words in message
+    assert "ship_module" not in message
+    assert message.endswith("or install it for the Python that runs the pilots")
+
+
+def test_what_was_pickled_by_its_name_in_main_is_to_be_put_into_a_module():
+    message = failure_of(runner.load, version(FunctionKind.PICKLE, b"\x80\x02c__main__\nnot_here\n.")).message
+    assert "put it into a module that the compute node can import" in message
 
 
 @pytest.mark.parametrize(
@@ -160,6 +188,66 @@ def test_a_generator_function_gets_its_state_and_yields_checkpoints():
     assert runner.call(Loaded(count), (3,), {}, context(pickle.dumps(2))) == 2
     assert runner.call(Loaded(count), (3,), {"state": 1}, context()) == 1
     assert runner.call(Loaded(count), (3,), {"state": 1}, context(pickle.dumps(2))) == 2
+
+
+def test_a_state_that_is_given_by_position_is_an_argument():
+    def count(state, to, *more):
+        yield from range(to)
+        return f"{state}:{to}"
+
+    for loaded in (Loaded(count), Loaded(functools.partial(count, "CA"))):
+        args = ("CA", 3)[-2 if loaded.function is count else -1 :]
+        assert runner.call(loaded, args, {}, context()) == "CA:3"
+        assert runner.call(loaded, args, {}, context(pickle.dumps(2))) == "CA:3"
+    assert runner.call(Loaded(count), (), {"to": 3}, context(pickle.dumps(2))) == "2:3"
+
+
+def test_the_default_is_the_first_runs_state():
+    def count(to, state="begun"):
+        yield from range(to)
+        return state
+
+    assert runner.call(Loaded(count), (1,), {}, context()) == "begun"
+    assert runner.call(Loaded(count), (1,), {}, context(pickle.dumps(2))) == 2
+
+
+class Squares:
+    def __call__(self, n):
+        yield from (i * i for i in range(n))
+
+
+async def _stream(n):
+    for i in range(n):
+        yield i
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda n: (i * i for i in range(n)), "returned a generator"),
+        (Squares(), "returned a generator"),
+        (_stream, "returned an async generator"),
+    ],
+)
+@pytest.mark.parametrize("encoding", [Encoding.PICKLE, Encoding.JSON])
+def test_a_generator_that_is_returned_is_refused_and_never_run(function, words, encoding):
+    arguments = pickle.dumps(((3,), {})) if encoding is Encoding.PICKLE else b'{"args": [3]}'
+    failure = failure_of(runner.run, Loaded(function), encoding, arguments, context(), limit_bytes=1000, interval_s=1.0)
+    assert failure.kind is FailureKind.RESULT
+    assert f"{words}, which cannot leave the pilot: return list(" in failure.message
+
+
+def test_a_generator_function_is_driven_through_what_is_around_it():
+    def count(to):
+        yield from range(to)
+        return to
+
+    @functools.wraps(count)
+    def logged(*args):
+        return count(*args)
+
+    for function in (functools.partial(count, 3), functools.partial(logged, 3)):
+        assert runner.call(Loaded(function), (), {}, context()) == 3
 
 
 def test_a_generator_function_without_state_keeps_its_arguments():

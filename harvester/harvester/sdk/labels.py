@@ -1,0 +1,117 @@
+"""A function's pickle and its label: the packages that go along, and the content of the modules that are only named.
+
+A function of an importable module travels by its name, so its pickle stays the same when the module is edited. The
+digest of the module's files, and of those beside it in its package, tells the versions apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import operator
+import sys
+import sysconfig
+import types
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from harvester.domain.callables import innermost
+from harvester.domain.pickles import PROTOCOL
+from harvester.domain.shipped import label
+from harvester.sdk import pickler
+
+_STDLIB = sysconfig.get_path("stdlib")
+_NOT_USERS = frozenset({"__main__", "harvester"})
+
+
+def packages_of(fn: Callable[..., Any]) -> frozenset[str]:
+    """Return the package that `ship_module` sends along: the top one of the function's module, or the module itself.
+
+    A folder without an `__init__.py` is no package of somebody's own, and left out.
+    """
+    name = getattr(innermost(fn), "__module__", None) or ""
+    if name == "__main__":
+        name = sys.modules[name].__package__ or name  # of `python -m package.module`
+    return frozenset(_above(name)[:1])
+
+
+def labelled(fn: Callable[..., Any], packages: frozenset[str]) -> bytes:
+    """Return the pickle of a callable. Raises whatever pickling raises."""
+    return pickler.settled(lambda packages: _written(fn, packages), packages)
+
+
+def _written(fn: Callable[..., Any], packages: frozenset[str]) -> bytes:
+    with io.BytesIO() as file:
+        writer = _Writer(file, protocol=PROTOCOL)
+        writer.named = set()
+        writer.dump(_Labelled(fn, _Label(packages, writer.named)))
+        return file.getvalue()
+
+
+class _Writer(pickler.Pickler):
+    """Takes note of the modules whose functions and classes it only names."""
+
+    named: set[str]
+
+    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - whatever is pickled
+        reduced = super().reducer_override(obj)
+        if reduced is NotImplemented:
+            if isinstance(obj, types.ModuleType):
+                self.named.add(obj.__name__)
+            elif isinstance(obj, (type, types.FunctionType, types.BuiltinFunctionType)):
+                self.named.add(obj.__module__ or "")
+        return reduced
+
+
+class _Label:
+    """Written behind the function, when it is known what the function names."""
+
+    def __init__(self, packages: frozenset[str], named: set[str]) -> None:
+        self._packages, self._named = packages, named
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (label(self._packages, content_of(self._named)),)
+
+
+class _Labelled:
+    """Unpickles to the function."""
+
+    def __init__(self, fn: Callable[..., Any], its_label: _Label) -> None:
+        self._both = (fn, its_label)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return operator.getitem, (self._both, 0)
+
+
+def content_of(modules: Iterable[str]) -> str:
+    """Return a digest of the files of these modules, and of what is loaded of their packages; "" for none.
+
+    Modules that are installed change by being installed, on each machine by itself, and are left out.
+    """
+    tops = {above[0] for module in modules if (above := _above(module)) and _is_edited(above[0])}
+    names = [name for name in sorted(sys.modules) if name.partition(".")[0] in tops or name in tops]
+    files = [(name, _content(name)) for name in names]
+    digest = hashlib.sha256(repr([each for each in files if each[1]]).encode())
+    return digest.hexdigest() if any(content for _, content in files) else ""
+
+
+def _is_edited(module: str) -> bool:
+    """Whether a module's file is one that its user edits."""
+    path = Path(getattr(sys.modules[module], "__file__", None) or "")
+    is_installed = bool({"site-packages", "dist-packages"} & set(path.parts)) or path.is_relative_to(_STDLIB)
+    return module not in _NOT_USERS and not is_installed
+
+
+def _content(module: str) -> str:
+    try:
+        return hashlib.sha256(Path(getattr(sys.modules[module], "__file__", None) or "").read_bytes()).hexdigest()
+    except OSError:
+        return ""  # it has no file, or none that is there
+
+
+def _above(module: str) -> list[str]:
+    """Return the names of the packages that a module is in, from the top, and its own; those with a file of theirs."""
+    parts = module.split(".")
+    names = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    return [name for name in names if name == "__main__" or getattr(sys.modules.get(name), "__file__", None)]
