@@ -23,6 +23,7 @@ from harvester_api.blobs import Blobs
 from harvester_api.book import Book, OpenInvocation, Outcome, reopened
 from harvester_api.catalog import Catalog
 from harvester_api.daemon_line import DaemonLine
+from harvester_api.doubt import InDoubt, judged
 from harvester_api.endings import Endings
 from harvester_api.hearing import Hearing
 from harvester_api.journal import Journal
@@ -155,8 +156,8 @@ class Gateway:
         """Take orders in, all or none; return their invocations' ids.
 
         Without `is_awaited` they are on disk when this returns; with it `look` sees to that. They may run while they
-        are being written, since nobody hears of them before a commit. What could not be written is cancelled.
-        Raises `StoreError`, and `Refusal` (429) while there is too much work.
+        are being written, since nobody hears of them before a commit. What could not be written is refused, or in
+        doubt where a pilot has had it. Raises `StoreError`, and `Refusal` (429) while there is too much work.
         """
         now = time.time()
         ids = [order.invocation_id or fresh for order, fresh in zip(orders, fresh_ids(len(orders)), strict=True)]
@@ -166,7 +167,7 @@ class Gateway:
             acceptance = self.journal.accept(
                 [entry.written() for entry in entries],
                 lambda: self._accepted(entries, is_dispatched),
-                lambda error: self._refused(entries, error),
+                lambda error: self._unwritten(entries, error),
                 is_urgent=not is_awaited,
             )
         except (StoreError, Refusal):
@@ -180,19 +181,18 @@ class Gateway:
         if is_dispatched:
             self.perform(self.dispatcher.accept_many([entry.work() for entry in entries], now), now)
         if not is_awaited:
-            await acceptance
+            await self.book.written(entries[0])
         return ids
 
     async def look(self, invocation_id: str, wait_s: float = 0.0) -> Outcome | None:
         """Return an invocation as it stands, waiting up to `wait_s` for its end; what it says is on disk.
 
-        Raises the `StoreError` that kept it from being accepted.
+        Raises the `StoreError` that kept it from being accepted, or leaves it in doubt.
         """
         entry = self.book.open.get(invocation_id)
         if entry is not None:
             await self.book.wait([entry], wait_s)
-            if entry.acceptance is not None:
-                await asyncio.shield(entry.acceptance)
+            await self.book.written(entry)
         found = self.book.find(invocation_id)
         if found is None:
             record = await asyncio.to_thread(self.store.invocation, invocation_id)
@@ -234,12 +234,18 @@ class Gateway:
             now = time.time()
             self.perform(self.dispatcher.accept_many([entry.work() for entry in entries], now), now)
 
-    def _refused(self, entries: Sequence[OpenInvocation], error: StoreError) -> None:
+    def _unwritten(self, entries: Sequence[OpenInvocation], error: StoreError) -> StoreError:
+        """Refuse invocations whose write failed, unless they are in doubt; return what their callers hear."""
+        ids = [entry.invocation_id for entry in entries]
+        told = judged(ids, error, may_have_run=any(entry.attempts for entry in entries))
+        if isinstance(told, InDoubt):
+            return told
         now = time.time()
         for entry in entries:
-            self.book.refuse(entry, error)  # first, so that nothing more is written of it
+            self.book.refuse(entry, told)  # first, so that nothing more is written of it
             self.perform(self.dispatcher.cancel(entry.invocation_id, now), now)
         self.payloads.discard(entry.arguments for entry in entries)
+        return told
 
     # ---- pilots ----
 

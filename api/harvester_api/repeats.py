@@ -77,8 +77,8 @@ class Repeats:
         *ids, behind = ids_from(record.invocation_id, count + 1)
         if not ids or not self._is_there(ids[-1]) or self._is_there(behind):
             raise _conflict(key, f"for a batch of another length than {count}", "a new batch")
-        if entry is not None and entry.acceptance is not None:
-            await asyncio.shield(entry.acceptance)
+        if entry is not None:
+            await self._book.written(entry)
         return ids
 
     async def _are_equal(self, one: bytes | BlobRef, other: bytes | BlobRef) -> bool:
