@@ -18,6 +18,7 @@ from harvester.domain.invocations import InvocationState
 from harvester.store.records import InvocationRecord
 from harvester.store.store import StoreError
 from harvester.store.writes import Concluded, NewInvocation
+from harvester_api.journal import Acceptance
 
 Waiter = asyncio.Future[None]
 
@@ -48,7 +49,7 @@ class OpenInvocation(msgspec.Struct, kw_only=True, eq=False):
     start_by: float | None = None
     end_by: float | None = None
     stream: str | None = None  # of its owner's: where its end is pushed
-    acceptance: asyncio.Future[None] | None = None  # until it is on disk
+    acceptance: Acceptance | None = None  # until it is on disk
     state: InvocationState = InvocationState.ACCEPTED
     started_at: float | None = None
     fence: int = 0
@@ -206,6 +207,15 @@ class Book:
             _let_go(waiter)
         if self._tell is not None:
             self._tell(entry, outcome)
+
+    @staticmethod
+    async def written(entry: OpenInvocation) -> None:
+        """Return once the entry is on disk.
+
+        Raises the `StoreError` of the next try that fails: an `InDoubt` where others follow.
+        """
+        if entry.acceptance is not None:
+            await asyncio.shield(entry.acceptance.future)
 
     def refuse(self, entry: OpenInvocation, error: StoreError) -> None:
         """Forget an invocation that could not be written down."""

@@ -24,10 +24,11 @@ from harvester_api.blobs import Blobs
 from harvester_api.book import Book, OpenInvocation, Outcome, reopened
 from harvester_api.catalog import Catalog
 from harvester_api.daemon_line import DaemonLine
+from harvester_api.doubt import InDoubt, judged
 from harvester_api.endings import Endings
 from harvester_api.hearing import Hearing
 from harvester_api.intake import Door
-from harvester_api.journal import Journal
+from harvester_api.journal import Acceptance, Journal
 from harvester_api.large_bodies import LargeBodies
 from harvester_api.order import Arrivals, Order, opened
 from harvester_api.payloads import Payloads
@@ -167,9 +168,9 @@ class Gateway:
         """Take invocations of one owner in, all groups or none; others have the event loop between two groups.
 
         Without `is_awaited` they are on disk when this returns; with it `look` sees to that. They may run while they
-        are being written, since nobody hears of them before a commit. What could not be written is cancelled.
-        Nothing gives way to another request before the first group is open and all are on their way to the store.
-        Raises `StoreError`, and `Refusal` (429) while there is too much work.
+        are being written, since nobody hears of them before a commit. What could not be written is refused, or in
+        doubt where a pilot has had any of them. Nothing gives way to another request before the first group is open
+        and all are on their way to the store. Raises `StoreError`, and `Refusal` (429) while there is too much work.
         """
         now = time.time()
         owner, count = groups[0].entries[0].owner, sum(len(group.entries) for group in groups)
@@ -179,7 +180,7 @@ class Gateway:
                 self.journal.accept(
                     group.writes,
                     partial(self._accepted, group.entries, is_dispatched=self.journal.trouble is None),
-                    partial(self._refused, group.entries),
+                    partial(self._unwritten, group.entries, groups),
                     is_urgent=not is_awaited,
                     is_more=number > 0,
                 )
@@ -200,14 +201,12 @@ class Gateway:
                     coming.came(len(group.entries))
                     await asyncio.sleep(0)
         if not is_awaited:
-            await acceptances[-1]
+            await asyncio.shield(acceptances[-1].future)
 
-    def _enter(
-        self, entries: Sequence[OpenInvocation], acceptance: asyncio.Future[None], *, is_dispatched: bool
-    ) -> None:
+    def _enter(self, entries: Sequence[OpenInvocation], acceptance: Acceptance, *, is_dispatched: bool) -> None:
         """Open invocations that are on their way to the store, or there already."""
-        if acceptance.done():
-            if not is_dispatched or acceptance.exception() is not None:
+        if acceptance.future.done():
+            if not is_dispatched or acceptance.future.exception() is not None:
                 return  # `_accepted` has opened them, or there is nothing to open
         else:
             for entry in entries:
@@ -224,13 +223,12 @@ class Gateway:
     async def look(self, invocation_id: str, wait_s: float = 0.0) -> Outcome | None:
         """Return an invocation as it stands, waiting up to `wait_s` for its end; what it says is on disk.
 
-        Raises the `StoreError` that kept it from being accepted.
+        Raises the `StoreError` that kept it from being accepted, or leaves it in doubt.
         """
         entry = self.book.open.get(invocation_id)
         if entry is not None:
             await self.book.wait([entry], wait_s)
-            if entry.acceptance is not None:
-                await asyncio.shield(entry.acceptance)
+            await self.book.written(entry)
         found = self.book.find(invocation_id)
         if found is None:
             record = await asyncio.to_thread(self.store.invocation, invocation_id)
@@ -274,12 +272,21 @@ class Gateway:
                     self.book.add(entry)
             self._dispatch(entries)
 
-    def _refused(self, entries: Sequence[OpenInvocation], error: StoreError) -> None:
+    def _unwritten(
+        self, entries: Sequence[OpenInvocation], groups: Sequence[Arrivals], error: StoreError
+    ) -> StoreError:
+        """Refuse invocations whose write failed, unless their batch is in doubt; return what their callers hear."""
+        batch = [entry for group in groups for entry in group.entries]
+        ids = [entry.invocation_id for entry in batch]
+        told = judged(ids, error, may_have_run=any(entry.attempts for entry in batch))
+        if isinstance(told, InDoubt):
+            return told
         now = time.time()
         for entry in entries:
-            self.book.refuse(entry, error)  # first, so that nothing more is written of it
+            self.book.refuse(entry, told)  # first, so that nothing more is written of it
             self.perform(self.dispatcher.cancel(entry.invocation_id, now), now)
         self.payloads.discard(entry.arguments for entry in entries)
+        return told
 
     # ---- pilots ----
 

@@ -2,9 +2,9 @@
 
 Owns the order between writes and answers: an action put behind a write runs only after the commit that holds it. One
 group is in flight at a time; what comes meanwhile makes the next. Writes that nobody waits for linger a moment, so that
-the whole life of a short invocation is one commit. A group that fails refuses its new invocations, which
-nobody was told of, and keeps all the rest to be tried again: a result that could not be written is not acknowledged,
-and not lost. Must not know what the writes mean beyond that.
+the whole life of a short invocation is one commit. Of a group that fails each acceptance tells whether it is refused;
+the rest is kept and tried again: a result that could not be written is not acknowledged, and not lost. Must not know
+what the writes mean beyond that.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import msgspec
 
 from harvester.store.store import StoreError
 from harvester.store.writes import NewInvocation, PilotMoved, PilotSeen, Write
+from harvester_api.doubt import InDoubt
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +30,17 @@ LINGER_S = 0.002  # how long a write that nobody waits for may stay in memory; a
 SLICE_S = 0.005  # of the event loop, for what follows a commit
 
 Action = Callable[[], None]
+# Told of a failed try; the answer is what the callers hear. `InDoubt` keeps the acceptance, all else refuses it.
+OnFailure = Callable[[StoreError], StoreError]
 
 
-class Acceptance(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+class Acceptance(msgspec.Struct, kw_only=True, eq=False):
     """New invocations that are committed or refused together."""
 
     writes: tuple[NewInvocation, ...]
-    future: asyncio.Future[None]
+    future: asyncio.Future[None]  # of the present try: ends with the commit, or with what kept it from happening
     on_commit: Action
-    on_refuse: Callable[[StoreError], None]
+    on_failure: OnFailure
 
 
 _Item = Write | Acceptance | Action
@@ -72,27 +75,27 @@ class Journal:
         self,
         writes: Sequence[NewInvocation],
         on_commit: Action,
-        on_refuse: Callable[[StoreError], None],
+        on_failure: OnFailure,
         *,
         is_urgent: bool,
         is_more: bool = False,
-    ) -> asyncio.Future[None]:
+    ) -> Acceptance:
         """Queue new invocations: all are committed, or all refused; `is_urgent` if somebody waits for that.
 
-        With `is_more` they share the fate of those of the call before, in the same turn of the event loop. The future
-        ends with the commit, or with the `StoreError` that prevented it. While earlier writes wait to be tried again
-        nothing new is taken: raises that `StoreError` at once.
+        With `is_more` they share the fate of those of the call before, in the same turn of the event loop. While
+        earlier writes wait to be tried again nothing new is taken: raises that `StoreError` at once.
         """
         if self.trouble is not None and self._items and not is_more:
             raise self.trouble
-        future: asyncio.Future[None] = self._loop.create_future()
-        future.add_done_callback(_look)
-        self._items.append(Acceptance(writes=tuple(writes), future=future, on_commit=on_commit, on_refuse=on_refuse))
+        acceptance = Acceptance(
+            writes=tuple(writes), future=self._promise(), on_commit=on_commit, on_failure=on_failure
+        )
+        self._items.append(acceptance)
         if is_urgent:
             self._hurry()
         else:
             self._linger()
-        return future
+        return acceptance
 
     async def settle(self, patience: timedelta) -> None:
         """Wait until what is queued now is on disk; `patience` at most, for the store may be in trouble."""
@@ -111,6 +114,11 @@ class Journal:
         return bool(done)
 
     # ---- inside ----
+
+    def _promise(self) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self._loop.create_future()
+        future.add_done_callback(_look)
+        return future
 
     def _hurry(self) -> None:
         """See that what is queued leaves with this turn of the event loop, or once the group in flight is back."""
@@ -203,20 +211,34 @@ class Journal:
         # What was queued behind the group may speak of its invocations, so all of it is looked through. Heartbeats
         # are old news by the time that they could be written.
         waiting, self._items = [*items, *self._items], []
-        acceptances = [item for item in waiting if isinstance(item, Acceptance)]
-        refused = {write.invocation_id for acceptance in acceptances for write in acceptance.writes}
-        kept = [item for item in waiting if not isinstance(item, Acceptance | PilotSeen) and not _is_of(item, refused)]
-        for acceptance in acceptances:
-            acceptance.on_refuse(error)
-            if not acceptance.future.done():
-                acceptance.future.set_exception(error)
-        self._items = [*kept, *self._items]
-        # Also with nothing to write: an empty commit tells when the store is there again.
+        refused: set[str] = set()
+        kept: list[_Item] = []
+        for item in waiting:
+            if isinstance(item, Acceptance):
+                if self._is_kept(item, error):
+                    kept.append(item)
+                else:
+                    refused.update(write.invocation_id for write in item.writes)
+            elif not isinstance(item, PilotSeen):
+                kept.append(item)
+        self._items = [*(item for item in kept if not _is_of(item, refused)), *self._items]
+        # Also with nothing to write: an empty write tells when the store is there again.
         self._loop.call_later(self._retry_s, self._flush)
 
+    def _is_kept(self, acceptance: Acceptance, error: StoreError) -> bool:
+        told = acceptance.on_failure(error)
+        before, acceptance.future = acceptance.future, self._promise()
+        if not before.done():
+            before.set_exception(told)
+        if not isinstance(told, InDoubt):
+            acceptance.future.set_exception(told)
+            return False
+        acceptance.writes = tuple(msgspec.structs.replace(write, is_again=True) for write in acceptance.writes)
+        return True
 
-def _is_of(item: Write | Action, invocation_ids: set[str]) -> bool:
-    if callable(item) or isinstance(item, PilotMoved | PilotSeen):
+
+def _is_of(item: _Item, invocation_ids: set[str]) -> bool:
+    if callable(item) or isinstance(item, Acceptance | PilotMoved | PilotSeen):
         return False
     return item.invocation_id in invocation_ids
 

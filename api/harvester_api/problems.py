@@ -16,7 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from harvester.domain.invocations import Failure
-from harvester.store.store import StoreError, StoreFull
+from harvester.store.store import StoreError, StoreFull, Unstorable
+from harvester_api.doubt import InDoubt
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     field: str = ""  # the part of the request that was wrong
     remedy: str = ""  # what to do
     failure: Failure | None = None  # of the invocation whose result was asked for
+    invocation_ids: tuple[str, ...] = ()  # what was accepted in doubt
 
 
 class Refusal(Exception):
@@ -82,6 +84,15 @@ def invalid(field: str, detail: str, remedy: str) -> Refusal:
 
 def store_refusal(error: StoreError) -> Refusal:
     """Return the refusal for a store that cannot write or answer."""
+    if isinstance(error, InDoubt):
+        return _doubt(error)
+    if isinstance(error, Unstorable):
+        return refusal(
+            500,
+            "cannot-be-stored",
+            f"the store cannot hold this: {error}",
+            remedy="It was not kept, and is stopped where it has begun. Report it with the gateway's log.",
+        )
     if isinstance(error, StoreFull):
         return refusal(
             507,
@@ -97,6 +108,20 @@ def store_refusal(error: StoreError) -> Refusal:
         remedy="Nothing new was accepted. Try again in a moment; if it lasts, the admin has to look at the store.",
         headers={"Retry-After": "2"},
     )
+
+
+def _doubt(error: InDoubt) -> Refusal:
+    first, *more = error.invocation_ids
+    which = f"invocation {first}" + (f" and {len(more)} more" if more else "")
+    refused = refusal(
+        503,
+        "accepted-in-doubt",
+        f"{which} may run or have run, and is not on disk yet: {error}",
+        remedy="It is kept, and written as soon as the store takes it. Do not send it anew: repeat the request under "
+        "the same Idempotency-Key, or ask GET /v1/invocations/ID, until the answer is another one.",
+        headers={"Retry-After": "2"},
+    )
+    return Refusal(msgspec.structs.replace(refused.problem, invocation_ids=error.invocation_ids), refused.headers)
 
 
 def malformed(error: Exception, field: str) -> Refusal:

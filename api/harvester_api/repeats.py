@@ -85,8 +85,8 @@ class Repeats:
         if record is None:
             return None
         _check_function(record, key, name)
-        if entry is not None and entry.acceptance is not None:  # before that not all of it may be there
-            await asyncio.shield(entry.acceptance)
+        if entry is not None:  # before it is written not all of the batch may be there
+            await self._book.written(entry)
         last, behind = ids_from(record.invocation_id, 2, max(0, count - 1))
         if not count or not self._is_there(last) or self._is_there(behind):
             raise _conflict(key, f"for a batch of another length than {count}", "a new batch")

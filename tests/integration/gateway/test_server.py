@@ -152,23 +152,6 @@ async def test_a_full_store_refuses_new_work_and_loses_none(trouble, rig, proble
     assert (await rig.client(None).get("/readyz")).status_code == 200
 
 
-async def test_work_that_ran_while_its_acceptance_failed_is_stopped_and_refused(trouble, rig, problem):
-    await rig.register()
-    pilot = await rig.pilot()
-    trouble.error = StoreError("the disk is gone")
-    calling = asyncio.create_task(rig.invoke("double", 1, wait_s=5))
-    lease = await pilot.hear(wire.Lease)
-    await pilot.hear(wire.Cancel, invocation_id=lease.invocation_id)
-    problem(await calling, 503)
-    trouble.error = None
-    await pilot.finish(lease, 2)
-    await pilot.hear(wire.Ack, invocation_id=lease.invocation_id)
-    await rig.until_ready()
-    assert rig.store.invocations() == []
-    later = await rig.accepted("double", 1)
-    assert (await pilot.hear(wire.Lease)).invocation_id == later
-
-
 async def test_a_result_that_cannot_be_written_is_kept_and_acknowledged_once_it_is(trouble, rig):
     await rig.register()
     pilot = await rig.pilot()

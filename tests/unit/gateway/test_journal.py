@@ -4,11 +4,13 @@ import asyncio
 from concurrent.futures import Future
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from harvester.domain.functions import Encoding
 from harvester.store.store import StoreError
 from harvester.store.writes import Granted, NewInvocation, PilotSeen, Started
+from harvester_api.doubt import InDoubt
 from harvester_api.journal import Journal
 
 
@@ -109,8 +111,13 @@ async def test_a_write_that_nobody_waits_for_leaves_by_itself_a_moment_later(jou
 
 async def test_a_failed_commit_refuses_the_new_and_keeps_the_rest_in_order(journal, disk):
     told, refused = [], []
+
+    def refuse(error):
+        refused.append(error)
+        return error
+
     journal.put(started(1, "old"))
-    acceptance = journal.accept([new("a"), new("b")], lambda: told.append("a"), refused.append, is_urgent=True)
+    acceptance = journal.accept([new("a"), new("b")], lambda: told.append("a"), refuse, is_urgent=True)
     granted = Granted(invocation_id="a", fence=1, attempt=1, pilot_id="p", resumed=False, at=0.0)
     journal.put(granted)
     journal.then(lambda: told.append("old"))
@@ -121,11 +128,11 @@ async def test_a_failed_commit_refuses_the_new_and_keeps_the_rest_in_order(journ
     error = StoreError("no disk")
     await disk.land(error)
     assert refused == [error]
-    assert acceptance.exception() is error
+    assert acceptance.future.exception() is error
     assert told == []
     assert journal.trouble is error
     with pytest.raises(StoreError, match="no disk"):
-        journal.accept([new("c")], lambda: None, refused.append, is_urgent=True)
+        journal.accept([new("c")], lambda: None, refuse, is_urgent=True)
     await disk.flushed(2)
     assert disk.groups[1:] == [[started(1, "old")]]  # the heartbeat is old news by now
     await disk.land()
@@ -133,8 +140,35 @@ async def test_a_failed_commit_refuses_the_new_and_keeps_the_rest_in_order(journ
     assert journal.trouble is None
 
 
+async def test_an_acceptance_in_doubt_is_written_again_in_its_place_and_tells_each_try(journal, disk):
+    told = []
+    error, again = StoreError("no disk"), StoreError("still no disk")
+    acceptance = journal.accept(
+        [new("a")], lambda: told.append("a"), lambda error: InDoubt(["a"], error), is_urgent=True
+    )
+    granted = Granted(invocation_id="a", fence=1, attempt=1, pilot_id="p", resumed=False, at=0.0)
+    journal.put(granted)
+    journal.then(lambda: told.append("end of a"))
+    first = acceptance.future
+    await disk.land(error)
+    assert isinstance(first.exception(), InDoubt)
+    assert not acceptance.future.done()
+    second = acceptance.future
+    await disk.flushed(2)
+    replayed = msgspec.structs.replace(new("a"), is_again=True)  # the commit may have come about
+    assert disk.groups[1] == [replayed, granted]
+    await disk.land(again)
+    assert isinstance(second.exception(), InDoubt)
+    await disk.flushed(3)
+    assert disk.groups[2] == [replayed, granted]
+    assert told == []
+    await disk.land()
+    assert acceptance.future.exception() is None
+    assert told == ["a", "end of a"]
+
+
 async def test_after_a_refusal_an_empty_commit_tells_when_the_store_is_back(journal, disk):
-    journal.accept([new("a")], lambda: None, lambda _: None, is_urgent=True)
+    journal.accept([new("a")], lambda: None, lambda error: error, is_urgent=True)
     await disk.land(StoreError("no disk"))
     await disk.flushed(2)
     assert disk.groups == [[new("a")], []]

@@ -9,6 +9,7 @@ from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
 from harvester.domain.invocations import InvocationState
 from harvester.store.records import InvocationRecord
 from harvester_api.book import OpenInvocation, Outcome
+from harvester_api.journal import Acceptance
 from harvester_api.problems import Refusal
 from harvester_api.streams import Frames, Streams, event_of
 
@@ -121,7 +122,7 @@ async def test_a_state_is_told_once_it_is_on_disk_and_once_only():
         encoding=Encoding.JSON,
         accepted_at=1.0,
         arguments=b"{}",
-        acceptance=asyncio.get_running_loop().create_future(),
+        acceptance=unwritten(),
         state=InvocationState.LEASED,
     )
     streams.state(entry)
@@ -130,6 +131,11 @@ async def test_a_state_is_told_once_it_is_on_disk_and_once_only():
     piece = await watcher.piece(60)
     assert piece is not None
     assert piece.count(b"event: state") == 1
+
+
+def unwritten() -> Acceptance:
+    future = asyncio.get_running_loop().create_future()
+    return Acceptance(writes=(), future=future, on_commit=lambda: None, on_failure=lambda error: error)
 
 
 @pytest.mark.parametrize(
