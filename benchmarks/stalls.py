@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import gc
 import http.client
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from harvester.cli.process import GC_THRESHOLDS
 from harvester.store.store import open_store
 from harvester_api.app import create_app
 from harvester_api.server import GatewayServer, listen
@@ -118,17 +120,19 @@ def cases(payload: int, batch: int, count: int) -> Iterator[Case]:
     huge = b"\xdd\xff\xff\xff\xff"
     yield Case(name="invoke: too many calls", path=INVOKE, headers=CALLS, body=filled(huge, b"\xc4\0", b"", payload))
 
-    def many(name: str, headers: dict[str, str], before: bytes, unit: bytes, after: bytes, size: int = batch) -> Case:
-        return Case(name=f"batch: {name}", path=BATCH, headers=headers, body=filled(before, unit, after, size))
+    def many(name: str, headers: dict[str, str], before: bytes, unit: bytes, after: bytes) -> Case:
+        return Case(name=f"batch: {name}", path=BATCH, headers=headers, body=filled(before, unit, after, batch))
 
     def counted(name: str, headers: dict[str, str], before: bytes, unit: bytes, after: bytes) -> Case:
-        return Case(name=f"batch: {name}", path=BATCH, headers=headers, body=lambda: before + unit * count + after)
+        body = before + unit * (count - 1) + unit.rstrip(b",") + after
+        return Case(name=f"batch: {name}", path=BATCH, headers=headers, body=lambda: body)
 
-    yield counted("as many as may be", JSON, b"[", b'{"args":[1]},', b"{}]"[:0] + b'{"args":[1]}]')
+    yield counted("as many as may be", JSON, b"[", b'{"args":[1]},', b"]")
     yield many("empty objects", JSON, b"[", b"{},", b"{}]")
     yield many("numbers", JSON, b"[", b"1,", b"1]")
     yield many("nested too deeply", JSON, b"[", b"[", b"")
-    yield many("one large element", JSON, b'[{"args":[', b"{},", b"1]}]", payload)
+    large = filled(b'[{"args":[', b"{},", b"1]}]", payload)
+    yield Case(name="batch: one large element", path=BATCH, headers=JSON, body=large)
     yield counted("as many lines as may be", LINES, b"", b'{"args":[1]}\n', b"")
     yield many("empty lines", LINES, b"", b"\n", b"{}")
     yield many("short lines", LINES, b"", b"{}\n", b"")
@@ -207,6 +211,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--payload-mb", type=int, default=64, help="the limit of one payload; a batch may have four")
     payload = parser.parse_args().payload_mb * MB
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)  # as `harvester up` does
     with tempfile.TemporaryDirectory(prefix="harvester-bench-") as folder:
         settings = settings_of(Path(folder), payload)
         server = served(Path(folder), settings)
