@@ -5,13 +5,13 @@ Owns the limit and the JSON door; what a body means is the routes'.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Scope, Send
 
 from harvester_api.encodings import JSON_TYPE, media_type
 from harvester_api.parameters import headers_of
@@ -111,3 +111,33 @@ def decoded(body: bytes, kind: type[T]) -> T:
 def json_response(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:  # noqa: ANN401 - any record that encodes
     """Return `document` as JSON."""
     return Response(_encoder.encode(document), status_code=status, media_type=JSON_TYPE, headers=headers)
+
+
+SENT_BYTES = 1024 * 1024  # of a large answer at a time
+
+
+class LargeResponse(Response):
+    """An answer made of parts, sent a piece at a time, so that the event loop never copies or encrypts much at once."""
+
+    def __init__(self, parts: Sequence[bytes], media_type: str, headers: dict[str, str] | None = None) -> None:
+        self.status_code = 200
+        self.background = None
+        self.body = b""
+        self.media_type = media_type
+        self._parts = parts
+        self.init_headers({**(headers or {}), "Content-Length": str(sum(map(len, parts)))})
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for part in self._parts:
+            for at in range(0, len(part), SENT_BYTES):
+                await send({"type": "http.response.body", "body": part[at : at + SENT_BYTES], "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def bytes_response(body: bytes, media_type: str, headers: dict[str, str] | None = None) -> Response:
+    """Return bytes as they are."""
+    if len(body) <= SENT_BYTES:
+        return Response(body, media_type=media_type, headers=headers)
+    return LargeResponse([body], media_type, headers)

@@ -88,7 +88,7 @@ def check_query(query: bytes, known: Iterable[str]) -> None:
 def _unknown(name: str, known: list[str]) -> Refusal:
     # Fragments are how parameters get misspelt: `vers`, `wait`.
     starts = [each for each in known if name and each.startswith(name)]
-    close = starts or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    close = starts or difflib.get_close_matches(name[:80], known, n=1, cutoff=0.5)
     if close:
         remedy = f"Do you mean {close[0]}?"
     else:

@@ -28,8 +28,9 @@ from harvester_api.performer import Loader
 
 log = logging.getLogger(__name__)
 
-FRAME_BYTES = 4 * 1024 * 1024  # messages are put into one frame up to about this size
+FRAME_BYTES = 1024 * 1024  # messages are put into one frame up to about this size
 OUTBOX_MESSAGES = 20_000  # more than any pilot's slots can ask for: it does not read
+HEARD_AT_ONCE = 100  # messages of a frame; between them others have the event loop
 HELLO_WITHIN = timedelta(seconds=10)
 CODE_BYTES = 32 * 1024 * 1024  # a pilot keeps the code that was used last, up to about this size; more is sent again
 _RECORD_BYTES = 1024  # about what a function takes beside its body
@@ -141,7 +142,10 @@ class PilotLink:
         if isinstance(replaced, PilotLink):
             replaced.close(REPLACED, "the pilot has connected anew")
         while messages is not None:
-            gateway.received(self.pilot_id, messages)
+            for at in range(0, len(messages), HEARD_AT_ONCE):
+                if at:
+                    await asyncio.sleep(0)
+                gateway.received(self.pilot_id, messages[at : at + HEARD_AT_ONCE])
             messages = await self._frame()
 
     def _checked(self, messages: list[wire.ToGateway]) -> wire.Hello:
@@ -198,6 +202,7 @@ class PilotLink:
             item = self._outbox.popleft()
             message = await asyncio.to_thread(item) if callable(item) else item
             messages.append(message)
+            size += wire.MESSAGE_BYTES
             if isinstance(message, wire.Lease):
                 size += len(message.arguments) if isinstance(message.arguments, bytes) else 0
                 size += len(message.checkpoint or b"")

@@ -18,12 +18,20 @@ from harvester_api.problems import Refusal, refusal
 
 E = TypeVar("E", bound=StrEnum)
 
+MOST_FIELDS = 50  # of a query
+
 
 @lru_cache(4096)  # the calls of a program are alike
 def parsed(query: bytes) -> Mapping[str, Sequence[str]]:
-    """Return the values of each name of a query, in order."""
+    """Return the values of each name of a query, in order. Raises `Refusal` (422) for more than anybody needs."""
     found: dict[str, list[str]] = {}
-    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+    try:
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        remedy = "/openapi.json lists what each path takes."
+        detail = f"the query has more than {MOST_FIELDS} parameters"
+        raise refusal(422, "too-many-parameters", detail, field="query", remedy=remedy) from None
+    for name, value in pairs:
         found.setdefault(name, []).append(value)
     return found
 

@@ -171,6 +171,7 @@ def frames(messages: Sequence[wire.ToGateway]) -> list[bytes]:
     size = 0
     for message in messages:
         batch.append(message)
+        size += wire.MESSAGE_BYTES
         if isinstance(message, wire.Checkpoint):
             size += len(message.state)
         elif isinstance(message, wire.Finished) and not isinstance(message.value, BlobRef):

@@ -8,14 +8,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
+import msgspec
 from starlette.requests import HTTPConnection
 from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from harvester.domain.blobs import BlobRef
+from harvester.domain.functions import Encoding
+from harvester.store.records import ActivationRecord
 from harvester_api.auth import Auth, Caller
+from harvester_api.bodies import SENT_BYTES, LargeResponse, bytes_response, json_response
 from harvester_api.book import Outcome
-from harvester_api.encodings import RESULT_TYPES
+from harvester_api.documents import invocation_document
+from harvester_api.encodings import JSON_TYPE, RESULT_TYPES
 from harvester_api.gateway import Gateway
 from harvester_api.problems import Refusal, answer, refusal
 
@@ -53,7 +58,19 @@ def raw_result(gateway: Gateway, outcome: Outcome, value: bytes | BlobRef) -> Re
     media_type = RESULT_TYPES[record.encoding]
     if isinstance(value, BlobRef):
         return ResultFile(gateway.payloads.path(value), value.size, media_type, headers)
-    return Response(value, media_type=media_type, headers=headers)
+    return bytes_response(value, media_type, headers)
+
+
+def document_response(
+    outcome: Outcome, activations: list[ActivationRecord] | None = None, status: int = 200
+) -> Response:
+    """Return the document of an invocation, with its result where that is JSON and at hand."""
+    value = outcome.value
+    if not isinstance(value, bytes) or len(value) <= SENT_BYTES or outcome.record.encoding is not Encoding.JSON:
+        return json_response(invocation_document(outcome, activations), status)
+    # Put together here: the encoder would copy the result.
+    rest = msgspec.json.encode(invocation_document(Outcome(record=outcome.record), activations))
+    return LargeResponse([rest[:-1] + b',"result":', value, b"}"], JSON_TYPE)
 
 
 class ResultFile(FileResponse):

@@ -112,7 +112,7 @@ async def _say_of_nodes(
     """Change what is said of the nodes that a request names."""
     caller = admin_of(request)
     names = await _named(request)
-    log.warning("%s %s %s", caller.name, verb, nodelist.fold(names))
+    log.warning("%s %s %s", caller.name, verb, await asyncio.to_thread(nodelist.fold, names))
     return await _say(request, lambda before: change(before, names, time.time()))
 
 
@@ -122,7 +122,7 @@ async def _named(request: Request) -> frozenset[str]:
     texts = [wanted.nodes] if isinstance(wanted.nodes, str) else wanted.nodes
     remedy = 'Write for example "n[1-4,7]", or ["n1", "n2"].'
     try:
-        names = frozenset(nodelist.expand(",".join(texts).replace(" ", "")))
+        names = frozenset(await asyncio.to_thread(nodelist.expand, ",".join(texts).replace(" ", "")))
     except ValueError as error:
         raise refusal(422, "malformed-node-list", f"nodes: {error}", field="nodes", remedy=remedy) from None
     if not names:
@@ -130,7 +130,7 @@ async def _named(request: Request) -> frozenset[str]:
     known, drained = await asyncio.to_thread(_known, gateway_of(request).store)
     unknown = sorted(names - known - drained) if known else []
     if unknown:
-        some = nodelist.fold(unknown)[:200]
+        some = nodelist.fold(unknown[:1000])[:200]
         remedy = f"The scheduler has {nodelist.fold(known)[:200]}."
         raise refusal(422, "unknown-node", f"nodes: there is no node {some}", field="nodes", remedy=remedy)
     return names

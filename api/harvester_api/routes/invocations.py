@@ -43,7 +43,14 @@ from harvester_api.parameters import (
     limit_of,
 )
 from harvester_api.problems import Refusal
-from harvester_api.routes.common import caller_of, expired_result, gateway_of, raw_result, visible
+from harvester_api.routes.common import (
+    caller_of,
+    document_response,
+    expired_result,
+    gateway_of,
+    raw_result,
+    visible,
+)
 
 router = APIRouter(tags=["invocations"])
 
@@ -147,7 +154,7 @@ async def _answered(gateway: Gateway, outcome: Outcome, is_raw: bool) -> Respons
         return raw_result(gateway, outcome, await gateway.payloads.located(outcome))
     if record.encoding is Encoding.JSON:
         outcome = Outcome(record=record, value=await gateway.payloads.value(outcome))
-    return json_response(invocation_document(outcome))
+    return document_response(outcome)
 
 
 @router.get(
@@ -193,10 +200,10 @@ async def invocation(request: Request) -> Response:
     """A JSON result is part of the document; a pickled one is at …/result."""
     caller, gateway = caller_of(request), gateway_of(request)
     outcome = await visible(gateway, caller, request.path_params["invocation_id"], WAIT.seconds(request))
-    return json_response(await _whole(gateway, outcome))
+    return await _whole(gateway, outcome)
 
 
-async def _whole(gateway: Gateway, outcome: Outcome) -> InvocationDocument:
+async def _whole(gateway: Gateway, outcome: Outcome, status: int = 200) -> Response:
     record = outcome.record
     is_kept = record.state is InvocationState.SUCCEEDED and record.purged_at is None
     if is_kept and record.encoding is Encoding.JSON:
@@ -205,7 +212,7 @@ async def _whole(gateway: Gateway, outcome: Outcome) -> InvocationDocument:
     if len(activations) < record.attempts:  # the newest is known here and about to be written
         await gateway.journal.settle(timedelta(seconds=1))
         activations = await asyncio.to_thread(gateway.store.activations, record.invocation_id)
-    return invocation_document(outcome, activations)
+    return document_response(outcome, activations, status)
 
 
 @router.post(
@@ -227,7 +234,7 @@ async def cancel(request: Request) -> Response:
     if not before.is_ended:
         await gateway.cancel(before.record.invocation_id)
     after = await visible(gateway, caller, before.record.invocation_id)
-    return json_response(await _whole(gateway, after), 200 if after.is_ended else 202)
+    return await _whole(gateway, after, 200 if after.is_ended else 202)
 
 
 @router.get(

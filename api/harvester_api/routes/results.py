@@ -7,6 +7,7 @@ import logging
 
 from fastapi import APIRouter, Request, Response
 
+from harvester.domain.blobs import BlobRef
 from harvester.domain.invocations import InvocationState
 from harvester.store.store import StoreError
 from harvester_api.auth import Caller
@@ -24,7 +25,8 @@ router = APIRouter(tags=["results"])
 log = logging.getLogger(__name__)
 
 REQUEST_BYTES = 128 * 1024  # twice what a thousand ids take; decoding it takes a few milliseconds at most
-ANSWER_BYTES = 64 * 1024 * 1024  # results in one answer to /v1/wait; the next call brings the rest
+RESULT_BYTES = 1024 * 1024  # a larger result is not part of an answer to /v1/wait
+ANSWER_BYTES = 4 * 1024 * 1024  # results in one answer; the next call brings the rest
 
 
 @router.get(
@@ -71,7 +73,10 @@ async def result(request: Request) -> Response:
     ),
 )
 async def wait(request: Request) -> Response:
-    """Answers as soon as one has ended, or wait_s is over. Call again with what is pending."""
+    """Answers as soon as one has ended, or wait_s is over. Call again with what is pending.
+
+    A result over 1 MB is not sent along: it is at …/result.
+    """
     caller, gateway = caller_of(request), gateway_of(request)
     wanted = await read_json(request, WaitRequest, REQUEST_BYTES)
     ids = list(dict.fromkeys(wanted.invocation_ids))
@@ -98,9 +103,12 @@ async def wait(request: Request) -> Response:
 
 
 async def _read(gateway: Gateway, outcome: Outcome) -> bytes | None:
-    """Return a result; None for one that cannot be read: its own …/result says why, and the others are told of."""
+    """Return a result; None for one that is large, or cannot be read: its own …/result has it, or says why not."""
     try:
-        return await gateway.payloads.value(outcome)
+        value = await gateway.payloads.located(outcome)
+        if isinstance(value, BlobRef):
+            return await gateway.payloads.value(outcome) if value.size <= RESULT_BYTES else None
+        return value if len(value) <= RESULT_BYTES else None
     except StoreError as error:
         log.warning("the result of invocation %s cannot be read: %s", outcome.record.invocation_id, error)
         return None

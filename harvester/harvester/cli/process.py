@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import resource
 
-# Allocations until a young collection, young ones until a middle one, middle ones until a full one.
-_THRESHOLDS = (50_000, 20, 100)
+# Allocations until a young collection, young ones until a middle one, middle ones until a full one. A collection stops
+# everything, so the young ones are small: what a batch of a hundred thousand leaves alive is looked at bit by bit.
+GC_THRESHOLDS = (10_000, 20, 500)
 
 
 def prepare_process() -> None:
@@ -20,4 +21,4 @@ def prepare_process() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*_THRESHOLDS)
+    gc.set_threshold(*GC_THRESHOLDS)

@@ -71,6 +71,8 @@ def _numbers(ranges: str) -> list[str]:
         low, high = int(first), int(last or first)
         if high < low or high - low >= _MOST:
             raise ValueError(f"[{part}] is no range of nodes")
+        if len(numbers) > _MOST:
+            raise ValueError(f"[{ranges[:60]}…] has more than {_MOST} nodes")
         numbers += [str(number).zfill(len(first)) for number in range(low, high + 1)]
     return numbers
 

@@ -22,6 +22,7 @@ from harvester.domain.resources import Resources
 
 PROTOCOL_VERSION = 5
 LINK_PATH = "/v1/link"
+MESSAGE_BYTES = 128  # of a message beside its payload, about: what is put into one frame counts them
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=True, gc=False):
