@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from harvester.domain.resources import Resources
 from harvester_worker.edited import EditedModules
 from harvester_worker.installed import is_installed
 from harvester_worker.remains import Threads
 from harvester_worker.stopped import LOOK_S, LOOKS, Stopped
 from harvester_worker.surroundings import Surroundings
-from harvester_worker.warm import Kind, Warm
+from harvester_worker.warm import USUAL_BYTES, WEIGH_S, Kind, Warm
 
 # ---- threads ---------------------------------------------------------------------------------------------------------
 
@@ -174,32 +175,46 @@ def kind(owner="me", function_id="f@1", gpus=None):
     return Kind(Surroundings(cpus=1, gpus=gpus), (owner, function_id))
 
 
+def some(*numbers_and_owners, cpus=1, for_each_cpu=4, memory_mb=0):
+    warm = Warm(Resources(cpus=cpus, memory_mb=memory_mb), for_each_cpu)
+    for number, owner in numbers_and_owners:
+        warm.add(number, kind(owner))
+    return warm
+
+
+def nothing(_number):
+    return 0
+
+
 def test_an_idle_process_is_taken_for_its_own_tenant_only_and_the_last_used_one_first():
-    warm = Warm()
-    for number in (1, 2):
-        warm.add(number, kind())
-    warm.add(3, kind(owner="somebody else"))
+    warm = some((1, "me"), (2, "me"), (3, "somebody else"))
     assert warm.take(kind(function_id="g@1")) is None
     assert warm.take(kind(gpus=("0",))) is None
     assert [warm.take(kind()) for _ in range(3)] == [2, 1, None]
-    assert warm.numbers() == [3]
+    assert warm.take(kind("somebody else")) == 3
 
 
-def test_the_process_that_was_not_used_for_longest_goes_first():
-    warm = Warm()
-    for number, owner in ((1, "a"), (2, "b"), (3, "c")):
-        warm.add(number, kind(owner=owner))
-    number = warm.take(kind(owner="a"))
-    assert number == 1
-    warm.add(number, kind(owner="a"))
-    assert (warm.first(), warm.numbers()) == (2, [2, 3, 1])
+def test_one_process_more_ends_the_idle_ones_that_were_not_used_for_longest():
+    warm = some((1, "a"), (2, "b"), (3, "c"), cpus=2, for_each_cpu=1)
+    warm.add(warm.take(kind("a")), kind("a"))
+    assert [warm.surplus(count, 0.0, nothing) for count in (3, 4, 5)] == [[], [2], [2, 3]]
     warm.discard(2)
     warm.discard(2)
-    assert warm.first() == 3
+    assert warm.surplus(9, 0.0, nothing) == [3, 1]
+
+
+def test_idle_processes_have_a_share_of_the_pilots_memory_and_are_weighed_now_and_then():
+    bytes_of = {1: 10, 2: 200, 3: 150, 4: 100}
+    everybody = [(number, str(number)) for number in bytes_of]
+    warm = some(*everybody, memory_mb=1000)
+    assert warm.surplus(4, 10.0, lambda number: bytes_of[number] * 1024**2) == [1, 2]
+    assert warm.surplus(4, 10.0 + WEIGH_S / 2, lambda _: 10**12) == []
+    assert warm.surplus(4, 10.0 + WEIGH_S, nothing) == []
+    assert some(*everybody).surplus(4, 10.0, lambda _: USUAL_BYTES // 10) == [1, 2]
 
 
 def test_idle_processes_are_found_by_their_devices():
-    warm = Warm()
+    warm = some()
     warm.add(1, kind(gpus=("0", "1")))
     warm.add(2, kind(gpus=("2",)))
     warm.add(3, kind())
