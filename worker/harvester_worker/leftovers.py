@@ -1,8 +1,8 @@
-"""Leftovers: what a function leaves behind in its process that would hit the next one there.
+"""Leftovers: what a run leaves behind in its process that would hit the next one there, of the same function.
 
-Owns the process's devices, working directory, timer and output as they were before the first run. What cannot be taken
-back (threads, imported modules, lowered limits) stays, and so do other environment variables: a module that stays
-loaded may have set them when it was imported.
+Owns the process's devices, working directory, umask, signal mask, timer and output as they were before the first run.
+All else stays: modules and what they hold may be meant to, so may seeds, and environment variables that a module has
+set when it was imported. No other function and no other owner has this process.
 """
 
 import _signal  # type: ignore[import-not-found] # what `signal` wraps into enums, which takes 2 µs
@@ -31,6 +31,9 @@ class Leftovers:
     def __init__(self, names: Iterable[str], directory: int, outputs: dict[int, int]) -> None:
         self._devices = {name: os.environ.get(name) for name in names}
         self._directory = directory
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._umask = os.umask(0o022)
+        os.umask(self._umask)
         self._outputs = outputs
         self._streams: dict[str, TextIO] = {"stdout": sys.stdout, "stderr": sys.stderr}
 
@@ -47,6 +50,8 @@ class Leftovers:
         signal.setitimer(signal.ITIMER_REAL, 0)  # a forgotten `signal.alarm` would kill the next function
         if _signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or the next function's programs would have no exit codes
+        _signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        os.umask(self._umask)
         for name, value in self._devices.items():
             if os.environ.get(name) != value:
                 _set(name, value)  # or the next function would use a device that another slot has

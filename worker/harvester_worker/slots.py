@@ -30,9 +30,6 @@ from harvester_worker.zygote_line import ZygoteLine
 
 log = logging.getLogger(__name__)
 
-WARM_SHARE = 4
-"""Idle processes may have the fourth part of the pilot's memory, where that is known."""
-
 SPARE_BYTES = 16 * 1024 * 1024
 """A frame of a slot is larger than its largest payload by no more than this."""
 
@@ -75,7 +72,7 @@ class Slots:
         self._loop = asyncio.get_running_loop()
         self._zygote = ZygoteLine(to_zygote, zygote_pid, on_news=self._hear_zygote, on_loss=on_disaster)
         self._processes: dict[int, SlotProcess] = {}
-        self._warm = Warm()
+        self._warm = Warm(pilot.capacity, pilot.warm_slots)
         self._by_key: dict[Key, tuple[SlotProcess, int]] = {}
         self._share = NOT_SHARED
         self._homes: dict[str, slot_wire.Home] = {}  # by owner
@@ -184,18 +181,17 @@ class Slots:
         return self._fork(kind)
 
     def _make_room(self) -> None:
-        """End idle processes where one more would be too many."""
-        cpus = max(1, self._pilot.capacity.cpus)
-        while len(self._processes) >= cpus * (1 + self._pilot.warm_slots) and (first := self._warm.first()) is not None:
-            self._kill(self._processes[first])
-        left = self._pilot.capacity.memory_mb * 1024 * 1024 // WARM_SHARE
-        if not left:
-            return
-        for number in reversed(self._warm.numbers()):
-            process = self._processes[number]
-            left -= processes.own_bytes(process.pid)
-            if left < 0:
-                self._kill(process)
+        zygotes = processes.own_bytes(self._zygote.pid)  # what a slot has in common with it weighs nothing
+
+        def weigh(number: int) -> int:
+            return max(0, processes.own_bytes(self._processes[number].pid) - zygotes)
+
+        for number in self._warm.surplus(len(self._processes), self._loop.time(), weigh):
+            self._let_go(self._processes[number])
+
+    def _let_go(self, process: SlotProcess) -> None:
+        """End an idle process: it ends itself at the end of its lines, and the zygote ends what it leaves."""
+        self._forget(process)
 
     def _fork(self, kind: Kind) -> SlotProcess:
         ours, its = socket.socketpair()

@@ -1,6 +1,5 @@
 """Surroundings: what a slot process finds around itself when it starts, and keeps for as long as it lives."""
 
-import importlib
 import os
 import sys
 from io import TextIOWrapper
@@ -8,6 +7,7 @@ from io import TextIOWrapper
 import msgspec
 
 from harvester_worker import devices
+from harvester_worker.installed import is_installed
 
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -31,8 +31,14 @@ def arrange(surroundings: Surroundings) -> None:
         os.environ.setdefault(name, str(max(1, surroundings.cpus)))
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
-    importlib.invalidate_caches()  # the folders of the path may hold more than when the zygote looked at them
+    _look_at_folders_anew()
     _draw_own_numbers()
+
+
+def _look_at_folders_anew() -> None:
+    """Forget what the zygote found in the folders of the path that somebody writes modules into."""
+    for path in [path for path in sys.path_importer_cache if not is_installed(path + os.sep)]:
+        del sys.path_importer_cache[path]
 
 
 def _draw_own_numbers() -> None:

@@ -4,11 +4,21 @@ Owns which of them is taken and which has to go first. A process is taken for it
 surroundings: nothing of one user's, and of one function's, is there for another. Pure but for their numbers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from harvester.domain.resources import Resources
 from harvester_worker.effects import Tenant
 from harvester_worker.surroundings import Surroundings
+
+SHARE = 0.25
+"""So much of the pilot's memory all of them together may have."""
+
+USUAL_BYTES = 2 * 1024**3
+"""Memory for each CPU where the pilot is told of none: HPC nodes have at least that."""
+
+WEIGH_S = 1.0
+"""Their memory is looked at no more often than this."""
 
 
 class Kind(NamedTuple):
@@ -19,9 +29,18 @@ class Kind(NamedTuple):
 
 
 class Warm:
-    """Idle slot processes by their numbers, the least recently used first."""
+    """Idle slot processes by their numbers, the least recently used first.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    capacity: the pilot's.
+    for_each_cpu: so many are kept.
+    """
+
+    def __init__(self, capacity: Resources, for_each_cpu: int) -> None:
+        self._most = max(1, capacity.cpus) * (1 + for_each_cpu)  # processes, those that run included
+        self._most_bytes = int(SHARE * (capacity.memory_mb * 1024**2 or max(1, capacity.cpus) * USUAL_BYTES))
+        self._weigh_at = 0.0
         self._kinds: dict[int, Kind] = {}
         self._numbers: dict[Kind, dict[int, None]] = {}
 
@@ -51,13 +70,22 @@ class Warm:
             if not numbers:
                 del self._numbers[kind]
 
-    def first(self) -> int | None:
-        """Return the process that was not used for longest."""
-        return next(iter(self._kinds), None)
+    def surplus(self, count: int, now: float, weigh: Callable[[int], int]) -> list[int]:
+        """Return those that have to go before one more process is started; `count` are there, idle or not.
 
-    def numbers(self) -> list[int]:
-        """Return all of them, the least recently used first."""
-        return list(self._kinds)
+        `weigh` returns the bytes that one has for itself.
+        """
+        too_many = max(0, count + 1 - self._most)
+        numbers = list(self._kinds)
+        if now < self._weigh_at:
+            return numbers[:too_many]
+        self._weigh_at = now + WEIGH_S
+        left = self._most_bytes
+        for kept, number in enumerate(reversed(numbers)):
+            left -= weigh(number)
+            if left < 0:
+                return numbers[: max(too_many, len(numbers) - kept)]
+        return numbers[:too_many]
 
     def with_devices(self, devices: Iterable[str]) -> list[int]:
         """Return those that may hold memory of any of these devices."""

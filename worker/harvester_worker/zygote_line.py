@@ -41,7 +41,7 @@ class ZygoteLine:
         on_news: Callable[[zygote.Forked | zygote.Died], None],
         on_loss: Callable[[], None],
     ) -> None:
-        self._sock, self._pid = sock, pid
+        self._sock, self.pid = sock, pid
         self._on_news, self._on_loss = on_news, on_loss
         self._loop = asyncio.get_running_loop()
         self._unanswered: dict[int, None] = {}  # slots that an order was about, the oldest first
@@ -90,7 +90,7 @@ class ZygoteLine:
         if not self._unanswered or self._is_lost:
             return
         oldest = next(iter(self._unanswered))
-        if oldest == slot and processes.is_stopped(self._pid):
+        if oldest == slot and processes.is_stopped(self.pid):
             if self._was_woken:
                 log.error("zygote.stopped it was stopped again: slots can be neither started nor ended")
                 self._lose()
@@ -98,7 +98,7 @@ class ZygoteLine:
             log.warning("zygote.stopped a function of this pilot may have done it; it is woken")
             self._was_woken = True
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGCONT)
+                os.kill(self.pid, signal.SIGCONT)
         self._timer = self._loop.call_later(ANSWER_S, self._look, oldest)
 
     def _lose(self) -> None:

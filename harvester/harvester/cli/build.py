@@ -281,4 +281,5 @@ def _orders(pilot: PilotConfig, mode: str) -> Orders:
         handover_s=min(pilot.handover_s, most_s),
         checkpoint_interval_s=pilot.checkpoint_interval_s,
         leave_before_s=pilot.leave_before_s,
+        warm_slots=pilot.warm_slots,
     )

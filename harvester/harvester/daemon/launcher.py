@@ -82,6 +82,7 @@ class Launcher:
                 handover_s=orders.handover_s,
                 checkpoint_interval_s=orders.checkpoint_interval_s,
                 leave_before_s=orders.leave_before_s,
+                warm_slots=orders.warm_slots,
                 linger_s=self.settings.linger.total_seconds(),
                 orphan_after_s=None if self.settings.orphan is None else self.settings.orphan.total_seconds(),
                 result_limit_bytes=self.settings.result_limit_bytes,

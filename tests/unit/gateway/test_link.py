@@ -7,8 +7,9 @@ from datetime import timedelta
 from uvicorn.protocols.utils import ClientDisconnected
 
 from harvester.domain import wire
+from harvester.domain.functions import FunctionKind, FunctionVersion
 from harvester.domain.resources import Resources
-from harvester_api.link import PilotLink
+from harvester_api.link import CODE_BYTES, PilotLink
 
 HELLO = wire.Hello(
     protocol=wire.PROTOCOL_VERSION,
@@ -19,6 +20,12 @@ HELLO = wire.Hello(
     capacity=Resources(),
     time_left_s=60.0,
 )
+
+
+def code(number, size):
+    body = bytes(size)
+    function = FunctionVersion(function_id=f"f@{number}", name="f", version=number, kind=FunctionKind.PICKLE, body=body)
+    return wire.Function(function=function)
 
 
 class Socket:
@@ -60,3 +67,29 @@ async def test_a_pilot_that_disappears_during_a_send_is_gone_and_no_defect(caplo
         await link.run(gateway)
     assert gateway.detached == ["p1"]
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_pilot_is_told_to_forget_the_code_that_was_not_used_for_longest_and_both_sides_agree():
+    link = PilotLink("p1", Socket().receive, Socket().send, timedelta(seconds=5))
+    at_pilot: list[str] = []
+    for number in range(1, 5):
+        assert not link.has_function(f"f@{number}")
+        link.send(code(number, CODE_BYTES // 4))
+        if number > 1:
+            assert link.has_function("f@2"), "it is used again and again"
+    for message in link._outbox:
+        if isinstance(message, wire.Function):
+            at_pilot.append(message.function.function_id)
+        elif isinstance(message, wire.Forget):
+            at_pilot.remove(message.function_id)
+    assert at_pilot == ["f@2", "f@3", "f@4"]
+    assert [link.has_function(f"f@{number}") for number in range(1, 5)] == [False, True, True, True]
+
+
+async def test_code_that_is_larger_than_all_that_is_kept_is_kept_while_it_is_the_only_one():
+    link = PilotLink("p1", Socket().receive, Socket().send, timedelta(seconds=5))
+    link.send(code(1, 2 * CODE_BYTES))
+    assert link.has_function("f@1")
+    link.send(code(2, 1))
+    assert not link.has_function("f@1")
+    assert link.has_function("f@2")

@@ -22,6 +22,13 @@ def test_a_slot_claims_its_runs_one_after_another(both):
     assert agent.look() == Claim(begun=2, ended=1)
 
 
+def test_nobody_can_make_the_memory_shorter_under_the_agent(both):
+    agent, _ = both
+    with pytest.raises(PermissionError):
+        os.ftruncate(agent.fileno(), 0)
+    assert agent.look() == Claim(begun=0, ended=0)
+
+
 def test_a_death_is_blamed_on_the_run_that_the_slot_was_at():
     assert Claim(begun=5, ended=4).blamed(3, 9) == 5
     assert Claim(begun=5, ended=5).blamed(3, 9) is None

@@ -65,3 +65,14 @@ def test_the_end_of_the_line_is_an_error():
         ours.close()
         with pytest.raises(ConnectionResetError):
             Incoming(its, frames.to_agent).receive()
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\xff" * 16, b"\x01" + bytes(15) + b"\xc1", written([(Ended(number=1), ())])[:16] + b"\x00" * 400]
+)
+def test_what_no_slot_says_is_no_frame(garbage):
+    ours, its = socket.socketpair()
+    with ours, its:
+        ours.sendall(garbage)
+        with pytest.raises(frames.FrameError):
+            Incoming(its, frames.to_agent, limit_bytes=1000).receive()
