@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.daemon.pauses import Pauses
+from harvester.daemon.pauses import STEADY, Pauses
 from harvester.domain.blame import FAILURES, SEVERAL, TRIAL, Blame
 from harvester.domain.control import Control
 from harvester.domain.pilots import PilotState
@@ -178,7 +178,7 @@ def test_a_shape_whose_pilots_never_call_pauses_and_says_that_it_is_no_single_no
 def test_a_bad_node_does_not_pause_the_shape():
     pauses, now = Pauses(is_off=False), NOW
     for _ in range(FAILURES):
-        pauses.see([pilot(PilotState.READY, "n2", now, registered_at=now)])
+        pauses.see([pilot(PilotState.READY, "n2", now, registered_at=now)], now)
         now += 1
         pauses.ended(pilot(PilotState.FAILED, "n1", now), now)
         now += 1
@@ -192,7 +192,7 @@ def test_a_bad_node_does_not_pause_the_shape():
 @given(st.lists(st.tuples(st.sampled_from(NODES), st.booleans()), max_size=20))
 def test_evictions_and_other_ways_out_never_count(state, ends):
     pauses, now = Pauses(is_off=False), NOW
-    pauses.see([pilot(PilotState.READY, "n2", now, registered_at=now)])
+    pauses.see([pilot(PilotState.READY, "n2", now, registered_at=now)], now)
     for node, has_called in ends:
         now += 1
         pauses.ended(pilot(state, node, now, registered_at=now if has_called else None), now)
@@ -202,7 +202,7 @@ def test_evictions_and_other_ways_out_never_count(state, ends):
 def test_a_node_on_which_running_pilots_are_lost_is_blamed_too():
     pauses, now = Pauses(is_off=False), NOW
     for _ in range(FAILURES):
-        pauses.see([pilot(PilotState.READY, "n2", now, registered_at=now)])
+        pauses.see([pilot(PilotState.READY, "n2", now, registered_at=now)], now)
         now += 1
         pauses.ended(pilot(PilotState.FAILED, "n1", now, registered_at=now - 100), now)
     assert pauses.bad_nodes(now, NODES).keys() == {"n1"}
@@ -216,5 +216,41 @@ def test_a_failure_is_told_until_a_pilot_of_the_shape_has_called():
     now += 6
     assert pauses.closed(now) == {}
     assert pauses.doubts(now) == ("Shape cpu is tried again after 1 failure: no python3.",)
-    pauses.see([pilot(PilotState.READY, "n2", now, registered_at=now)])
+    pauses.see([pilot(PilotState.READY, "n2", now, registered_at=now)], now)
     assert pauses.doubts(now) == ()
+
+
+def call_and_fail(pauses: Pauses, now: float, lived_s: float, *, is_survived: bool = False) -> float:
+    """Let a pilot be submitted now, call a second later and fail; return when."""
+    called_at = now + 1
+    pauses.see([pilot(PilotState.READY, "n1", now, registered_at=called_at)], called_at)
+    assert pauses.closed(called_at) == {}, "it has called"
+    failed_at = called_at + lived_s
+    pauses.ended(pilot(PilotState.FAILED, "n1", now, registered_at=called_at), failed_at, is_survived=is_survived)
+    return failed_at
+
+
+def test_pilots_that_fail_soon_after_they_called_hold_their_shape_back_as_documented_where_none_survives():
+    pauses, now, held_s = Pauses(is_off=False), NOW, []
+    for _ in range(4):
+        now = call_and_fail(pauses, now, 2.0)
+        held_s.append(next(wait for wait in range(1, 1000) if not pauses.closed(now + wait)))
+        now += held_s[-1]
+    assert held_s == [5, 15, 60, 300]
+    call_and_fail(pauses, now, 2.0)
+    assert "shape cpu is paused after 5 failures in a row: no python3" in pauses.reason
+
+
+def test_a_pilot_that_fails_while_others_of_its_shape_live_does_not_hold_it_back():
+    pauses = Pauses(is_off=False)
+    now = call_and_fail(pauses, NOW, 2.0, is_survived=True)
+    assert pauses.closed(now) == {}
+
+
+def test_a_shape_whose_pilot_has_lasted_begins_to_count_anew():
+    pauses = Pauses(is_off=False)
+    now = call_and_fail(pauses, NOW, 2.0) + 5
+    now = call_and_fail(pauses, now, STEADY.total_seconds())
+    assert pauses.closed(now) == {}, "this one had lasted"
+    now = call_and_fail(pauses, now, 2.0)
+    assert "1 failure" in pauses.closed(now)["cpu"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable
+from datetime import timedelta
 
 from harvester.domain.backoff import CLEAR, SUBMISSIONS, Backoff
 from harvester.domain.blame import Blame
@@ -17,6 +18,7 @@ from harvester.store.records import PilotRecord
 log = logging.getLogger(__name__)
 
 RESUME = "to resume: harvester resume"
+STEADY = timedelta(seconds=10)  # a pilot that has lived so long since it called shows that its shape works
 
 
 class Pauses:
@@ -39,11 +41,18 @@ class Pauses:
                 log.warning("daemon.resume shape=%s after %d failures", shape, backoff.failures)
                 del self._shapes[shape]
 
-    def ended(self, pilot: PilotRecord, now: float) -> None:
-        """Take a pilot's end. Only FAILED counts: evictions and cancellations are the normal way out."""
+    def ended(self, pilot: PilotRecord, now: float, *, is_survived: bool = False) -> None:
+        """Take a pilot's end. Only FAILED counts: evictions and cancellations are the normal way out.
+
+        Parameters
+        ----------
+        is_survived: another pilot of its shape has called and is alive.
+        """
+        self._heard(pilot, now)
         if pilot.state is not PilotState.FAILED:
             return
-        if pilot.registered_at is None:
+        lived_s = 0.0 if pilot.registered_at is None else now - pilot.registered_at
+        if pilot.registered_at is None or not (is_survived or lived_s >= STEADY.total_seconds()):
             self.failed(pilot.shape, pilot.reason, planned_at=pilot.planned_at, now=now, node=pilot.node)
         else:
             self.blame(pilot.node, pilot.reason, now, pilot.shape)
@@ -73,16 +82,24 @@ class Pauses:
             log.warning("daemon.exclude node=%s: %s", node, why)
         return self._blame.is_against(node) and self._blame.suspects[node].failures > 1
 
-    def see(self, pilots: Iterable[PilotRecord]) -> None:
+    def see(self, pilots: Iterable[PilotRecord], now: float) -> None:
         """Forget the failures of a shape, and of a node, whose pilots have called since."""
         for pilot in pilots:
             if pilot.registered_at is None:
                 continue
             if pilot.node:
                 self._blame = self._blame.registered(pilot.node, pilot.shape, pilot.registered_at)
-            backoff = self._shapes.get(pilot.shape)
-            if backoff is not None and pilot.registered_at > backoff.failed_at:
-                del self._shapes[pilot.shape]
+            self._heard(pilot, now)
+
+    def _heard(self, pilot: PilotRecord, now: float) -> None:
+        """Hold a shape back no longer once a pilot of it has called; forget its failures when that one has lasted."""
+        backoff = self._shapes.get(pilot.shape)
+        if backoff is None or pilot.registered_at is None or pilot.registered_at <= backoff.failed_at:
+            return
+        if now - pilot.registered_at >= STEADY.total_seconds():
+            del self._shapes[pilot.shape]
+        else:
+            self._shapes[pilot.shape] = backoff.answered()
 
     def closed(self, now: float) -> dict[str, str]:
         """Return the shapes that are held back now, and why."""
@@ -97,7 +114,7 @@ class Pauses:
         return tuple(
             f"Shape {shape} is tried again after {self._failures(shape, backoff)}."
             for shape, backoff in self._shapes.items()
-            if backoff.allows(now)
+            if backoff.allows(now) and not backoff.is_answered
         )
 
     def bad_nodes(self, now: float, nodes: Collection[str] = ()) -> dict[str, str]:

@@ -17,6 +17,7 @@ from harvester.domain.cluster import BatchJob, ClusterSnapshot
 from harvester.domain.pilots import PilotEvent, PilotState
 from harvester.domain.planning import KnownPilot
 from harvester.domain.reconcile import Memory, Move, reconcile
+from harvester.store.records import PilotRecord
 from harvester.store.store import Store
 from harvester.store.writes import PilotMoved
 
@@ -49,7 +50,7 @@ class Reconciling:
 
     def look(self, snapshot: ClusterSnapshot, pilots: Sequence[KnownPilot]) -> None:
         """Compare a look with `pilots`, as they were before it. Raises `StoreError`."""
-        self._pauses.see(self._store.pilots())
+        self._pauses.see(self._store.pilots(), self._clock())
         outcome = reconcile(snapshot, pilots, self._memory, mark=self._mark, now=self._clock())
         self._memory = outcome.memory
         for effect in outcome.effects:
@@ -85,4 +86,10 @@ class Reconciling:
         log.info("daemon.reconcile pilot=%s event=%s state=%s %s", record.name, move.event, record.state, reason)
         if record.state is PilotState.FAILED and record.registered_at is None:
             self._told(f"pilot {record.name} failed before it called: {record.reason}")
-        self._pauses.ended(record, now)
+        self._pauses.ended(record, now, is_survived=self._is_survived(record))
+
+    def _is_survived(self, ended: PilotRecord) -> bool:
+        """Tell whether another pilot of the same shape has called and is alive."""
+        if ended.state is not PilotState.FAILED or ended.registered_at is None:
+            return False  # nobody asks
+        return any(pilot.shape == ended.shape and pilot.registered_at is not None for pilot in self._store.pilots())

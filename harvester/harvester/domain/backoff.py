@@ -1,7 +1,7 @@
 """Back-off: how long to leave somebody alone who said no, and when to stop asking.
 
 Pure: `failed` and `succeeded` return the next state. The daemon keeps one for the scheduler as a whole (it does not
-answer) and one for each pilot shape (its submissions are refused, or its pilots end before they call).
+answer) and one for each pilot shape (its submissions are refused, or its pilots end before they are of use).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import msgspec
+from msgspec import structs
 
 
 class Ladder(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +22,7 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
 SUBMISSIONS = Ladder(
     steps=(timedelta(seconds=5), timedelta(seconds=15), timedelta(minutes=1), timedelta(minutes=5)), pause_after=5
 )
-"""For refused submissions and for pilots that end before they register."""
+"""For refused submissions, for pilots that end before they register, and for failures that none of a shape survives."""
 
 ANSWERS = Ladder(steps=tuple(timedelta(seconds=seconds) for seconds in (2, 4, 8, 15, 30, 60)))
 """For a scheduler that does not answer. It may come back at any time, so this never pauses."""
@@ -53,6 +54,15 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
             is_paused=is_paused,
             paused_at=(self.paused_at or now) if is_paused else None,
         )
+
+    def answered(self) -> Backoff:
+        """Return the state after a success that may not last: nothing is held back, and the count goes on."""
+        return structs.replace(self, until_at=0.0, is_paused=False, paused_at=None)
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether there was such a success since the newest failure."""
+        return not self.until_at
 
     def allows(self, now: float) -> bool:
         """Tell whether to try now."""

@@ -239,6 +239,20 @@ def test_folders_of_pilots_that_ended_are_removed_after_a_day(site):
     assert live.exists()
 
 
+def test_pilots_that_call_and_fail_at_once_are_submitted_five_times_and_then_paused(site):
+    began_at = site.scheduler.now
+    while site.scheduler.now < began_at + 600:
+        site.pass_time(5)
+        for pilot in site.store.pilots():
+            if pilot.state is PilotState.QUEUED:
+                site.scheduler.turn(pilot.batch_job_id, BatchState.RUNNING, nodes=("n0",))
+                site.register(pilot, "n0")
+                site.pass_time(1)  # it is seen, alive
+                site.scheduler.turn(pilot.batch_job_id, BatchState.FAILED, nodes=("n0",))
+    assert len(site.all()) == 5
+    assert "paused after 5 failures in a row" in note(site, "daemon")["reason"]
+
+
 def test_the_notes_show_cluster_and_daemon_without_naming_others(site):
     site.scheduler.batch_jobs["x"] = BatchJob(
         batch_job_id="x", name="secret-study", user="bob", partition="prime", state=BatchState.RUNNING
