@@ -33,10 +33,11 @@ from harvester_api.pressure import Pressure
 from harvester_api.problems import Refusal
 from harvester_api.repeats import Repeats, fresh_ids
 from harvester_api.retention import Retention
-from harvester_api.settings import GatewaySettings, dispatcher_settings
+from harvester_api.settings import GatewaySettings, Role, dispatcher_settings
 from harvester_api.sightings import Sightings
 from harvester_api.spilling import Spilling
 from harvester_api.streams import Streams
+from harvester_api.unused import Unused
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Gateway:
         self.blobs = None if settings.blobs is None else Blobs(settings.blobs, settings.blob_bytes)
         self.payloads = Payloads(store, self.blobs)
         self.pressure = Pressure(settings, self.book)
-        self.catalog = Catalog(store)
+        self.catalog = Catalog(store, [token.name for token in settings.tokens if token.role is Role.ADMIN])
         self.repeats = Repeats(self.book, store, self.blobs)
         self._spilling = None if self.blobs is None else Spilling(store.write, self.blobs)
         self.journal = Journal(self._spilling or store.write, settings.retry)
@@ -71,7 +72,10 @@ class Gateway:
         )
         self._ticking: asyncio.Task[None] | None = None
         self._endings = Endings(store, self._is_over)
-        self._retention = Retention(store, self.blobs, self.book, settings.result_ttl, settings.record_ttl)
+        unused = Unused(store, self.catalog, settings.unused_ttl)
+        self._retention = Retention(
+            store, self.blobs, self.book, settings.result_ttl, settings.record_ttl, unused=unused
+        )
         self._absent = Absent(settings.recovery)
         self._dispatcher_settings = dispatcher_settings(settings)
         self._begin(epoch=0)
@@ -172,6 +176,7 @@ class Gateway:
         except (StoreError, Refusal):
             self.payloads.discard(order.arguments for order in orders)
             raise
+        self.catalog.used.add(orders[0].function.function_id)  # all have the same
         # While the store is in trouble nothing may run that is not on disk.
         is_dispatched = self.journal.trouble is None
         for entry in entries:

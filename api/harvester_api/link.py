@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 FRAME_BYTES = 4 * 1024 * 1024  # messages are put into one frame up to about this size
 OUTBOX_MESSAGES = 20_000  # more than any pilot's slots can ask for: it does not read
+MOST_FUNCTIONS = 4096  # function versions of which it is remembered that a connection was sent them
 HELLO_WITHIN = timedelta(seconds=10)
 
 # Close codes of our own; the reason says the rest.
@@ -56,7 +57,7 @@ class PilotLink:
         self._patience_s = patience.total_seconds()
         self._outbox: deque[wire.ToPilot | Loader] = deque()
         self._wake = asyncio.Event()
-        self._functions: set[str] = set()
+        self._functions: dict[str, None] = {}  # those that were sent
         self._ending: asyncio.Future[LinkClosed] = asyncio.get_running_loop().create_future()
 
     def send(self, message: wire.ToPilot | Loader) -> None:
@@ -73,7 +74,9 @@ class PilotLink:
         """Whether this connection was sent the function; remembers it as sent."""
         if function_id in self._functions:
             return True
-        self._functions.add(function_id)
+        self._functions[function_id] = None
+        if len(self._functions) > MOST_FUNCTIONS:
+            del self._functions[next(iter(self._functions))]  # should it be leased again, it is sent again
         return False
 
     def close(self, code: int, reason: str) -> None:

@@ -26,6 +26,7 @@ _RECORDS: tuple[type, ...] = (
     Problem,
     JsonArguments,
     drafts.FunctionDraft,
+    drafts.SharingRequest,
     docs.FunctionDocument,
     docs.FunctionPage,
     docs.FunctionVersions,

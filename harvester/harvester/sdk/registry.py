@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from harvester.domain.functions import full_name
 from harvester.sdk.exchange import Operation, json_request, wrong_answer
 from harvester.sdk.functions import Function
 from harvester.sdk.outbox import Target
@@ -23,14 +24,20 @@ from harvester.sdk.shipping import Shipment, Traits, default_name, pickled
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
     """A function version as the gateway has it."""
 
-    function_id: str  # "name@version"
+    function_id: str  # "owner/name@version"
     name: str
     version: int
+    owner: str = ""  # empty: of a gateway from before functions had owners
+
+    @property
+    def full_name(self) -> str:
+        """The name that means this function to everybody who may call it."""
+        return full_name(self.owner, self.name)
 
     @property
     def target(self) -> Target:
         """Where its invocations go."""
-        return Target(name=self.name, version=self.version)
+        return Target(name=self.full_name, version=self.version)
 
 
 Invocable = str | Registration | Function[..., Any] | Callable[..., Any]

@@ -19,6 +19,7 @@ from harvester.store.errors import (
     StoreFull,
     translated,
 )
+from harvester.store.function_life import FunctionLife
 from harvester.store.functions import Functions
 from harvester.store.invocations import Invocations
 from harvester.store.notes import Notes
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 
-class Store(Functions, Invocations, Retention, Pilots, Notes):
+class Store(Functions, FunctionLife, Invocations, Retention, Pilots, Notes):
     """Everything that is kept. Safe to use from any thread; made by `open_store`.
 
     Reads are synchronous and short. Of the changes, `write` answers with a future, the others return when they are

@@ -8,7 +8,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 
 from harvester.domain import wire
 from harvester.domain.resources import Resources
-from harvester_api.link import PilotLink
+from harvester_api.link import MOST_FUNCTIONS, PilotLink
 
 HELLO = wire.Hello(
     protocol=wire.PROTOCOL_VERSION,
@@ -60,3 +60,11 @@ async def test_a_pilot_that_disappears_during_a_send_is_gone_and_no_defect(caplo
         await link.run(gateway)
     assert gateway.detached == ["p1"]
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_connection_remembers_which_functions_it_was_sent_but_not_for_ever():
+    link = PilotLink("p1", Socket().receive, Socket().send, timedelta(seconds=5))
+    assert not link.has_function("f@1")
+    assert link.has_function("f@1")
+    assert [link.has_function(f"g{n}@1") for n in range(MOST_FUNCTIONS)] == [False] * MOST_FUNCTIONS
+    assert not link.has_function("f@1")  # it is sent again, and the pilot takes it for what it has
