@@ -1,89 +1,188 @@
 """The functions that invocations name, kept at hand so that a call costs no look into the store.
 
-Owns the cache, and the refusals for names and versions that do not exist. Whether a function may be registered at all
-is `admission`'s to say.
+Owns what is remembered, and for how long it is believed. What a name means is `names`' to say, whether a function may
+be registered at all `admission`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-import difflib
 import time
+from collections.abc import Callable, Iterable
 
-from harvester.domain.functions import FunctionVersion
+import msgspec
+
+from harvester.domain.functions import FunctionVersion, Sharing, full_name, split_name
+from harvester.store.records import ListedFunction
 from harvester.store.store import Store
-from harvester_api.problems import Refusal, refusal
+from harvester_api.auth import Caller
+from harvester_api.code_cache import CodeCache
+from harvester_api.names import Names
+from harvester_api.problems import refusal
+from harvester_api.settings import Role
 
 FRESH_S = 2.0  # another gateway on the same store may register too: a newest version is believed this long
+PINNED_FRESH_S = 60.0  # a version is always the same one, but it may be deleted, or shared no longer
+MEANINGS = 4096  # of names that are remembered
+
+_Key = tuple[str, bool, str, int | None]  # caller, whether they are an admin, name, version
 
 
 class Catalog:
-    """The functions of one store."""
+    """The functions of one store.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._by_id: dict[str, FunctionVersion] = {}
-        self._newest: dict[str, tuple[FunctionVersion, float]] = {}
+    Parameters
+    ----------
+    admins: names of callers who are admins.
+    code: the bodies at hand.
+    clock: monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        admins: Iterable[str] = (),
+        *,
+        code: CodeCache | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._names = store, Names(store, frozenset(admins))
+        self._code = CodeCache() if code is None else code
+        self._clock = clock
+        self._meant: dict[_Key, tuple[str, float]] = {}  # what a name means, and until when that is believed
+        self._changes = 0  # of what names mean: an answer from before a change is not remembered
         self._registering = asyncio.Lock()
+        self.used: set[str] = set()  # versions that were invoked since somebody took them from here
 
-    async def register(self, draft: FunctionVersion, now: float) -> tuple[FunctionVersion, bool]:
-        """Add a function or a version of it; return it, and whether it is new."""
-        async with self._registering:
-            before = await asyncio.to_thread(self._store.function, draft.name, None)
-            function = await asyncio.to_thread(self._store.add_function, draft, now)
-        self._remember(function)
-        return function, before is None or before.version != function.version
-
-    async def find(self, name: str, version: int | None = None) -> FunctionVersion:
-        """Return a version of a function, the newest for None. Raises `Refusal` (404)."""
-        if version is None:
-            cached, fresh_until = self._newest.get(name, (None, 0.0))
-            if cached is not None and time.monotonic() < fresh_until:
-                return cached
-        else:
-            known = self._by_id.get(f"{name}@{version}")
-            if known is not None:
-                return known
-        function = await asyncio.to_thread(self._store.function, name, version)
+    async def find(self, caller: Caller, name: str, version: int | None = None) -> FunctionVersion:
+        """Return the version that a caller means, the newest for None. Raises `Refusal` (404, 409)."""
+        key = (caller.name, caller.role is Role.ADMIN, name, version)
+        meant = self._meant.get(key)
+        if meant is not None and self._clock() < meant[1]:
+            function = self._code.get(meant[0])
+            if function is not None:
+                return function
+        changes = self._changes
+        function_id = await asyncio.to_thread(self._names.function_id_of, caller, name, version)
+        function = self._code.get(function_id)
         if function is None:
-            raise await asyncio.to_thread(self._unknown, name, version)
-        self._by_id[function.function_id] = function
-        if version is None:
-            self._remember(function)
+            read = await asyncio.to_thread(self._store.function_by_id, function_id)
+            if read is None:  # dropped in between, so now the name means another one, or none
+                return await self.find(caller, name, version)
+            function = self._code.put(read)
+        if changes == self._changes:
+            self._believe(key, function_id)
         return function
 
     def by_id(self, function_id: str) -> FunctionVersion | None:
-        """Return what a lease names. May look into the store: at recovery, where an id is asked for the first time."""
-        function = self._by_id.get(function_id)
+        """Return what an invocation names. May look into the store: at recovery, where an id comes the first time."""
+        function = self._code.get(function_id)
         if function is None:
-            function = self._store.function_by_id(function_id)
-            if function is not None:
-                self._by_id[function_id] = function
+            read = self._store.function_by_id(function_id)
+            function = None if read is None else self._code.put(read)
         return function
 
-    def _remember(self, function: FunctionVersion) -> None:
-        self._by_id[function.function_id] = function
-        self._newest[function.name] = (function, time.monotonic() + FRESH_S)
+    async def listed(self, caller: Caller, name: str, version: int | None = None) -> ListedFunction:
+        """Return a version with what belongs to its name. Raises `Refusal` (404, 409)."""
+        return await asyncio.to_thread(self._listed, caller, name, version)
 
-    def _unknown(self, name: str, version: int | None) -> Refusal:
-        versions = self._store.function_versions(name)
-        if versions:
-            numbers = sorted(known.version for known in versions)
-            listed = ", ".join(map(str, numbers[-10:]))
-            return refusal(
-                404,
-                "unknown-version",
-                f"function {name!r} has no version {version}; it has {'…, ' if len(numbers) > 10 else ''}{listed}",
+    async def versions(self, caller: Caller, name: str) -> list[ListedFunction]:
+        """Return all versions of a function, the newest first. Raises `Refusal` (404, 409)."""
+        return await asyncio.to_thread(self._versions, caller, name)
+
+    # ---- changes ----
+
+    async def register(
+        self, caller: Caller, draft: FunctionVersion, sharing: Sharing | None, now: float
+    ) -> tuple[ListedFunction, bool]:
+        """Add a function of the caller's, or a version of it; return it, and whether it is new.
+
+        `sharing` None leaves it as it is. Raises `Refusal` (409).
+        """
+        draft = msgspec.structs.replace(draft, owner=caller.name)
+        async with self._registering:
+            function, is_new = await asyncio.to_thread(self._register, caller, draft, sharing, now)
+        self._code.put(function)
+        self._changed(draft.name)
+        return await self.listed(caller, function.full_name, function.version), is_new
+
+    async def share(self, caller: Caller, name: str, sharing: Sharing) -> ListedFunction:
+        """Say who may call a function; return its newest version. Raises `Refusal` (403, 404, 409)."""
+        async with self._registering:
+            owner, name = await asyncio.to_thread(self._share, caller, name, sharing)
+        self._changed(name)
+        return await self.listed(caller, full_name(owner, name))
+
+    async def delete(self, caller: Caller, name: str, version: int, now: float) -> ListedFunction:
+        """Delete a version; return it as it was. Raises `Refusal` (403, 404, 409)."""
+        gone = await asyncio.to_thread(self._delete, caller, name, version, now)
+        self.forget([gone.function.function_id])
+        return gone
+
+    def forget(self, function_ids: Iterable[str]) -> None:
+        """Let go of versions that were deleted; open invocations keep their own."""
+        gone = set(function_ids)
+        for function_id in gone:
+            self._code.forget(function_id)
+        self._changes += 1
+        self._meant = {key: meant for key, meant in self._meant.items() if meant[0] not in gone}
+
+    def take_used(self) -> set[str]:
+        """Return the versions that were invoked since the last call."""
+        used, self.used = self.used, set()
+        return used
+
+    def _believe(self, key: _Key, function_id: str) -> None:
+        fresh_s = FRESH_S if key[-1] is None else PINNED_FRESH_S
+        self._meant.pop(key, None)
+        self._meant[key] = function_id, self._clock() + fresh_s
+        if len(self._meant) > MEANINGS:
+            del self._meant[next(iter(self._meant))]  # the one that was looked up first
+
+    def _changed(self, name: str) -> None:
+        """Believe nothing any more of what a name means, whoever's."""
+        self._changes += 1
+        self._meant = {key: meant for key, meant in self._meant.items() if split_name(key[2])[1] != name}
+
+    # ---- in a thread ----
+
+    def _listed(self, caller: Caller, text: str, version: int | None) -> ListedFunction:
+        owner, name = self._names.owner_of(caller, text)
+        function_id = self._store.function_id_of(name, version, owner=owner)
+        found = None if function_id is None else self._store.listed(function_id)
+        if found is None:
+            raise self._names.unknown_version(owner, name, text, version)
+        return found
+
+    def _versions(self, caller: Caller, text: str) -> list[ListedFunction]:
+        owner, name = self._names.owner_of(caller, text)
+        return self._store.function_versions(name, owner=owner)
+
+    def _register(
+        self, caller: Caller, draft: FunctionVersion, sharing: Sharing | None, now: float
+    ) -> tuple[FunctionVersion, bool]:
+        if sharing is not None:
+            self._names.check_sharing(caller, draft.owner, draft.name, sharing)
+        before = self._store.function_id_of(draft.name, owner=draft.owner)
+        function = self._store.add_function(draft, now, sharing)
+        return function, function.function_id != before
+
+    def _share(self, caller: Caller, text: str, sharing: Sharing) -> tuple[str, str]:
+        owner, name = self._names.owned(caller, text)
+        self._names.check_sharing(caller, owner, name, sharing)
+        self._store.share(name, sharing, owner=owner)
+        return owner, name
+
+    def _delete(self, caller: Caller, text: str, version: int, now: float) -> ListedFunction:
+        self._names.owned(caller, text)
+        found = self._listed(caller, text, version)
+        function_id = found.function.function_id
+        if open_ := self._store.delete_function(function_id, now):
+            raise refusal(
+                409,
+                "in-use",
+                f"{function_id} has {open_} invocations that are not over",
                 field="version",
-                remedy="Leave the version out for the newest one.",
+                remedy="Wait until they have ended, or cancel them, then delete it.",
             )
-        names = [function.name for function in self._store.functions(limit=1000)]
-        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        hint = f"; close to it: {', '.join(close)}" if close else ""
-        return refusal(
-            404,
-            "unknown-function",
-            f"there is no function {name!r}{hint}",
-            field="name",
-            remedy="GET /v1/functions lists what is registered; register it with POST /v1/functions.",
-        )
+        return found

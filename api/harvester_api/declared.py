@@ -9,7 +9,7 @@ more than all the rest of a short call, and nothing here needs it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from re import Pattern
 
 import msgspec
@@ -42,7 +42,8 @@ class Table:
         for route in (route for router in routers for route in router.routes):
             if isinstance(route, APIRoute):
                 for method in route.methods or ():
-                    self._targets.setdefault((method, route.path.count("/")), []).append(_target(route))
+                    for slashes in _slashes(route.path):
+                        self._targets.setdefault((method, slashes), []).append(_target(route))
 
     def find(self, scope: Scope) -> Target | None:
         """Return what takes a request, its path parameters put into `scope`; None for what is not declared."""
@@ -53,6 +54,12 @@ class Table:
                 scope["path_params"] = match.groupdict()
                 return target
         return None
+
+
+def _slashes(path: str) -> Sequence[int]:
+    """Return how many slashes a path may have that fits a route's: a function's name may come with its owner's."""
+    count = path.count("/")
+    return (count, count + 1) if ":function}" in path else (count,)
 
 
 def _target(route: APIRoute) -> Target:

@@ -13,11 +13,11 @@ from msgspec import UNSET, UnsetType
 
 from harvester.domain.control import Control
 from harvester.domain.entries import PilotEntry
-from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
+from harvester.domain.functions import Encoding, FunctionKind, Sharing, name_in
 from harvester.domain.invocations import ActivationEnd, Failure, InvocationState
 from harvester.domain.pilots import PilotState
 from harvester.domain.resources import Resources
-from harvester.store.records import ActivationRecord, Demand, PilotRecord
+from harvester.store.records import ActivationRecord, Demand, ListedFunction, PilotRecord
 from harvester_api.book import Outcome
 from harvester_api.settings import Role
 
@@ -26,8 +26,12 @@ class FunctionDocument(msgspec.Struct, frozen=True, kw_only=True):
     """One version of a function, without its body."""
 
     name: str
+    owner: str  # "owner/name" means the same to everybody who may call it
     version: int
     function_id: str
+    share: Sharing  # who may call it, beside its owner and admins
+    added_at: float
+    used_at: float  # its last call, or its registration; may be an hour behind
     kind: FunctionKind
     entry: str
     python: str
@@ -40,7 +44,7 @@ class FunctionDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FunctionPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Functions by name."""
+    """Functions by name and owner."""
 
     items: list[FunctionDocument]
     next: str | None
@@ -223,12 +227,17 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     status: str
 
 
-def function_document(function: FunctionVersion) -> FunctionDocument:
+def function_document(listed: ListedFunction) -> FunctionDocument:
     """Return the document of a function."""
+    function = listed.function
     return FunctionDocument(
         name=function.name,
+        owner=function.owner,
         version=function.version,
         function_id=function.function_id,
+        share=listed.sharing,
+        added_at=listed.added_at,
+        used_at=listed.used_at,
         kind=function.kind,
         entry=function.entry,
         python=function.python,
@@ -247,13 +256,12 @@ def invocation_document(
     """Return the document of an invocation; `with_bytes` puts the result's bytes in too."""
     record = outcome.record
     value = outcome.value if isinstance(outcome.value, bytes) else None  # a large one has to be read before
-    name, _, version = record.function_id.rpartition("@")
     has_value = record.state is InvocationState.SUCCEEDED and value is not None
     return InvocationDocument(
         invocation_id=record.invocation_id,
         function_id=record.function_id,
-        function=name,
-        version=int(version),
+        function=name_in(record.function_id),
+        version=int(record.function_id.rpartition("@")[2]),
         owner=record.owner,
         state=record.state,
         encoding=record.encoding,

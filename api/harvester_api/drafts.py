@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from harvester.domain.functions import FunctionKind
+from harvester.domain.functions import FunctionKind, Sharing
 from harvester.domain.resources import Resources
 
 MOST = 2**31 - 1  # of any resource: what every database holds in an integer
@@ -47,6 +47,13 @@ class FunctionDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     checkpoints: bool = False
     max_retries: Annotated[int, Meta(ge=0, le=1000)] = 0
     max_running: Annotated[int, Meta(ge=1, le=MOST)] | None = None  # activations of this version at a time
+    share: Sharing | None = None  # of the whole name; left out or null: as it is, "none" at first
+
+
+class SharingRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may call a function, beside its owner and admins."""
+
+    share: Sharing
 
 
 class WaitRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

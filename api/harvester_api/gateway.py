@@ -37,10 +37,11 @@ from harvester_api.pressure import Pressure
 from harvester_api.problems import Refusal
 from harvester_api.repeats import Repeats, fresh_ids
 from harvester_api.retention import Retention
-from harvester_api.settings import GatewaySettings, dispatcher_settings
+from harvester_api.settings import GatewaySettings, Role, dispatcher_settings
 from harvester_api.sightings import Sightings
 from harvester_api.spilling import Spilling
 from harvester_api.streams import Streams
+from harvester_api.unused import Unused
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Gateway:
         self.pressure = Pressure(settings, self.book)
         self.large = LargeBodies()
         self.door = Door(settings=settings, blobs=self.blobs, large=self.large)
-        self.catalog = Catalog(store)
+        self.catalog = Catalog(store, [token.name for token in settings.tokens if token.role is Role.ADMIN])
         self.repeats = Repeats(self.book, store, self.blobs)
         self._spilling = None if self.blobs is None else Spilling(store.write, self.blobs)
         self.journal = Journal(self._spilling or store.write, settings.retry)
@@ -77,7 +78,10 @@ class Gateway:
         )
         self._ticking: asyncio.Task[None] | None = None
         self._endings = Endings(store, self._is_over)
-        self._retention = Retention(store, self.blobs, self.book, settings.result_ttl, settings.record_ttl)
+        unused = Unused(store, self.catalog, settings.unused_ttl)
+        self._retention = Retention(
+            store, self.blobs, self.book, settings.result_ttl, settings.record_ttl, unused=unused
+        )
         self._absent = Absent(settings.recovery)
         self._dispatcher_settings = dispatcher_settings(settings)
         self._begin(epoch=0)
@@ -190,6 +194,7 @@ class Gateway:
             for group in groups:
                 self.payloads.discard(entry.arguments for entry in group.entries)
             raise
+        self.catalog.used.add(groups[0].entries[0].function.function_id)  # all have the same
         # While the store is in trouble nothing may run that is not on disk.
         is_dispatched = self.journal.trouble is None
         if len(groups) == 1:

@@ -25,6 +25,7 @@ _RECORDS: tuple[type, ...] = (
     Problem,
     drafts.JsonArguments,
     drafts.FunctionDraft,
+    drafts.SharingRequest,
     docs.FunctionDocument,
     docs.FunctionPage,
     docs.FunctionVersions,

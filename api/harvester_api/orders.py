@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import Request
 
 from harvester.domain.functions import FunctionVersion
+from harvester_api.auth import Caller
 from harvester_api.gateway import Gateway
 from harvester_api.offers import check_fits, check_python
 from harvester_api.parameters import DEADLINE, KEY, PRIORITY, STREAM, TTL, VERSION, headers_of
@@ -20,9 +21,9 @@ OPTIONS = (VERSION, PRIORITY, TTL, DEADLINE)
 _STREAM = re.compile(STREAM.schema["pattern"])
 
 
-async def function_of(request: Request, gateway: Gateway) -> FunctionVersion:
+async def function_of(request: Request, gateway: Gateway, caller: Caller) -> FunctionVersion:
     """Return the function that is to be invoked, if a configured pilot can still run it."""
-    function = await gateway.catalog.find(request.path_params["name"], VERSION.integer(request))
+    function = await gateway.catalog.find(caller, request.path_params["name"], VERSION.integer(request))
     offers = gateway.settings.offers
     if offers:
         if function.python:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from fastapi import Request
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import HTTPConnection
 
 from harvester_api.drafts import LONGEST_S
@@ -179,7 +180,21 @@ VERSION = Parameter(
     description="The version of the function; the newest when left out.",
     schema={"type": "integer", "minimum": 1, "maximum": 2**31 - 1},
 )
-FUNCTION_NAME = Parameter(name="name", where="path", description="The function's name.")
+FUNCTION_NAME = Parameter(
+    name="name",
+    where="path",
+    description="The function's name: your own of that name, else the one that is shared with you; or owner/name.",
+)
+
+
+class _FunctionConvertor(StringConvertor):
+    """A part of a path that is a name, or owner and name with a slash between, which clients may write as %2F."""
+
+    regex = "[^/]+(?:/[^/]+)?"
+
+
+register_url_convertor("function", _FunctionConvertor())
+FUNCTION_PATH = f"/v1/functions/{{{FUNCTION_NAME.name}:function}}"
 INVOCATION_ID = Parameter(name="invocation_id", where="path", description="The invocation's id.")
 PILOT_ID = Parameter(name="pilot_id", where="path", description="The pilot's id.")
 PRIORITY = Parameter(

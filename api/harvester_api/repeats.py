@@ -66,7 +66,7 @@ class Repeats:
         record, entry = self._first(owner, key)
         if record is None:
             return None
-        _check_function(record, key, function.name)
+        _check_function(record, key, function)
         if is_version_asked and record.function_id != function.function_id:
             raise _conflict(key, f"for {record.function_id}, not for {function.function_id}", "a new invocation")
         before = None if entry is None else entry.arguments
@@ -76,7 +76,7 @@ class Repeats:
             raise _conflict(key, "for other arguments", "a new invocation")
         return record.invocation_id
 
-    async def batch(self, owner: str, key: str, name: str, count: int) -> list[str] | None:
+    async def batch(self, owner: str, key: str, function: FunctionVersion, count: int) -> list[str] | None:
         """Return the ids of the batch that came under `key`, once it is on disk; None for a key that is new.
 
         Raises `Refusal` (409), and the `StoreError` that keeps the batch from being accepted.
@@ -84,7 +84,7 @@ class Repeats:
         record, entry = self._first(owner, batch_key(key))
         if record is None:
             return None
-        _check_function(record, key, name)
+        _check_function(record, key, function)
         if entry is not None:  # before it is written not all of the batch may be there
             await self._book.written(entry)
         last, behind = ids_from(record.invocation_id, 2, max(0, count - 1))
@@ -105,9 +105,10 @@ class Repeats:
         return self._book.find(invocation_id) is not None or self._store.invocation(invocation_id) is not None
 
 
-def _check_function(record: InvocationRecord, key: str, name: str) -> None:
-    if record.function_id.rpartition("@")[0] != name:
-        raise _conflict(key, f"for {record.function_id}, not for {name}", "a new invocation")
+def _check_function(record: InvocationRecord, key: str, function: FunctionVersion) -> None:
+    before = record.function_id.rpartition("@")[0]
+    if before not in {function.full_name, function.name}:  # without its owner: from before owners were known
+        raise _conflict(key, f"for {record.function_id}, not for {function.full_name}", "a new invocation")
 
 
 def _conflict(key: str, what: str, meant: str) -> Refusal:

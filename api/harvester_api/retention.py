@@ -14,6 +14,7 @@ from datetime import timedelta
 from harvester.store.store import Store, StoreError
 from harvester_api.blobs import Blobs
 from harvester_api.book import Book
+from harvester_api.unused import Unused
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,11 @@ class Retention:
         result_ttl: timedelta,
         record_ttl: timedelta,
         *,
+        unused: Unused | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`unused` sweeps out the code of functions; None: that stays."""
+        self._unused = unused
         self._store, self._blobs, self._book, self._clock = store, blobs, book, clock
         self._result_s, self._record_s = result_ttl.total_seconds(), record_ttl.total_seconds()
         self._is_stopping = False
@@ -75,6 +79,8 @@ class Retention:
     async def look(self) -> None:
         """Delete what has been over for long enough, first from memory. Raises `StoreError`."""
         self._book.forget_ended(self._clock() - self._result_s)
+        if self._unused is not None:
+            await self._unused.note(self._clock())
         await asyncio.to_thread(self._delete)
 
     async def _go(self) -> None:
@@ -83,6 +89,8 @@ class Retention:
             if self._clock() >= sweep_at:
                 sweep_at = self._clock() + SWEEP_INTERVAL.total_seconds()
                 await self._tried(asyncio.to_thread(self.sweep))
+                if self._unused is not None:
+                    await self._tried(self._unused.expire(self._clock()))
             await self._tried(self.look())
             await asyncio.sleep(INTERVAL.total_seconds())
 

@@ -64,6 +64,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     blob_bytes: int = 256 * 1024  # arguments and results from this size on lie there
     result_ttl: timedelta = timedelta(days=7)  # arguments and result are deleted this long after the end
     record_ttl: timedelta = timedelta(days=30)  # and then the record of the invocation
+    unused_ttl: timedelta = timedelta(days=30)  # older versions of functions go when nobody has called them for so long
     poison_deaths: int = 3  # slot processes or pilots that one invocation may take down
     tick: timedelta = timedelta(seconds=0.25)
     seen_interval: timedelta = timedelta(seconds=2)  # a pilot's heartbeat is written down this often

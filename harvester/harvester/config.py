@@ -41,6 +41,7 @@ class GatewayConfig(_Section, frozen=True):
     blob_kb: Positive = 256  # arguments and results from this size on lie in files of the state folder
     result_days: Days = 7.0  # results and arguments are deleted so long after the end
     record_days: Days = 30.0  # and then nothing is known of the invocation any more
+    unused_days: Days = 30.0  # an older version of a function is deleted when nobody has called it for so long
     max_open: Positive = 2_000_000  # invocations that have not ended; more are refused for a while
     max_open_per_user: Positive = 1_000_000
     max_running_per_user: Positive | None = None  # activations of one user at a time; none given: no limit

@@ -16,7 +16,7 @@ from harvester_api.intake import Arguments
 from harvester_api.openapi import BATCH_BODY, json_of, operation
 from harvester_api.order import Arrivals, Order, opened
 from harvester_api.orders import OPTIONS, function_of, key_of, options_of
-from harvester_api.parameters import FUNCTION_NAME, KEY, PYTHON, STREAM
+from harvester_api.parameters import FUNCTION_NAME, FUNCTION_PATH, KEY, PYTHON, STREAM
 from harvester_api.repeats import all_ids, batch_key, fresh_ids
 from harvester_api.routes.common import caller_of, gateway_of
 
@@ -24,7 +24,7 @@ router = APIRouter(tags=["invocations"])
 
 
 @router.post(
-    "/v1/functions/{name}/batches",
+    f"{FUNCTION_PATH}/batches",
     **operation(
         "Invoke a function many times: all are accepted, or none.",
         {202: ("Accepted, and on disk.", json_of(BatchAnswer))},
@@ -37,7 +37,7 @@ async def batch(request: Request) -> Response:
     """The ids come in the order of the batch. POST /v1/wait waits for many, a stream tells of their ends."""
     caller = caller_of(request)
     gateway = gateway_of(request)
-    function = await function_of(request, gateway)
+    function = await function_of(request, gateway, caller)
     options, key = options_of(request), key_of(request)
     with gateway.pressure.holding() as held:
         taken = await read_batch(request, function, gateway.door, held)
@@ -58,7 +58,7 @@ async def _accepted(gateway: Gateway, order: Order, taken: TakenBatch, key: str 
         _arrivals(order, piece, key) async for piece in pieces(list(enumerate(zip(fresh, arguments, strict=True))))
     ]
     # Nothing gives way to another request between this look and the moment when `accept_many` has begun the batch.
-    known = key and await gateway.repeats.batch(order.owner, key, order.function.name, count)
+    known = key and await gateway.repeats.batch(order.owner, key, order.function, count)
     if known:
         gateway.payloads.discard(arguments)
         async for piece in pieces(known):

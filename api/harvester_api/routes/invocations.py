@@ -32,6 +32,7 @@ from harvester_api.orders import OPTIONS, function_of, key_of, options_of
 from harvester_api.parameters import (
     DRAFT,
     FUNCTION_NAME,
+    FUNCTION_PATH,
     INVOCATION_ID,
     KEY,
     PYTHON,
@@ -60,13 +61,15 @@ RAW = Parameter(
     schema={"type": "boolean", "default": False},
 )
 STATE = choice_of("state", InvocationState, "Only those in this state.")
-FUNCTION = Parameter(name="function", description="Only those of this function.")
+FUNCTION = Parameter(
+    name="function", description="Only those of this function: a name, owner/name, or either with @version."
+)
 BEFORE = Parameter(name="before", description="Start behind this id: `next` of the page before.")
 LIMIT = limit_of(100, 1000)
 
 
 @router.post(
-    "/v1/functions/{name}/invocations",
+    f"{FUNCTION_PATH}/invocations",
     **operation(
         "Invoke a function, and wait for its end if you like.",
         {
@@ -86,7 +89,7 @@ async def invoke(request: Request) -> Response:
     caller = caller_of(request)
     gateway = gateway_of(request)
     settings = gateway.settings
-    function = await function_of(request, gateway)
+    function = await function_of(request, gateway, caller)
     wait_s = min(WAIT.seconds(request), settings.max_wait.total_seconds())
     is_raw = RAW.flag(request) or _asks_for_bytes(request)
     options, key = options_of(request), key_of(request)

@@ -47,6 +47,7 @@ def gateway_settings(config: Config, found: tuple[Shape, ...], token: Callable[[
         blob_bytes=gateway.blob_kb * 1024,
         result_ttl=timedelta(days=gateway.result_days),
         record_ttl=timedelta(days=gateway.record_days),
+        unused_ttl=timedelta(days=gateway.unused_days),
     )
 
 

@@ -48,7 +48,7 @@ def whoami(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 def invoke(  # noqa: PLR0917 - typer makes the options from the parameters
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="A registered function.")],
+    name: Annotated[str, typer.Argument(help="A function of yours, or one that is shared; OWNER/NAME names it fully.")],
     arguments: Annotated[list[str] | None, typer.Argument(metavar="JSON…", help="Each argument as JSON.")] = None,
     kwargs: Annotated[str, typer.Option(metavar="JSON", help="Keyword arguments, as a JSON object.")] = "{}",
     version: Annotated[int | None, typer.Option(help="Its version; the newest unless given.")] = None,

@@ -11,7 +11,7 @@ from harvester.sdk.errors import GatewayError
 
 _BY_WHICH = "with --token or HARVESTER_TOKEN; `harvester up` says where it lies"
 _BY_TITLE = {
-    "Unknown function": "`harvester functions` lists what is registered, `harvester functions register` registers more",
+    "Unknown function": "`harvester functions` lists what you may call, `harvester functions register` registers more",
     "Unknown version": "leave --version out for the newest one",
     "Unknown invocation": "`harvester invocations` lists yours, newest first",
     "Unknown pilot": "`harvester pilots` lists those that are alive, with --all the others too",
@@ -19,7 +19,7 @@ _BY_TITLE = {
     "Admin only": f"use the admin's token, {_BY_WHICH}",
     "Unauthorized": f"give the token of this gateway, {_BY_WHICH}",
 }
-_REST = re.compile(r"\b(GET|POST) /|/openapi\.json")
+_REST = re.compile(r"\b(GET|POST|PUT|DELETE) /|/openapi\.json")
 
 
 def told(error: GatewayError) -> str:

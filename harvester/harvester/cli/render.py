@@ -115,7 +115,9 @@ def functions(items: Iterable[Document]) -> Table:
     rows = (
         (
             each.get("name"),
+            each.get("owner"),
             each.get("version"),
+            each.get("share"),
             each.get("kind"),
             each.get("python"),
             resources(each.get("resources")),
@@ -123,7 +125,8 @@ def functions(items: Iterable[Document]) -> Table:
         )
         for each in items
     )
-    return table("functions", ("function", "version", "kind", "python", "resources", "checkpoints"), rows)
+    columns = ("function", "owner", "version", "shared with", "kind", "python", "resources", "checkpoints")
+    return table("functions", columns, rows)
 
 
 def status(said: Document) -> list[Table | Text]:

@@ -12,6 +12,10 @@ from harvester.domain.resources import Resources
 __all__ = ["Entry", "Lease", "PilotEntry"]
 
 
+MOST_WARM = 1024
+"""Function versions of which it is remembered that a pilot has loaded them."""
+
+
 class PilotEntry:
     """A pilot that is alive, or that held work when we last knew.
 
@@ -67,7 +71,7 @@ class PilotEntry:
         self.is_connected, self.is_known = is_connected, is_known
         self.drain: DrainReason | None = None
         self.leases: dict[str, Entry] = {}  # in the order of their grants
-        self.warm: set[str] = set()  # function ids it has loaded
+        self.warm: dict[str, None] = {}  # function ids it has loaded, those that came last
         self.slow_cpus = 0  # taken by leases that are not known to be over soon
         self.ahead = 0  # leases that were granted ahead of a free slot, and have not told that they began
         self.ahead_s = 0.0  # CPU-seconds that those are expected to take
@@ -99,7 +103,10 @@ class PilotEntry:
         resources = function.resources
         self.leases[entry.invocation_id] = entry
         self.has_alone |= entry.lane.is_alone
-        self.warm.add(function.function_id)
+        if function.function_id not in self.warm:
+            self.warm[function.function_id] = None
+            if len(self.warm) > MOST_WARM:
+                del self.warm[next(iter(self.warm))]
         self.free_cpus -= resources.cpus
         self.free_gpus -= resources.gpus
         self.free_memory_mb -= resources.memory_mb

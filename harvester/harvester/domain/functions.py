@@ -26,11 +26,21 @@ class Encoding(StrEnum):
     CALLS = "calls"  # many calls in one invocation, each pickled as above; see `calls`
 
 
-class FunctionVersion(msgspec.Struct, frozen=True, kw_only=True):
+class Sharing(StrEnum):
+    """Who may call a function, beside its owner and admins."""
+
+    NONE = "none"
+    ALL = "all"  # every user of the gateway
+
+
+class FunctionVersion(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     """One version of a registered function."""
 
-    function_id: str  # "name@version", unique, what a lease names
-    name: str
+    function_id: (
+        str  # "owner/name@version", unique for ever, what a lease names; "name@version" before owners were known
+    )
+    name: str  # one of its owner's; others may have another function of that name
+    owner: str = ""  # the user who registered it; empty only where no gateway is asked, as in a benchmark's store
     version: int  # 1, 2, 3 … in the order of registration
     kind: FunctionKind
     body: bytes  # the pickle, the reference in UTF-8, or the source in UTF-8
@@ -43,7 +53,28 @@ class FunctionVersion(msgspec.Struct, frozen=True, kw_only=True):
     max_retries: int = 0  # runs after a user's exception, before it is FAILED
     max_running: int | None = None  # activations at a time, over all pilots and users; None: no limit
 
+    @property
+    def full_name(self) -> str:
+        """The name that means the same to everybody."""
+        return full_name(self.owner, self.name)
 
-def function_id(name: str, version: int) -> str:
+
+def full_name(owner: str, name: str) -> str:
+    """Return "owner/name"."""
+    return f"{owner}/{name}" if owner else name
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """Return owner and name of "owner/name"; the owner is empty where only a name is given. No name has a slash."""
+    owner, _, name = text.rpartition("/")
+    return owner, name
+
+
+def function_id(name: str, version: int, owner: str = "") -> str:
     """Return the id under which leases name a version."""
-    return f"{name}@{version}"
+    return f"{full_name(owner, name)}@{version}"
+
+
+def name_in(function_id: str) -> str:
+    """Return the name, without its owner, that is in the id of a version."""
+    return (function_id.rpartition("@")[0] or function_id).rpartition("/")[2]

@@ -26,18 +26,23 @@ LINGER_S = 0.005  # what waits longer than this does not wait for the request un
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A function at the gateway; without a version, its newest one."""
 
-    name: str
+    name: str  # or "owner/name"
     version: int | None = None
 
     @property
     def path(self) -> str:
         """The function's path."""
-        return f"/v1/functions/{quote(self.name, safe='')}"
+        return function_path(self.name)
 
     @property
     def params(self) -> dict[str, str]:
         """The query that pins the version."""
         return {} if self.version is None else {"version": str(self.version)}
+
+
+def function_path(name: str) -> str:
+    """Return the path of a function, by its name or as owner/name."""
+    return f"/v1/functions/{quote(name, safe='/')}"
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True, eq=False):

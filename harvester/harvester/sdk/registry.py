@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from harvester.domain.callables import is_generator_function
+from harvester.domain.functions import full_name
 from harvester.sdk.exchange import Operation, json_request, wrong_answer
 from harvester.sdk.footprint import footprint_of
 from harvester.sdk.functions import Function
@@ -30,14 +31,20 @@ from harvester.sdk.shipping import Shipment, Traits, default_name, pickled
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
     """A function version as the gateway has it."""
 
-    function_id: str  # "name@version"
+    function_id: str  # "owner/name@version"
     name: str
     version: int
+    owner: str = ""  # empty: of a gateway from before functions had owners
+
+    @property
+    def full_name(self) -> str:
+        """The name that means this function to everybody who may call it."""
+        return full_name(self.owner, self.name)
 
     @property
     def target(self) -> Target:
         """Where its invocations go."""
-        return Target(name=self.name, version=self.version)
+        return Target(name=self.full_name, version=self.version)
 
 
 _MEMORABLE = frozenset({Function, types.FunctionType, types.BuiltinFunctionType})

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from harvester.sdk.exchange import Operation, Request, json_request
+from harvester.sdk.outbox import function_path
 from harvester.sdk.payloads import Document
 
 
@@ -27,7 +28,7 @@ def invocations(
 
 
 def functions() -> Operation[list[Document]]:
-    """Return the registered functions, each in its newest version."""
+    """Return the functions that one may call, each in its newest version: one's own, and those that are shared."""
     found: list[Document] = []
     params = {"limit": "200"}
     while True:
@@ -36,6 +37,21 @@ def functions() -> Operation[list[Document]]:
         if not page.get("next"):
             return found
         params = {**params, "after": str(page["next"])}
+
+
+def function_versions(name: str) -> Operation[list[Document]]:
+    """Return all versions of a function, the newest first."""
+    return _items(f"{function_path(name)}/versions", {})
+
+
+def share(name: str, with_whom: str = "all") -> Operation[Document]:
+    """Let every user call a function of one's own, all its versions, or with "none" nobody else any more."""
+    return _document(json_request("PUT", f"{function_path(name)}/sharing", {"share": with_whom}))
+
+
+def delete_function(name: str, version: int) -> Operation[Document]:
+    """Delete a version of a function of one's own, which no invocation may need any more; return it as it was."""
+    return _json("DELETE", f"{function_path(name)}/versions/{version}")
 
 
 def pilots(*, all: bool = False) -> Operation[list[Document]]:  # noqa: A002 - the word of the REST API

@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import select
 
 from harvester.domain.blobs import BlobRef
+from harvester.domain.functions import name_in
 from harvester.domain.invocations import InvocationState
 from harvester.store import statements
 from harvester.store.folding import Attempt, Folded, InvocationWrite, Life, fold, known_before
@@ -125,7 +126,7 @@ def _new_row(new: NewInvocation) -> tuple[Any, ...]:
     return (
         new.invocation_id,
         new.function_id,
-        new.function_id.rpartition("@")[0] or new.function_id,
+        name_in(new.function_id),
         new.owner,
         new.idempotency_key,
         str(new.encoding),

@@ -7,10 +7,25 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Float, Integer, Row, Select, Table, Text, bindparam, select, text, tuple_
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Float,
+    Integer,
+    Row,
+    Select,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    or_,
+    select,
+    text,
+    tuple_,
+)
 
 from harvester.domain.blobs import BlobRef
-from harvester.domain.functions import Encoding
+from harvester.domain.functions import Encoding, full_name, split_name
 from harvester.domain.invocations import ActivationEnd, Failure, InvocationState
 from harvester.domain.resources import Resources
 from harvester.store.records import ActivationRecord, Demand, InvocationRecord
@@ -92,17 +107,14 @@ class Invocations(Room):
         Parameters
         ----------
         owner, state: only those; None for all.
-        function: a name, for all of its versions, or "name@version".
+        function: a name, for all of its versions, or "name@version"; each with "owner/" before it, or of any owner.
         before: only ids < this one; the last id of one page gets the next.
         """
         query = _INVOCATION.order_by(_INV.invocation_id.desc()).limit(limit)
         if owner is not None:
             query = query.where(_INV.owner == owner)
         if function is not None:
-            name, at, _ = function.rpartition("@")
-            query = query.where(_INV.function_name == (name if at else function))
-            if at:
-                query = query.where(_INV.function_id == function)
+            query = query.where(*_is_of(function))
         if state is not None:
             # As a literal: only so does the database see that a partial index over this state will do.
             query = query.where(_INV.state == bindparam("p_state", str(state), literal_execute=True))
@@ -191,6 +203,25 @@ class Invocations(Room):
         if name is not None:
             return BlobRef(name=name, size=size)
         return None if value is None else bytes(value)
+
+
+def _is_of(function: str) -> list[ColumnElement[bool]]:
+    """Return the conditions for invocations of a function; ids from before owners were known have none in them."""
+    named, _, version = function.rpartition("@")
+    if not version.isdecimal():  # the name of an owner may have an @ too
+        named, version = function, ""
+    owner, name = split_name(named)
+    conditions: list[ColumnElement[bool]] = [_INV.function_name == name]
+    if owner:
+        # A range and no LIKE, for which two owners may be one in SQLite; an A is what follows an @.
+        full = full_name(owner, name)
+        is_owners = and_(_INV.function_id > f"{full}@", _INV.function_id < f"{full}A")
+        older = select(_F.function_id).where(_F.owner == owner, _F.name == name)
+        conditions.append(or_(is_owners, _INV.function_id.in_(older)))
+    if version:
+        last = f"{name}@{version}"
+        conditions.append(or_(_INV.function_id == last, _INV.function_id.endswith(f"/{last}", autoescape=True)))
+    return conditions
 
 
 def _record(row: Sequence[Any], names: dict[str, str] | None = None) -> InvocationRecord:

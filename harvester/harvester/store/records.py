@@ -5,10 +5,19 @@ from __future__ import annotations
 import msgspec
 
 from harvester.domain.blobs import BlobRef
-from harvester.domain.functions import Encoding
+from harvester.domain.functions import Encoding, FunctionVersion, Sharing
 from harvester.domain.invocations import ActivationEnd, Failure, InvocationState
 from harvester.domain.pilots import PilotState
 from harvester.domain.resources import Resources
+
+
+class ListedFunction(msgspec.Struct, frozen=True, kw_only=True):
+    """A function version as lists show it."""
+
+    function: FunctionVersion  # its body left out
+    sharing: Sharing
+    added_at: float
+    used_at: float  # may be an hour behind
 
 
 class InvocationRecord(msgspec.Struct, frozen=True, kw_only=True):

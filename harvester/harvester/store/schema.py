@@ -11,7 +11,7 @@ from harvester.store.errors import StoreError
 from harvester.store.migrations import migrate
 from harvester.store.tables import META, METADATA
 
-VERSION = 2
+VERSION = 3
 _VERSION_KEY = "schema_version"
 # Changes nothing, and yet has to be written down: it tells whether the database takes writes.
 PROBE = "UPDATE meta SET value = value WHERE key = 'schema_version'"

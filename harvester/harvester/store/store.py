@@ -21,6 +21,7 @@ from harvester.store.errors import (
     Unstorable,
     translated,
 )
+from harvester.store.function_life import FunctionLife
 from harvester.store.functions import Functions
 from harvester.store.invocations import Invocations
 from harvester.store.notes import Notes
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 
-class Store(Functions, Invocations, Retention, Pilots, Notes):
+class Store(Functions, FunctionLife, Invocations, Retention, Pilots, Notes):
     """Everything that is kept. Safe to use from any thread; made by `open_store`.
 
     Reads are synchronous and short. Of the changes, `write` answers with a future, the others return when they are

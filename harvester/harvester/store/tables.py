@@ -61,8 +61,9 @@ class Function(_Row, table=True):
     """A version of a registered function."""
 
     __tablename__ = "function"
-    __table_args__ = (Index("ix_function_name", "name", "version", unique=True),)
+    __table_args__ = (Index("ix_function_name", "owner", "name", "version", unique=True),)
     function_id: str = Field(primary_key=True, sa_type=_TEXT)
+    owner: str = Field(sa_type=_TEXT)
     name: str = Field(sa_type=_TEXT)
     version: int
     kind: str = Field(sa_type=_TEXT)
@@ -77,7 +78,20 @@ class Function(_Row, table=True):
     max_retries: int
     max_running: int | None
     added_at: float
+    used_at: float  # an instant of its last use, or of its registration, that may be an hour behind
+    deleted_at: float | None  # no call finds it any more; the row goes when nothing can refer to it
     body: bytes = Field(sa_type=_BYTES)
+
+
+class FunctionName(_Row, table=True):
+    """A name of one owner: what holds for all versions, and stays when they are deleted, so that no id comes twice."""
+
+    __tablename__ = "function_name"
+    __table_args__ = (Index("ix_function_name_shared", "name", "sharing"),)
+    owner: str = Field(primary_key=True, sa_type=_TEXT)
+    name: str = Field(primary_key=True, sa_type=_TEXT)
+    versions: int  # the last number that was given
+    sharing: str = Field(sa_type=_TEXT)
 
 
 class Invocation(_Row, table=True):
@@ -113,7 +127,7 @@ class Invocation(_Row, table=True):
     )
     invocation_id: str = Field(primary_key=True, sa_type=_TEXT)
     function_id: str = Field(sa_type=_TEXT)
-    function_name: str = Field(sa_type=_TEXT)  # of function_id, so that all versions can be listed in one order
+    function_name: str = Field(sa_type=_TEXT)  # in function_id, so that all versions can be listed in one order
     owner: str = Field(sa_type=_TEXT)
     idempotency_key: str | None = Field(sa_type=_TEXT)
     encoding: str = Field(sa_type=_TEXT)
@@ -225,6 +239,7 @@ METADATA = _Row.metadata
 META = METADATA.tables["meta"]
 NOTES = METADATA.tables["note"]
 FUNCTIONS = METADATA.tables["function"]
+FUNCTION_NAMES = METADATA.tables["function_name"]
 INVOCATIONS = METADATA.tables["invocation"]
 ARGUMENTS = METADATA.tables["arguments"]
 ACTIVATIONS = METADATA.tables["activation"]

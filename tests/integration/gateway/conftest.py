@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from harvester.domain import wire
-from harvester.domain.functions import FunctionKind
+from harvester.domain.functions import FunctionKind, name_in
 from harvester.domain.pilots import DrainReason, PilotState
 from harvester.domain.resources import Resources
 from harvester.store.records import PilotRecord
@@ -160,7 +160,7 @@ class FakePilot:
         said: list[wire.ToGateway] = []
         for lease in leases:
             given = msgspec.json.decode(lease.arguments)
-            name = lease.function_id.partition("@")[0]
+            name = name_in(lease.function_id)
             value = self.functions[name](*given.get("args", ()), **given.get("kwargs", {}))
             said += [
                 wire.Started(invocation_id=lease.invocation_id, fence=lease.fence),
@@ -185,6 +185,12 @@ def add_pilot(store: Store, pilot_id: str, resources: Resources, state: PilotSta
             planned_at=time.time(),
         )
     )
+
+
+def _fits(template: str, path: str) -> bool:
+    """Whether a path is one of a template; the name of a function may have its owner's before it."""
+    name = "[^/]+(/[^/]+)?" if template.startswith("/v1/functions/{name}") else "[^/]+"
+    return bool(re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template.replace("{name}", name)), path))
 
 
 class Rig:
@@ -214,7 +220,7 @@ class Rig:
             (
                 operations[method]
                 for template, operations in self.document["paths"].items()
-                if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path) and method in operations
+                if _fits(template, path) and method in operations
             ),
             None,
         )

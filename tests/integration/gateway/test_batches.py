@@ -55,7 +55,7 @@ async def test_a_batch_that_is_repeated_after_its_end_is_not_run_again(rig):
 
 
 async def test_keys_of_batches_of_callers_and_of_single_invocations_are_apart(rig):
-    await rig.register()
+    await rig.register(share="all")
     bob = rig.client("bob-token")
     ada_s = await ids_of(rig.http.post(BATCHES, json=numbers(2), headers=KEY))
     bobs = await ids_of(bob.post(BATCHES, json=numbers(3), headers=KEY))
@@ -76,7 +76,7 @@ async def test_a_key_that_was_another_batchs_is_refused_and_nothing_is_accepted(
     assert f"another length than {count}" in document["detail"]
     assert "new key" in document["remedy"]
     document = problem(await rig.http.post("/v1/functions/other/batches", json=numbers(5), headers=KEY), 409)
-    assert "double@1, not for other" in document["detail"]
+    assert "ada/double@1, not for ada/other" in document["detail"]
     assert {record.invocation_id for record in rig.store.invocations()} == set(ids)
 
 

@@ -163,7 +163,7 @@ async def test_a_running_invocation_that_is_cancelled_is_stopped_on_its_pilot(ri
 
 
 async def test_an_idempotency_key_makes_a_repeated_call_the_same_invocation(rig, problem):
-    await rig.register()
+    await rig.register(share="all")
     await rig.register("other")
     key = {"Idempotency-Key": "k-1"}
     calls = await asyncio.gather(*[rig.invoke("double", 1, headers=key) for _ in range(8)])
@@ -211,7 +211,7 @@ async def test_a_repeated_call_is_the_same_one_though_a_newer_version_was_regist
     path = "/v1/functions/double/invocations"
     assert (await rig.http.post(f"{path}?version=1", json={"args": [1]}, headers=key)).status_code == 202
     document = problem(await rig.http.post(f"{path}?version=2", json={"args": [1]}, headers=key), 409)
-    assert "for double@1, not for double@2" in document["detail"]
+    assert "for ada/double@1, not for ada/double@2" in document["detail"]
 
 
 async def test_large_arguments_wait_in_the_store_and_reach_the_pilot_whole(rig):
@@ -237,7 +237,7 @@ async def test_a_result_over_the_limit_fails_with_that_reason(rig):
 
 
 async def test_invocations_are_listed_newest_first_and_page_by_page(rig):
-    await rig.register()
+    await rig.register(share="all")
     ids = [await rig.accepted("double", i) for i in range(5)]
     await rig.client("bob-token").post("/v1/functions/double/invocations", json={})
     first = (await rig.http.get("/v1/invocations?limit=3")).json()
@@ -287,5 +287,5 @@ async def test_a_new_version_is_used_by_new_invocations_only(rig):
     page = (await rig.http.get("/v1/functions?limit=1")).json()
     assert [item["name"] for item in page["items"]] == ["another"]
     rest = (await rig.http.get("/v1/functions", params={"after": page["next"]})).json()
-    assert [item["function_id"] for item in rest["items"]] == ["double@2"]
+    assert [item["function_id"] for item in rest["items"]] == ["ada/double@2"]
     assert rest["next"] is None

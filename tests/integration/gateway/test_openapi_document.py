@@ -78,7 +78,7 @@ def explore(url, token, document, known, mode):
 @pytest.mark.parametrize("mode", GenerationMode)
 @pytest.mark.parametrize("token", ["ada-token", "root-token"])
 async def test_no_request_is_answered_otherwise_than_the_document_says(rig, token, mode):
-    await rig.register()
+    await rig.register(share="all")
     pilot = await rig.pilot(cpus=8)
     pilot.work()
     pilot.functions = Anything()

@@ -103,7 +103,7 @@ class TestTooMuch:
         return msgspec.structs.replace(settings, max_open=6, max_open_per_owner=4, in_flight_bytes=100_000)
 
     async def test_work_over_the_bounds_is_refused_whole_with_a_time_to_come_again(self, rig, problem):
-        await rig.register()
+        await rig.register(share="all")
         ids = (await rig.http.post(BATCHES, json=[{}] * 3)).json()["invocation_ids"]
         refused = await rig.http.post(BATCHES, json=[{}] * 2)
         assert "'ada'" in problem(refused, 429)["detail"]

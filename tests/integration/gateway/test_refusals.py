@@ -82,7 +82,7 @@ async def test_arguments_that_cannot_be_decoded_are_refused(rig, problem, body, 
 
 async def test_arguments_pickled_by_another_python_are_refused_with_both_versions(rig, problem):
     await rig.register(kind="pickle", body=PICKLED, python="3.11")
-    for python, named in (("3.12", "3.12, and double@1 runs on Python 3.11"), ("", "Harvester-Python: 3.11")):
+    for python, named in (("3.12", "3.12, and ada/double@1 runs on Python 3.11"), ("", "Harvester-Python: 3.11")):
         headers = {"Content-Type": "application/x-python-pickle", "Harvester-Python": python}
         document = problem(await rig.http.post(INVOKE, content=pickle.dumps(((), {})), headers=headers), 422)
         assert document["field"] == "Harvester-Python"
@@ -183,7 +183,7 @@ async def test_a_parameter_that_nobody_knows_is_refused_with_the_nearest_one(rig
 async def test_a_function_that_was_registered_for_longer_pilots_is_refused_when_it_is_called(rig, problem):
     rig.store.add_function(
         FunctionVersion(
-            function_id="", name="long", version=0, kind=FunctionKind.MODULE, body=b"m:f", walltime_s=601.0
+            function_id="", owner="ada", name="long", version=0, kind=FunctionKind.MODULE, body=b"m:f", walltime_s=601.0
         ),
         1.0,
     )

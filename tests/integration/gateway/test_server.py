@@ -87,7 +87,7 @@ async def test_the_cluster_is_what_the_daemon_noted(rig):
     assert document["scheduler"] == "slurm 24.11.5"
     assert document["nodes"] == [{"name": "n1"}]
     assert document["pilots"] == {"ready": 1}
-    assert document["demand"][0]["function_id"] == "double@1"
+    assert document["demand"][0]["function_id"] == "ada/double@1"
     assert document["daemon"]["reason"] == "three submissions failed"
 
 
@@ -96,7 +96,7 @@ async def test_the_openapi_document_describes_every_route_and_refers_to_nothing_
     modules = [
         importlib.import_module(f"harvester_api.routes.{each.name}") for each in pkgutil.iter_modules(routes.__path__)
     ]
-    served = {route.path for module in modules if hasattr(module, "router") for route in module.router.routes}
+    served = {route.path_format for module in modules if hasattr(module, "router") for route in module.router.routes}
     assert "/v1/whoami" in served
     assert served == set(document["paths"])
     text = msgspec.json.encode(document).decode()

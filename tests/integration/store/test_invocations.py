@@ -267,3 +267,18 @@ def test_demand_counts_what_waits_and_what_is_held_by_function(store, make):
         oldest_at=None,
     )
     assert store.demand() == [fib, total]
+
+
+def test_invocations_of_a_function_are_found_by_its_name_its_owner_and_its_version(store, make):
+    store.add_function(make.function("fib", owner="ann"), at=1.0)
+    ids = ["ann/fib@1", "Ann/fib@1", "ann/fib@2", "bob/fib@1", "fib@1", "ann/fib-b@1", "ann/xfib@1"]
+    write(store, *(make.new(f"i{number}", function_id=function) for number, function in enumerate(ids)))
+
+    def found(function):
+        return [record.function_id for record in reversed(store.invocations(function=function))]
+
+    assert found("fib") == ids[:5]
+    assert found("ann/fib") == ["ann/fib@1", "ann/fib@2"]  # deleted or not
+    assert found("fib@1") == ["ann/fib@1", "Ann/fib@1", "bob/fib@1", "fib@1"]
+    assert found("ann/fib@1") == ["ann/fib@1"]
+    assert found("eve@home/fib") == found("bob/fib@7") == found("") == []

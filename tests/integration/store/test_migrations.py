@@ -1,6 +1,7 @@
 """A store that an older harvester made is brought up to date, with its data."""
 
 import sqlite3
+import time
 
 import pytest
 from sqlalchemy import create_engine, inspect, make_url, text
@@ -65,11 +66,58 @@ INSERT INTO checkpoint VALUES ('i3', 8, 4, CAST('half' AS BLOB));
 """
 
 
+# What the step from 1 to 2 made of it, in the words of a new database of then.
+VERSION_2 = """
+DROP INDEX ix_invocation_open;
+ALTER TABLE function ADD COLUMN max_running INTEGER;
+ALTER TABLE invocation ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE invocation ADD COLUMN start_by FLOAT;
+ALTER TABLE invocation ADD COLUMN end_by FLOAT;
+ALTER TABLE invocation ADD COLUMN purged_at FLOAT;
+ALTER TABLE invocation ADD COLUMN result_blob TEXT;
+ALTER TABLE invocation ADD COLUMN result_size BIGINT;
+ALTER TABLE arguments ADD COLUMN blob TEXT;
+ALTER TABLE arguments ADD COLUMN size BIGINT;
+CREATE INDEX ix_invocation_open ON invocation (state, function_id, accepted_at, invocation_id)
+    WHERE (state = 'accepted' OR state = 'leased' OR state = 'running');
+CREATE INDEX ix_invocation_ended ON invocation (ended_at) WHERE ended_at IS NOT NULL AND purged_at IS NULL;
+CREATE INDEX ix_invocation_purged ON invocation (ended_at) WHERE purged_at IS NOT NULL;
+CREATE INDEX ix_invocation_blob ON invocation (result_blob) WHERE result_blob IS NOT NULL;
+CREATE INDEX ix_arguments_blob ON arguments (blob) WHERE blob IS NOT NULL;
+CREATE TABLE demand (function_id TEXT NOT NULL PRIMARY KEY, waiting BIGINT NOT NULL, held BIGINT NOT NULL);
+INSERT INTO demand VALUES ('fib@1', 1, 1);
+UPDATE meta SET value = '2' WHERE "key" = 'schema_version';
+INSERT INTO function (function_id, name, version, kind, entry, python, cloudpickle, cpus, gpus, memory_mb, checkpoints,
+    max_retries, max_running, added_at, body) VALUES
+    ('fib@2', 'fib', 2, 'pickle', '', '3.11', '3.1', 1, 0, 0, false, 0, NULL, 2.0, CAST('newer' AS BLOB)),
+    ('mine@1', 'mine', 1, 'source', 'f', '', '', 1, 0, 0, false, 0, 3, 3.0, CAST('one' AS BLOB)),
+    ('mine@2', 'mine', 2, 'source', 'f', '', '', 1, 0, 0, false, 0, 3, 4.0, CAST('two' AS BLOB)),
+    ('sim@1', 'sim', 1, 'source', 'f', '', '', 1, 0, 0, false, 0, NULL, 5.0, CAST('of ann' AS BLOB)),
+    ('sim@2', 'sim', 2, 'source', 'f', '', '', 1, 0, 0, false, 0, NULL, 6.0, CAST('of bob' AS BLOB)),
+    ('sim@3', 'sim', 3, 'source', 'f', '', '', 1, 0, 0, false, 0, NULL, 7.0, CAST('uncalled' AS BLOB)),
+    ('lost@1', 'lost', 1, 'source', 'f', '', '', 1, 0, 0, false, 0, NULL, 8.0, CAST('lost' AS BLOB));
+INSERT INTO invocation (invocation_id, function_id, function_name, owner, encoding, accepted_at, state, ended_at, fence,
+    attempts, retries_used, deaths) VALUES
+    ('j1', 'mine@1', 'mine', 'ann', 'json', 9.0, 'failed', 9.5, 1, 1, 0, 0),
+    ('j2', 'sim@1', 'sim', 'ann', 'json', 9.0, 'failed', 9.5, 1, 1, 0, 0),
+    ('j3', 'sim@2', 'sim', 'bob', 'json', 9.0, 'failed', 9.5, 1, 1, 0, 0);
+"""
+
+
 @pytest.fixture
 def old_url(url):
     """URL of a database as version 1 left it."""
+    return made(url, VERSION_1)
+
+
+@pytest.fixture
+def url_2(url):
+    """URL of a database as version 2 left it."""
+    return made(url, VERSION_1 + VERSION_2)
+
+
+def made(url, script):
     engine = create_engine(make_url(url))
-    script = VERSION_1
     if engine.dialect.name == "postgresql":
         script = script.replace("BLOB", "BYTEA").replace(" WITHOUT ROWID", "").replace("TEXT", 'TEXT COLLATE "C"')
     with engine.begin() as connection:
@@ -83,7 +131,7 @@ def old_url(url):
 def test_what_an_older_harvester_kept_is_all_there(old_url, opened, make):
     store = opened(old_url)
     assert (store.instance, store.epoch) == ("0badcafe", 7)
-    function = store.function("fib")
+    function = store.function("fib", owner="admin")  # two users have called it
     assert (function.body, function.resources, function.max_running) == (b"body", Resources(cpus=2), None)
     over = store.invocation("i1")
     assert (over.state, over.started_at, over.ended_at, over.fence) == (InvocationState.SUCCEEDED, 2.5, 3.5, 9)
@@ -96,7 +144,7 @@ def test_what_an_older_harvester_kept_is_all_there(old_url, opened, make):
     ]
     assert store.checkpoint("i3") == b"half"
     assert [(d.function_id, d.waiting, d.held, d.oldest_at) for d in store.demand()] == [("fib@1", 1, 1, 4.5)]
-    assert store.add_function(make.function(body=b"other"), at=2.0).function_id == "fib@2"
+    assert store.add_function(make.function(body=b"other", owner="admin"), at=2.0).function_id == "admin/fib@2"
 
 
 def test_what_an_older_harvester_began_goes_on(old_url, opened, make):
@@ -172,3 +220,43 @@ def test_a_schema_that_nothing_leads_on_from_is_refused(tmp_path):
     database.close()
     with pytest.raises(StoreError, match="version 0, which nothing leads on from"):
         open_store(f"sqlite:///{tmp_path}/harvester.db")
+
+
+def test_functions_go_to_who_called_them_and_those_in_common_use_stay_everybodys(url_2, opened):
+    store = opened(url_2)
+    found = {each.function_id: each.owner for name in ("mine", "sim", "fib", "lost") for each in of(store, name)}
+    assert found == {
+        "mine@1": "ann", "mine@2": "ann",  # one user alone has called the name
+        "sim@1": "ann", "sim@2": "bob", "sim@3": "admin",  # they have registered over one another
+        "fib@1": "admin", "fib@2": "admin",  # two have called one version, and the name goes on to mean its newest
+        "lost@1": "admin",
+    }  # fmt: skip
+    assert {name: store.sharers(name) for name in ("mine", "sim", "fib", "lost")} == {
+        "mine": [], "sim": ["admin"], "fib": ["admin"], "lost": ["admin"]
+    }  # fmt: skip
+
+
+def of(store, name):
+    for owner in ("admin", "ann", "bob", "eve"):
+        yield from (each.function for each in store.function_versions(name, owner=owner))
+
+
+def test_ids_from_before_owners_stay_and_new_ones_count_on(url_2, opened, make):
+    store = opened(url_2)
+    assert store.function("sim", 2, owner="bob").function_id == "sim@2"
+    assert store.function_by_id("sim@1").body == b"of ann"
+    assert store.add_function(make.function("sim", owner="ann"), at=9.0).function_id == "ann/sim@2"
+    assert store.add_function(make.function("sim", owner="bob"), at=9.0).function_id == "bob/sim@3"
+    assert store.add_function(make.function("sim", owner="eve"), at=9.0).function_id == "eve/sim@1"
+    ids = [
+        [record.invocation_id for record in store.invocations(function=name)] for name in ("sim", "bob/sim", "sim@1")
+    ]
+    assert ids == [["j3", "j2"], ["j3"], ["j2"]]
+    assert [(d.function_id, d.waiting, d.held) for d in store.demand()] == [("fib@1", 1, 1)]
+
+
+def test_no_version_expires_before_its_time_has_passed_since_the_migration(url_2, opened):
+    store = opened(url_2)
+    store.purge(before=99.0, limit=9)
+    assert store.expire_functions(before=time.time() - 60, at=time.time()) == []
+    assert store.expire_functions(before=time.time() + 60, at=time.time()) == ["mine@1"]  # fib's is open

@@ -6,6 +6,7 @@ import pytest
 from support.dispatching import arrival, end, grants, names, new, only, work, works
 
 from harvester.domain.effects import Conclude, Requeue, Revoke
+from harvester.domain.entries import MOST_WARM
 from harvester.domain.explain import explain
 from harvester.domain.invocations import ActivationEnd, FailureKind, InvocationState
 from harvester.domain.lanes import SLACK
@@ -175,11 +176,12 @@ def test_after_a_restart_a_deadline_still_holds():
 def test_idle_functions_are_forgotten_in_time():
     dispatcher = new()
     dispatcher.pilot_arrived(arrival(), 0)
-    for n in range(1000):
+    for n in range(10_000):
         (grant,) = grants(dispatcher.accept(work(f"i{n}", f"f{n}@1"), 0))
         end(dispatcher, grant, 0)
     dispatcher.tick(0)
     assert len(dispatcher._queues.functions) == 0
+    assert list(dispatcher.pilot("p1").warm) == [f"f{n}@1" for n in range(10_000 - MOST_WARM, 10_000)]
 
 
 def test_the_position_is_exact_near_the_head_and_an_estimate_far_behind():
