@@ -8,6 +8,7 @@ from concurrent.futures import Future
 import pytest
 
 from harvester.domain import wire
+from harvester.domain.pilots import PilotState
 from harvester.store.store import CommitUnknown, StoreError, Unstorable
 
 KEY = {"Idempotency-Key": "k"}
@@ -37,6 +38,13 @@ def outage(store, monkeypatch):
     return Outage(store, monkeypatch)
 
 
+async def written_pilot(rig, **hello):
+    """A pilot whose coming is on disk: an outage that began before would refuse all new work."""
+    pilot = await rig.pilot(**hello)
+    await rig.until(lambda: rig.store.pilot("p1").state is PilotState.READY)
+    return pilot
+
+
 def in_doubt(document) -> list[str]:
     assert document["type"] == "urn:harvester:problem:accepted-in-doubt"
     return document["invocation_ids"]
@@ -44,7 +52,7 @@ def in_doubt(document) -> list[str]:
 
 async def test_what_a_pilot_has_is_in_doubt_and_a_repeated_request_finds_it(outage, rig, problem):
     await rig.register()
-    pilot = await rig.pilot()
+    pilot = await written_pilot(rig)
     outage.error = StoreError("the disk is gone")
     answer = await rig.invoke("double", 1, headers=KEY)
     document = problem(answer, 503)
@@ -68,7 +76,7 @@ async def test_what_a_pilot_has_is_in_doubt_and_a_repeated_request_finds_it(outa
 
 async def test_who_waits_for_the_end_notices_nothing_of_a_short_outage(outage, rig):
     await rig.register()
-    pilot = await rig.pilot()
+    pilot = await written_pilot(rig)
     outage.error = StoreError("the disk is gone")
     calling = asyncio.create_task(rig.invoke("double", 1, wait_s=10))
     await pilot.finish(await pilot.hear(wire.Lease), 2)
@@ -80,7 +88,7 @@ async def test_who_waits_for_the_end_notices_nothing_of_a_short_outage(outage, r
 
 async def test_a_batch_of_which_a_pilot_has_a_part_is_in_doubt_as_a_whole(outage, rig, problem):
     await rig.register()
-    pilot = await rig.pilot(cpus=1)
+    pilot = await written_pilot(rig, cpus=1)
     outage.error = StoreError("the disk is gone")
     items = [{"args": [number]} for number in range(50)]
     path = "/v1/functions/double/batches"
@@ -103,7 +111,7 @@ async def test_what_no_pilot_has_is_refused_and_never_runs(outage, rig, problem)
     assert "Nothing new was accepted" in document["remedy"]
     outage.error = None
     await rig.until_ready()
-    pilot = await rig.pilot()
+    pilot = await written_pilot(rig)
     after = await rig.accepted("double", 2)
     assert (await pilot.hear(wire.Lease)).invocation_id == after
     assert [record.invocation_id for record in rig.store.invocations()] == [after]
@@ -116,7 +124,7 @@ async def test_a_commit_of_which_nobody_knows_is_in_doubt_and_happens_once(outag
     ids = in_doubt(problem(await rig.invoke("double", 1, headers=KEY), 503))
     outage.error = None
     await rig.until_ready()
-    pilot = await rig.pilot()
+    pilot = await written_pilot(rig)
     assert (await pilot.hear(wire.Lease)).invocation_id == ids[0]
     assert [record.invocation_id for record in rig.store.invocations()] == ids
     assert (await rig.invoke("double", 1, headers=KEY)).json()["invocation_id"] == ids[0]
@@ -124,7 +132,7 @@ async def test_a_commit_of_which_nobody_knows_is_in_doubt_and_happens_once(outag
 
 async def test_what_the_store_can_never_hold_is_refused_and_stopped(outage, rig, problem):
     await rig.register()
-    pilot = await rig.pilot()
+    pilot = await written_pilot(rig)
     outage.error = Unstorable("no such text")
     problem(await rig.invoke("double", 1), 500)
     lease = await pilot.hear(wire.Lease)
@@ -136,7 +144,7 @@ async def test_what_the_store_can_never_hold_is_refused_and_stopped(outage, rig,
 
 async def test_through_outages_every_call_of_a_caller_who_repeats_runs_exactly_once(outage, rig):
     await rig.register()
-    pilot = await rig.pilot(cpus=8)
+    pilot = await written_pilot(rig, cpus=8)
     runs: Counter[int] = Counter()
 
     def double(number):
