@@ -13,8 +13,6 @@ from harvester.store.tables import META, METADATA
 
 VERSION = 3
 _VERSION_KEY = "schema_version"
-# Changes nothing, and yet has to be written down: it tells whether the database takes writes.
-PROBE = "UPDATE meta SET value = value WHERE key = 'schema_version'"
 
 
 def prepare(engine: Engine) -> tuple[str, int]:

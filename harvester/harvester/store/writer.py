@@ -21,7 +21,7 @@ from harvester.domain.blobs import BlobRef
 from harvester.store.applying import apply
 from harvester.store.errors import StoreError, concerns_the_database, is_conflict, translated
 from harvester.store.memory import Memory
-from harvester.store.schema import PROBE
+from harvester.store.probe import probe
 from harvester.store.session import make_session
 from harvester.store.writes import CheckpointKept, Concluded, NewInvocation, Write
 
@@ -167,8 +167,7 @@ class Writer:
                 if waiting:
                     apply(self._session, self._memory, waiting)
                 elif self.trouble is not None:
-                    # A commit of nothing succeeds on a full disk too, and would tell nothing.
-                    self._session.execute(PROBE, ())
+                    probe(self._session.connection)
         except BaseException:
             self._memory.clear()
             raise

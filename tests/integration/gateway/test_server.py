@@ -14,6 +14,7 @@ import pytest
 import harvester
 from harvester.domain import wire
 from harvester.domain.resources import Resources
+from harvester.store import writer
 from harvester.store.store import StoreError, StoreFull
 from harvester_api import routes
 from harvester_api.app import create_app
@@ -54,7 +55,7 @@ async def test_readiness_and_the_daemons_document_tell_of_a_write_that_failed_wh
         raise sqlite3.OperationalError("database or disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store._writer._session, "execute", fail)
+        patch.setattr(writer, "probe", fail)
         store._writer.call(fail).exception(timeout=5)  # as the daemon's writes do, and the gateway's do not
         assert "database or disk is full" in problem(await client.get("/readyz"), 503)["detail"]
         assert "database or disk is full" in (await rig.http.get("/v1/daemon")).json()["store"]

@@ -226,6 +226,27 @@ def test_a_full_disk_is_told_and_space_makes_the_writer_go_on(sqlite_url, opened
     assert len(store.arguments("i0")) == 400_000
 
 
+def test_while_there_is_trouble_a_write_of_nothing_writes_as_much_as_a_group_does(sqlite_url, opened, make, tmp_path):
+    store = opened(sqlite_url)
+    store.write([make.new("i1")]).result(timeout=20)
+    opened(sqlite_url).invocation("i1")  # a reader, so that the file stays when the writer's connection is replaced
+    wal = tmp_path / "harvester.db-wal"
+
+    def written():
+        before = wal.stat().st_size
+        store.write([]).result(timeout=20)
+        return wal.stat().st_size - before
+
+    def fail(_connection):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    assert written() == 0
+    for _ in range(2):  # also where there was a probe before
+        assert store._writer.call(fail).exception(timeout=20) is store.trouble
+        assert written() > 64 * 1024
+        assert store.trouble is None
+
+
 def test_a_locked_database_is_told_and_the_writer_goes_on(sqlite_url, opened, make, tmp_path):
     store = opened(sqlite_url)
     store._writer.call(lambda connection: connection.exec_driver_sql("PRAGMA busy_timeout = 50").scalar()).result()
