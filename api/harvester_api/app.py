@@ -13,6 +13,7 @@ from harvester.domain import wire
 from harvester.store.store import Store
 from harvester_api import openapi, problems
 from harvester_api.auth import Auth
+from harvester_api.connections import Connections
 from harvester_api.declared import Table, serve
 from harvester_api.gateway import Gateway
 from harvester_api.link import serve_pilot
@@ -67,6 +68,7 @@ def create_app(settings: GatewaySettings, store: Store) -> FastAPI:
         redoc_url=None,
     )
     app.state.auth = Auth(settings.tokens)
+    app.state.connections = Connections(settings.connections)
     problems.install(app)
     openapi.install(app)
     app.table = Table(noun.router for noun in _NOUNS)

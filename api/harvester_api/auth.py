@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import msgspec
 from starlette.requests import HTTPConnection
 
+from harvester_api.connections import has_shown_token
 from harvester_api.parameters import headers_of
 from harvester_api.problems import Refusal, refusal
 from harvester_api.settings import Role, Token
@@ -53,6 +54,7 @@ class Auth:
         found = self._callers.get(token_sha256(token))
         if found is None:
             raise _unauthorized("the bearer token is not one that this gateway knows")
+        has_shown_token(request.scope)
         return found
 
     def admin(self, request: HTTPConnection) -> Caller:

@@ -23,6 +23,7 @@ from harvester.store.records import PilotRecord
 from harvester.store.store import StoreError
 from harvester_api import problems
 from harvester_api.auth import bearer, token_sha256
+from harvester_api.connections import has_shown_token
 from harvester_api.gateway import Gateway
 from harvester_api.performer import Loader
 
@@ -251,4 +252,5 @@ async def _authenticated(websocket: WebSocket, gateway: Gateway) -> PilotRecord:
             f"pilot {pilot.pilot_id} is over ({pilot.state.value}{': ' if pilot.reason else ''}{pilot.reason})",
             remedy="Its work was given to others; it has to leave.",
         )
+    has_shown_token(websocket.scope)
     return pilot

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from harvester_api.sockets import HttpConnection, PilotConnection
 
 log = logging.getLogger(__name__)
 
@@ -60,33 +61,6 @@ class _Uvicorn(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-HEAD_BYTES = 64 * 1024  # request line and headers
-
-
-class _Protocol(HttpToolsProtocol):
-    """Uvicorn's protocol, with an end to headers: it keeps as many as are sent, before anybody has shown a token."""
-
-    _head_bytes: int | None = None  # of a head that is not whole yet
-
-    def data_received(self, data: bytes) -> None:
-        """Take what has come."""
-        super().data_received(data)
-        if self._head_bytes is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
-                self.send_400_response(f"The request line and its headers have more than {HEAD_BYTES} bytes.")
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self._head_bytes = 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """Its head is whole."""
-        self._head_bytes = None
-        super().on_headers_complete()
-
-
 class GatewayServer:
     """One listening gateway. Made by `listen`; then either `run` it, or `start` and `stop` it in a thread."""
 
@@ -108,8 +82,8 @@ class GatewayServer:
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http=_Protocol,
-            ws="websockets-sansio",
+            http=HttpConnection,
+            ws=PilotConnection,
             ws_max_size=frame,
             ws_per_message_deflate=False,  # payloads are the users' own; compressing them costs more than it saves
             lifespan="on",
@@ -117,7 +91,7 @@ class GatewayServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,  # nothing here depends on the caller's address
-            timeout_keep_alive=75,
+            timeout_keep_alive=round(app.state.connections.limits.idle.total_seconds()),
             timeout_graceful_shutdown=5,
             ssl_certfile=certificate,
             ssl_keyfile=key,

@@ -13,6 +13,7 @@ import msgspec
 
 from harvester.domain.dispatcher_settings import DispatcherSettings
 from harvester.domain.resources import Resources
+from harvester_api.connections import ConnectionLimits
 
 
 class Role(StrEnum):
@@ -60,6 +61,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
     max_open: int = 2_000_000  # invocations that have not ended; above it new ones are refused for the moment
     max_open_per_owner: int = 1_000_000  # the same of one caller
     in_flight_bytes: int = 1024 * 1024 * 1024  # bodies of requests that are being read or accepted
+    connections: ConnectionLimits = ConnectionLimits()
     blobs: Path | None = None  # directory of large payloads, best where the pilots see it; None: they go to the store
     blob_bytes: int = 256 * 1024  # arguments and results from this size on lie there
     result_ttl: timedelta = timedelta(days=7)  # arguments and result are deleted this long after the end

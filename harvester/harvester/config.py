@@ -45,6 +45,11 @@ class GatewayConfig(_Section, frozen=True):
     max_open: Positive = 2_000_000  # invocations that have not ended; more are refused for a while
     max_open_per_user: Positive = 1_000_000
     max_running_per_user: Positive | None = None  # activations of one user at a time; none given: no limit
+    head_s: PositiveSeconds = 10.0  # until a request's headers are whole; silence without a valid token
+    body_s: PositiveSeconds = 30.0  # without a byte of a body that is not whole
+    idle_s: PositiveSeconds = 75.0  # between two requests on one connection
+    max_connections: Positive | None = None  # none given: as many as there are file descriptors for
+    max_strangers: Positive = 256  # connections without a valid token; beyond it the oldest of them ends
 
 
 class StoreConfig(_Section, frozen=True):

@@ -11,6 +11,7 @@ import cloudpickle
 from harvester.cli import build
 from harvester.config import Config
 from harvester.domain.planning import Shape
+from harvester_api.connections import ConnectionLimits
 from harvester_api.settings import GatewaySettings, Offer, Role, Token
 
 
@@ -43,6 +44,13 @@ def gateway_settings(config: Config, found: tuple[Shape, ...], token: Callable[[
         max_running=gateway.max_running_per_user,
         max_open=gateway.max_open,
         max_open_per_owner=gateway.max_open_per_user,
+        connections=ConnectionLimits(
+            head=timedelta(seconds=gateway.head_s),
+            body=timedelta(seconds=gateway.body_s),
+            idle=timedelta(seconds=gateway.idle_s),
+            most=gateway.max_connections,
+            strangers=gateway.max_strangers,
+        ),
         blobs=build.state_dir(config) / "blobs",
         blob_bytes=gateway.blob_kb * 1024,
         result_ttl=timedelta(days=gateway.result_days),
