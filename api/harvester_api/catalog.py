@@ -181,7 +181,7 @@ class Catalog:
             raise refusal(
                 409,
                 "in-use",
-                f"{function_id} has {open_} invocations that are not over",
+                f"{function_id} is in use: {open_} of its invocations have not ended",
                 field="version",
                 remedy="Wait until they have ended, or cancel them, then delete it.",
             )

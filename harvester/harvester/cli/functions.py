@@ -102,7 +102,7 @@ def _share(ctx: typer.Context, name: str, with_whom: str, as_json: bool) -> None
 def delete(
     ctx: typer.Context,
     name: Name,
-    versions: Annotated[list[int] | None, typer.Argument(metavar="VERSION…", help="Which versions.")] = None,
+    versions: Annotated[list[int] | None, typer.Argument(metavar="VERSION", help="Which versions.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All versions.")] = False,
     as_json: AsJson = False,
 ) -> None:

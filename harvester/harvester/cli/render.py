@@ -117,7 +117,7 @@ def functions(items: Iterable[Document]) -> Table:
             each.get("name"),
             each.get("owner"),
             each.get("version"),
-            each.get("share"),
+            "all" if each.get("share") == "all" else "",
             each.get("kind"),
             each.get("python"),
             resources(each.get("resources")),
@@ -125,7 +125,7 @@ def functions(items: Iterable[Document]) -> Table:
         )
         for each in items
     )
-    columns = ("function", "owner", "version", "shared with", "kind", "python", "resources", "checkpoints")
+    columns = ("function", "owner", "version", "shared", "kind", "python", "resources", "checkpoints")
     return table("functions", columns, rows)
 
 

@@ -95,7 +95,7 @@ async def test_a_version_is_deleted_when_its_invocations_are_over_and_their_resu
     answer = await rig.http.post("/v1/functions/f/invocations", params={"version": 1}, json={})
     invocation_id = answer.json()["invocation_id"]
     document = problem(await rig.http.delete("/v1/functions/f/versions/1"), 409)
-    assert document["detail"] == "ada/f@1 has 1 invocations that are not over"
+    assert document["detail"] == "ada/f@1 is in use: 1 of its invocations have not ended"
     pilot = await rig.pilot()
     await pilot.finish(await pilot.hear(wire.Lease), 42)
     assert (await rig.read(invocation_id, wait_s=5))["result"] == 42

@@ -52,7 +52,9 @@ def test_the_curl_commands_do_what_the_document_says(system):
     system.start()
     answers = run_all(system)
     assert answers["Who you are"][0]["role"] == "user"
-    assert answers["Register a function"][0]["function_id"] == f"{answers['Who you are'][0]['name']}/area@1"
+    registered, shared = answers["Register a function"]
+    assert registered["function_id"] == f"{registered['owner']}/area@1"
+    assert (registered["share"], shared["share"]) == ("none", "all")
     document, raw = answers["Invoke and wait"]
     assert (document["state"], document["result"], raw) == ("succeeded", 42, 6)
     result, document = answers["Invoke and come back"]

@@ -130,7 +130,7 @@ async def test_a_version_in_use_is_not_deleted_and_one_that_is_not_is_gone_at_on
     assert await meant(catalog, ANN, "f", 1) == "ann/f@1"
     store.busy.add("ann/f@1")
     problem = await refused(catalog.delete(ANN, "f", 1, 2.0))
-    assert (problem.status, problem.detail) == (409, "ann/f@1 has 1 invocations that are not over")
+    assert (problem.status, problem.detail) == (409, "ann/f@1 is in use: 1 of its invocations have not ended")
     assert await meant(catalog, ANN, "f", 1) == "ann/f@1"
     store.busy.clear()
     assert (await catalog.delete(ANN, "f", 1, 2.0)).function.function_id == "ann/f@1"
