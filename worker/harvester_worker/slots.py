@@ -24,6 +24,7 @@ from harvester_worker.effects import Key, Start, tenant_of
 from harvester_worker.frames import BESIDE_BYTES
 from harvester_worker.slot_process import NOT_SHARED, SlotProcess
 from harvester_worker.surroundings import Surroundings
+from harvester_worker.temporary import TemporaryFolders
 from harvester_worker.warm import Kind, Warm
 from harvester_worker.zygote_line import ZygoteLine
 
@@ -42,6 +43,7 @@ class Slots:
     has_gpus: whether the pilot has devices; then an activation without any must not see them.
     to_zygote: the socket to the zygote.
     zygote_pid: its process.
+    folders: the slots' temporary ones.
     on_checkpoint: called with the activation's key and what its slot says.
     on_count: called with the activation's key and the number of its calls, where only its slot could count them.
     on_ends: called with the ends that a slot told together.
@@ -56,6 +58,7 @@ class Slots:
         has_gpus: bool,
         to_zygote: socket.socket,
         zygote_pid: int,
+        folders: TemporaryFolders,
         on_checkpoint: Callable[[Key, slot_wire.Progress], None],
         on_count: Callable[[Key, int], None],
         on_ends: Callable[[list[tuple[Key, slot_wire.Ended]]], None],
@@ -66,6 +69,7 @@ class Slots:
         self._has_gpus = has_gpus
         self._on_checkpoint, self._on_count, self._on_ends = on_checkpoint, on_count, on_ends
         self._on_death = on_death
+        self._folders = folders
         self._loop = asyncio.get_running_loop()
         self._zygote = ZygoteLine(to_zygote, zygote_pid, on_news=self._hear_zygote, on_loss=on_disaster)
         self._processes: dict[int, SlotProcess] = {}
@@ -249,6 +253,8 @@ class Slots:
             ends.clear()
 
     def _hear_zygote(self, news: zygote.Forked | zygote.Died) -> None:
+        if isinstance(news, zygote.Died):
+            self._folders.leave(news.slot)
         process = self._processes.get(news.slot)
         if process is None:
             return

@@ -32,10 +32,12 @@ def spoils():
         import signal
         import socket
         import sys
+        import tempfile
         import threading
         import time
         import warnings
 
+        tempfile.mkstemp()
         os.environ["PASSWORD"] = "mine"
         os.environ["TZ"] = "Asia/Tokyo"
         time.tzset()
@@ -74,6 +76,7 @@ def looks():
         import signal
         import socket
         import sys
+        import tempfile
         import threading
         import time
         import warnings
@@ -99,6 +102,7 @@ def looks():
             "blocked": sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ()))),
             "files": resource.getrlimit(resource.RLIMIT_NOFILE),
             "threads": threading.active_count(),
+            "files left": [each.name for each in Path(tempfile.gettempdir()).iterdir()],
             "descriptors": sorted(int(each.name) for each in Path("/proc/self/fd").iterdir())[:-1],
         }
         asyncio.get_event_loop().close()
