@@ -38,6 +38,7 @@ def main() -> int:
     processes.adopt_orphans()  # the zygote's, if it dies
     outlet, folders = Outlet(to=1), TemporaryFolders()
     zygote_pid, to_zygote = zygote.start(outlet, folders)
+    processes.allow_descriptors()  # after the fork: programs of functions may not expect it
     outlet.open()
     folders.sweep()
     import asyncio  # noqa: PLC0415 - after the fork

@@ -17,6 +17,10 @@ def node(tmp_path, monkeypatch):
     return tmp_path
 
 
+# Newer Pythons warn of a fork beside threads, which other tests may have left; the copy here does next to nothing.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
 def written(folders, slot):
     """Be this slot, as a fork of the zygote is, and write a file. Return the folder that it had."""
     reader, writer = os.pipe()
