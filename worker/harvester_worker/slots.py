@@ -271,7 +271,8 @@ class Slots:
         # Slots die with their zygote. Whether it has is looked at first, or its end would be taken for the function's.
         if number in self._processes:
             self._zygote.hear()
-        if number in self._processes:
+        process = self._processes.get(number)
+        if process is not None and not process.is_doomed:
             self._zygote.tell(zygote.Kill(slot=number))  # its function may have closed the line, and be at work still
         self._lost(number)
 
