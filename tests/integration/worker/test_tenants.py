@@ -226,7 +226,7 @@ async def test_a_stopped_zygote_is_woken(gateway, pilots, order):
     await gateway.send(*order(stops, invocation_id="i-1", name="stops"))
     await gateway.wait_for(wire.Finished, "i-1")
     await gateway.send(*order(other, invocation_id="i-2", name="other"))
-    assert value_of(await gateway.wait_for(wire.Finished, "i-2", within_s=6)) == "ran"
+    assert value_of(await gateway.wait_for(wire.Finished, "i-2", within_s=5)) == "ran"
 
 
 async def test_the_wall_of_a_copy_holds_and_what_waits_behind_its_slot_runs_once(gateway, pilots, order, tmp_path):
