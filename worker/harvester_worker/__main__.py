@@ -12,6 +12,7 @@ import msgspec
 from harvester.domain import pilot_file
 from harvester_worker import processes, zygote
 from harvester_worker.outlet import Outlet
+from harvester_worker.temporary import TemporaryFolders
 
 EXIT_UNUSABLE = 2
 
@@ -35,9 +36,11 @@ def main() -> int:
     # First of all, while this process is small and has one thread. What follows is imported on both sides at once.
     processes.keep_memory()
     processes.adopt_orphans()  # the zygote's, if it dies
-    outlet = Outlet(to=1)
-    zygote_pid, to_zygote = zygote.start(outlet)
+    outlet, folders = Outlet(to=1), TemporaryFolders()
+    zygote_pid, to_zygote = zygote.start(outlet, folders)
+    processes.allow_descriptors()  # after the fork: programs of functions may not expect it
     outlet.open()
+    folders.sweep()
     import asyncio  # noqa: PLC0415 - after the fork
     import logging  # noqa: PLC0415 - after the fork
 
@@ -45,10 +48,11 @@ def main() -> int:
 
     logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
-        return asyncio.run(agent.run(pilot, to_zygote, zygote_pid))
+        return asyncio.run(agent.run(pilot, to_zygote, zygote_pid, folders))
     finally:
         processes.end_descendants(within_s=agent.END_S)  # again, for an agent that did not even begin
         outlet.close()
+        folders.close()
 
 
 def _unusable(message: str) -> int:

@@ -41,6 +41,7 @@ from harvester_worker.link import Link, Refused
 from harvester_worker.session import Session
 from harvester_worker.slot_wire import Share
 from harvester_worker.slots import Slots
+from harvester_worker.temporary import TemporaryFolders
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +64,10 @@ class Agent:
     pilot: its orders.
     to_zygote: the socket to the zygote.
     zygote_pid: its process.
+    folders: the slots' temporary ones.
     """
 
-    def __init__(self, pilot: PilotFile, to_zygote: socket.socket, zygote_pid: int) -> None:
+    def __init__(self, pilot: PilotFile, to_zygote: socket.socket, zygote_pid: int, folders: TemporaryFolders) -> None:
         self._loop = asyncio.get_running_loop()
         devices = gpus.found(os.environ, wanted=pilot.capacity.gpus, amd=is_amd())
         if len(devices) < pilot.capacity.gpus:
@@ -86,6 +88,7 @@ class Agent:
             has_gpus=bool(devices),
             to_zygote=to_zygote,
             zygote_pid=zygote_pid,
+            folders=folders,
             on_checkpoint=lambda key, progress: self._stimulate(partial(self._session.checkpointed, key, progress)),
             on_count=lambda key, calls: self._stimulate(partial(self._session.counted, key, calls)),
             on_wait=lambda key, is_over: self._stimulate(partial(self._session.waits, key, is_over=is_over)),
@@ -227,6 +230,6 @@ class Agent:
         self._timer = self._loop.call_at(at, self._on_timer)
 
 
-async def run(pilot: PilotFile, to_zygote: socket.socket, zygote_pid: int) -> int:
+async def run(pilot: PilotFile, to_zygote: socket.socket, zygote_pid: int, folders: TemporaryFolders) -> int:
     """Be a pilot until it is time to leave; return the exit code."""
-    return await Agent(pilot, to_zygote, zygote_pid).run()
+    return await Agent(pilot, to_zygote, zygote_pid, folders).run()

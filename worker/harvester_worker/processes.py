@@ -6,6 +6,7 @@ A function may start programs; killing its slot alone would leave them on a node
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -29,6 +30,13 @@ def keep_memory() -> None:
     with contextlib.suppress(AttributeError):  # it is not glibc
         _libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
         _libc.mallopt(_M_MMAP_THRESHOLD, _HEAP_BYTES)
+
+
+def allow_descriptors() -> None:
+    """Let this process open as many files as it may: an agent has some for each slot process."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def die_with_parent() -> None:

@@ -25,6 +25,7 @@ from harvester_worker.frames import BESIDE_BYTES
 from harvester_worker.hosting import NOWHERE
 from harvester_worker.slot_process import NOT_SHARED, SlotProcess
 from harvester_worker.surroundings import Surroundings
+from harvester_worker.temporary import TemporaryFolders
 from harvester_worker.warm import Kind, Warm
 from harvester_worker.zygote_line import ZygoteLine
 
@@ -43,6 +44,7 @@ class Slots:
     has_gpus: whether the pilot has devices; then an activation without any must not see them.
     to_zygote: the socket to the zygote.
     zygote_pid: its process.
+    folders: the slots' temporary ones.
     on_checkpoint: called with the activation's key and what its slot says.
     on_count: called with the activation's key and the number of its calls, where only its slot could count them.
     on_wait: called with the activation's key when it waits for others, and whether it does so no longer.
@@ -58,6 +60,7 @@ class Slots:
         has_gpus: bool,
         to_zygote: socket.socket,
         zygote_pid: int,
+        folders: TemporaryFolders,
         on_checkpoint: Callable[[Key, slot_wire.Progress], None],
         on_count: Callable[[Key, int], None],
         on_wait: Callable[[Key, bool], None],
@@ -69,6 +72,7 @@ class Slots:
         self._has_gpus = has_gpus
         self._on_checkpoint, self._on_count, self._on_wait, self._on_ends = on_checkpoint, on_count, on_wait, on_ends
         self._on_death = on_death
+        self._folders = folders
         self._loop = asyncio.get_running_loop()
         self._zygote = ZygoteLine(to_zygote, zygote_pid, on_news=self._hear_zygote, on_loss=on_disaster)
         self._processes: dict[int, SlotProcess] = {}
@@ -266,6 +270,8 @@ class Slots:
             ends.clear()
 
     def _hear_zygote(self, news: zygote.Forked | zygote.Died) -> None:
+        if isinstance(news, zygote.Died):
+            self._folders.leave(news.slot)
         process = self._processes.get(news.slot)
         if process is None:
             return
@@ -282,7 +288,8 @@ class Slots:
         # Slots die with their zygote. Whether it has is looked at first, or its end would be taken for the function's.
         if number in self._processes:
             self._zygote.hear()
-        if number in self._processes:
+        process = self._processes.get(number)
+        if process is not None and not process.is_doomed:
             self._zygote.tell(zygote.Kill(slot=number))  # its function may have closed the line, and be at work still
         self._lost(number)
 

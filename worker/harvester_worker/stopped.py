@@ -4,7 +4,7 @@ Owns for how long each has been seen stopped. Pure: `now` in, a decision out. Lo
 scheduler suspends and wakes the whole pilot, this process perhaps before its slots, and the time between counts not.
 """
 
-LOOK_S = 1.0
+LOOK_S = 0.5
 """Between two looks."""
 
 LOOKS = 3

@@ -17,6 +17,9 @@ SHARE = 0.25
 USUAL_BYTES = 2 * 1024**3
 """Memory for each CPU where the pilot is told of none: HPC nodes have at least that."""
 
+MOST = 256
+"""So many are kept at most, however many CPUs the pilot has."""
+
 WEIGH_S = 1.0
 """Their memory is looked at no more often than this."""
 
@@ -38,8 +41,9 @@ class Warm:
     """
 
     def __init__(self, capacity: Resources, for_each_cpu: int) -> None:
-        self._most = max(1, capacity.cpus) * (1 + for_each_cpu)  # processes, those that run included
-        self._most_bytes = int(SHARE * (capacity.memory_mb * 1024**2 or max(1, capacity.cpus) * USUAL_BYTES))
+        cpus = max(1, capacity.cpus)
+        self._most = cpus + min(MOST, cpus * for_each_cpu)  # processes, those that run included
+        self._most_bytes = int(SHARE * (capacity.memory_mb * 1024**2 or cpus * USUAL_BYTES))
         self._weigh_at = 0.0
         self._kinds: dict[int, Kind] = {}
         self._numbers: dict[Kind, dict[int, None]] = {}

@@ -27,6 +27,7 @@ from harvester_worker import copies, processes
 from harvester_worker.outlet import Outlet
 from harvester_worker.stopped import Stopped
 from harvester_worker.surroundings import Surroundings, arrange
+from harvester_worker.temporary import TemporaryFolders
 
 LARGEST_MESSAGE = 64 * 1024
 DESCRIPTORS = 3
@@ -75,11 +76,11 @@ def decode_news(packet: bytes) -> Forked | Died:
     return news
 
 
-def start(outlet: Outlet) -> tuple[int, socket.socket]:
+def start(outlet: Outlet, folders: TemporaryFolders) -> tuple[int, socket.socket]:
     """Fork the zygote and return its process id and the socket to it.
 
     To be called before the caller has threads or anything heavy: the zygote is a copy of it. It and all below
-    it print into `outlet`.
+    it print into `outlet`; its slots have their temporary files in `folders`.
     """
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
@@ -89,7 +90,7 @@ def start(outlet: Outlet) -> tuple[int, socket.socket]:
     try:
         ours.close()
         outlet.become_output()
-        Zygote(its).serve()
+        Zygote(its, folders).serve()
     except BaseException:  # noqa: BLE001 - outermost of this process: its parent's stack is no place to go
         sys.excepthook(*sys.exc_info())
     finally:
@@ -102,10 +103,12 @@ class Zygote:
     Parameters
     ----------
     sock: the connection to the agent, one packet a message.
+    folders: the slots' temporary ones.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, folders: TemporaryFolders) -> None:
         self._sock = sock
+        self._folders = folders
         self._pids: dict[int, int] = {}  # by slot
         self._stopped = Stopped()
 
@@ -194,6 +197,7 @@ class Zygote:
             for descriptor in (line, orders, claims):
                 os.set_inheritable(descriptor, False)  # or a program that a function runs would keep the lines open
             arrange(order.surroundings)
+            self._folders.enter(order.slot)
             from harvester_worker.claims import Claims  # noqa: PLC0415 - imported already; see `_settle_in`
             from harvester_worker.slot import Slot  # noqa: PLC0415 - as above
 

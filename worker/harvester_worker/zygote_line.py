@@ -1,7 +1,7 @@
 """The line to the zygote: the agent's end of it.
 
 Owns which orders are not answered yet, and with them whether the zygote has been stopped: then no slot can be started
-and none killed. It is woken once, and given up when it is stopped again. One that is only slow is waited for.
+and none killed. It is woken, and given up when that does not help. One that is only slow is waited for.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from harvester_worker import processes, zygote
 
 log = logging.getLogger(__name__)
 
-ANSWER_S = 2.0
+ANSWER_S = 1.0
 """An order that is not answered by then makes the agent look at the zygote."""
 
 
@@ -75,6 +75,7 @@ class ZygoteLine:
             return
         news = zygote.decode_news(packet)
         self._unanswered.pop(news.slot, None)
+        self._was_woken = False
         self._on_news(news)
 
     def close(self) -> None:
@@ -92,7 +93,7 @@ class ZygoteLine:
         oldest = next(iter(self._unanswered))
         if oldest == slot and processes.is_stopped(self.pid):
             if self._was_woken:
-                log.error("zygote.stopped it was stopped again: slots can be neither started nor ended")
+                log.error("zygote.stopped it stays so: slots can be neither started nor ended")
                 self._lose()
                 return
             log.warning("zygote.stopped a function of this pilot may have done it; it is woken")

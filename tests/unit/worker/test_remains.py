@@ -14,7 +14,7 @@ from harvester_worker.installed import is_installed
 from harvester_worker.remains import Threads
 from harvester_worker.stopped import LOOK_S, LOOKS, Stopped
 from harvester_worker.surroundings import Surroundings
-from harvester_worker.warm import USUAL_BYTES, WEIGH_S, Kind, Warm
+from harvester_worker.warm import MOST, USUAL_BYTES, WEIGH_S, Kind, Warm
 
 # ---- threads ---------------------------------------------------------------------------------------------------------
 
@@ -201,6 +201,11 @@ def test_one_process_more_ends_the_idle_ones_that_were_not_used_for_longest():
     warm.discard(2)
     warm.discard(2)
     assert warm.surplus(9, 0.0, nothing) == [3, 1]
+
+
+def test_a_large_pilot_does_not_keep_more_than_is_good_for_its_node():
+    warm = some(*[(number, "a") for number in range(300)], cpus=100, for_each_cpu=16)
+    assert warm.surplus(100 + MOST, 0.0, nothing) == [0]
 
 
 def test_idle_processes_have_a_share_of_the_pilots_memory_and_are_weighed_now_and_then():

@@ -1,0 +1,90 @@
+"""Temporary folders: one for each slot process, so that files which a run forgets there are gone with the process.
+
+Owns the pilot's folder in the node's temporary one, and what a pilot that was killed has left there: whose lock nobody
+holds is swept by the next pilot. Without room for a folder, slots use the node's as they find it.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+_PREFIX, _LOCK = "harvester-slots-", "lock"
+
+END_S = 0.5
+"""At the pilot's end, so long is waited for files to be removed; the next pilot on the node removes the others."""
+
+
+class TemporaryFolders:
+    """The temporary folders of one pilot's slots."""
+
+    def __init__(self) -> None:
+        self._base: Path | None = None
+        self._lock: int | None = None
+        with contextlib.suppress(OSError):
+            base = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            self._lock = os.open(base / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._base = base
+
+    def enter(self, slot: int) -> None:
+        """Give the calling process, a new slot, a temporary folder of its own."""
+        if self._lock is not None:
+            os.close(self._lock)  # it is the pilot's as long as the agent has it
+        if self._base is None:
+            return
+        mine = self._base / str(slot)
+        with contextlib.suppress(OSError):
+            mine.mkdir(0o700)
+            os.environ["TMPDIR"] = str(mine)
+            tempfile.tempdir = None  # asked for again
+
+    def leave(self, slot: int) -> None:
+        """Remove the folder of a slot that is gone; in a thread, where there is something in it."""
+        if self._base is None:
+            return
+        mine = self._base / str(slot)
+        try:
+            mine.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            _in_a_thread(mine)
+
+    def close(self) -> None:
+        """Remove everything, at the pilot's end."""
+        if self._base is not None:
+            _in_a_thread(self._base).join(END_S)
+
+    def sweep(self) -> None:
+        """Remove what pilots have left that were killed."""
+        if self._base is None:
+            return
+        for other in self._base.parent.glob(f"{_PREFIX}*"):
+            if other != self._base and _is_left(other):
+                _in_a_thread(other)
+
+
+def _is_left(base: Path) -> bool:
+    try:
+        if base.lstat().st_uid != os.getuid():
+            return False
+        lock = os.open(base / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False  # it is just being made, or removed
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(lock)
+    return True
+
+
+def _in_a_thread(folder: Path) -> threading.Thread:
+    thread = threading.Thread(target=shutil.rmtree, args=(folder, True), name="harvester-files", daemon=True)
+    thread.start()
+    return thread
