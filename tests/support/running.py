@@ -73,7 +73,7 @@ class Running:
         self.process.wait()
         self.process = None
 
-    def stop(self, timeout_s: float = 20.0) -> int:
+    def stop(self, timeout_s: float = 60.0) -> int:
         """Ctrl-C."""
         if self.process is None:
             return 0

@@ -74,6 +74,9 @@ def explore(url, token, document, known, mode):
     return tried
 
 
+# Hypothesis warns of whoever draws from `random` while it makes an example. Here that is the process's other thread, in
+# which the gateway's and the pilot's connections draw the bytes of their pings.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("mode", GenerationMode)
 @pytest.mark.parametrize("token", ["ada-token", "root-token"])

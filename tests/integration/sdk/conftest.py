@@ -63,9 +63,9 @@ def unpickle(body):
 class FakeGateway:
     """`held` are functions that wait for `finish`; `refusing` maps path ends to statuses; `seen` counts requests.
 
-    `pressure` counts submissions that will be refused with 429; without `has_streams` there are none, without
-    `pushes` they tell of nothing; `push_bytes` is the largest value that is pushed; `call_counts` are the calls of each
-    invocation that had many.
+    `pressure` counts submissions that will be refused with 429, all together and the last one first; without
+    `has_streams` there are none, without `pushes` they tell of nothing; `push_bytes` is the largest value that is
+    pushed; `call_counts` are the calls of each invocation that had many.
     """
 
     def __init__(self):
@@ -75,6 +75,7 @@ class FakeGateway:
         self.pressure, self.push_bytes = 0, 1 << 20
         self.streams, self.call_counts = {}, []
         self.lose_next_answer = False
+        self._refused = []
         self.port = 0
         self._ids = itertools.count(1)
         self._pool = ThreadPoolExecutor(4)
@@ -287,7 +288,7 @@ class FakeGateway:
         if function is None:
             return refuse(404, f"there is no function {request.path_params['name']!r}", "register it first")
         key = request.headers.get("idempotency-key")
-        if (refusal := self._under_pressure()) is not None:
+        if (refusal := await self._under_pressure()) is not None:
             return refusal
         encoding = ENCODINGS.get(request.headers["content-type"], "json")
         if key not in self.keys:
@@ -312,7 +313,7 @@ class FakeGateway:
         if function is None:
             return refuse(404, f"there is no function {request.path_params['name']!r}", "register it first")
         key = request.headers["idempotency-key"]
-        if (refusal := self._under_pressure()) is not None:
+        if (refusal := await self._under_pressure()) is not None:
             return refusal
         encoding = "calls" if request.headers["content-type"] == CALLS_BATCH else "pickle"
         if key not in self.keys:
@@ -326,10 +327,18 @@ class FakeGateway:
             return refuse(502, "a proxy lost the answer")
         return JSONResponse({"invocation_ids": self.keys[key]}, 202)
 
-    def _under_pressure(self):
+    async def _under_pressure(self):
         if not self.pressure:
             return None
         self.pressure -= 1
+        self._refused.append(asyncio.Event())
+        mine = self._refused[-1]
+        if not self.pressure:  # the last has come: it is answered first, the first one last
+            self._refused[-1].set()
+        await mine.wait()
+        self._refused.remove(mine)
+        if self._refused:
+            self._refused[-1].set()
         answer = refuse(429, "too many invocations are open")
         answer.headers["Retry-After"] = "0"
         return answer

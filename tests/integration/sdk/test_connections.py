@@ -29,19 +29,16 @@ class Server:
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._sockets, self._threads = [], []
-        self._start(self._accept)
-
-    def _start(self, target, *args):
-        thread = threading.Thread(target=target, args=args)
-        self._threads.append(thread)
-        thread.start()
+        self._accepting = threading.Thread(target=self._accept)
+        self._accepting.start()
 
     def _accept(self):
         with contextlib.suppress(OSError):
             while True:
                 accepted, _ = self._listener.accept()
                 self._sockets.append(accepted)
-                self._start(self._serve, accepted, self.count)
+                self._threads.append(threading.Thread(target=self._serve, args=(accepted, self.count)))
+                self._threads[-1].start()
                 self.count += 1
 
     def _serve(self, accepted, number):
@@ -49,13 +46,18 @@ class Server:
             self._talk(accepted, number)
 
     def close(self):
-        for each in (self._listener, *self._sockets):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+        self._end(self._listener)
+        self._accepting.join()  # first: until then there may come another connection, and a thread for it
+        for each in self._sockets:
+            self._end(each)
         for thread in self._threads:
-            thread.join(10)
-            assert not thread.is_alive()
+            thread.join()  # the test's own limit ends a wait in vain
+
+    @staticmethod
+    def _end(each):
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+        each.close()
 
 
 @pytest.fixture

@@ -110,7 +110,9 @@ changes = st.one_of(
 groups = st.lists(st.lists(st.tuples(names, changes), max_size=15), max_size=6)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(groups=groups, are_born_apart=st.booleans())
 def test_groups_of_writes_leave_what_a_simple_model_leaves(store, make, groups, are_born_apart):
     function = f"{uuid4().hex}@1"  # the store is the same for all examples

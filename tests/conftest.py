@@ -1,0 +1,22 @@
+"""What holds for all tests: how Hypothesis chooses its examples, and one line for each reason to skip tests.
+
+By default each property meets the same examples every time, whatever the machine's load and whatever failed before: a
+red run is the doing of a change. HYPOTHESIS_PROFILE=explore draws new examples each time, to find what nobody thought
+of.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+from tests.support.skips import folded
+
+# How long an example takes says something of the machine, not of the code.
+_ANY_MACHINE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
+settings.register_profile("same", derandomize=True, database=None, **_ANY_MACHINE)
+settings.register_profile("explore", **_ANY_MACHINE)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    for line in folded(terminalreporter.stats.get("skipped", ())):
+        terminalreporter.write_line(line)
