@@ -20,6 +20,7 @@ from harvester.domain.callables import innermost
 from harvester.domain.pickles import PROTOCOL
 from harvester.domain.shipped import label
 from harvester.sdk import pickler
+from harvester.sdk.references import imported_names
 
 _STDLIB = sysconfig.get_path("stdlib")
 _NOT_USERS = frozenset({"__main__", "harvester"})
@@ -50,7 +51,7 @@ def _written(fn: Callable[..., Any], packages: frozenset[str]) -> bytes:
 
 
 class _Writer(pickler.Pickler):
-    """Takes note of the modules whose functions and classes it only names."""
+    """Takes note of the modules whose functions and classes it only names, and of those that its code imports."""
 
     named: set[str]
 
@@ -61,6 +62,8 @@ class _Writer(pickler.Pickler):
                 self.named.add(obj.__name__)
             elif isinstance(obj, (type, types.FunctionType, types.BuiltinFunctionType)):
                 self.named.add(obj.__module__ or "")
+        elif isinstance(obj, types.FunctionType):
+            self.named.update(imported_names(obj.__code__))
         return reduced
 
 

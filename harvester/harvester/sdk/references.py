@@ -60,6 +60,16 @@ def _names(code: types.CodeType) -> Iterator[str]:
             yield from _names(const)
 
 
+def imported_names(code: types.CodeType) -> Iterator[str]:
+    """Yield the modules that code imports when it runs, functions inside it included."""
+    for step in dis.get_instructions(code):
+        if step.opname == "IMPORT_NAME":
+            yield step.argval
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            yield from imported_names(const)
+
+
 def _global(name: str) -> Finder:
     return lambda fn: fn.__globals__.get(name, MISSING)
 

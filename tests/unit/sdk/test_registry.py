@@ -293,6 +293,20 @@ def test_a_function_that_only_a_name_travels_of_is_a_new_version_when_its_packag
     assert gateway.run(gateway.registry.register(package.plain)).version == 3
 
 
+def test_what_a_function_imports_when_it_runs_is_part_of_its_version(package, gateway, tmp_path):
+    def importing(x):
+        def inner():
+            import mine_only.units
+
+            return mine_only.units
+
+        return inner().scaled(x)
+
+    assert gateway.submit(importing) == ("importing", 1)
+    (tmp_path / "mine_only" / "units.py").write_text("def scaled(x): return x\n")
+    assert gateway.run(gateway.registry.register(importing)).version == 2
+
+
 def test_what_is_installed_is_not_read(package):
     bodies = {pickled(fn, Traits(name="installed")).body for fn in (operator.attrgetter, pytest.raises, msgspec.field)}
     assert all(body.count(b"modules=\x94") or b"modules=" in body for body in bodies)
