@@ -137,9 +137,9 @@ def _content(value: Any) -> bytes | None:  # noqa: ANN401 - as above
 
 
 def _is_fixed(value: object) -> bool:
-    """Whether only its name travels, or a function, which has a footprint of its own."""
+    """Whether it is taken to stay as it is: a module, a name that travels, or a function with a footprint of its own."""
     if isinstance(value, types.ModuleType):
-        return not pickler.is_by_value(value.__name__)
+        return True  # also where it is sent along: what programs keep in their modules changes all the time
     if isinstance(value, type):
         return pickler.name_of(value) is not None
     return type(value) in _FIXED

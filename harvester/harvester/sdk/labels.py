@@ -7,6 +7,7 @@ digest of the module's files, and of those beside it in its package, tells the v
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import operator
 import sys
@@ -39,14 +40,23 @@ def packages_of(fn: Callable[..., Any]) -> frozenset[str]:
 
 def labelled(fn: Callable[..., Any], packages: frozenset[str]) -> bytes:
     """Return the pickle of a callable. Raises whatever pickling raises."""
-    return pickler.settled(lambda packages: _written(fn, packages), packages)
+
+    def written(packages: frozenset[str]) -> bytes:
+        try:
+            return _written(fn, packages, is_whole=True)
+        except Exception:  # noqa: BLE001 - pickling runs the code of what is pickled, which may raise anything
+            # A module whose content cannot be sent may not be needed: what imports it will say so when it runs.
+            return _written(fn, packages, is_whole=False)
+
+    return pickler.settled(written, packages)
 
 
-def _written(fn: Callable[..., Any], packages: frozenset[str]) -> bytes:
+def _written(fn: Callable[..., Any], packages: frozenset[str], *, is_whole: bool) -> bytes:
     with io.BytesIO() as file:
         writer = _Writer(file, protocol=PROTOCOL)
         writer.named = set()
-        writer.dump(_Labelled(fn, _Label(packages, writer.named)))
+        modules = _Imported(writer.named, packages if is_whole else pickler.NO_PACKAGES)
+        writer.dump(_Labelled(fn, modules, _Label(packages, writer.named)))
         return file.getvalue()
 
 
@@ -63,12 +73,28 @@ class _Writer(pickler.Pickler):
             elif isinstance(obj, (type, types.FunctionType, types.BuiltinFunctionType)):
                 self.named.add(obj.__module__ or "")
         elif isinstance(obj, types.FunctionType):
-            self.named.update(imported_names(obj.__code__))
+            self.named.update(imported_names(obj))
         return reduced
 
 
+class _Imported:
+    """Those modules of the packages sent along that functions import when they run.
+
+    Written behind the function, when it is known which, and so often as their own functions import others.
+    """
+
+    def __init__(self, named: set[str], packages: frozenset[str], known: frozenset[str] = frozenset()) -> None:
+        self._named, self._packages, self._known = named, packages, known
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        wanted = {above for name in self._named if _is_in(name, self._packages) for above in _above(_loaded(name))}
+        new = sorted(wanted - self._known)
+        more = (_Imported(self._named, self._packages, self._known | wanted),) if new else ()
+        return tuple, ((*(sys.modules[name] for name in new), *more),)
+
+
 class _Label:
-    """Written behind the function, when it is known what the function names."""
+    """Written last, when it is known what is named."""
 
     def __init__(self, packages: frozenset[str], named: set[str]) -> None:
         self._packages, self._named = packages, named
@@ -78,13 +104,26 @@ class _Label:
 
 
 class _Labelled:
-    """Unpickles to the function."""
+    """Unpickles to the first of some things: the function."""
 
-    def __init__(self, fn: Callable[..., Any], its_label: _Label) -> None:
-        self._both = (fn, its_label)
+    def __init__(self, *all_of_it: object) -> None:
+        self._all = all_of_it
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return operator.getitem, (self._both, 0)
+        return operator.getitem, (self._all, 0)
+
+
+def _is_in(module: str, packages: frozenset[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages - {"__main__"})
+
+
+def _loaded(module: str) -> str:
+    """Return a module's name; loads it, as the function would. Empty where there is none."""
+    try:
+        importlib.import_module(module)
+    except Exception:  # noqa: BLE001 - a user's module may raise anything; it does so again when the function runs
+        return ""
+    return module
 
 
 def content_of(modules: Iterable[str]) -> str:

@@ -178,7 +178,19 @@ def _of_module(module: types.ModuleType) -> Reduced:
         return reduced
     # Its content as its state, because modules of a package refer to one another.
     state = {name: value for name, value in vars(module).items() if name not in _OF_THE_IMPORT}
-    return types.ModuleType, (module.__name__,), state
+    return _placing(), (module.__name__,), state
+
+
+def _placing() -> Callable[[str], types.ModuleType]:
+    """Return the function that makes a module there, for imports to find; an inner one, as in `_remake`."""
+
+    def place(name: str) -> types.ModuleType:
+        module = types.ModuleType(name)
+        if getattr(sys.modules.get(name), "__spec__", None) is None:  # none, or one that was sent as well
+            sys.modules[name] = module
+        return module
+
+    return place
 
 
 _OF_THE_IMPORT = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__"})

@@ -6,6 +6,7 @@ import importlib
 import operator
 import pickle
 import sys
+import threading
 import warnings
 
 import msgspec
@@ -180,8 +181,9 @@ def test_a_new_closure_at_each_turn_is_told_of_once(gateway):
         for number in range(MANY_VERSIONS - 1):
             gateway.submit(make(number))
         gateway.submit(make(0))  # the same content is no new version
-    with pytest.warns(RuntimeWarning, match=r"<lambda> has been registered 100 times.*harvester\.Executor"):
+    with pytest.warns(RuntimeWarning, match=r"<lambda> has been registered 100 times.*harvester\.Executor") as told:
         gateway.submit(make(MANY_VERSIONS))
+    assert told[0].filename == __file__  # not a line of the SDK's
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for number in range(MANY_VERSIONS):
@@ -199,6 +201,7 @@ def package(tmp_path, monkeypatch):
         "units.py": (
             "import mine_only.deep.work\nfrom mine_only import deep\nSCALE = 10\ndef scaled(x): return x * SCALE\n"
         ),
+        "late.py": "def work(x):\n    from . import units\n    return units.scaled(x)\n",
         "deep/__init__.py": "",
         "deep/work.py": (
             "import functools, harvester\n"
@@ -209,6 +212,18 @@ def package(tmp_path, monkeypatch):
             "@harvester.function(ship_module=True)\n"
             "def work(x, kind=Kind(1)): return plain(x) + kind.value\n"
             "partial = functools.partial(work, kind=Kind(2))\n"
+            "@harvester.function(ship_module=True)\n"
+            "def lazy(x):\n"
+            "    from ..units import scaled\n"
+            "    return scaled(x)\n"
+            "@harvester.function(ship_module=True)\n"
+            "def lazier(x):\n"
+            "    import mine_only.late\n"
+            "    return mine_only.late.work(x)\n"
+            "@harvester.function(ship_module=True)\n"
+            "def laziest(x):\n"
+            "    from .. import late\n"
+            "    return late.work(x)\n"
             "def deferred(f, x): return f(x)\n"
             "class Worker:\n"
             "    @harvester.function(ship_module=True)\n"
@@ -245,6 +260,24 @@ def test_ship_module_ships_the_package(package, monkeypatch):
 
 def _using(work):
     return lambda x: work(x) + 1
+
+
+@pytest.mark.parametrize("name", ["lazy", "lazier", "laziest"])
+def test_what_it_imports_when_it_runs_goes_along(package, monkeypatch, name):
+    lazy = getattr(package, name)
+    body = pickled(lazy, lazy.traits, lazy.packages).body
+    with monkeypatch.context() as there:
+        there.setattr(sys, "path", [place for place in sys.path if "pytest" not in place])
+        for loaded in [loaded for loaded in sys.modules if loaded.partition(".")[0] == "mine_only"]:
+            there.delitem(sys.modules, loaded)
+        assert pickle.loads(body)(2) == 20  # noqa: S301 - made here
+        for loaded in [loaded for loaded in sys.modules if loaded.partition(".")[0] == "mine_only"]:
+            del sys.modules[loaded]
+
+
+def test_a_module_that_cannot_be_sent_is_left_out_where_only_a_running_function_would_import_it(package):
+    package.units.lock = threading.Lock()
+    assert packages_in(pickled(package.laziest, package.laziest.traits, package.laziest.packages).body)
 
 
 @pytest.mark.parametrize(
