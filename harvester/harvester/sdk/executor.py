@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from harvester.sdk.client import Client, default_client
 from harvester.sdk.functions import Function, make_traits
 from harvester.sdk.futures import InvocationFuture
-from harvester.sdk.layers import callee
+from harvester.sdk.layers import innermost_function
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -127,7 +127,7 @@ class Executor(concurrent.futures.Executor):
 
     def _function(self, fn: Callable[..., Any]) -> Callable[..., Any] | None:
         """Return `fn` with our traits, or with its own; None when it is to travel as an argument."""
-        if isinstance(callee(fn), Function):
+        if isinstance(innermost_function(fn), Function):
             return fn
         if not isinstance(fn, types.FunctionType) or "<" in fn.__qualname__:  # <lambda>, or in the <locals> of another
             return None

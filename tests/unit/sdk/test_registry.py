@@ -16,8 +16,9 @@ import harvester
 from harvester.domain.shipped import label, packages_in
 from harvester.sdk.exchange import Answer
 from harvester.sdk.labels import packages_of
+from harvester.sdk.layers import whole
 from harvester.sdk.memory import COST_SHARE, LOOK_AGAIN_S, MANY_VERSIONS, Memory
-from harvester.sdk.registry import Registry
+from harvester.sdk.registry import Registry, packages_along, traits_of
 from harvester.sdk.shipping import Traits, pickled
 
 
@@ -76,16 +77,33 @@ def test_whatever_is_around_a_function_it_is_registered_once(gateway):
         return width * height
 
     class Field:
+        decorated = area
+
+    for number in range(3):
+        assert gateway.submit(functools.partial(area, number)) == ("area", 1)
+        assert gateway.submit(functools.partial(area, height=str(number))) == ("area", 1)
+        assert gateway.submit(Field().decorated) == ("area", 1)
+        assert gateway.submit(area.options(priority=number)) == ("area", 1)
+    assert len(gateway.bodies) == 1
+
+
+def test_what_is_bound_and_large_travels_once_with_the_function_and_its_decorators_word(gateway):
+    @harvester.function(cpus=3, ship_module=True)
+    def area(width, height):
+        return width * height
+
+    class Field:
         def plain(self, height):
             return height
 
-    Field.decorated = area
-    for number in range(3):
-        assert gateway.submit(functools.partial(area, number)) == ("area", 1)
-        assert gateway.submit(Field().decorated) == ("area", 1)
-        assert gateway.submit(area.options(priority=number)) == ("area", 1)
+    for _ in range(3):
+        for large in ([1, 2], "x" * 5000, Field()):
+            assert gateway.submit(functools.partial(area, large))[0] == "area.partial"
         assert gateway.submit(Field().plain) == ("plain", 1)
-    assert len(gateway.bodies) == 2
+    assert len(gateway.bodies) == 4
+    assert traits_of(functools.partial(area, [1])).resources.cpus == 3
+    assert whole(functools.partial(area, [1]), (2,), {}) == ((2,), {})
+    assert packages_along(functools.partial(area, [1])) == area.packages != frozenset()
 
 
 def test_what_is_bound_is_part_of_a_function_that_is_registered_by_hand(gateway):
@@ -163,7 +181,7 @@ def test_looking_takes_a_small_share_of_the_time():
 
     from harvester.sdk.footprint import footprint_of
 
-    seen = footprint_of(heavy, frozenset())
+    seen = footprint_of(heavy)
     now[0] = 10.0  # so long did it take to pickle it
     memory.remember(heavy, "target", Traits(name="heavy"), frozenset(), footprint=seen, began_at=0.0)
     now[0] += COST_SHARE * 10.0 - 1
