@@ -127,9 +127,9 @@ class Registry:
         began_at = time.monotonic()
         footprint = footprint_of(fn)  # before it is pickled: what changes meanwhile is then seen
         shipment = pickled(fn, traits, packages)
-        registration = None if anew else self._by_digest.get(shipment.digest)
-        if registration is None:
-            registration = yield from self._ship(shipment)
+        known = self._by_digest.get(shipment.digest)
+        registration = (yield from self._ship(shipment)) if known is None or anew else known
+        if known is None:
             self._memory.count(fn)
         if is_memorable(fn):
             self._memory.remember(fn, registration.target, traits, packages, footprint=footprint, began_at=began_at)

@@ -358,6 +358,38 @@ def test_what_a_function_imports_when_it_runs_is_part_of_its_version(package, ga
     assert gateway.run(gateway.registry.register(importing)).version == 2
 
 
+def test_what_is_loaded_later_makes_no_new_version_and_a_very_large_package_is_told_by_its_own_file(
+    package, gateway, tmp_path, monkeypatch
+):
+    assert gateway.submit(package.plain) == ("plain", 1)
+    importlib.import_module("mine_only.late")
+    assert gateway.run(gateway.registry.register(package.plain)).version == 1
+    monkeypatch.setattr("harvester.sdk.labels.MOST_FILES", 2)
+    assert gateway.run(gateway.registry.register(package.plain)).version == 2
+    (tmp_path / "mine_only" / "units.py").write_text("")
+    assert gateway.run(gateway.registry.register(package.plain)).version == 2
+    (tmp_path / "mine_only" / "__init__.py").write_text("# edited\n")
+    assert gateway.run(gateway.registry.register(package.plain)).version == 3
+
+
+def test_register_called_often_is_no_loop_of_closures(gateway):
+    def same():
+        return 1
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(MANY_VERSIONS + 1):
+            gateway.run(gateway.registry.register(same))
+
+
+def test_the_program_itself_is_never_put_in_the_place_of_the_slots(gateway):
+    import __main__
+
+    body = pickled(lambda: __main__, Traits(name="main"), frozenset({"__main__"})).body
+    before = sys.modules["__main__"]
+    assert pickle.loads(body)() is before is sys.modules["__main__"]  # noqa: S301 - made here
+
+
 def test_what_is_installed_is_not_read(package):
     bodies = {pickled(fn, Traits(name="installed")).body for fn in (operator.attrgetter, pytest.raises, msgspec.field)}
     assert all(body.count(b"modules=\x94") or b"modules=" in body for body in bodies)
