@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from harvester.domain import function_names
 from harvester.domain.functions import FunctionKind, FunctionVersion
 from harvester_api.arguments import check_pickle
 from harvester_api.body_reader import function_body
@@ -20,7 +21,6 @@ from harvester_api.settings import Offer
 from harvester_api.source_names import Names, names_of
 from harvester_api.sources import check_source
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 CLOUDPICKLE = re.compile(r"[0-9A-Za-z.+_-]{0,40}")
 REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -44,12 +44,9 @@ def opened(draft: FunctionDraft) -> Opened:
 def check_function(found: Opened, offers: Sequence[Offer], limit: int) -> FunctionVersion:
     """Return the function to register, without its version. Raises `Refusal` (413, 422)."""
     draft = found.draft
-    if NAME.fullmatch(draft.name) is None:
-        raise invalid(
-            "name",
-            f"{draft.name[:140]!r} is no name for a function",
-            "Use up to 128 letters, digits, dots, hyphens and underscores, with a letter, digit or underscore first.",
-        )
+    name = function_names.normal(draft.name)
+    if not function_names.is_name(name):
+        raise invalid("name", f"{draft.name[:140]!r} is no name for a function", function_names.REMEDY)
     if CLOUDPICKLE.fullmatch(draft.cloudpickle) is None:
         raise invalid(
             "cloudpickle", f"{draft.cloudpickle[:40]!r} is no version", "Write it like '3.1.2', or leave it out."
@@ -62,7 +59,7 @@ def check_function(found: Opened, offers: Sequence[Offer], limit: int) -> Functi
     _check_python(draft, offers)
     wanted = FunctionVersion(
         function_id="",
-        name=draft.name,
+        name=name,
         version=0,
         kind=draft.kind,
         body=body,

@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
+from harvester.domain.function_names import normal
 from harvester_api import problems
 from harvester_api.parameters import parsed
 from harvester_api.problems import Refusal, refusal
@@ -47,7 +48,7 @@ class Table:
 
     def find(self, scope: Scope) -> Target | None:
         """Return what takes a request, its path parameters put into `scope`; None for what is not declared."""
-        path = scope["path"]
+        path = normal(scope["path"])
         for target in self._targets.get((scope["method"], path.count("/")), ()):
             match = target.pattern.match(path)
             if match is not None:

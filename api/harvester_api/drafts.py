@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from harvester.domain import function_names
 from harvester.domain.functions import FunctionKind, Sharing
 from harvester.domain.resources import Resources
 
@@ -36,7 +37,7 @@ class JsonArguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class FunctionDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A function to register."""
 
-    name: Annotated[str, Meta(extra_json_schema={"pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"})]
+    name: Annotated[str, Meta(extra_json_schema={"pattern": function_names.PATTERN})]
     kind: FunctionKind
     body: str  # base64 for a pickle, text otherwise
     entry: str = ""  # of a source file: the function to call

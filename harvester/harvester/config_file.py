@@ -174,7 +174,7 @@ def _check(config: Config, source: str) -> None:
         file = getattr(gateway, name)
         if file and not Path(file).is_file():
             raise ConfigError(f"gateway.{name}", f"there is no file {file}", "name a PEM file", source)
-    if gateway.url and not gateway.url.startswith(("http://", "https://")):
+    if gateway.url and not gateway.url.lower().startswith(("http://", "https://")):
         remedy = 'write for example url = "http://login1:8321"'
         raise ConfigError("gateway.url", f'"{gateway.url}" is no address', remedy, source)
     if config.harvest.partition and config.pilot:

@@ -31,7 +31,7 @@ def main() -> int:
         return _unusable(f"cannot read the pilot file {options.pilot_file}: {error.strerror}")
     except msgspec.DecodeError as error:
         return _unusable(f"{options.pilot_file} is no pilot file: {error}")
-    if not pilot.gateways or any(not url.startswith(("http://", "https://")) for url in pilot.gateways):
+    if not pilot.gateways or any(not url.lower().startswith(("http://", "https://")) for url in pilot.gateways):
         return _unusable(f"{options.pilot_file}: gateways has to list http:// or https:// addresses")
     # First of all, while this process is small and has one thread. What follows is imported on both sides at once.
     processes.keep_memory()

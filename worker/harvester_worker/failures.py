@@ -62,8 +62,8 @@ def remedy(error: BaseException, *, is_pickle: bool, shipped: frozenset[str] = f
     top = error.name.partition(".")[0]
     # Only a pickle can carry code along, and only one's own: a package's dependencies stay by reference.
     if top in shipped:
-        by_value = "it was sent along, without what is imported inside its functions: import that at a module's top"
-    elif shipped:
+        return f"{missing}its package was sent along, but something of it goes by its name only: {install}"
+    if shipped:
         by_value = f"send it by value too, with cloudpickle.register_pickle_by_value({top}), if it is your own"
     else:
         by_value = "ship it by value with @harvester.function(ship_module=True) if it is your own"

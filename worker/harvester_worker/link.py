@@ -218,6 +218,7 @@ def link_url(gateway: str) -> str:
     """Return where to open the WebSocket. Raises `ValueError` unless `gateway` is an http or https address."""
     scheme, separator, rest = gateway.rstrip("/").partition("://")
     schemes = {"http": "ws", "https": "wss"}
+    scheme = scheme.lower()
     if not separator or scheme not in schemes:
         raise ValueError(f"gateway {gateway!r} is no http:// or https:// address")
     return f"{schemes[scheme]}://{rest}{wire.LINK_PATH}"

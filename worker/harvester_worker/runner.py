@@ -98,7 +98,7 @@ def _load_module(function: FunctionVersion) -> Any:  # noqa: ANN401 - whatever t
 
 def _load_source(function: FunctionVersion) -> Any:  # noqa: ANN401 - whatever the name means
     # Named alike in every slot, so that a checkpoint can hold objects of its classes.
-    name = "harvester_source_" + "".join(c if c.isalnum() else "_" for c in function.function_id)
+    name = "harvester_source_" + "".join(c if f"_{c}".isidentifier() else "_" for c in function.function_id)
     filename = f"<{function.function_id}>"
     text = function.body.decode()
     module = ModuleType(name)

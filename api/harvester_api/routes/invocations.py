@@ -9,6 +9,7 @@ from datetime import timedelta
 from fastapi import APIRouter, Request, Response
 
 from harvester.domain.explain import Explanation, explain
+from harvester.domain.function_names import normal
 from harvester.domain.functions import Encoding
 from harvester.domain.invocations import InvocationState
 from harvester.store.store import StoreError
@@ -175,7 +176,7 @@ async def invocations(request: Request) -> Response:
     limit = LIMIT.integer(request) or 100
     state, function, before = (
         STATE.choice(request, InvocationState),
-        FUNCTION.text(request) or None,
+        normal(FUNCTION.text(request) or "") or None,
         BEFORE.text(request) or None,
     )
     store = gateway_of(request).store

@@ -8,25 +8,30 @@ from __future__ import annotations
 import unicodedata
 
 LONGEST = 128
+PATTERN = r"^\w[\w.-]{0,127}$"
+"""For the OpenAPI document; as Python reads it, where letters are those of any script."""
+
 REMEDY = (
-    f"Use up to {LONGEST} letters and digits of any script, dots, hyphens and underscores, in form NFC, with a "
-    "letter, digit or underscore first."
+    f"Use up to {LONGEST} letters and digits of any script, dots, hyphens and underscores, with a letter, digit or "
+    "underscore first."
 )
-PATTERN = r"^[^\x00-,/:-@\[-^`{-\u007f\s.\-][^\x00-,/:-@\[-^`{-\u007f\s]{0,127}$"
-"""As near as a regular expression that every dialect reads comes to it: in ASCII it is exact."""
+
+
+def normal(name: str) -> str:
+    """Return a name in Unicode's form NFC: how it was typed makes no other function of it."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def is_name(name: str) -> bool:
-    """Whether a function may be registered under it."""
-    return fitting(name) == name and 0 < len(name) <= LONGEST and name[0] not in ".-"
+    """Whether a function may be registered under this name, which is `normal`."""
+    return 0 < len(name) <= LONGEST and name[0] not in ".-" and all(map(_may_stand, name))
 
 
 def fitting(name: str) -> str:
-    """Return what of `name` may stand in one, as `is_name` has it."""
-    kept = (char for char in unicodedata.normalize("NFC", name) if _may_stand(char))
-    return unicodedata.normalize("NFC", "".join(kept))[:LONGEST]
+    """Return what of any text may stand in a name."""
+    return "".join(filter(_may_stand, normal(name))).lstrip(".-")[:LONGEST]
 
 
 def _may_stand(char: str) -> bool:
-    # What may be in an identifier: letters, digits, and the marks that many scripts write their vowels with.
-    return char in ".-" or f"_{char}".isidentifier()
+    # Identifiers hold the marks too that many scripts write their vowels with.
+    return char.isalnum() or char in "_.-" or f"_{char}".isidentifier()

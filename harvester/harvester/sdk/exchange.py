@@ -25,6 +25,8 @@ DEFECT_PATIENCE_S = 15.0  # a 500 that lasts longer than a restart is a defect, 
 COMPLAIN_AFTER_S = 5.0  # of silence, in the log, once
 MAX_PAUSE_S = 60.0  # whatever Retry-After says
 
+_WITHOUT_PROXY = "a gateway that needs no proxy is excepted from it by NO_PROXY, which takes its host"
+
 T = TypeVar("T")
 
 
@@ -91,9 +93,11 @@ def json_request(method: str, path: str, value: object, *, wait_s: float = 0.0) 
 
 
 def converse(
-    operation: Operation[T], settings: Settings, patience_s: float, clock: Callable[[], float]
+    operation: Operation[T], settings: Settings, patience_s: float, clock: Callable[[], float], via: str = ""
 ) -> Generator[Step, Outcome, T]:
     """Return the steps of an operation, failures and repetitions included; the last word is the operation's result.
+
+    `via` is what to call the proxy in between, empty for none.
 
     Raises what the operation raises, to which refusals are given as `GatewayError`.
     """
@@ -101,7 +105,7 @@ def converse(
         request = next(operation)
         while True:
             try:
-                answer = yield from _insist(request, settings, patience_s, clock)
+                answer = yield from _insist(request, Trouble(settings, patience_s, clock(), via), clock)
             except GatewayError as error:
                 request = operation.throw(error)
             else:
@@ -111,10 +115,7 @@ def converse(
         return result
 
 
-def _insist(
-    request: Request, settings: Settings, patience_s: float, clock: Callable[[], float]
-) -> Generator[Step, Outcome, Answer]:
-    trouble = Trouble(settings, patience_s, clock())
+def _insist(request: Request, trouble: Trouble, clock: Callable[[], float]) -> Generator[Step, Outcome, Answer]:
     while True:
         outcome = yield request
         error = trouble.judge(request, outcome)
@@ -132,10 +133,12 @@ class Trouble:
     settings: whom we ask.
     patience_s: seconds for which failures are tried again; infinite for those who wait for a result.
     now: monotonic seconds.
+    via: what to call the proxy in between.
     """
 
-    def __init__(self, settings: Settings, patience_s: float, now: float) -> None:
+    def __init__(self, settings: Settings, patience_s: float, now: float, via: str = "") -> None:
         self._settings = settings
+        self._via = via
         self._since = now
         self._patience_s = patience_s
         self._pauses = _pauses()
@@ -150,7 +153,7 @@ class Trouble:
             if outcome is not None and outcome.is_defect:
                 raise unreachable
             return unreachable
-        error = problem(request, outcome)
+        error = problem(request, outcome, self._via)
         if outcome.status not in RETRY_STATUSES or (error.status == 429 and request.raises_pressure):
             raise error
         return error
@@ -167,11 +170,14 @@ class Trouble:
         return pause
 
     def _unreachable(self, broken: Broken | None) -> GatewayUnreachable:
+        through = f" through {self._via}" if self._via else ""
+        said = broken.reason if broken else "nothing was said"
         return GatewayUnreachable(
             0,
             "no answer",
-            f"the gateway at {self._settings.url} does not answer: {broken.reason if broken else 'nothing was said'}",
-            remedy="see that it runs (harvester up), and that HARVESTER_URL or the config file names it",
+            f"the gateway at {self._settings.url} does not answer{through}: {said}",
+            remedy="see that it runs (harvester up), and that HARVESTER_URL or the config file names it"
+            + (f"; {_WITHOUT_PROXY}" if self._via else ""),
         )
 
 
@@ -183,8 +189,8 @@ def _pauses() -> Iterator[float]:
         pause = min(2 * pause, 2.0)
 
 
-def problem(request: Request, answer: Answer) -> GatewayError:
-    """Return a refusal (RFC 9457, or whatever a proxy in between says) as an exception."""
+def problem(request: Request, answer: Answer, via: str = "") -> GatewayError:
+    """Return a refusal (RFC 9457, or whatever a proxy in between says) as an exception; see `converse` for `via`."""
     try:
         said = msgspec.json.decode(answer.body)
     except msgspec.DecodeError:
@@ -200,7 +206,9 @@ def problem(request: Request, answer: Answer) -> GatewayError:
             str(said.get("remedy") or ""),
         )
     else:
-        error = GatewayError(answer.status, answer.reason, f"{where} was answered with {answer.status} {answer.reason}")
+        detail = f"{where} was answered with {answer.status} {answer.reason}"
+        by_proxy = (f"{detail}, by {via} or what is behind it", "", _WITHOUT_PROXY) if via else (detail,)
+        error = GatewayError(answer.status, answer.reason, *by_proxy)
     error.retry_after_s = _retry_after_s(answer)
     return error
 

@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from harvester.sdk.client import Client, default_client
 from harvester.sdk.functions import Function, make_traits
 from harvester.sdk.futures import InvocationFuture
+from harvester.sdk.layers import innermost_function
 from harvester.sdk.registry import check_callable
 
 P = ParamSpec("P")
@@ -74,7 +75,7 @@ class Executor(concurrent.futures.Executor):
         self._check()
         function = self._function(fn)
         if function is None:
-            future = self._submissions.submit(self._call, fn, args, kwargs)
+            future = self._submissions.submit(self._call, self._shipped(fn), args, kwargs)
         else:
             future = self._submissions.submit(function, *args, **kwargs)
         with self._lock:
@@ -95,7 +96,8 @@ class Executor(concurrent.futures.Executor):
         function = self._function(fn)
         if function is not None:
             return self._submissions.map(function, *iterables, timeout=timeout, chunksize=chunksize)
-        calls: list[tuple[Any, ...]] = [(fn, args, {}) for args in zip(*iterables, strict=False)]
+        shipped = self._shipped(fn)
+        calls: list[tuple[Any, ...]] = [(shipped, args, {}) for args in zip(*iterables, strict=False)]
         return self._submissions.map(self._call, *zip(*calls, strict=True), timeout=timeout, chunksize=chunksize)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -120,9 +122,13 @@ class Executor(concurrent.futures.Executor):
         with self._lock:
             self._open.discard(future)
 
-    def _function(self, fn: Callable[..., Any]) -> Function[..., Any] | None:
-        """Return `fn` with our traits; None when it is to travel as an argument."""
-        if isinstance(fn, Function):
+    def _shipped(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what travels as an argument, which takes its package along where ours does."""
+        return Function(fn, make_traits(fn), ship_module=True) if self._ship_module else fn
+
+    def _function(self, fn: Callable[..., Any]) -> Callable[..., Any] | None:
+        """Return `fn` with our traits, or with its own; None when it is to travel as an argument."""
+        if isinstance(innermost_function(fn), Function):
             return fn
         check_callable(fn)
         if not isinstance(fn, types.FunctionType) or "<" in fn.__qualname__:  # <lambda>, or in the <locals> of another

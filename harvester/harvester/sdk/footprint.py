@@ -22,6 +22,9 @@ from harvester.sdk.references import MISSING, Reference, defaults_of, references
 LARGEST = 4096
 """Bytes of a container that is compared by its content at each call, which takes up to 10 µs."""
 
+MOST_FUNCTIONS = 32
+"""Functions that are compared at each call; half a microsecond each."""
+
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, type(MISSING)})
 _CONTAINERS = frozenset({list, dict, set, bytearray, tuple, frozenset})
 _FIXED = frozenset({types.FunctionType, types.BuiltinFunctionType, type(functools.lru_cache(len)), Function})
@@ -29,7 +32,7 @@ _MARSHAL = 2  # the last version that writes equal values alike, whoever else re
 
 
 class Footprint:
-    """Of one function that travels by value, and of the functions that travel along with it.
+    """Of one function that travels by value, and of those that it uses which no module has under their names.
 
     It holds the values only where they hold no others, so that it keeps nothing alive, least of all the function.
 
@@ -57,10 +60,14 @@ class Footprint:
             if not self._mark(reference, value):
                 self.unseen.append(reference.words)
             inner = _function_in(value)
-            if inner is not None and id(inner) not in known and pickler.name_of(inner) is None:
-                known.add(id(inner))
-                self._inner.append(Footprint(inner, known))
-                self.unseen += self._inner[-1].unseen
+            if inner is None or id(inner) in known or pickler.name_of(inner) is not None:
+                continue
+            if len(known) == MOST_FUNCTIONS:
+                self.unseen.append(reference.words)
+                continue
+            known.add(id(inner))
+            self._inner.append(Footprint(inner, known))
+            self.unseen += self._inner[-1].unseen
 
     def _mark(self, reference: Reference, value: Any) -> bool:  # noqa: ANN401 - whatever a function refers to
         """Take note of a value; tell whether changes in place will be seen too."""
@@ -117,11 +124,10 @@ class Footprint:
         return True
 
 
-def footprint_of(fn: Callable[..., Any], packages: frozenset[str]) -> Footprint | None:
-    """Return the footprint of a function that is about to be sent, its packages by value; None where none is needed."""
+def footprint_of(fn: Callable[..., Any]) -> Footprint | None:
+    """Return the footprint of a function that is about to be sent; None where a module has it under its name."""
     inner = _function_in(fn)
-    with pickler.sending_by_value(packages):
-        return Footprint(inner) if inner is not None and pickler.name_of(inner) is None else None
+    return Footprint(inner) if inner is not None and pickler.name_of(inner) is None else None
 
 
 def _are_atoms(values: tuple[Any, ...] | None) -> bool:
@@ -137,9 +143,9 @@ def _content(value: Any) -> bytes | None:  # noqa: ANN401 - as above
 
 
 def _is_fixed(value: object) -> bool:
-    """Whether only its name travels, or a function, which has a footprint of its own."""
+    """Whether it is taken to stay as it is: a module, what a module names, a function with its own footprint."""
     if isinstance(value, types.ModuleType):
-        return not pickler.is_by_value(value.__name__)
+        return True  # also where it is sent along: what programs keep in their modules changes all the time
     if isinstance(value, type):
         return pickler.name_of(value) is not None
     return type(value) in _FIXED

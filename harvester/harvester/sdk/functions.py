@@ -69,6 +69,11 @@ class Function(Generic[P, R]):
             return cast("R", _run_generator(self.__wrapped__, args, kwargs))
         return cast("R", self.__wrapped__(*args, **kwargs))
 
+    @overload
+    def __get__(self, instance: None, owner: type) -> Function[P, R]: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> Function[..., R]: ...
+
     def __get__(self, instance: object, owner: type | None = None) -> Function[..., R]:
         """Return it as a method of `instance`, which travels with the arguments of each invocation."""
         if instance is None or not hasattr(self.__wrapped__, "__get__"):

@@ -37,11 +37,13 @@ class Gateway:
     def __init__(self, settings: Settings, patience_s: float) -> None:
         self.settings = settings
         self._patience_s = patience_s
-        self._connections = Connections(Peer(settings))
+        peer = Peer(settings)
+        self._via = peer.via
+        self._connections = Connections(peer)
 
     def run(self, operation: Operation[T]) -> T:
         """Return what the operation finds. Raises what it raises, `GatewayError` for refusals and silence."""
-        steps = converse(operation, self.settings, self._patience_s, time.monotonic)
+        steps = converse(operation, self.settings, self._patience_s, time.monotonic, self._via)
         try:
             step = next(steps)
             while True:
@@ -70,12 +72,14 @@ class AsyncGateway:
     def __init__(self, settings: Settings, patience_s: float = math.inf) -> None:
         self.settings = settings
         self._patience_s = patience_s
-        self._connections = AsyncConnections(Peer(settings))
+        peer = Peer(settings)
+        self._via = peer.via
+        self._connections = AsyncConnections(peer)
 
     async def run(self, operation: Operation[T], patience_s: float | None = None) -> T:
         """As `Gateway.run`, with a patience of its own if need be."""
         patience_s = self._patience_s if patience_s is None else patience_s
-        steps = converse(operation, self.settings, patience_s, time.monotonic)
+        steps = converse(operation, self.settings, patience_s, time.monotonic, self._via)
         try:
             step = next(steps)
             while True:

@@ -1,13 +1,16 @@
 """A function's pickle and its label: the packages that go along, and the content of the modules that are only named.
 
 A function of an importable module travels by its name, so its pickle stays the same when the module is edited. The
-digest of the module's files, and of those beside it in its package, tells the versions apart.
+digest of the module's file, and of all files of its package, tells the versions apart.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib
 import io
+import itertools
 import operator
 import sys
 import sysconfig
@@ -20,8 +23,10 @@ from harvester.domain.callables import innermost
 from harvester.domain.pickles import PROTOCOL
 from harvester.domain.shipped import label
 from harvester.sdk import pickler
+from harvester.sdk.references import imported_names
 
 _STDLIB = sysconfig.get_path("stdlib")
+MOST_FILES = 500
 _NOT_USERS = frozenset({"__main__", "harvester"})
 
 
@@ -38,19 +43,30 @@ def packages_of(fn: Callable[..., Any]) -> frozenset[str]:
 
 def labelled(fn: Callable[..., Any], packages: frozenset[str]) -> bytes:
     """Return the pickle of a callable. Raises whatever pickling raises."""
-    return pickler.settled(lambda packages: _written(fn, packages), packages)
+
+    def written(packages: frozenset[str]) -> bytes:
+        try:
+            return _written(fn, packages, is_whole=True)
+        except Exception:
+            if not packages:
+                raise
+            # A module whose content cannot be sent may not be needed: what imports it will say so when it runs.
+            return _written(fn, packages, is_whole=False)
+
+    return pickler.settled(written, packages)
 
 
-def _written(fn: Callable[..., Any], packages: frozenset[str]) -> bytes:
+def _written(fn: Callable[..., Any], packages: frozenset[str], *, is_whole: bool) -> bytes:
     with io.BytesIO() as file:
         writer = _Writer(file, protocol=PROTOCOL)
         writer.named = set()
-        writer.dump(_Labelled(fn, _Label(packages, writer.named)))
+        modules = _Imported(writer.named, packages if is_whole else pickler.NO_PACKAGES)
+        writer.dump(_Labelled(fn, modules, _Label(packages, writer.named)))
         return file.getvalue()
 
 
 class _Writer(pickler.Pickler):
-    """Takes note of the modules whose functions and classes it only names."""
+    """Takes note of the modules whose functions and classes it only names, and of those that its code imports."""
 
     named: set[str]
 
@@ -61,11 +77,29 @@ class _Writer(pickler.Pickler):
                 self.named.add(obj.__name__)
             elif isinstance(obj, (type, types.FunctionType, types.BuiltinFunctionType)):
                 self.named.add(obj.__module__ or "")
+        elif isinstance(obj, types.FunctionType):
+            self.named.update(imported_names(obj))
         return reduced
 
 
+class _Imported:
+    """Those modules of the packages sent along that functions import when they run.
+
+    Written behind the function, when it is known which, and so often as their own functions import others.
+    """
+
+    def __init__(self, named: set[str], packages: frozenset[str], known: frozenset[str] = frozenset()) -> None:
+        self._named, self._packages, self._known = named, packages, known
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        wanted = {above for name in self._named if _is_in(name, self._packages) for above in _above(_loaded(name))}
+        new = sorted(wanted - self._known)
+        more = (_Imported(self._named, self._packages, self._known | wanted),) if new else ()
+        return tuple, ((*(sys.modules[name] for name in new), *more),)
+
+
 class _Label:
-    """Written behind the function, when it is known what the function names."""
+    """Written last, when it is known what is named."""
 
     def __init__(self, packages: frozenset[str], named: set[str]) -> None:
         self._packages, self._named = packages, named
@@ -75,39 +109,70 @@ class _Label:
 
 
 class _Labelled:
-    """Unpickles to the function."""
+    """Unpickles to the first of some things: the function."""
 
-    def __init__(self, fn: Callable[..., Any], its_label: _Label) -> None:
-        self._both = (fn, its_label)
+    def __init__(self, *all_of_it: object) -> None:
+        self._all = all_of_it
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return operator.getitem, (self._both, 0)
+        return operator.getitem, (self._all, 0)
+
+
+def _is_in(module: str, packages: frozenset[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages - {"__main__"})
+
+
+def _loaded(module: str) -> str:
+    """Return a module's name; loads it, as the function would. Empty where there is none."""
+    try:
+        importlib.import_module(module)
+    except Exception:  # noqa: BLE001 - a user's module may raise anything; it does so again when the function runs
+        return ""
+    return module
 
 
 def content_of(modules: Iterable[str]) -> str:
-    """Return a digest of the files of these modules, and of what is loaded of their packages; "" for none.
+    """Return a digest of the files of the packages that these modules are in; "" for none.
 
     Modules that are installed change by being installed, on each machine by itself, and are left out.
     """
     tops = {above[0] for module in modules if (above := _above(module)) and _is_edited(above[0])}
-    names = [name for name in sorted(sys.modules) if name.partition(".")[0] in tops or name in tops]
-    files = [(name, _content(name)) for name in names]
-    digest = hashlib.sha256(repr([each for each in files if each[1]]).encode())
-    return digest.hexdigest() if any(content for _, content in files) else ""
+    files = [(top, *each) for top in sorted(tops) for each in _files_of(sys.modules[top])]
+    return hashlib.sha256(repr(files).encode()).hexdigest() if files else ""
 
 
 def _is_edited(module: str) -> bool:
     """Whether a module's file is one that its user edits."""
-    path = Path(getattr(sys.modules[module], "__file__", None) or "")
+    path = _file_of(sys.modules[module])
     is_installed = bool({"site-packages", "dist-packages"} & set(path.parts)) or path.is_relative_to(_STDLIB)
     return module not in _NOT_USERS and not is_installed
 
 
-def _content(module: str) -> str:
+def _files_of(module: types.ModuleType) -> list[tuple[str, str]]:
+    """Return the files of a module, or of its whole package, loaded or not, each with its digest."""
+    path = _file_of(module)
+    is_package = hasattr(module, "__path__")
+    # Of a very large package its own file must do: thousands would take seconds.
+    beside = list(itertools.islice(path.parent.rglob("*.py"), MOST_FILES + 1)) if is_package else [path]
+    chosen = beside if len(beside) <= MOST_FILES else [path]
+    return sorted((each.relative_to(path.parent).as_posix(), _content(each)) for each in chosen)
+
+
+def _content(path: Path) -> str:
     try:
-        return hashlib.sha256(Path(getattr(sys.modules[module], "__file__", None) or "").read_bytes()).hexdigest()
+        found = path.stat()
+        return _digest(path, found.st_mtime_ns, found.st_size)
     except OSError:
-        return ""  # it has no file, or none that is there
+        return ""  # it is gone, or in an archive
+
+
+@functools.lru_cache(4 * MOST_FILES)
+def _digest(path: Path, _mtime_ns: int, _size: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _file_of(module: types.ModuleType) -> Path:
+    return Path(getattr(module, "__file__", None) or "")
 
 
 def _above(module: str) -> list[str]:

@@ -5,6 +5,7 @@ Owns when a function is looked at again, and what its user is told where nobody 
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 import weakref
@@ -97,7 +98,7 @@ class Memory:
                 "gateway keeps them all. Pass what changes as arguments, or use harvester.Executor, which sends "
                 "closures and lambdas along with their arguments",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=_users_level(),
             )
 
 
@@ -111,5 +112,13 @@ def _tell_unseen(before: Sent) -> None:
         f"({changed}); calls since the last look, {LOOK_AGAIN_S:g} s ago or more, ran with the old value: pass it as "
         "an argument",
         RuntimeWarning,
-        stacklevel=2,
+        stacklevel=_users_level(),
     )
+
+
+def _users_level() -> int:
+    """Return the `stacklevel` of whoever called the SDK."""
+    frame, level = sys._getframe(1), 1  # noqa: SLF001 - as `warnings` does it, which from Python 3.12 on does this too
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("harvester."):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from harvester.domain.functions import Encoding
 from harvester.sdk.functions import Function
 from harvester.sdk.futures import Sink
-from harvester.sdk.layers import callee, whole
+from harvester.sdk.layers import innermost_function, whole
 from harvester.sdk.mapping import Call, MapRun
 from harvester.sdk.options import Options
 from harvester.sdk.outbox import Outgoing, Target
@@ -63,7 +63,7 @@ def _arguments(fn: Invocable, args: Sequence[Any], kwargs: Mapping[str, Any], pa
 
 def _asked_by(fn: Invocable, options: Options) -> tuple[frozenset[str], Options]:
     """Return what a function's decorator wants sent along, and what its calls ask for."""
-    beneath = callee(fn)
+    beneath = innermost_function(fn)
     return (beneath.packages, beneath.asked.over(options)) if type(beneath) is Function else (NO_PACKAGES, options)
 
 

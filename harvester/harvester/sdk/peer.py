@@ -8,13 +8,13 @@ from __future__ import annotations
 import base64
 import os
 import ssl
-import urllib.request
 from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
 import truststore
 
 from harvester.sdk.errors import ConfigurationError
 from harvester.sdk.exchange import Request
+from harvester.sdk.proxies import NamedProxy, named_proxy
 from harvester.sdk.settings import Settings
 
 _PORTS = {"http": 80, "https": 443}
@@ -37,7 +37,9 @@ class Peer:
         self._prefix = url.path.rstrip("/")
         self.host, self.port = _endpoint(url)
         self.tls = _tls() if url.scheme == "https" else None
-        proxy = _proxy(url)
+        named = named_proxy(url.scheme, self.host, self.port)
+        proxy = None if named is None else _proxy(named, self.host)
+        self.via = "" if named is None or proxy is None else f"the proxy {_shown(proxy)} that {named.variable} names"
         self.connect_to = (self.host, self.port) if proxy is None else _endpoint(proxy)
         greeting = "" if proxy is None else _proxy_authorization(proxy)
         authority = url.netloc.rpartition("@")[2].encode("idna").decode()
@@ -114,19 +116,21 @@ def _tls() -> ssl.SSLContext:
     return context
 
 
-def _proxy(url: SplitResult) -> SplitResult | None:
-    """Return the proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY name, unless NO_PROXY excepts the gateway."""
-    proxies = urllib.request.getproxies()
-    named = proxies.get(url.scheme) or proxies.get("all")
-    if not named or urllib.request.proxy_bypass(url.netloc.rpartition("@")[2]):
-        return None
-    proxy = _split(named if "://" in named else f"http://{named}", "the proxy that the environment names,")
+def _proxy(named: NamedProxy, host: str) -> SplitResult:
+    """Return the proxy that the environment names. Raises `ConfigurationError` for one that is none of ours."""
+    proxy = _split(
+        named.url if "://" in named.url else f"http://{named.url}", f"the proxy that {named.variable} names,"
+    )
     if proxy.scheme != "http":
         raise ConfigurationError(
-            f"the proxy that the environment names is asked for with {proxy.scheme}://, of which only http:// is "
-            f"spoken: name another one, or except the gateway with NO_PROXY={url.hostname}"
+            f"the proxy that {named.variable} names is asked for with {proxy.scheme}://, of which only http:// is "
+            f"spoken: name another one, or except the gateway with NO_PROXY={host}"
         )
     return proxy
+
+
+def _shown(proxy: SplitResult) -> str:
+    return proxy.netloc.rpartition("@")[2]  # without the password
 
 
 def _proxy_authorization(proxy: SplitResult) -> str:

@@ -30,7 +30,7 @@ Reducer = Callable[[Any], Reduced]
 
 NO_PACKAGES: frozenset[str] = frozenset()
 
-_by_value = threading.Lock()  # cloudpickle's list of modules to pickle by value belongs to the whole process
+_by_value = threading.RLock()  # cloudpickle's list of modules to pickle by value belongs to the whole process
 _reached = threading.local()  # .packages: those whose functions want their package along, of the pickle being written
 
 
@@ -64,8 +64,11 @@ def reached(packages: frozenset[str]) -> None:
 @contextlib.contextmanager
 def sending_by_value(packages: frozenset[str]) -> Iterator[None]:
     """Pickle these packages, and what is in them, by value inside this block."""
-    with _by_value:
-        ours = {each for each in packages if each in sys.modules} - cloudpickle.list_registry_pickle_by_value()
+    if not packages:
+        yield
+        return
+    with _by_value:  # again where users' code runs in here: their `__reduce__`, a module that is imported
+        ours = packages.intersection(sys.modules) - cloudpickle.list_registry_pickle_by_value() - {"__main__"}
         for package in ours:
             cloudpickle.register_pickle_by_value(_module(package))
         try:
@@ -173,12 +176,24 @@ def _new_type(made: typing.NewType) -> Reduced:
 
 
 def _of_module(module: types.ModuleType) -> Reduced:
-    if not is_by_value(module.__name__):
+    if module.__name__ == "__main__" or not is_by_value(module.__name__):
         reduced: Reduced = cloudpickle.Pickler.dispatch_table[types.ModuleType](module)
         return reduced
     # Its content as its state, because modules of a package refer to one another.
     state = {name: value for name, value in vars(module).items() if name not in _OF_THE_IMPORT}
-    return types.ModuleType, (module.__name__,), state
+    return _placing(), (module.__name__,), state
+
+
+def _placing() -> Callable[[str], types.ModuleType]:
+    """Return the function that makes a module there, for imports to find; an inner one, as in `_remake`."""
+
+    def place(name: str) -> types.ModuleType:
+        module = types.ModuleType(name)
+        if getattr(sys.modules.get(name), "__spec__", None) is None:  # none, or one that was sent as well
+            sys.modules[name] = module
+        return module
+
+    return place
 
 
 _OF_THE_IMPORT = frozenset({"__builtins__", "__cached__", "__loader__", "__spec__"})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 import dis
+import importlib.util
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -58,6 +59,29 @@ def _names(code: types.CodeType) -> Iterator[str]:
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
             yield from _names(const)
+
+
+def imported_names(fn: types.FunctionType) -> Iterator[str]:
+    """Yield the modules that a function imports when it runs, and what it takes from them, which may be modules too."""
+    package = fn.__globals__.get("__package__") or ""
+    for level, wanted, name in _imports(fn.__code__):
+        try:
+            module = importlib.util.resolve_name("." * level + name, package)
+        except ImportError:
+            continue  # it goes beyond its top package, and will say so when it runs
+        yield module
+        yield from (f"{module}.{each}" for each in wanted or ())
+
+
+def _imports(code: types.CodeType) -> Iterator[tuple[int, tuple[str, ...] | None, str]]:
+    level = wanted = None
+    for step in dis.get_instructions(code):
+        if step.opname == "IMPORT_NAME":
+            yield level or 0, wanted, step.argval
+        level, wanted = wanted, step.argval
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            yield from _imports(const)
 
 
 def _global(name: str) -> Finder:

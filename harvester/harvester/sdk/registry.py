@@ -6,6 +6,7 @@ until it changes (`memory`); another object with the same code is recognised by 
 
 from __future__ import annotations
 
+import functools
 import reprlib
 import time
 import types
@@ -20,7 +21,7 @@ from harvester.sdk.exchange import Operation, json_request, wrong_answer
 from harvester.sdk.footprint import footprint_of
 from harvester.sdk.functions import Function
 from harvester.sdk.labels import packages_of
-from harvester.sdk.layers import callee, registered_as
+from harvester.sdk.layers import callee, innermost_function
 from harvester.sdk.memory import Memory
 from harvester.sdk.outbox import Target
 from harvester.sdk.pickler import NO_PACKAGES
@@ -53,10 +54,12 @@ Invocable = str | Registration | Function[..., Any] | Callable[..., Any]
 
 def traits_of(fn: Callable[..., Any]) -> Traits:
     """Return what is known of a callable: its decorator's word, or what can be seen."""
-    beneath = callee(fn)
-    if isinstance(beneath, Function):
-        return beneath.traits
-    return Traits(name=default_name(fn), checkpoints=is_generator_function(fn))
+    beneath = innermost_function(fn)
+    if not isinstance(beneath, Function):
+        return Traits(name=default_name(fn), checkpoints=is_generator_function(fn))
+    if isinstance(fn, functools.partial):  # which is no version of what it calls
+        return msgspec.structs.replace(beneath.traits, name=f"{beneath.name}.partial")
+    return beneath.traits
 
 
 def packages_along(fn: Callable[..., Any]) -> frozenset[str]:
@@ -65,7 +68,7 @@ def packages_along(fn: Callable[..., Any]) -> frozenset[str]:
     Of an undecorated one, those of the decorated functions that it finds in modules, `module.decorated(x)`: of a module
     only the name travels, so that they would not be met on the way.
     """
-    beneath = callee(fn)
+    beneath = innermost_function(fn)
     if type(beneath) is Function:
         return beneath.packages
     if type(beneath) is not types.FunctionType:
@@ -97,15 +100,15 @@ class Registry:
         if isinstance(fn, Registration):
             return fn.target
         check_callable(fn)
-        beneath = registered_as(fn)
+        beneath = callee(fn)
         return self._memory.target(beneath) if is_memorable(beneath) else None
 
     def target(self, fn: Callable[..., Any]) -> Operation[Target]:
-        """Return where invocations of a callable go that is not known; what is beneath partials and methods is sent.
+        """Return where invocations of a callable go that is not known.
 
         Raises as `register`.
         """
-        beneath = registered_as(fn)
+        beneath = callee(fn)
         before = self._memory.before(beneath) if is_memorable(beneath) else None
         traits, packages = (before.traits, before.packages) if before else (traits_of(beneath), packages_along(beneath))
         return (yield from self._send(beneath, traits, packages)).target
@@ -133,11 +136,11 @@ class Registry:
         self, fn: Callable[..., Any], traits: Traits, packages: frozenset[str], *, anew: bool = False
     ) -> Operation[Registration]:
         began_at = time.monotonic()
-        footprint = footprint_of(fn, packages)  # before it is pickled: what changes meanwhile is then seen
+        footprint = footprint_of(fn)  # before it is pickled: what changes meanwhile is then seen
         shipment = pickled(fn, traits, packages)
-        registration = None if anew else self._by_digest.get(shipment.digest)
-        if registration is None:
-            registration = yield from self._ship(shipment)
+        known = self._by_digest.get(shipment.digest)
+        registration = (yield from self._ship(shipment)) if known is None or anew else known
+        if known is None:
             self._memory.count(fn)
         if is_memorable(fn):
             self._memory.remember(fn, registration.target, traits, packages, footprint=footprint, began_at=began_at)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import functools
 import hashlib
 import inspect
 import platform
@@ -18,7 +19,7 @@ import cloudpickle
 import msgspec
 
 from harvester.domain.callables import innermost
-from harvester.domain.function_names import fitting
+from harvester.domain.function_names import LONGEST, fitting
 from harvester.domain.functions import FunctionKind
 from harvester.domain.resources import Resources
 from harvester.sdk.culprits import culprit
@@ -81,8 +82,8 @@ class Shipment(msgspec.Struct, frozen=True, kw_only=True):
 
 def default_name(fn: Callable[..., Any]) -> str:
     """Return the name under which `fn` is registered unless its user chose one."""
-    name = getattr(innermost(fn), "__name__", "") or type(fn).__name__
-    return fitting(name) or "function"
+    name = fitting(getattr(innermost(fn), "__name__", "") or type(fn).__name__) or "function"
+    return f"{name[: LONGEST - 8]}.partial" if isinstance(fn, functools.partial) else name
 
 
 def check_runs(fn: Callable[..., Any]) -> None:

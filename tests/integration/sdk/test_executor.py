@@ -50,6 +50,20 @@ def test_partials_methods_closures_and_builtins_need_no_registration_each(execut
     assert gateway.seen["POST /v1/functions"] == 1
 
 
+@harvester.function(cpus=3)
+def decorated(number, offset):
+    return number + offset
+
+
+def test_a_partial_of_a_decorated_function_keeps_what_the_decorator_says(executor, gateway):
+    for number in range(3):
+        assert executor.submit(functools.partial(decorated, number), 1).result(5) == number + 1
+        assert list(executor.map(functools.partial(decorated, offset=number), [1, 2])) == [number + 1, number + 2]
+    (registered,) = gateway.functions["decorated"]
+    assert registered["resources"]["cpus"] == 3
+    assert gateway.seen["POST /v1/functions"] == 1
+
+
 async def test_asyncio_runs_in_it(gateway):
     def run():
         client = harvester.Client(gateway.url, "user-token")

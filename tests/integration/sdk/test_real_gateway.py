@@ -106,6 +106,25 @@ def test_options_are_kept_with_the_invocation(client, store):
     assert record.end_by - record.accepted_at == pytest.approx(7200, abs=5)
 
 
+def test_names_of_other_scripts_stay_distinct_on_every_way(client, run):
+    def площадь():  # noqa: PLC2401 - as a user writes it
+        return 1
+
+    def 面积():  # noqa: N802, PLC2401 - as above
+        return 2
+
+    registered = [client.register(fn) for fn in (площадь, 面积)]
+    assert [each.function_id for each in registered] == ["площадь@1", "面积@1"]
+    decomposed = client.register(lambda: 3, name="Fla\u0308che")
+    assert decomposed.name == "Fl\u00e4che"
+    ids = [client.start(each.name) for each in registered]
+    assert client.invocation(client.start("Fla\u0308che"))["function"] == "Fl\u00e4che"
+    assert [each["invocation_id"] for each in client.invocations(function="площадь")] == ids[:1]
+    assert [each["invocation_id"] for each in client.invocations(function="面积@1")] == ids[1:]
+    assert len(client.invocations(function="Fla\u0308che")) == 1
+    assert "площадь" in run("functions").output
+
+
 def test_the_command_line_lists_invocations(client, run):
     assert run("invocations").output == "no invocations\n"
     client.register(abs)

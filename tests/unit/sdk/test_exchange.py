@@ -16,10 +16,10 @@ def refusal(status, detail="no", **headers):
     return Answer(status=status, reason="Refused", headers=headers, body=body)
 
 
-def talk(operation, outcomes, patience_s=60.0):
+def talk(operation, outcomes, patience_s=60.0, via=""):
     """Drive an operation with these outcomes; return its result and the seconds of each pause."""
     now, pauses, outcomes = [0.0], [], iter(outcomes)
-    steps = converse(operation, SETTINGS, patience_s, lambda: now[0])
+    steps = converse(operation, SETTINGS, patience_s, lambda: now[0], via)
     try:
         step = next(steps)
         while True:
@@ -89,3 +89,14 @@ def test_an_answer_that_no_gateway_gives_is_told_as_such():
     proxy = Answer(status=403, reason="Forbidden", headers={}, body=b"<html>")
     with pytest.raises(GatewayError, match="GET /v1/x was answered with 403 Forbidden"):
         talk(one(), [proxy])
+
+
+def test_an_error_by_a_proxy_names_it_and_how_to_go_without():
+    via = "the proxy squid:3128 that http_proxy names"
+    page = Answer(status=403, reason="Forbidden", headers={}, body=b"<html>")
+    with pytest.raises(GatewayError, match=r"403 Forbidden, by the proxy squid:3128 that http_proxy.*NO_PROXY"):
+        talk(one(), [page], via=via)
+    with pytest.raises(GatewayUnreachable, match=r"does not answer through the proxy squid:3128.*: gone.*NO_PROXY"):
+        talk(one(), [Broken("gone", is_defect=True)], via=via)
+    with pytest.raises(GatewayError, match=r"^no \(ask\)$"):
+        talk(one(), [refusal(404)], via=via)

@@ -8,8 +8,7 @@ import weakref
 import pytest
 
 import harvester
-from harvester.sdk.footprint import footprint_of
-from harvester.sdk.pickler import NO_PACKAGES
+from harvester.sdk.footprint import MOST_FUNCTIONS, footprint_of
 
 CELL = """
 import functools, math
@@ -55,7 +54,7 @@ def cell():
 
 
 def footprint(cell, name):
-    return footprint_of(cell[name], NO_PACKAGES)
+    return footprint_of(cell[name])
 
 
 EDITS = [
@@ -105,7 +104,7 @@ def test_a_closure_is_what_its_variables_are():
     def scaled(x, *, offset=[0]):  # noqa: B006 - seen, too
         return x * factor + rows[0] + offset[0]
 
-    seen = footprint_of(scaled, NO_PACKAGES)
+    seen = footprint_of(scaled)
     assert seen.fits()
     factor = 3
     assert not seen.fits()
@@ -124,7 +123,7 @@ def test_what_may_change_in_place_unseen_is_named(cell):
 
     box, large = Box(), list(range(10_000))
     bound = functools.partial(cell["by_instance"], [1])
-    seen = footprint_of(lambda: (box, large, bound), NO_PACKAGES)
+    seen = footprint_of(lambda: (box, large, bound))
     assert set(seen.unseen) == {
         "its closure's variable 'box'",
         "its closure's variable 'large'",
@@ -136,11 +135,10 @@ def test_what_may_change_in_place_unseen_is_named(cell):
 
 
 def test_a_function_that_only_a_name_travels_of_has_none(cell):
-    assert footprint_of(functools.reduce, NO_PACKAGES) is None
-    assert footprint_of(footprint_of, NO_PACKAGES) is None
-    assert footprint_of(harvester.function(footprint_of), NO_PACKAGES) is None  # the module has it under its name
-    assert footprint_of(footprint_of, frozenset({"harvester"})) is not None
-    assert footprint_of(harvester.function(cell["simple"]), NO_PACKAGES) is not None
+    assert footprint_of(functools.reduce) is None
+    assert footprint_of(footprint_of) is None
+    assert footprint_of(harvester.function(footprint_of)) is None  # the module has it under its name
+    assert footprint_of(harvester.function(cell["simple"])) is not None
 
 
 def test_nothing_is_kept_alive():
@@ -156,7 +154,7 @@ def test_nothing_is_kept_alive():
         return recursive, weakref.ref(big)
 
     function, big = make()
-    seen = footprint_of(function, NO_PACKAGES)
+    seen = footprint_of(function)
     gone = weakref.ref(function)
     del function
     gc.collect()
@@ -167,7 +165,17 @@ def test_a_value_that_took_the_place_of_one_that_is_gone_is_another_one():
     values = types.SimpleNamespace()
     namespace = {"__name__": "__main__", "value": values}
     exec("def use(): return value", namespace)  # noqa: S102 - as above
-    seen = footprint_of(namespace["use"], NO_PACKAGES)
+    seen = footprint_of(namespace["use"])
     del values
     namespace["value"] = None
+    assert not seen.fits()
+
+
+def test_of_very_many_functions_only_some_are_looked_at_each_time():
+    namespace = {"__name__": "__main__"}
+    exec("\n".join(f"def f{n}(): return f{n + 1}()" for n in range(100)), namespace)  # noqa: S102 - as above
+    seen = footprint_of(namespace["f0"])
+    assert seen.unseen == [f"its global 'f{MOST_FUNCTIONS}'"]
+    assert seen.fits()
+    exec(f"def f{MOST_FUNCTIONS - 1}(): return 5", namespace)  # noqa: S102 - as above
     assert not seen.fits()

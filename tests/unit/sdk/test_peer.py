@@ -84,6 +84,46 @@ def test_a_proxy_that_is_no_http_proxy_is_refused_with_a_way_out(environment):
         peer("http://node")
 
 
+HERE = ["http://localhost:1", "http://127.0.0.1:1", "http://127.1.2.3", "http://[::1]:1", "http://gate.localhost"]
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
+@pytest.mark.parametrize("url", [*HERE, "http://0.0.0.0:8080", "http://LOCALHOST"])
+def test_this_machine_is_reached_without_a_proxy(environment, variable, url):
+    environment.setenv(variable, "http://squid:3128")
+    assert peer(url).connect_to[0] != "squid"
+    assert peer(url).via == ""
+    assert peer("http://node").connect_to == ("squid", 3128)
+
+
+@pytest.mark.parametrize(
+    ("excepted", "url", "is_excepted"),
+    [
+        ("node", "http://node", True),
+        (".cluster", "http://node.cluster", True),
+        ("other, node:8080", "http://node:8080", True),
+        ("node:8081", "http://node:8080", False),
+        ("10.0.0.0/8", "http://10.1.2.3:8080", True),
+        ("10.0.0.0/8", "http://11.1.2.3:8080", False),
+        ("fd00::/8", "http://[fd00::1]:8080", True),
+        ("[fd00::1]", "http://[fd00::1]", True),
+        ("*", "http://node", True),
+        ("", "http://node", False),
+    ],
+)
+def test_no_proxy_names_hosts_domains_and_networks(environment, excepted, url, is_excepted):
+    environment.setenv("HTTP_PROXY", "squid:3128")
+    environment.setenv("NO_PROXY", excepted)
+    assert (peer(url).connect_to != ("squid", 3128)) is is_excepted
+
+
+def test_what_to_call_a_proxy_holds_its_variable_and_not_its_password(environment):
+    environment.setenv("https_proxy", "http://me:secret@squid:3128")
+    environment.setenv("ALL_PROXY", "http://other:3128")
+    assert peer("https://node").via == "the proxy squid:3128 that https_proxy names"
+    assert peer("http://node").via == "the proxy other:3128 that ALL_PROXY names"
+
+
 def test_certificates_that_the_environment_names_must_be_readable(environment, tmp_path):
     environment.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     with pytest.raises(ConfigurationError, match=r"none\.pem"):

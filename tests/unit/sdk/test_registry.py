@@ -6,6 +6,7 @@ import importlib
 import operator
 import pickle
 import sys
+import threading
 import warnings
 
 import msgspec
@@ -15,8 +16,9 @@ import harvester
 from harvester.domain.shipped import label, packages_in
 from harvester.sdk.exchange import Answer
 from harvester.sdk.labels import packages_of
+from harvester.sdk.layers import whole
 from harvester.sdk.memory import COST_SHARE, LOOK_AGAIN_S, MANY_VERSIONS, Memory
-from harvester.sdk.registry import Registry
+from harvester.sdk.registry import Registry, packages_along, traits_of
 from harvester.sdk.shipping import Traits, pickled
 
 
@@ -75,16 +77,33 @@ def test_whatever_is_around_a_function_it_is_registered_once(gateway):
         return width * height
 
     class Field:
+        decorated = area
+
+    for number in range(3):
+        assert gateway.submit(functools.partial(area, number)) == ("area", 1)
+        assert gateway.submit(functools.partial(area, height=str(number))) == ("area", 1)
+        assert gateway.submit(Field().decorated) == ("area", 1)
+        assert gateway.submit(area.options(priority=number)) == ("area", 1)
+    assert len(gateway.bodies) == 1
+
+
+def test_what_is_bound_and_large_travels_once_with_the_function_and_its_decorators_word(gateway):
+    @harvester.function(cpus=3, ship_module=True)
+    def area(width, height):
+        return width * height
+
+    class Field:
         def plain(self, height):
             return height
 
-    Field.decorated = area
-    for number in range(3):
-        assert gateway.submit(functools.partial(area, number)) == ("area", 1)
-        assert gateway.submit(Field().decorated) == ("area", 1)
-        assert gateway.submit(area.options(priority=number)) == ("area", 1)
+    for _ in range(3):
+        for large in ([1, 2], "x" * 5000, Field()):
+            assert gateway.submit(functools.partial(area, large))[0] == "area.partial"
         assert gateway.submit(Field().plain) == ("plain", 1)
-    assert len(gateway.bodies) == 2
+    assert len(gateway.bodies) == 4
+    assert traits_of(functools.partial(area, [1])).resources.cpus == 3
+    assert whole(functools.partial(area, [1]), (2,), {}) == ((2,), {})
+    assert packages_along(functools.partial(area, [1])) == area.packages != frozenset()
 
 
 def test_what_is_bound_is_part_of_a_function_that_is_registered_by_hand(gateway):
@@ -162,7 +181,7 @@ def test_looking_takes_a_small_share_of_the_time():
 
     from harvester.sdk.footprint import footprint_of
 
-    seen = footprint_of(heavy, frozenset())
+    seen = footprint_of(heavy)
     now[0] = 10.0  # so long did it take to pickle it
     memory.remember(heavy, "target", Traits(name="heavy"), frozenset(), footprint=seen, began_at=0.0)
     now[0] += COST_SHARE * 10.0 - 1
@@ -180,8 +199,9 @@ def test_a_new_closure_at_each_turn_is_told_of_once(gateway):
         for number in range(MANY_VERSIONS - 1):
             gateway.submit(make(number))
         gateway.submit(make(0))  # the same content is no new version
-    with pytest.warns(RuntimeWarning, match=r"<lambda> has been registered 100 times.*harvester\.Executor"):
+    with pytest.warns(RuntimeWarning, match=r"<lambda> has been registered 100 times.*harvester\.Executor") as told:
         gateway.submit(make(MANY_VERSIONS))
+    assert told[0].filename == __file__  # not a line of the SDK's
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for number in range(MANY_VERSIONS):
@@ -199,6 +219,7 @@ def package(tmp_path, monkeypatch):
         "units.py": (
             "import mine_only.deep.work\nfrom mine_only import deep\nSCALE = 10\ndef scaled(x): return x * SCALE\n"
         ),
+        "late.py": "def work(x):\n    from . import units\n    return units.scaled(x)\n",
         "deep/__init__.py": "",
         "deep/work.py": (
             "import functools, harvester\n"
@@ -209,6 +230,18 @@ def package(tmp_path, monkeypatch):
             "@harvester.function(ship_module=True)\n"
             "def work(x, kind=Kind(1)): return plain(x) + kind.value\n"
             "partial = functools.partial(work, kind=Kind(2))\n"
+            "@harvester.function(ship_module=True)\n"
+            "def lazy(x):\n"
+            "    from ..units import scaled\n"
+            "    return scaled(x)\n"
+            "@harvester.function(ship_module=True)\n"
+            "def lazier(x):\n"
+            "    import mine_only.late\n"
+            "    return mine_only.late.work(x)\n"
+            "@harvester.function(ship_module=True)\n"
+            "def laziest(x):\n"
+            "    from .. import late\n"
+            "    return late.work(x)\n"
             "def deferred(f, x): return f(x)\n"
             "class Worker:\n"
             "    @harvester.function(ship_module=True)\n"
@@ -245,6 +278,24 @@ def test_ship_module_ships_the_package(package, monkeypatch):
 
 def _using(work):
     return lambda x: work(x) + 1
+
+
+@pytest.mark.parametrize("name", ["lazy", "lazier", "laziest"])
+def test_what_it_imports_when_it_runs_goes_along(package, monkeypatch, name):
+    lazy = getattr(package, name)
+    body = pickled(lazy, lazy.traits, lazy.packages).body
+    with monkeypatch.context() as there:
+        there.setattr(sys, "path", [place for place in sys.path if "pytest" not in place])
+        for loaded in [loaded for loaded in sys.modules if loaded.partition(".")[0] == "mine_only"]:
+            there.delitem(sys.modules, loaded)
+        assert pickle.loads(body)(2) == 20  # noqa: S301 - made here
+        for loaded in [loaded for loaded in sys.modules if loaded.partition(".")[0] == "mine_only"]:
+            del sys.modules[loaded]
+
+
+def test_a_module_that_cannot_be_sent_is_left_out_where_only_a_running_function_would_import_it(package):
+    package.units.lock = threading.Lock()
+    assert packages_in(pickled(package.laziest, package.laziest.traits, package.laziest.packages).body)
 
 
 @pytest.mark.parametrize(
@@ -291,6 +342,52 @@ def test_a_function_that_only_a_name_travels_of_is_a_new_version_when_its_packag
     assert gateway.run(gateway.registry.register(lambda: package.plain)).version == 1
     (tmp_path / "mine_only" / "deep" / "more.py").write_text("")
     assert gateway.run(gateway.registry.register(package.plain)).version == 3
+
+
+def test_what_a_function_imports_when_it_runs_is_part_of_its_version(package, gateway, tmp_path):
+    def importing(x):
+        def inner():
+            import mine_only.units
+
+            return mine_only.units
+
+        return inner().scaled(x)
+
+    assert gateway.submit(importing) == ("importing", 1)
+    (tmp_path / "mine_only" / "units.py").write_text("def scaled(x): return x\n")
+    assert gateway.run(gateway.registry.register(importing)).version == 2
+
+
+def test_what_is_loaded_later_makes_no_new_version_and_a_very_large_package_is_told_by_its_own_file(
+    package, gateway, tmp_path, monkeypatch
+):
+    assert gateway.submit(package.plain) == ("plain", 1)
+    importlib.import_module("mine_only.late")
+    assert gateway.run(gateway.registry.register(package.plain)).version == 1
+    monkeypatch.setattr("harvester.sdk.labels.MOST_FILES", 2)
+    assert gateway.run(gateway.registry.register(package.plain)).version == 2
+    (tmp_path / "mine_only" / "units.py").write_text("")
+    assert gateway.run(gateway.registry.register(package.plain)).version == 2
+    (tmp_path / "mine_only" / "__init__.py").write_text("# edited\n")
+    assert gateway.run(gateway.registry.register(package.plain)).version == 3
+
+
+def test_register_called_often_is_no_loop_of_closures(gateway):
+    def same():
+        return 1
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(MANY_VERSIONS + 1):
+            gateway.run(gateway.registry.register(same))
+
+
+def test_the_program_itself_is_never_put_in_the_place_of_the_slots(gateway):
+    import __main__
+
+    body = pickled(lambda: __main__, Traits(name="main"), frozenset({"__main__"})).body
+    before = sys.modules["__main__"]
+    assert pickle.loads(body)() is before is sys.modules["__main__"]  # noqa: S301 - made here
 
 
 def test_what_is_installed_is_not_read(package):

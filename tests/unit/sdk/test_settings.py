@@ -20,6 +20,8 @@ def test_arguments_beat_the_environment_which_beats_the_file(config):
     assert find(config) == ("http://file:1", "of file")
     assert find(config, **env) == ("http://env:2", "of env")
     assert find(config, "http://arg:3/", "of arg", **env) == ("http://arg:3", "of arg")
+    assert find(config, "HTTP://Arg:3/", "of arg") == ("http://Arg:3", "of arg")
+    assert find(config, "Http://file:1") == ("http://file:1", "of file")
 
 
 def test_nothing_found_names_all_three_places(config):

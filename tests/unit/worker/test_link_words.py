@@ -6,7 +6,7 @@ import ssl
 import pytest
 
 from harvester.domain.pilot_output import unreachable
-from harvester_worker.link import UNANSWERED_S, Unanswered, words_of
+from harvester_worker.link import UNANSWERED_S, Unanswered, link_url, words_of
 
 
 def told(caplog):
@@ -47,3 +47,11 @@ def test_a_gateway_that_has_answered_is_not_called_unreachable(caplog):
 )
 def test_a_failed_connection_has_few_words(error, words):
     assert words in words_of(error)
+
+
+def test_an_address_is_one_in_whatever_case_its_scheme_is_written():
+    assert link_url("HTTP://login1:8321/") == link_url("http://login1:8321")
+    assert link_url("Https://login1").startswith("wss://login1/")
+    for wrong in ("login1:8321", "ftp://login1"):
+        with pytest.raises(ValueError, match="no http"):
+            link_url(wrong)
