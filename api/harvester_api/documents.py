@@ -14,11 +14,12 @@ from msgspec import UNSET, UnsetType
 from harvester.domain.control import Control
 from harvester.domain.entries import PilotEntry
 from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
-from harvester.domain.invocations import ActivationEnd, Failure, InvocationState
+from harvester.domain.invocations import ActivationEnd, InvocationState
 from harvester.domain.pilots import PilotState
 from harvester.domain.resources import Resources
 from harvester.store.records import ActivationRecord, Demand, PilotRecord
 from harvester_api.book import Outcome
+from harvester_api.failures import FailureDocument, failure_document
 from harvester_api.settings import Role
 
 
@@ -85,9 +86,10 @@ class InvocationDocument(msgspec.Struct, frozen=True, kw_only=True):
     start_by: float | None
     end_by: float | None
     purged_at: float | None  # arguments and result were deleted then, their time being over
-    failure: Failure | None
+    failure: FailureDocument | None
     result: msgspec.Raw | UnsetType = UNSET  # JSON encoding, SUCCEEDED: the value
     result_b64: str | UnsetType = UNSET  # where it was asked for: the result's bytes
+    exception_b64: str | UnsetType = UNSET  # where results were asked for: what the function raised, pickled
     activations: list[ActivationDocument] | UnsetType = UNSET
 
 
@@ -243,6 +245,7 @@ def invocation_document(
 ) -> InvocationDocument:
     """Return the document of an invocation; `with_bytes` puts the result's bytes in too."""
     record = outcome.record
+    exception = b"" if record.failure is None else record.failure.exception
     value = outcome.value if isinstance(outcome.value, bytes) else None  # a large one has to be read before
     name, _, version = record.function_id.rpartition("@")
     has_value = record.state is InvocationState.SUCCEEDED and value is not None
@@ -263,9 +266,10 @@ def invocation_document(
         start_by=record.start_by,
         end_by=record.end_by,
         purged_at=record.purged_at,
-        failure=record.failure,
+        failure=failure_document(record.failure),
         result=msgspec.Raw(value or b"null") if has_value and record.encoding is Encoding.JSON else UNSET,
         result_b64=base64.b64encode(value or b"").decode() if has_value and with_bytes else UNSET,
+        exception_b64=base64.b64encode(exception).decode() if exception and with_bytes else UNSET,
         activations=UNSET if activations is None else [activation_document(item) for item in activations],
     )
 

@@ -17,6 +17,7 @@ from starlette.routing import compile_path
 
 from harvester.domain.invocations import Failure
 from harvester.store.store import StoreError, StoreFull
+from harvester_api.failures import FailureDocument, failure_document
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: str  # what was wrong, and where
     field: str = ""  # the part of the request that was wrong
     remedy: str = ""  # what to do
-    failure: Failure | None = None  # of the invocation whose result was asked for
+    failure: FailureDocument | None = None  # of the invocation whose result was asked for
 
 
 class Refusal(Exception):
@@ -70,7 +71,7 @@ def refusal(
         detail=detail,
         field=field,
         remedy=remedy,
-        failure=failure,
+        failure=failure_document(failure),
     )
     return Refusal(problem, headers)
 

@@ -25,7 +25,7 @@ from harvester.domain.invocations import FailureKind
 from harvester_worker import blob_files, frames, runner
 from harvester_worker.checkpointing import Evicted, SlotContext, Stopped
 from harvester_worker.claims import Claims
-from harvester_worker.failures import RunFailed, failed
+from harvester_worker.failures import RunFailed, failed, placed
 from harvester_worker.family import Family
 from harvester_worker.leftovers import Leftovers
 from harvester_worker.slot_wire import Beside, Counted, Ended, HandOver, Load, Payload, Progress, Run, Share, Stop
@@ -146,7 +146,7 @@ class Slot:
         except blob_files.DirectoryLost:
             is_unshared = True
         except RunFailed as error:
-            failure = error.failure
+            failure = placed(error.failure, run.attempt)
         finally:
             active.is_interruptible = False
             CURRENT.reset(token)

@@ -1,0 +1,66 @@
+"""A user's exception as it travels beside the text of its failure.
+
+Owns how it is pickled, and what counts as the same exception again. The general pickler is handed in, since this
+imports none. Both ways run the exception's own code: for slots, and for clients whose own functions raised it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any
+
+LIMIT_BYTES = 64 * 1024
+"""A larger exception stays where it was raised, and its failure tells of it as text."""
+
+
+def pickled_exception(error: BaseException, dumps: Callable[[object], bytes]) -> bytes:
+    """Return `error` as a pickle; empty where it is too large, or does not come out of it as it went in.
+
+    Only an `Exception` travels: a client must not be interrupted or ended by what a function on a node raised. Raises
+    whatever else than an `Exception` pickling raises.
+    """
+    if not isinstance(error, Exception):
+        return b""
+    best = b""
+    for written in (error, _Bare(error)):
+        try:
+            body = dumps(written)
+            if len(body) > LIMIT_BYTES:
+                continue
+            again = pickle.loads(body)  # noqa: S301 - made in this process, a line above
+            if type(again) is not type(error):
+                continue
+            if str(again) == str(error):
+                return body
+        except Exception:  # noqa: BLE001, S112 - the exception's own code runs here, and may raise anything
+            continue
+        best = body  # its text may name an address in memory
+    return best
+
+
+def unpickled_exception(body: bytes) -> Exception | None:
+    """Return the exception in a pickle; None where it cannot be made here, or is not one to be raised."""
+    try:
+        error = pickle.loads(body)  # noqa: S301 - see above
+    except BaseException:  # noqa: BLE001 - the exception's own code runs here, and may raise anything, SystemExit too
+        return None
+    return error if issubclass(type(error), Exception) else None
+
+
+class _Bare:
+    """Pickles as the exception that it holds, to be made without its `__init__`, which may want other arguments."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return remade, (type(self._error), self._error.args, vars(self._error))
+
+
+def remade(kind: type[Exception], args: tuple[Any, ...], attributes: Mapping[str, Any]) -> Exception:
+    """Return an exception of this class with these arguments and attributes; its `__init__` is not called."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    vars(error).update(attributes)
+    return error
