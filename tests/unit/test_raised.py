@@ -37,7 +37,7 @@ def _leave():
 
 
 def again(error):
-    return unpickled_exception(pickled_exception(error, cloudpickle.dumps))
+    return unpickled_exception(pickled_exception(error, cloudpickle.Pickler))
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,24 @@ def with_lock():
     ],
 )
 def test_what_must_not_or_cannot_travel_stays(error):
-    assert pickled_exception(error, cloudpickle.dumps) == b""
+    assert pickled_exception(error, cloudpickle.Pickler) == b""
 
 
 def test_what_exits_when_it_is_opened_is_the_slots_to_contain():
     with pytest.raises(SystemExit):
-        pickled_exception(NeverAgain(), cloudpickle.dumps)
+        pickled_exception(NeverAgain(), cloudpickle.Pickler)
     assert unpickled_exception(pickle.dumps(NeverAgain())) is None
+
+
+def test_one_with_too_much_in_it_is_not_even_written_to_its_end():
+    seen = []
+
+    class Counting:
+        def __reduce__(self):
+            seen.append(1)
+            return bytes, (100_000,)
+
+    error = ValueError()
+    error.first, error.second = bytes(LIMIT_BYTES + 1), Counting()
+    assert pickled_exception(error, cloudpickle.Pickler) == b""
+    assert seen == []

@@ -42,7 +42,7 @@ class RunFailed(Exception):
         if self.raised is None:
             return self
         try:
-            body = pickled_exception(self.raised, cloudpickle.dumps)
+            body = pickled_exception(self.raised, cloudpickle.Pickler)
         except (Evicted, Stopped):
             raise
         except BaseException:  # noqa: BLE001 - the exception's own code, which may raise anything

@@ -8,13 +8,41 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 LIMIT_BYTES = 64 * 1024
 """A larger exception stays where it was raised, and its failure tells of it as text."""
 
 
-def pickled_exception(error: BaseException, dumps: Callable[[object], bytes]) -> bytes:
+class Pickler(Protocol):
+    """A pickler for functions and classes, as `cloudpickle.Pickler` is one."""
+
+    def dump(self, value: object, /) -> None:
+        """Write the pickle of `value`."""
+        ...
+
+
+class TooLarge(Exception):
+    """An exception with too much in it."""
+
+
+class _Bounded:
+    """What a pickler writes to: it stops one that writes too much, before it has written all."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self._left = LIMIT_BYTES
+
+    def write(self, piece: Any) -> int:  # noqa: ANN401 - bytes, or a buffer of the pickler's own
+        size = memoryview(piece).nbytes
+        self._left -= size
+        if self._left < 0:
+            raise TooLarge(f"over {LIMIT_BYTES} bytes")
+        self.pieces.append(bytes(piece))
+        return size
+
+
+def pickled_exception(error: BaseException, pickler: Callable[[Any], Pickler]) -> bytes:
     """Return `error` as a pickle; empty where it is too large, or does not come out of it as it went in.
 
     Only an `Exception` travels: a client must not be interrupted or ended by what a function on a node raised. Raises
@@ -25,9 +53,9 @@ def pickled_exception(error: BaseException, dumps: Callable[[object], bytes]) ->
     best = b""
     for written in (error, _Bare(error)):
         try:
-            body = dumps(written)
-            if len(body) > LIMIT_BYTES:
-                continue
+            file = _Bounded()
+            pickler(file).dump(written)
+            body = b"".join(file.pieces)
             again = pickle.loads(body)  # noqa: S301 - made in this process, a line above
             if type(again) is not type(error):
                 continue

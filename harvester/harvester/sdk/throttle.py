@@ -20,7 +20,6 @@ class Throttle:
     """Lets at most `most` invocations be open at a time, of all that are put in."""
 
     def __init__(self, most: int) -> None:
-        self.most = most
         self._room: float = most
         self._waiting: deque[Outgoing] = deque()
         self._send: Callable[[Iterable[Outgoing]], None]

@@ -180,7 +180,7 @@ class FakeGateway:
             name = type(error).__name__
             failure = {"kind": "exception", "message": str(error), "error_type": name, "traceback": f"… {name}"}
             if invocation.encoding == "pickle":
-                failure["exception"] = pickled_exception(error, cloudpickle.dumps)
+                failure["exception"] = pickled_exception(error, cloudpickle.Pickler)
             self.finish(invocation.invocation_id, failure=failure)
 
     def _run_calls(self, plain, body):
@@ -190,7 +190,7 @@ class FakeGateway:
             try:
                 outcomes.append(pickle.dumps(plain(*args, **kwargs)))
             except Exception as error:  # noqa: BLE001 - a fake slot
-                exception = pickled_exception(error, cloudpickle.dumps)
+                exception = pickled_exception(error, cloudpickle.Pickler)
                 name = type(error).__name__
                 outcomes.append(Failure(kind="exception", message=str(error), error_type=name, exception=exception))
         self.call_counts.append(len(outcomes))

@@ -140,7 +140,7 @@ def test_arguments_as_json():
 
 
 def failure(error, **more):
-    body = pickled_exception(error, cloudpickle.dumps)
+    body = pickled_exception(error, cloudpickle.Pickler)
     return Failure(
         kind=FailureKind.EXCEPTION,
         message="m",
