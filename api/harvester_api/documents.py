@@ -241,11 +241,16 @@ def function_document(function: FunctionVersion) -> FunctionDocument:
 
 
 def invocation_document(
-    outcome: Outcome, activations: list[ActivationRecord] | None = None, with_bytes: bool = False
+    outcome: Outcome, activations: list[ActivationRecord] | None = None, with_bytes: bool = False, reader: str = ""
 ) -> InvocationDocument:
-    """Return the document of an invocation; `with_bytes` puts the result's bytes in too."""
+    """Return the document of an invocation.
+
+    `with_bytes` puts the result's bytes in too, and what the function raised where `reader` is its owner: an exception
+    is a pickle, and clients open it without being asked.
+    """
     record = outcome.record
     exception = b"" if record.failure is None else record.failure.exception
+    is_told = bool(exception) and with_bytes and reader == record.owner
     value = outcome.value if isinstance(outcome.value, bytes) else None  # a large one has to be read before
     name, _, version = record.function_id.rpartition("@")
     has_value = record.state is InvocationState.SUCCEEDED and value is not None
@@ -269,7 +274,7 @@ def invocation_document(
         failure=failure_document(record.failure),
         result=msgspec.Raw(value or b"null") if has_value and record.encoding is Encoding.JSON else UNSET,
         result_b64=base64.b64encode(value or b"").decode() if has_value and with_bytes else UNSET,
-        exception_b64=base64.b64encode(exception).decode() if exception and with_bytes else UNSET,
+        exception_b64=base64.b64encode(exception).decode() if is_told else UNSET,
         activations=UNSET if activations is None else [activation_document(item) for item in activations],
     )
 

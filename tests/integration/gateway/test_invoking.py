@@ -109,6 +109,9 @@ async def test_a_failed_invocation_is_answered_with_its_failure(rig, problem):
     (ended,) = (await rig.http.post("/v1/wait", json={**question, "results": True})).json()["ended"]
     assert b64decode(ended["exception_b64"]) == failure.exception
     assert "exception_b64" not in (await rig.http.post("/v1/wait", json=question)).text
+    others = await rig.admin.post("/v1/wait", json={**question, "results": True})
+    assert others.json()["ended"][0]["failure"]["kind"] == "exception"
+    assert "exception_b64" not in others.text  # whose client would open somebody else's pickle
     explained = (await rig.http.get(f"/v1/invocations/{lease.invocation_id}/explain")).json()
     assert "division by zero" in explained["summary"]
 
