@@ -5,12 +5,13 @@ Owns what joblib asks of a backend. Needs the extra `joblib`; joblib has to be i
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from joblib.parallel import AutoBatchingMixin, ParallelBackendBase, register_parallel_backend
 
 from harvester.sdk.client import Client
-from harvester.sdk.errors import HarvesterError
+from harvester.sdk.errors import GatewayError, HarvesterError
 from harvester.sdk.executor import Executor
 from harvester.sdk.futures import Callback, InvocationFuture
 
@@ -79,7 +80,8 @@ class HarvesterBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[
         """Cancel every batch, also those that run; what is submitted later runs as before."""
         del ensure_ready
         for future in tuple(self._open):
-            future.cancel()
+            with contextlib.suppress(GatewayError):  # what this is aborted for is what its user must hear of
+                future.cancel()
 
     def terminate(self) -> None:
         """Take no more batches until the next call of `Parallel`."""

@@ -136,7 +136,7 @@ class InvocationFuture(Future[R]):
             if not self.done():
                 callbacks.append(fn)
                 if is_first:
-                    self.on_end(lambda _: hand_over(self._call_back))
+                    self.on_end(_hand_over)  # not a method of this future's, which would hold it in a cycle
                 return
         _call(fn, self)
 
@@ -144,7 +144,8 @@ class InvocationFuture(Future[R]):
         """As `add_done_callback`, for what neither blocks nor raises: whichever thread ends the future calls it."""
         super().add_done_callback(fn)
 
-    def _call_back(self) -> None:
+    def call_back(self) -> None:
+        """Call the callbacks, in their order, in this thread."""
         callbacks, self._callbacks = self._callbacks or [], []
         broken: BaseException | None = None
         for fn in callbacks:
@@ -199,6 +200,11 @@ class InvocationFuture(Future[R]):
 
     def __reduce__(self) -> NoReturn:
         raise CannotTravel(_NOT_ITSELF)
+
+
+def _hand_over(future: Future[Any]) -> None:
+    if isinstance(future, InvocationFuture):
+        hand_over(future.call_back)
 
 
 def _call(fn: Callback, future: InvocationFuture[Any]) -> None:

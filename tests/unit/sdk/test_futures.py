@@ -1,5 +1,7 @@
 import copy
+import gc
 import pickle
+import weakref
 from concurrent.futures import CancelledError, wait
 
 import pytest
@@ -113,6 +115,19 @@ def test_a_callback_that_raises_or_exits_does_not_keep_the_others_from_being_cal
         future.settle(1)
     assert said == [future]
     assert "mine" in caplog.text
+
+
+def test_a_future_with_callbacks_is_freed_without_the_garbage_collector(asked):
+    future = InvocationFuture(Gateway(asked))
+    future.add_done_callback(lambda _: None)
+    future.settle(1)
+    left = weakref.ref(future)
+    gc.disable()
+    try:
+        del future
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("again", [pickle.dumps, copy.copy, copy.deepcopy])
