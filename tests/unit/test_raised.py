@@ -76,6 +76,26 @@ def test_a_class_of_a_program_is_the_very_class_there():
     assert type(again(made_here("x"))) is made_here
 
 
+@pytest.mark.parametrize(
+    ("error", "texts"),
+    [
+        (ValueError("<" + "x" * LIMIT_BYTES + ">", 7), lambda made: [made.args[0]]),
+        (
+            subprocess.CalledProcessError(3, ["f"], "<" + "o" * 10**6 + ">", b"<" + b"e" * 10**6 + b">"),
+            lambda made: [made.output, made.stderr.decode()],
+        ),
+    ],
+)
+def test_of_long_texts_both_ends_come_along(error, texts):
+    made = again(error)
+    assert type(made) is type(error)
+    assert len(made.args) == len(error.args)
+    for text in texts(made):
+        assert (text[0], text[-1]) == ("<", ">")
+        assert "left out" in text
+        assert len(text) < 10_000
+
+
 def with_lock():
     error = ValueError("x")
     error.lock = threading.Lock()
@@ -89,7 +109,6 @@ def with_lock():
         SystemExit(2),
         GeneratorExit(),
         asyncio.CancelledError(),
-        ValueError("x" * LIMIT_BYTES),
         Unprintable(),
         with_lock(),
     ],
@@ -113,6 +132,6 @@ def test_one_with_too_much_in_it_is_not_even_written_to_its_end():
             return bytes, (100_000,)
 
     error = ValueError()
-    error.first, error.second = bytes(LIMIT_BYTES + 1), Counting()
+    error.first, error.second = [bytes(LIMIT_BYTES + 1)], Counting()
     assert pickled_exception(error, cloudpickle.Pickler) == b""
     assert seen == []
