@@ -14,11 +14,12 @@ from msgspec import UNSET, UnsetType
 from harvester.domain.control import Control
 from harvester.domain.entries import PilotEntry
 from harvester.domain.functions import Encoding, FunctionKind, Sharing, name_in
-from harvester.domain.invocations import ActivationEnd, Failure, InvocationState
+from harvester.domain.invocations import ActivationEnd, InvocationState
 from harvester.domain.pilots import PilotState
 from harvester.domain.resources import Resources
 from harvester.store.records import ActivationRecord, Demand, ListedFunction, PilotRecord
 from harvester_api.book import Outcome
+from harvester_api.failures import FailureDocument, failure_document
 from harvester_api.settings import Role
 
 
@@ -89,9 +90,10 @@ class InvocationDocument(msgspec.Struct, frozen=True, kw_only=True):
     start_by: float | None
     end_by: float | None
     purged_at: float | None  # arguments and result were deleted then, their time being over
-    failure: Failure | None
+    failure: FailureDocument | None
     result: msgspec.Raw | UnsetType = UNSET  # JSON encoding, SUCCEEDED: the value
     result_b64: str | UnsetType = UNSET  # where it was asked for: the result's bytes
+    exception_b64: str | UnsetType = UNSET  # where results were asked for: what the function raised, pickled
     activations: list[ActivationDocument] | UnsetType = UNSET
 
 
@@ -251,10 +253,16 @@ def function_document(listed: ListedFunction) -> FunctionDocument:
 
 
 def invocation_document(
-    outcome: Outcome, activations: list[ActivationRecord] | None = None, with_bytes: bool = False
+    outcome: Outcome, activations: list[ActivationRecord] | None = None, with_bytes: bool = False, reader: str = ""
 ) -> InvocationDocument:
-    """Return the document of an invocation; `with_bytes` puts the result's bytes in too."""
+    """Return the document of an invocation.
+
+    `with_bytes` puts the result's bytes in too, and what the function raised where `reader` is its owner: an exception
+    is a pickle, and clients open it without being asked.
+    """
     record = outcome.record
+    exception = b"" if record.failure is None else record.failure.exception
+    is_told = bool(exception) and with_bytes and reader == record.owner
     value = outcome.value if isinstance(outcome.value, bytes) else None  # a large one has to be read before
     has_value = record.state is InvocationState.SUCCEEDED and value is not None
     return InvocationDocument(
@@ -274,9 +282,10 @@ def invocation_document(
         start_by=record.start_by,
         end_by=record.end_by,
         purged_at=record.purged_at,
-        failure=record.failure,
+        failure=failure_document(record.failure),
         result=msgspec.Raw(value or b"null") if has_value and record.encoding is Encoding.JSON else UNSET,
         result_b64=base64.b64encode(value or b"").decode() if has_value and with_bytes else UNSET,
+        exception_b64=base64.b64encode(exception).decode() if is_told else UNSET,
         activations=UNSET if activations is None else [activation_document(item) for item in activations],
     )
 

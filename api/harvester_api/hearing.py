@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from harvester.domain import wire
 from harvester.domain.blobs import BlobRef, blob_name
 from harvester.domain.dispatcher import Dispatcher
@@ -119,7 +121,7 @@ def _storable(failure: Failure) -> Failure:
     message, error_type, traceback = (
         text.replace("\x00", "\\x00") for text in (failure.message, failure.error_type, failure.traceback)
     )
-    return Failure(kind=failure.kind, message=message, error_type=error_type, traceback=traceback)
+    return msgspec.structs.replace(failure, message=message, error_type=error_type, traceback=traceback)
 
 
 def _arrival(hello: wire.Hello) -> Arrival:

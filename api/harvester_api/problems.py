@@ -18,6 +18,7 @@ from starlette.routing import compile_path
 from harvester.domain.invocations import Failure
 from harvester.store.store import StoreError, StoreFull, Unstorable
 from harvester_api.doubt import InDoubt
+from harvester_api.failures import FailureDocument, failure_document
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: str  # what was wrong, and where
     field: str = ""  # the part of the request that was wrong
     remedy: str = ""  # what to do
-    failure: Failure | None = None  # of the invocation whose result was asked for
+    failure: FailureDocument | None = None  # of the invocation whose result was asked for
     invocation_ids: tuple[str, ...] = ()  # what was accepted in doubt
 
 
@@ -72,7 +73,7 @@ def refusal(
         detail=detail,
         field=field,
         remedy=remedy,
-        failure=failure,
+        failure=failure_document(failure),
     )
     return Refusal(problem, headers)
 

@@ -139,7 +139,8 @@ class Frames(Listener[stream.Ended]):
             failure=record.failure,
             blob=blob,
         )
-        self.tell(ended, _OVERHEAD + len(ended.value or b""))
+        beside = b"" if record.failure is None else record.failure.exception
+        self.tell(ended, _OVERHEAD + len(ended.value or b"") + len(beside))
 
     def _encoded(self, told: list[stream.Ended]) -> bytes:
         return stream.encode(told)

@@ -1,8 +1,11 @@
 """The allocation: what the environment of the batch job tells about where the pilot runs and until when.
 
-Reads nothing itself: it is given the environment and the clock.
+Reads nothing itself but for `this_node`: it is given the environment and the clock.
 """
 
+import functools
+import os
+import socket
 from collections.abc import Mapping
 
 import msgspec
@@ -20,10 +23,20 @@ def host(environ: Mapping[str, str], *, python: tuple[int, int], hostname: str) 
     """Return where the pilot runs."""
     return Host(
         python=f"{python[0]}.{python[1]}",
-        # Several slurmd on one machine (slurm-test does it) share the host name, not SLURMD_NODENAME.
-        node=_first(environ, "SLURMD_NODENAME", "HARVESTER_NODE_NAME") or hostname,
+        node=_node(environ, hostname),
         batch_job_id=_first(environ, "SLURM_JOB_ID", "PBS_JOBID", "HARVESTER_BATCH_JOB_ID"),
     )
+
+
+@functools.cache
+def this_node() -> str:
+    """Return the name of the node that this process is on."""
+    return _node(os.environ, socket.gethostname())
+
+
+def _node(environ: Mapping[str, str], hostname: str) -> str:
+    # Several slurmd on one machine (slurm-test does it) share the host name, not SLURMD_NODENAME.
+    return _first(environ, "SLURMD_NODENAME", "HARVESTER_NODE_NAME") or hostname
 
 
 def _first(environ: Mapping[str, str], *names: str) -> str:

@@ -1,25 +1,53 @@
 """Failures: what went wrong with an activation, in words that its user can act on.
 
-Owns how an exception becomes a `Failure`. Knows no encoding and no function.
+Owns how an exception becomes a `Failure`. Knows no function.
 """
 
 import traceback
 from pathlib import Path
 from types import TracebackType
 
+import cloudpickle
+import msgspec
+
 from harvester.domain.invocations import Failure, FailureKind
+from harvester.domain.raised import pickled_exception
+from harvester_worker.allocation import this_node
+from harvester_worker.checkpointing import Evicted, Stopped
 
 HERE = str(Path(__file__).parent)
 LONGEST_TRACEBACK = 16_000
-"""Characters. The last ones are kept, because they name the error."""
+"""Characters. The first ones tell where it began, the last ones name the error."""
+
+LONGEST_LINE = 2_000
+"""Characters of one exception's text, or of one frame: however long the text is, the frames are kept."""
 
 
 class RunFailed(Exception):
-    """An activation failed in a way that its user has to know."""
+    """An activation failed in a way that its user has to know.
 
-    def __init__(self, failure: Failure) -> None:
+    Parameters
+    ----------
+    failure: in words.
+    raised: what the function itself raised, if it did.
+    """
+
+    def __init__(self, failure: Failure, raised: BaseException | None = None) -> None:
         super().__init__(failure.message)
         self.failure = failure
+        self.raised = raised
+
+    def with_exception(self) -> "RunFailed":
+        """Return the same with the exception in it, for a caller who can read pickles. Raises `Evicted`, `Stopped`."""
+        if self.raised is None:
+            return self
+        try:
+            body = pickled_exception(self.raised, cloudpickle.Pickler)
+        except (Evicted, Stopped):
+            raise
+        except BaseException:  # noqa: BLE001 - the exception's own code, which may raise anything
+            return self
+        return RunFailed(msgspec.structs.replace(self.failure, exception=body))
 
 
 def failed(kind: FailureKind, message: str, error: BaseException | None = None) -> RunFailed:
@@ -27,7 +55,13 @@ def failed(kind: FailureKind, message: str, error: BaseException | None = None) 
     if error is None:
         return RunFailed(Failure(kind=kind, message=_writable(message)))
     name, trace = _writable(type(error).__name__), _writable(_users_traceback(error))
-    return RunFailed(Failure(kind=kind, message=_writable(message), error_type=name, traceback=trace))
+    failure = Failure(kind=kind, message=_writable(message), error_type=name, traceback=trace)
+    return RunFailed(failure, error if kind is FailureKind.EXCEPTION else None)
+
+
+def placed(failure: Failure, attempt: int) -> Failure:
+    """Return a failure that tells where it happened, and in which activation."""
+    return msgspec.structs.replace(failure, node=this_node(), attempt=attempt)
 
 
 def one_line(error: BaseException) -> str:
@@ -37,7 +71,7 @@ def one_line(error: BaseException) -> str:
     except Exception:  # noqa: BLE001 - outermost: this is the user's __str__
         text = "(its text cannot be read)"
     name = type(error).__name__
-    return f"{name}: {text[:500]}" if text else name
+    return f"{name}: {_shortened(text, 500)}" if text else name
 
 
 def remedy(error: BaseException, *, is_pickle: bool, shipped: frozenset[str] = frozenset()) -> str:
@@ -88,4 +122,12 @@ def _users_traceback(error: BaseException) -> str:
         lines = traceback.format_exception(type(error), error, frames)
     except Exception as own:  # noqa: BLE001 - outermost: formatting calls the user's __str__
         return f"(the traceback cannot be formatted: {type(own).__name__})"
-    return "".join(lines)[-LONGEST_TRACEBACK:]
+    return _shortened("".join(_shortened(line, LONGEST_LINE) for line in lines), LONGEST_TRACEBACK)
+
+
+def _shortened(text: str, longest: int) -> str:
+    """Return `text` without its middle where it is too long."""
+    if len(text) <= longest:
+        return text
+    left = longest // 2
+    return f"{text[:left]} … {len(text) - 2 * left} characters left out … {text[-left:]}"

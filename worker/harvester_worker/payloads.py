@@ -8,6 +8,7 @@ from typing import Any
 import cloudpickle
 import msgspec
 
+from harvester.domain import json_values
 from harvester.domain.buffers import Part
 from harvester.domain.functions import Encoding
 from harvester.domain.invocations import FailureKind
@@ -52,9 +53,12 @@ def encode_result(encoding: Encoding, value: object, limit_bytes: int) -> list[P
         pieces = _encoded(encoding, value)
     except (Evicted, Stopped):
         raise
+    except json_values.NotJson as error:
+        message = f"{error}: return something else, or invoke it with encoding='pickle'"
+        raise failed(FailureKind.RESULT, message) from None
     except BaseException as error:  # noqa: BLE001 - outermost: pickling may raise anything
         instead = (
-            "return lists, dicts, text and numbers, or invoke it with pickle as encoding"
+            "return lists, dicts, text and numbers, or invoke it with encoding='pickle'"
             if encoding is Encoding.JSON
             else "return something that pickles"
         )
@@ -78,6 +82,6 @@ def check_size(what: str, size: int, limit_bytes: int) -> None:
 
 def _encoded(encoding: Encoding, value: object) -> list[Part]:
     if encoding is Encoding.JSON:
-        return [msgspec.json.encode(value)]
+        return [json_values.encode(value, "the result")]
     # cloudpickle, because the classes of a function that came as a pickle can't be imported by name.
     return pickled(value, cloudpickle.dumps)

@@ -27,7 +27,7 @@ from harvester.domain.invocations import FailureKind
 from harvester.domain.shipped import packages_in
 from harvester_worker import copies
 from harvester_worker.checkpointing import CallContext, CheckpointTooLarge, Evicted, SlotContext, Stopped
-from harvester_worker.failures import RunFailed, failed, one_line, remedy
+from harvester_worker.failures import RunFailed, failed, one_line, placed, remedy
 from harvester_worker.payloads import check_size, decode_arguments, encode_result
 
 
@@ -137,7 +137,10 @@ def run(
     if encoding is Encoding.CALLS:
         return _run_calls(loaded, arguments, context, limit_bytes, interval_s)
     args, kwargs = decode_arguments(encoding, arguments)
-    return encode_result(encoding, call(loaded, args, kwargs, context), limit_bytes)
+    try:
+        return encode_result(encoding, call(loaded, args, kwargs, context), limit_bytes)
+    except RunFailed as error:
+        raise (error.with_exception() if encoding is Encoding.PICKLE else error) from None
 
 
 def _run_calls(
@@ -179,7 +182,7 @@ def _outcome(loaded: Loaded, body: bytes, context: CallContext, limit_bytes: int
         args, kwargs = decode_arguments(Encoding.PICKLE, body)
         pieces = encode_result(Encoding.PICKLE, call(loaded, args, kwargs, context), limit_bytes)
     except RunFailed as error:
-        return error.failure
+        return placed(error.with_exception().failure, context.attempt)
     return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
 
 

@@ -31,7 +31,7 @@ from harvester_worker.active import Active
 from harvester_worker.checkpointing import Evicted, SlotContext, Stopped
 from harvester_worker.claims import Claims
 from harvester_worker.edited import EditedModules
-from harvester_worker.failures import RunFailed
+from harvester_worker.failures import RunFailed, placed
 from harvester_worker.family import Family
 from harvester_worker.hosting import NOWHERE, SlotHost
 from harvester_worker.leftovers import Leftovers
@@ -162,7 +162,7 @@ class Slot:
         except blob_files.DirectoryLost:
             is_unshared = True
         except RunFailed as error:
-            failure = error.failure
+            failure = placed(error.failure, run.attempt)
         finally:
             active.is_interruptible = False
             self._host.close()

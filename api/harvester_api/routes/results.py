@@ -97,8 +97,9 @@ async def wait(request: Request) -> Response:
             outcome = Outcome(record=record, value=value)  # noqa: PLW2901 - the same one, with its value
         else:
             outcome = Outcome(record=record)  # noqa: PLW2901 - the same one, without its value
+            size += len(record.failure.exception) if record.failure is not None else 0
         taken.add(record.invocation_id)
-        ended.append(invocation_document(outcome, with_bytes=wanted.results))
+        ended.append(invocation_document(outcome, with_bytes=wanted.results, reader=caller.name))
     return json_response(WaitAnswer(ended=ended, pending=[key for key in ids if key not in taken]))
 
 

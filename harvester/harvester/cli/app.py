@@ -26,6 +26,11 @@ class _Group(TyperGroup):
         except (HarvesterError, CancelledError, TimeoutError) as error:
             typer.echo(_told(error), err=True)
             raise typer.Exit(1) from None
+        except Exception as error:
+            if not isinstance(error.__cause__, InvocationFailed):
+                raise
+            typer.echo(_told(error.__cause__), err=True)  # what a user's function raised
+            raise typer.Exit(1) from None
 
 
 def _told(error: Exception) -> str:

@@ -9,11 +9,11 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import timedelta
-from typing import Any, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
 from harvester.sdk import calls, views
-from harvester.sdk.errors import ClientClosed
-from harvester.sdk.exchange import Operation
+from harvester.sdk.errors import CannotTravel, ClientClosed, HarvesterError
+from harvester.sdk.exchange import LOG, Operation
 from harvester.sdk.functions import Function
 from harvester.sdk.futures import AsyncInvocationFuture
 from harvester.sdk.gateway import AsyncGateway, awaitable
@@ -25,6 +25,7 @@ from harvester.sdk.outbox import Target
 from harvester.sdk.registry import Invocable, Registration, Registry
 from harvester.sdk.settings import Settings, config_path, find_settings
 from harvester.sdk.shipping import Shipment
+from harvester.sdk.throttle import Throttle, throttle_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,9 +37,13 @@ FLUSH_S = 10.0
 class AsyncSubmissions:
     """Invocations of functions, all with the same options; see `client.Submissions`."""
 
-    def __init__(self, desk: _Desk, asked: Options) -> None:
+    def __init__(self, desk: _Desk, asked: Options, throttle: Throttle | None = None) -> None:
         self._desk = desk
         self._asked = asked
+        self._throttle = throttle
+
+    def __reduce__(self) -> NoReturn:
+        raise CannotTravel("a client cannot travel: make another harvester.AsyncClient() there")
 
     @overload
     async def submit(self, fn: Function[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncInvocationFuture[R]: ...
@@ -58,7 +63,8 @@ class AsyncSubmissions:
         target = await self._desk.target(fn)
         line = self._desk.line()
         future: AsyncInvocationFuture[Any] = AsyncInvocationFuture(line.withdraw)
-        line.submit([outgoing(fn, target, args, kwargs, asked=self._asked, sink=future)])
+        order = outgoing(fn, target, args, kwargs, asked=self._asked, sink=future, throttle=self._throttle)
+        line.submit([order])
         return future
 
     async def map(
@@ -82,7 +88,9 @@ class AsyncSubmissions:
         def future() -> AsyncInvocationFuture[Any]:
             return AsyncInvocationFuture(line.withdraw)
 
-        run, futures = map_run(fn, target, iterables, asked=self._asked, chunksize=chunksize, make=future)
+        run, futures = map_run(
+            fn, target, iterables, asked=self._asked, chunksize=chunksize, make=future, throttle=self._throttle
+        )
         line.start(run)
         futures.reverse()
         try:
@@ -96,7 +104,11 @@ class AsyncSubmissions:
 
 
 class AsyncClient(AsyncSubmissions):
-    """A connection to one gateway, for one event loop. Parameters and errors as those of `Client`."""
+    """A connection to one gateway, for one event loop at a time. Parameters and errors as those of `Client`.
+
+    Once its loop is closed, another one may use it, as in a second `asyncio.run`. What was open on the first one goes
+    on at the gateway, and its futures never end.
+    """
 
     def __init__(self, url: str | None = None, token: str | None = None, *, patience_s: float = PATIENCE_S) -> None:
         settings = find_settings(url, token, environ=os.environ, config=config_path())
@@ -113,9 +125,10 @@ class AsyncClient(AsyncSubmissions):
         priority: int | None = None,
         ttl: timedelta | float | None = None,
         deadline: timedelta | float | None = None,
+        max_open: int | None = None,
     ) -> AsyncSubmissions:
-        """Return a view of this client whose `submit` and `map` ask for these; see `make_options`."""
-        return AsyncSubmissions(self._desk, make_options(priority, ttl, deadline))
+        """Return a view of this client whose `submit` and `map` ask for these; see `Client.options`."""
+        return AsyncSubmissions(self._desk, make_options(priority, ttl, deadline), throttle_of(max_open))
 
     async def register(
         self, fn: Callable[..., Any] | Shipment, name: str | None = None, *, ship_module: bool = False
@@ -165,22 +178,29 @@ class _Desk:
     def __init__(self, settings: Settings, patience_s: float) -> None:
         self.settings = settings
         self._patience_s = patience_s
-        self._gateway = AsyncGateway(settings, patience_s)
         self._registry = Registry()
+        self._is_closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Have what belongs to one event loop."""
+        self._gateway = AsyncGateway(self.settings, self._patience_s)
         self._registering = asyncio.Lock()
         self._line: Line | None = None
         self._working: asyncio.Task[None] | None = None
-        self._is_closed = False
 
     async def run(self, operation: Operation[T]) -> T:
         self._check_usable()
         return await self._gateway.run(operation)
 
     async def register(self, fn: Callable[..., Any] | Shipment, name: str | None, *, ship_module: bool) -> Registration:
+        self._check_usable()
         async with self._registering:
             return await self.run(self._registry.register(fn, name, ship_module=ship_module))
 
     async def target(self, fn: Invocable) -> Target:
+        self._check_usable()
         known = self._registry.known(fn)
         if known is None:
             async with self._registering:
@@ -193,15 +213,14 @@ class _Desk:
         self._check_usable()
         if self._line is None:
             self._line = Line(self.settings, self._patience_s)
-            self._working = asyncio.create_task(self._line.run())
-            self._working.add_done_callback(self._broke_down)
+            self._working = asyncio.create_task(self._work(self._line))
         return self._line
 
     async def close(self) -> None:
+        self._check_loop()
         self._is_closed = True
         line, self._line = self._line, None
         if line is not None and self._working is not None:
-            await line.settled()
             await line.flush(FLUSH_S)
             self._working.cancel()
             await asyncio.gather(self._working, return_exceptions=True)
@@ -211,15 +230,31 @@ class _Desk:
     def _check_usable(self) -> None:
         if self._is_closed:
             raise ClientClosed("the client is closed; make another harvester.AsyncClient")
+        self._check_loop()
 
-    def _broke_down(self, working: asyncio.Task[None]) -> None:
-        error = None if working.cancelled() else working.exception()
-        if self._line is not None and isinstance(error, Exception):
-            self._line.fail(error)
+    def _check_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            if not self._loop.is_closed():
+                raise HarvesterError(
+                    "this AsyncClient was used on another event loop, which is not closed: its connections and futures "
+                    "are there; make a harvester.AsyncClient for each loop"
+                )
+            self._begin()
+        self._loop = loop
+
+    async def _work(self, line: Line) -> None:
+        """Keep a line going. When it breaks down, what is open ends with the reason, and the next call begins anew."""
+        try:
+            await line.run()
+        except HarvesterError as why:
+            LOG.error("%s", why)
+            self._line = None
+            await line.close(why)
 
 
 async def _leave(line: Line, run: MapRun, futures: list[AsyncInvocationFuture[Any]]) -> None:
-    await line.leave(run)
+    await line.end(run)
     for future in futures:
         if future.done() and not future.cancelled():
             future.exception()  # nobody will look at it, which asyncio would complain of

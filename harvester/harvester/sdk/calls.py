@@ -15,9 +15,8 @@ from urllib.parse import quote
 import msgspec
 
 from harvester.domain.functions import Encoding
-from harvester.sdk import views
 from harvester.sdk.errors import GatewayError
-from harvester.sdk.exchange import Operation, Request, wrong_answer
+from harvester.sdk.exchange import Operation, Request, json_request, wrong_answer
 from harvester.sdk.options import make_options
 from harvester.sdk.outbox import Target
 from harvester.sdk.payloads import CONTENT_TYPE, PICKLE_TYPE, Ended, decode_result, encode_arguments, encoding_of
@@ -97,6 +96,23 @@ def fetch(invocation_id: str) -> Operation[Any]:
     return decode_result(invocation_id, encoding_of(answer.content_type), answer.body)
 
 
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What /v1/wait says."""
+
+    ended: list[Ended]
+    pending: list[str]
+
+
+def ends(ids: Sequence[str]) -> Operation[Answer]:
+    """Return which of these have ended by now, and how."""
+    question = {"invocation_ids": list(ids), "wait_s": 0, "results": True}
+    answer = yield json_request("POST", "/v1/wait", question)
+    try:
+        return msgspec.json.decode(answer.body, type=Answer)
+    except msgspec.DecodeError as error:
+        raise wrong_answer(answer.status, f"POST /v1/wait: {error}") from error
+
+
 def _result_path(invocation_id: str) -> str:
     return f"/v1/invocations/{quote(invocation_id, safe='')}/result"
 
@@ -107,14 +123,17 @@ def _result(invocation_id: str, end_at: float | None) -> Operation[Any]:
         request = Request(
             method="GET", path=_result_path(invocation_id), params={"wait_s": f"{wait_s:g}"}, wait_s=wait_s
         )
+        refusal = None
         try:
             answer = yield request
         except GatewayError as error:
             if error.status != 409:
                 raise
-            # It ended without a result; its document tells why.
-            document = yield from views.invocation(invocation_id)
-            raise (msgspec.convert(document, Ended).error() or error) from None
+            refusal = error
+        if refusal is not None:
+            # It ended without a result; this answer tells why. Not raised above: `from None` would take its cause away.
+            said = yield from ends([invocation_id])
+            raise next(filter(None, (ended.error() for ended in said.ended)), refusal)
         if answer.status == 200:
             return decode_result(invocation_id, encoding_of(answer.content_type), answer.body)
         if end_at is not None and time.monotonic() >= end_at:

@@ -6,28 +6,26 @@ for. What is behind them is `desk`'s.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import Any, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
 from harvester.sdk import calls, views
 from harvester.sdk.default import default_caller
 from harvester.sdk.desk import Desk
-from harvester.sdk.engine import Engine
-from harvester.sdk.errors import GatewayError
+from harvester.sdk.errors import CannotTravel
 from harvester.sdk.exchange import Operation
 from harvester.sdk.functions import Function
 from harvester.sdk.futures import InvocationFuture
 from harvester.sdk.gateway import blocking
-from harvester.sdk.mapping import MapRun
+from harvester.sdk.mapped import Mapped
 from harvester.sdk.options import NO_OPTIONS, Options, make_options
 from harvester.sdk.orders import map_run, outgoing
 from harvester.sdk.registry import Invocable, Registration
 from harvester.sdk.settings import config_path, find_settings
 from harvester.sdk.shipping import Shipment
+from harvester.sdk.throttle import Throttle, throttle_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,9 +36,13 @@ PATIENCE_S = 60.0
 class Submissions:
     """Invocations of functions, all with the same options; made by `Client.options`, and a `Client` is one itself."""
 
-    def __init__(self, desk: Desk, asked: Options) -> None:
+    def __init__(self, desk: Desk, asked: Options, throttle: Throttle | None = None) -> None:
         self._desk = desk
         self._asked = asked
+        self._throttle = throttle
+
+    def __reduce__(self) -> NoReturn:
+        raise CannotTravel("a client cannot travel: make another harvester.Client() there")
 
     @overload
     def submit(self, fn: Function[P, R], /, *args: P.args, **kwargs: P.kwargs) -> InvocationFuture[R]: ...
@@ -60,12 +62,13 @@ class Submissions:
 
         `fn` is a callable, registered at its first use and remembered as it was then; or a registered function's name,
         which means its newest version; or a `Registration`. Raises `TypeError` for anything else, `HarvesterError`
-        when function or arguments cannot be pickled, `GatewayError` when the function is refused. A refused submission
-        ends the future.
+        when the function cannot be pickled, what pickling raises when an argument cannot, `GatewayError` when the
+        function is refused. A refused submission ends the future.
         """
         target = self._desk.target(fn)
         future = self._desk.future()
-        self._desk.engine().submit(outgoing(fn, target, args, kwargs, asked=self._asked, sink=future))
+        order = outgoing(fn, target, args, kwargs, asked=self._asked, sink=future, throttle=self._throttle)
+        self._desk.engine().submit(order)
         return future
 
     def map(
@@ -88,12 +91,44 @@ class Submissions:
 
         The iterator raises what a call failed with. What has not ended when the iterator is left behind is cancelled.
         """
-        end_at = None if timeout is None else time.monotonic() + timeout
+        mapped, futures = self._start_map(fn, *iterables, chunksize=chunksize)
+        return mapped.results(futures, timeout)
+
+    def _start_map(
+        self, fn: Invocable, /, *iterables: Iterable[Any], chunksize: int | None
+    ) -> tuple[Mapped, list[InvocationFuture[Any]]]:
         desk = self._desk
-        run, futures = map_run(fn, desk.target(fn), iterables, asked=self._asked, chunksize=chunksize, make=desk.future)
+        run, futures = map_run(
+            fn,
+            desk.target(fn),
+            iterables,
+            asked=self._asked,
+            chunksize=chunksize,
+            make=desk.future,
+            throttle=self._throttle,
+        )
         engine = desk.engine()
         engine.start(run)
-        return _results(futures, end_at, engine, run)
+        return Mapped(engine, run), futures
+
+
+class View(Submissions):
+    """Made by `Client.options`; with what somebody needs who builds on it, as `Executor` does."""
+
+    def start_map(
+        self, fn: Invocable, /, *iterables: Iterable[Any], chunksize: int | None
+    ) -> tuple[Mapped, list[InvocationFuture[Any]]]:
+        """Begin a map; return it, and its calls in order, which have no ids: several travel in one invocation."""
+        return self._start_map(fn, *iterables, chunksize=chunksize)
+
+    def cancel_waiting(self) -> None:
+        """Cancel what waits here for room."""
+        if self._throttle is not None:
+            self._desk.cancel_waiting(self._throttle)
+
+    def wait_for_callbacks(self) -> None:
+        """Wait until the done callbacks of what has ended by now were called."""
+        self._desk.wait_for_callbacks()
 
 
 class Client(Submissions):
@@ -123,12 +158,14 @@ class Client(Submissions):
         priority: int | None = None,
         ttl: timedelta | float | None = None,
         deadline: timedelta | float | None = None,
-    ) -> Submissions:
+        max_open: int | None = None,
+    ) -> View:
         """Return a view of this client whose `submit` and `map` ask for these; see `make_options`.
 
-        What a function asks itself (`Function.options`) goes first.
+        What a function asks itself (`Function.options`) goes first. `max_open`: so many invocations of the view are
+        open at a time, the others wait here.
         """
-        return Submissions(self._desk, make_options(priority, ttl, deadline))
+        return View(self._desk, make_options(priority, ttl, deadline), throttle_of(max_open))
 
     def register(
         self, fn: Callable[..., Any] | Shipment, name: str | None = None, *, ship_module: bool = False
@@ -179,21 +216,6 @@ class Client(Submissions):
 
     def _run(self, operation: Operation[T]) -> T:
         return self._desk.gateway.run(operation)
-
-
-def _results(futures: list[InvocationFuture[Any]], end_at: float | None, engine: Engine, run: MapRun) -> Iterator[Any]:
-    """Yield the results in order. Ends by cancelling what is left, as `Executor.map` does."""
-    futures.reverse()
-    try:
-        while futures:
-            # The list is the only one that still holds the future, so that its result is freed once it was yielded.
-            timeout = None if end_at is None else max(0.0, end_at - time.monotonic())
-            futures[-1].exception(timeout)
-            yield futures.pop().result()
-    finally:
-        if futures:
-            with contextlib.suppress(GatewayError):  # what ended the iteration is what its user must hear of
-                engine.leave(run)
 
 
 def default_client() -> Client:

@@ -8,31 +8,21 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import msgspec
 
 from harvester.domain import stream
 from harvester.sdk import calls
 from harvester.sdk.errors import GatewayError, InvocationFailed
-from harvester.sdk.exchange import Operation, json_request, wrong_answer
-from harvester.sdk.futures import Sink
+from harvester.sdk.futures import Sink, end
 from harvester.sdk.gateway import AsyncGateway
-from harvester.sdk.payloads import Ended, decode_result, error_of, value_of
+from harvester.sdk.payloads import Ended, decode_result, error_in, value_of
 from harvester.sdk.shared_directory import SharedDirectory
 from harvester.sdk.watch import Watch
 
 MAX_FETCHES = 4  # of large results, side by side
 MAX_EARLY_BYTES = 64 * 1024 * 1024
 _SOME_OF_THEM = frozenset({400, 404, 413, 422})  # refusals that may be about some of the ids only
-
-
-class _Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What /v1/wait says."""
-
-    ended: list[Ended]
-    pending: list[str]
 
 
 class Collector:
@@ -104,7 +94,7 @@ class Collector:
 
     def _end(self, ended: stream.Ended | Ended) -> None:
         invocation_id = ended.invocation_id
-        failure = error_of(invocation_id, ended.state, ended.failure)
+        failure = error_in(ended)
         value = value_of(ended)
         if failure is None and value is None:
             task = asyncio.create_task(self._fetch(ended))
@@ -169,9 +159,9 @@ class Collector:
         """End everything that is still open with `error`."""
         for task in self._fetches:
             task.cancel()
-        for sink in self._sinks.values():
-            sink.fail(error)
-        self._sinks.clear()
+        while self._sinks:
+            _, sink = self._sinks.popitem()
+            end(sink, error)
 
     async def stop(self, error: Exception) -> None:
         """As `abandon`, after what is being fetched has been given up."""
@@ -183,7 +173,7 @@ class Collector:
     async def _ask(self, ids: Sequence[str]) -> None:
         """End those of `ids` that have ended."""
         try:
-            said = await self._gateway.run(_question(ids), math.inf)
+            said = await self._gateway.run(calls.ends(ids), math.inf)
         except GatewayError as error:
             await self._narrow_down(ids, error)
             return
@@ -207,12 +197,3 @@ class Collector:
         self._watch.discard(invocation_id)
         if sink is not None:
             sink.fail(error)
-
-
-def _question(ids: Iterable[str]) -> Operation[_Answer]:
-    question = {"invocation_ids": list(ids), "wait_s": 0, "results": True}
-    answer = yield json_request("POST", "/v1/wait", question)
-    try:
-        return msgspec.json.decode(answer.body, type=_Answer)
-    except msgspec.DecodeError as error:
-        raise wrong_answer(answer.status, f"POST /v1/wait: {error}") from error

@@ -11,12 +11,13 @@ import threading
 from collections.abc import Callable
 from typing import Any, cast
 
+from harvester.domain.invocations import InvocationState
 from harvester.sdk import views
 from harvester.sdk.engine import Engine
 from harvester.sdk.errors import ClientClosed, HarvesterError
 from harvester.sdk.futures import InvocationFuture
 from harvester.sdk.gateway import Gateway
-from harvester.sdk.outbox import Target
+from harvester.sdk.outbox import Holds, Target
 from harvester.sdk.registry import Invocable, Registration, Registry
 from harvester.sdk.settings import Settings
 from harvester.sdk.shipping import Shipment
@@ -58,16 +59,23 @@ class Desk:
         return known
 
     def engine(self) -> Engine:
-        """Return the engine; starts it."""
+        """Return the engine; starts it, also anew where it has broken down."""
         with self._lock:
             self._check_usable()
-            if self._engine is None:
+            if self._engine is None or self._engine.is_broken:
                 self._engine = Engine(self.settings, self._patience_s)
             return self._engine
 
+    def wait_for_callbacks(self) -> None:
+        """See `Submissions.wait_for_callbacks`."""
+        with self._lock:
+            engine = self._engine
+        if engine is not None:
+            engine.wait_for_callbacks()
+
     def future(self) -> InvocationFuture[Any]:
         """Return a future whose cancellation reaches the gateway."""
-        return InvocationFuture(self._cancel)
+        return InvocationFuture(self)
 
     def close(self) -> None:
         """See `Client.close`."""
@@ -86,5 +94,17 @@ class Desk:
         if self._is_closed:
             raise ClientClosed("the client is closed; make another harvester.Client")
 
-    def _cancel(self, invocation_id: str) -> bool:
+    def cancel(self, invocation_id: str) -> bool:
+        """Cancel an invocation, and tell whether it is cancelled now."""
         return str(self.gateway.run(views.cancel(invocation_id)).get("state")) not in _ENDED_OTHERWISE
+
+    def state(self, invocation_id: str) -> InvocationState:
+        """Return the state of an invocation."""
+        return InvocationState(self.gateway.run(views.invocation(invocation_id))["state"])
+
+    def cancel_waiting(self, throttle: Holds) -> None:
+        """Cancel what waits here for room."""
+        with self._lock:
+            engine = self._engine
+        if engine is not None:
+            engine.cancel_waiting(throttle)

@@ -18,6 +18,10 @@ class ClientClosed(HarvesterError):
     """The client was closed before this invocation ended. The invocation itself goes on."""
 
 
+class CannotTravel(HarvesterError, TypeError):
+    """An argument belongs to this process: a future, a client. A `TypeError` too, as pickling raises it for others."""
+
+
 class GatewayError(HarvesterError):
     """The gateway refused a request.
 
@@ -53,6 +57,8 @@ class GatewayUnreachable(GatewayError):
 class InvocationFailed(HarvesterError):
     """An invocation ended without a result.
 
+    What a function raised is raised again as it was, with this as its `__cause__`, where it can be made here.
+
     Parameters
     ----------
     invocation_id: which one.
@@ -60,15 +66,28 @@ class InvocationFailed(HarvesterError):
     message: one line: what was wrong, where, what to do.
     error_type: the class of the exception that the function raised; empty where it raised none.
     traceback: the traceback on the compute node, as text.
+    node: where it ran; empty where no run is to blame.
+    attempt: which of its activations, from 1 on; 0 where no run is to blame.
     """
 
-    def __init__(self, invocation_id: str, kind: str, message: str, error_type: str = "", traceback: str = "") -> None:
-        super().__init__(invocation_id, kind, message, error_type, traceback)
+    def __init__(  # noqa: PLR0917 - an exception pickles as its positional arguments
+        self,
+        invocation_id: str,
+        kind: str,
+        message: str,
+        error_type: str = "",
+        traceback: str = "",
+        node: str = "",
+        attempt: int = 0,
+    ) -> None:
+        super().__init__(invocation_id, kind, message, error_type, traceback, node, attempt)
         self.invocation_id = invocation_id
         self.kind = kind
         self.message = message
         self.error_type = error_type
         self.traceback = traceback
+        self.node = node
+        self.attempt = attempt
 
     @property
     def headline(self) -> str:
@@ -81,4 +100,5 @@ class InvocationFailed(HarvesterError):
     def __str__(self) -> str:
         if not self.traceback:
             return self.headline
-        return f"{self.headline}\n\nOn the compute node:\n{self.traceback.rstrip()}"
+        where = f"node {self.node}, attempt {self.attempt}" if self.node else "the compute node"
+        return f"{self.headline}\n\nOn {where}:\n{self.traceback.rstrip()}"

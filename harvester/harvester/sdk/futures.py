@@ -8,13 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
+
+from harvester.domain.invocations import InvocationState
+from harvester.sdk.callbacks import hand_over
+from harvester.sdk.errors import CannotTravel
 
 R = TypeVar("R")
-Cancel = Callable[[str], bool]
+Callback = Callable[[Future[Any]], object]
+LOG = logging.getLogger("concurrent.futures")  # where everybody looks for what callbacks raise
+_NOT_ITSELF = "a future cannot travel: pass its .result(), or the .invocation_id to ask for it there"
+
+
+class Remote(Protocol):
+    """What a future asks of the gateway. Each blocks, and raises `GatewayError`."""
+
+    def cancel(self, invocation_id: str, /) -> bool:
+        """Cancel an invocation, and tell whether it is cancelled now."""
+        ...
+
+    def state(self, invocation_id: str, /) -> InvocationState:
+        """Return the state of an invocation."""
+        ...
 
 
 class Sink(Protocol):
@@ -37,14 +56,20 @@ class Sink(Protocol):
         ...
 
 
+def end(sink: Sink, error: Exception) -> None:
+    """End a sink with `error`, when all that is open ends: a defect at one of them must not leave the others open."""
+    try:
+        sink.fail(error)
+    except Exception:
+        logging.getLogger("harvester.sdk").exception("what waits for an invocation could not be told of its end")
+
+
 class InvocationFuture(Future[R]):
     """A `concurrent.futures.Future` of one invocation; made by `Client.submit` and `Client.map`.
 
-    `running` is always False: the gateway tells of ends, not of starts. `Client.invocation` has the state.
-
     Parameters
     ----------
-    cancel: cancels an invocation at the gateway, by its id, and tells whether it is cancelled now.
+    remote: the gateway, as a future asks it.
     """
 
     # Values of the class until something happens: a future is made for each of very many invocations.
@@ -52,10 +77,11 @@ class InvocationFuture(Future[R]):
     _is_withdrawn = False  # cancelled before its id was known
     _is_told = False  # the waiters of a cancelled future were told
     _known: threading.Event | None = None  # somebody waits for the id
+    _callbacks: list[Callback] | None = None  # to be run when it has ended
 
-    def __init__(self, cancel: Cancel) -> None:
+    def __init__(self, remote: Remote) -> None:
         super().__init__()
-        self._cancel_remotely = cancel
+        self._remote = remote
 
     @property
     def invocation_id(self) -> str:
@@ -80,9 +106,55 @@ class InvocationFuture(Future[R]):
         with self._condition:
             invocation_id = self._invocation_id
             self._is_withdrawn = invocation_id is None
-        if invocation_id is not None and not self._cancel_remotely(invocation_id):
+        if invocation_id is not None and not self._remote.cancel(invocation_id):
             return False
         return self.cancel_here()
+
+    def running(self) -> bool:
+        """Whether it runs on a pilot now. Asks the gateway, unless it has ended or is not accepted yet."""
+        invocation_id = self._invocation_id
+        if self.done() or invocation_id is None:
+            return False
+        return self._remote.state(invocation_id) is InvocationState.RUNNING
+
+    def cancel_waiting(self) -> None:
+        """Cancel it unless a pilot has it. Blocks until the gateway has answered the submission."""
+        with contextlib.suppress(Exception):  # whatever the submission has ended with, it is over
+            state = self._remote.state(self.invocation_id)
+            if state is InvocationState.ACCEPTED:
+                self.cancel()
+
+    def add_done_callback(self, fn: Callback) -> None:
+        """Have `fn(self)` called when it has ended; at once, and here, where it has.
+
+        Else in a thread of the client's that is there for it: `fn` may block, wait for other futures, and submit. The
+        callbacks of one future are called in their order.
+        """
+        with self._condition:
+            is_first = self._callbacks is None
+            callbacks = self._callbacks = self._callbacks or []
+            if not self.done():
+                callbacks.append(fn)
+                if is_first:
+                    self.on_end(_hand_over)  # not a method of this future's, which would hold it in a cycle
+                return
+        _call(fn, self)
+
+    def on_end(self, fn: Callback) -> None:
+        """As `add_done_callback`, for what neither blocks nor raises: whichever thread ends the future calls it."""
+        super().add_done_callback(fn)
+
+    def call_back(self) -> None:
+        """Call the callbacks, in their order, in this thread."""
+        callbacks, self._callbacks = self._callbacks or [], []
+        broken: BaseException | None = None
+        for fn in callbacks:
+            try:
+                _call(fn, self)
+            except BaseException as error:  # noqa: BLE001 - it exits, or is interrupted; the others are still to be called
+                broken = broken or error
+        if broken is not None:
+            raise broken
 
     def cancel_here(self) -> bool:
         """Mark the future as cancelled, at this end only, and tell its waiters."""
@@ -109,7 +181,7 @@ class InvocationFuture(Future[R]):
             is_first = self._known is None
             known = self._known = self._known or threading.Event()
         if is_first:
-            self.add_done_callback(lambda _: known.set())
+            self.on_end(lambda _: known.set())
         if self._invocation_id is None:  # it may have come before there was somebody to tell
             known.wait()
 
@@ -125,6 +197,21 @@ class InvocationFuture(Future[R]):
         else:
             with contextlib.suppress(InvalidStateError):
                 self.set_exception(error)
+
+    def __reduce__(self) -> NoReturn:
+        raise CannotTravel(_NOT_ITSELF)
+
+
+def _hand_over(future: Future[Any]) -> None:
+    if isinstance(future, InvocationFuture):
+        hand_over(future.call_back)
+
+
+def _call(fn: Callback, future: InvocationFuture[Any]) -> None:
+    try:
+        fn(future)
+    except Exception:  # as `concurrent.futures` does it
+        LOG.exception("exception calling callback for %r", future)
 
 
 class AsyncInvocationFuture(asyncio.Future[R]):
@@ -178,5 +265,10 @@ class AsyncInvocationFuture(asyncio.Future[R]):
             return
         if isinstance(error, CancelledError):
             super().cancel()
-        else:
-            self.set_exception(error)
+            return
+        if isinstance(error, StopIteration):  # asyncio refuses it: a coroutine would take it for its own end
+            error = error.__cause__ or error
+        self.set_exception(error)
+
+    def __reduce__(self) -> NoReturn:
+        raise CannotTravel(_NOT_ITSELF)

@@ -42,6 +42,8 @@ class Hands:
                 tell = partial(future.set_result, work())
             except Exception as raised:  # noqa: BLE001 - outermost of the order; handed on
                 tell = partial(future.set_exception, raised)
+            except BaseException as raised:  # noqa: BLE001 - as above; but it must not end the loop that it is handed to
+                tell = partial(future.set_exception, OSError(f"{type(raised).__name__}: {raised}"))
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
                 loop.call_soon_threadsafe(done, tell)
 

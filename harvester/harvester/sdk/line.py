@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+import weakref
 from collections.abc import Coroutine, Iterable
+from concurrent.futures import CancelledError
 from typing import Any
 
+from harvester.domain.invocations import InvocationState
 from harvester.sdk import views
 from harvester.sdk.collector import Collector
 from harvester.sdk.errors import ClientClosed, GatewayError, HarvesterError
 from harvester.sdk.gateway import AsyncGateway
 from harvester.sdk.listener import Listener
 from harvester.sdk.mapping import MapRun
-from harvester.sdk.outbox import Outgoing
+from harvester.sdk.outbox import Holds, Outgoing
 from harvester.sdk.sender import Sender
 from harvester.sdk.settings import Settings
 from harvester.sdk.shared_directory import SharedDirectory
@@ -51,17 +54,26 @@ class Line:
             withdraw=self.withdraw,
         )
         self._maps: set[MapRun] = set()
+        self._throttles: weakref.WeakSet[Holds] = weakref.WeakSet()
         self._cancels: set[asyncio.Task[None]] = set()
         self._may_cancel = asyncio.Semaphore(MAX_CANCELS)
 
     def submit(self, outgoing: Iterable[Outgoing]) -> None:
-        """Send these soon."""
-        self._sender.put(outgoing)
+        """Send these soon, or when their throttle lets them."""
+        at_once = []
+        for each in outgoing:
+            if each.throttle is None:
+                at_once.append(each)
+            else:
+                self._throttles.add(each.throttle)
+                each.throttle.put([each], self._sender.put)
+        if at_once:
+            self._sender.put(at_once)
 
     def start(self, run: MapRun) -> None:
         """Begin a map; it plans its own chunks."""
         self._maps.add(run)
-        run.begin(self._sender.put, self.withdraw, self._maps.discard)
+        run.begin(self.submit, self.withdraw, self._maps.discard)
 
     def withdraw(self, invocation_id: str) -> None:
         """Cancel at the gateway, without waiting for it, what nobody wants any more."""
@@ -74,9 +86,32 @@ class Line:
         except GatewayError:
             return  # whoever wanted it is cancelled already; nobody is left to be told
 
-    async def leave(self, run: MapRun) -> None:
-        """Give up a map: what of it has not ended is cancelled, and the gateway has been told when this returns."""
-        run.leave()
+    def leave(self, run: MapRun) -> None:
+        """Give up a map: what of it has not ended is cancelled."""
+        if run in self._maps:
+            run.leave()
+
+    async def cancel_waiting(self, throttle: Holds) -> None:
+        """Cancel what waits for room."""
+        throttle.fail(CancelledError("it was cancelled before it was sent"))
+
+    async def stop(self, run: MapRun) -> None:
+        """Cancel what of a map no pilot has; the gateway has been told when this returns."""
+        for chunk in run.stop():
+            if chunk.invocation_id is None or await self._waits(chunk.invocation_id):
+                run.give_up(chunk)
+        await self.settled()
+
+    async def _waits(self, invocation_id: str) -> bool:
+        try:
+            document = await self._gateway.run(views.invocation(invocation_id), self._patience_s)
+        except GatewayError:
+            return False  # nobody knows: it is left to itself
+        return document.get("state") == InvocationState.ACCEPTED.value
+
+    async def end(self, run: MapRun) -> None:
+        """As `leave`; the gateway has been told when this returns."""
+        self.leave(run)
         await self.settled()
 
     async def settled(self) -> None:
@@ -105,17 +140,21 @@ class Line:
         await self._sender.run()
 
     async def flush(self, timeout_s: float) -> None:
-        """Wait until what was submitted has reached the gateway, but not longer than `timeout_s`."""
+        """Wait until what was submitted or cancelled has reached the gateway, but not longer than `timeout_s`."""
         for run in tuple(self._maps):
             run.hurry()
+        for throttle in tuple(self._throttles):
+            throttle.lift()
         deadline = asyncio.get_running_loop().time() + timeout_s
-        while not self._sender.is_quiet and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - as below
+        while not (self._sender.is_quiet and not self._cancels) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - as below
             await asyncio.sleep(0.005)  # at the end of a program only
 
     def fail(self, why: Exception) -> None:
         """End all that is open with this error. `run` must be over."""
         for run in tuple(self._maps):
             run.fail(why)
+        for throttle in tuple(self._throttles):
+            throttle.fail(why)
         self._sender.abandon(why)
         self._collector.abandon(why)
 

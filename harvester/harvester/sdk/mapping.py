@@ -6,6 +6,7 @@ Owns the calls that have not ended. Runs on the line's event loop; how many call
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
@@ -18,7 +19,7 @@ from harvester.sdk.chunking import Chunking
 from harvester.sdk.errors import InvocationFailed
 from harvester.sdk.futures import Sink
 from harvester.sdk.options import Options
-from harvester.sdk.outbox import Outgoing, Target
+from harvester.sdk.outbox import Holds, Outgoing, Target
 from harvester.sdk.payloads import decode_pickle, failed
 
 # A chunk that ended so may have one call to blame: each of its calls is sent again, alone.
@@ -40,15 +41,26 @@ class MapRun:
     target, options: of every invocation.
     calls: in their order.
     chunksize: calls in an invocation; None to choose by what they take.
+    throttle: through which the invocations go.
     """
 
-    def __init__(self, target: Target, options: Options, calls: Sequence[Call], chunksize: int | None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        options: Options,
+        calls: Sequence[Call],
+        chunksize: int | None,
+        throttle: Holds | None = None,
+    ) -> None:
+        self.is_over = threading.Event()  # every call has ended
         self._target = target
         self._options = options
+        self._throttle = throttle
         self._calls: list[Call | None] = list(calls)  # those that have been handed out are None
         self._chunking = Chunking([len(call.arguments) for call in calls], chunksize)
         self._open: set[_Chunk] = set()
         self._is_left = False
+        self._is_stopped = False
         self._timer: asyncio.TimerHandle | None = None
         self._put: Callable[[Iterable[Outgoing]], None]
         self._withdraw: Callable[[str], None]
@@ -72,14 +84,16 @@ class MapRun:
             self._timer = None
         if self._is_left:
             return
-        chunks = [self._chunk(where) for where in self._chunking.due(loop.time())]
-        if chunks:
-            self._put([self._outgoing(chunk) for chunk in chunks])
-        next_at = self._chunking.next_at()
+        next_at = None
+        if not self._is_stopped:
+            chunks = [self._chunk(where) for where in self._chunking.due(loop.time())]
+            if chunks:
+                self._put([self._outgoing(chunk) for chunk in chunks])
+            next_at = self._chunking.next_at()
         if next_at is not None:
             self._timer = loop.call_at(max(next_at, loop.time() + 0.01), self.plan)
         elif not self._open:
-            self._over(self)
+            self._end()
 
     def hurry(self) -> None:
         """Send all that is left, now."""
@@ -94,6 +108,28 @@ class MapRun:
             if chunk.invocation_id is not None:
                 self._withdraw(chunk.invocation_id)
 
+    def stop(self) -> list[_Chunk]:
+        """Cancel the calls that are not sent, and return the chunks that are: `give_up` cancels one of them."""
+        self._is_stopped = True
+        for at, unsent in enumerate(self._calls):
+            if unsent is not None:
+                unsent.sink.fail(CancelledError("the map was stopped before this call was sent"))
+                self._calls[at] = None
+        self.plan()
+        return list(self._open)
+
+    def give_up(self, chunk: _Chunk) -> None:
+        """Cancel a chunk."""
+        if chunk not in self._open:
+            return
+        if chunk.invocation_id is not None:
+            self._withdraw(chunk.invocation_id)
+        chunk.fail(CancelledError("the map was stopped before this call began"))
+
+    def _end(self) -> None:
+        self.is_over.set()
+        self._over(self)
+
     def fail(self, error: Exception) -> None:
         """End all that has not ended with `error`."""
         self._is_left = True
@@ -106,7 +142,7 @@ class MapRun:
                 unsent.sink.fail(error)
         self._open.clear()
         self._calls.clear()
-        self._over(self)
+        self._end()
 
     # ---- chunks ------------------------------------------------------------------------------------------------------
 
@@ -126,11 +162,12 @@ class MapRun:
             encoding=Encoding.PICKLE if is_lone else Encoding.CALLS,
             arguments=arguments[0] if is_lone else encode_calls(arguments),
             sink=chunk,
+            throttle=self._throttle,
         )
 
     def ended(self, chunk: _Chunk, result_bytes: int) -> None:
-        """Take note of a chunk's end."""
-        if self._is_left:
+        """Take note of a chunk's end; of one that was given up, nothing more is noted."""
+        if self._is_left or chunk not in self._open:
             return
         self._open.discard(chunk)
         if chunk.first is not None:
@@ -164,9 +201,8 @@ class _Chunk:
 
     def accept(self, invocation_id: str) -> bool:
         self.invocation_id = invocation_id
-        if len(self.calls) == 1:
-            return self.calls[0].sink.accept(invocation_id)
-        return not self.cancelled()
+        is_wanted = len(self.calls) > 1 or self.calls[0].sink.accept(invocation_id)
+        return is_wanted and not self.cancelled()
 
     def settle(self, value: Any) -> None:  # noqa: ANN401 - a result, or the outcomes of the calls
         if len(self.calls) == 1:

@@ -15,7 +15,7 @@ from harvester.sdk.futures import Sink
 from harvester.sdk.layers import innermost_function, whole
 from harvester.sdk.mapping import Call, MapRun
 from harvester.sdk.options import Options
-from harvester.sdk.outbox import Outgoing, Target
+from harvester.sdk.outbox import Holds, Outgoing, Target
 from harvester.sdk.payloads import encode_arguments
 from harvester.sdk.pickler import NO_PACKAGES
 from harvester.sdk.registry import Invocable, Registration, traits_of
@@ -24,11 +24,19 @@ F = TypeVar("F", bound=Sink)
 
 
 def outgoing(
-    fn: Invocable, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], *, asked: Options, sink: Sink
+    fn: Invocable,
+    target: Target,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    asked: Options,
+    sink: Sink,
+    throttle: Holds | None = None,
 ) -> Outgoing:
-    """Return one invocation. Raises `HarvesterError` when the arguments cannot be pickled."""
+    """Return one invocation. Raises what pickling the arguments raises."""
     packages, options = _asked_by(fn, asked)
-    return Outgoing(target=target, arguments=_arguments(fn, args, kwargs, packages), options=options, sink=sink)
+    arguments = _arguments(fn, args, kwargs, packages)
+    return Outgoing(target=target, arguments=arguments, options=options, sink=sink, throttle=throttle)
 
 
 def map_run(
@@ -39,8 +47,9 @@ def map_run(
     asked: Options,
     chunksize: int | None,
     make: Callable[[], F],
+    throttle: Holds | None = None,
 ) -> tuple[MapRun, list[F]]:
-    """Return the calls of a map, and who waits for each. Raises `HarvesterError`, and `ValueError` for a chunksize."""
+    """Return the calls of a map, and who waits for each. Raises as `outgoing`, and `ValueError` for a chunksize."""
     if chunksize is not None and chunksize < 1:
         raise ValueError(f"chunksize must be at least 1, not {chunksize}")
     if chunksize is None and not _is_chunkable(fn):
@@ -52,7 +61,7 @@ def map_run(
         sink = make()
         calls.append(Call(arguments=_arguments(fn, args, {}, packages), sink=sink))
         sinks.append(sink)
-    return MapRun(target, options, calls, chunksize), sinks
+    return MapRun(target, options, calls, chunksize, throttle), sinks
 
 
 def _arguments(fn: Invocable, args: Sequence[Any], kwargs: Mapping[str, Any], packages: frozenset[str]) -> bytes:

@@ -5,7 +5,8 @@ The gateway takes a batch of one function version at a time, all or nothing, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -45,6 +46,22 @@ def function_path(name: str) -> str:
     return f"/v1/functions/{quote(name, safe='/')}"
 
 
+class Holds(Protocol):
+    """Holds submissions back until there is room for them; see `throttle`."""
+
+    def put(self, outgoing: Iterable[Outgoing], send: Callable[[Iterable[Outgoing]], None], /) -> None:
+        """Send these with `send`, each as soon as there is room for it."""
+        ...
+
+    def lift(self) -> None:
+        """Send all that waits."""
+        ...
+
+    def fail(self, error: Exception, /) -> None:
+        """End all that waits with `error`."""
+        ...
+
+
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """One invocation on its way."""
 
@@ -53,6 +70,7 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     sink: Sink
     encoding: Encoding = Encoding.PICKLE
     options: Options = NO_OPTIONS
+    throttle: Holds | None = None
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True, eq=False):

@@ -6,17 +6,19 @@ Owns the encodings of the REST API. Sends nothing.
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
 
 import msgspec
 
-from harvester.domain import stream
+from harvester.domain import json_values, stream
 from harvester.domain.calls import decode_outcomes
 from harvester.domain.functions import Encoding
 from harvester.domain.invocations import Failure, InvocationState
 from harvester.domain.pickles import unpickled
+from harvester.domain.raised import unpickled_exception
 from harvester.sdk import pickler
 from harvester.sdk.errors import HarvesterError, InvocationFailed
 
@@ -42,20 +44,43 @@ def encode_arguments(
 ) -> bytes:
     """Return the arguments of one invocation, what is of `packages` by value.
 
-    Raises `HarvesterError` when they cannot be written so.
-
-    What is returned is a copy, made once: an array may be changed as soon as this is over.
+    What is returned is a copy, made once: an array may be changed as soon as this is over. As JSON, raises
+    `HarvesterError` where they cannot be written so; as a pickle, what pickling raises, with a note of which argument
+    it is.
     """
+    if encoding is Encoding.JSON:
+        return _json_arguments(args, kwargs)
     try:
-        if encoding is Encoding.JSON:
-            return msgspec.json.encode({"args": list(args), "kwargs": dict(kwargs)})
         pieces = pickler.pieces((tuple(args), dict(kwargs)), packages)
-        return pieces[0] if isinstance(pieces[0], bytes) and len(pieces) == 1 else b"".join(pieces)
     except Exception as error:
-        # Pickling runs the arguments' own code, which may raise anything.
-        raise HarvesterError(
-            f"the arguments cannot be sent as {encoding.value}: {type(error).__name__}: {error}"
-        ) from error
+        culprit = _culprit(args, kwargs, packages)
+        if culprit:
+            error.add_note(f"harvester: {culprit} cannot be pickled")
+        raise
+    return pieces[0] if isinstance(pieces[0], bytes) and len(pieces) == 1 else b"".join(pieces)
+
+
+def _json_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    remedy = "change it, or pass encoding='pickle'"
+    try:
+        encoded = json_values.encode(list(args), "args"), json_values.encode(dict(kwargs), "kwargs")
+    except json_values.NotJson as error:
+        raise HarvesterError(f"the arguments cannot be sent as json: {error}; {remedy}") from error
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise HarvesterError(f"the arguments cannot be sent as json: {what}; {remedy}") from error
+    return b'{"args":%s,"kwargs":%s}' % encoded
+
+
+def _culprit(args: Sequence[Any], kwargs: Mapping[str, Any], packages: frozenset[str]) -> str:
+    """Return the first argument that cannot be pickled; empty where each can be by itself."""
+    named = [(f"argument {at}", each) for at, each in enumerate(args, 1)]
+    for name, each in (*named, *((f"argument {name!r}", each) for name, each in kwargs.items())):
+        try:
+            pickler.pieces(each, packages)
+        except Exception:  # noqa: BLE001 - as above
+            return f"{name}, a {type(each).__module__}.{type(each).__qualname__},".replace("builtins.", "")
+    return ""
 
 
 def encode_batch(arguments: Sequence[bytes]) -> bytes:
@@ -84,8 +109,11 @@ def decode_pickle(invocation_id: str, body: Body) -> Any:  # noqa: ANN401 - as a
     try:
         # Made by the caller's own function, and brought by a gateway to which they gave their token.
         return unpickled(body)
-    except Exception as error:
-        # Unpickling runs the result's own code, which may raise anything.
+    except BaseException as error:
+        # Unpickling runs the result's own code, which may raise anything, SystemExit too. Only a user at the keyboard
+        # interrupts, and only the main thread.
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise
         raise _undecodable(invocation_id, error) from error
 
 
@@ -94,14 +122,21 @@ def encoding_of(content_type: str) -> Encoding:
     return _ENCODING.get(content_type, Encoding.JSON)
 
 
-def _undecodable(invocation_id: str, error: Exception) -> InvocationFailed:
+def _undecodable(invocation_id: str, error: BaseException) -> InvocationFailed:
     return InvocationFailed(
         invocation_id,
         "result",
         "the result cannot be decoded on this machine; its classes must be importable here",
         type(error).__name__,
-        str(error),
+        _text(error),
     )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - the exception's own code
+        return "(its text cannot be read)"
 
 
 # ---- ends ----------------------------------------------------------------------------------------------------------
@@ -112,6 +147,9 @@ class _Failure(msgspec.Struct, frozen=True, kw_only=True):
     message: str = "the gateway told no reason"
     error_type: str = ""
     traceback: str = ""
+    node: str = ""
+    attempt: int = 0
+    exception: bytes = b""
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +160,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     encoding: Encoding
     failure: _Failure | None = None
     result_b64: str | None = None  # in answers of /v1/wait
+    exception_b64: str = ""  # as above
 
     def value(self) -> bytes | None:
         """Return the result's bytes; None when they must be fetched."""
@@ -129,7 +168,10 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
     def error(self) -> Exception | None:
         """Return what the caller must be told when there is no result; None when it succeeded."""
-        return error_of(self.invocation_id, self.state, self.failure)
+        failure = self.failure
+        if failure is not None and self.exception_b64:
+            failure = msgspec.structs.replace(failure, exception=base64.b64decode(self.exception_b64))
+        return error_of(self.invocation_id, self.state, failure)
 
 
 def error_of(invocation_id: str, state: InvocationState, failure: _Failure | Failure | None) -> Exception | None:
@@ -143,9 +185,24 @@ def error_of(invocation_id: str, state: InvocationState, failure: _Failure | Fai
     return failed(invocation_id, failure or _Failure())
 
 
-def failed(invocation_id: str, why: _Failure | Failure) -> InvocationFailed:
-    """Return a failure as an exception."""
-    return InvocationFailed(invocation_id, str(why.kind), why.message, why.error_type, why.traceback)
+def failed(invocation_id: str, why: _Failure | Failure) -> Exception:
+    """Return a failure as an exception: what the function raised where it can be made here, else `InvocationFailed`."""
+    told = InvocationFailed(
+        invocation_id, str(why.kind), why.message, why.error_type, why.traceback, why.node, why.attempt
+    )
+    original = unpickled_exception(why.exception) if why.exception else None
+    # A future that ends with `CancelledError` counts as cancelled, and this one was not.
+    if original is None or isinstance(original, CancelledError):
+        return told
+    BaseException.__setattr__(original, "__cause__", told)  # its class may have a `__setattr__` of its own
+    return original
+
+
+def error_in(ended: stream.Ended | Ended) -> Exception | None:
+    """Return what the caller of an ended invocation must be told when it has no result; None when it succeeded."""
+    if isinstance(ended, Ended):
+        return ended.error()
+    return error_of(ended.invocation_id, ended.state, ended.failure)
 
 
 def value_of(ended: stream.Ended | Ended) -> bytes | None:

@@ -19,7 +19,7 @@ import msgspec
 from harvester.sdk.collector import Collector
 from harvester.sdk.errors import GatewayError
 from harvester.sdk.exchange import LOG, Operation, Request, wrong_answer
-from harvester.sdk.futures import Sink
+from harvester.sdk.futures import Sink, end
 from harvester.sdk.gateway import AsyncGateway
 from harvester.sdk.outbox import LINGER_S, MAX_IN_FLIGHT, Batch, Outgoing, batches, is_due
 from harvester.sdk.payloads import BATCH_TYPE, CONTENT_TYPE, encode_batch
@@ -196,7 +196,7 @@ class Sender:
         for task in self._in_flight:
             task.cancel()
         for outgoing in (*(each for post in posts for each in post.batch.items), *self._waiting):
-            outgoing.sink.fail(error)
+            end(outgoing.sink, error)
         self._refused, self._waiting = [], []
         self._posts.clear()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+from base64 import b64decode, b64encode
 
 import msgspec
 import pytest
@@ -85,7 +86,13 @@ async def test_a_failed_invocation_is_answered_with_its_failure(rig, problem):
     pilot = await rig.pilot()
     calling = asyncio.create_task(rig.invoke("double", 1, wait_s=5, headers={"Accept": "application/x-python-pickle"}))
     lease = await pilot.hear(wire.Lease)
-    failure = Failure(kind=FailureKind.EXCEPTION, message="ZeroDivisionError: division by zero")
+    failure = Failure(
+        kind=FailureKind.EXCEPTION,
+        message="ZeroDivisionError: division by zero",
+        node="n7",
+        attempt=1,
+        exception=b"a pickle",
+    )
     await pilot.say(wire.Finished(invocation_id=lease.invocation_id, fence=lease.fence, failure=failure))
     answer = await calling
     assert answer.status_code == 200
@@ -94,6 +101,17 @@ async def test_a_failed_invocation_is_answered_with_its_failure(rig, problem):
     assert answer.json()["failure"]["message"] == failure.message
     document = problem(await rig.http.get(f"/v1/invocations/{lease.invocation_id}/result"), 409)
     assert document["failure"]["kind"] == "exception"
+    assert (document["failure"]["node"], document["failure"]["attempt"]) == ("n7", 1)
+    for text in (answer.text, str(document)):
+        assert "exception_b64" not in text  # text is all that JSON is told, unless results are asked for in base64
+        assert b64encode(failure.exception).decode() not in text
+    question = {"invocation_ids": [lease.invocation_id]}
+    (ended,) = (await rig.http.post("/v1/wait", json={**question, "results": True})).json()["ended"]
+    assert b64decode(ended["exception_b64"]) == failure.exception
+    assert "exception_b64" not in (await rig.http.post("/v1/wait", json=question)).text
+    others = await rig.admin.post("/v1/wait", json={**question, "results": True})
+    assert others.json()["ended"][0]["failure"]["kind"] == "exception"
+    assert "exception_b64" not in others.text  # whose client would open somebody else's pickle
     explained = (await rig.http.get(f"/v1/invocations/{lease.invocation_id}/explain")).json()
     assert "division by zero" in explained["summary"]
 

@@ -23,6 +23,7 @@ import harvester
 from harvester.domain import buffers, calls, stream
 from harvester.domain.functions import Encoding
 from harvester.domain.invocations import Failure, InvocationState
+from harvester.domain.raised import pickled_exception
 
 TOKEN = "user-token"
 LIMIT = 4_000_000  # bytes of one invocation's arguments
@@ -47,7 +48,11 @@ class Invocation:
 
     def document(self, *, results=False):
         said = {"invocation_id": self.invocation_id, "function": self.function["name"], "state": self.state}
-        said |= {"encoding": self.encoding, "failure": self.failure, "activations": []}
+        failure = {**self.failure} if self.failure else None
+        exception = failure.pop("exception", b"") if failure else b""
+        said |= {"encoding": self.encoding, "failure": failure, "activations": []}
+        if results and exception:
+            said["exception_b64"] = base64.b64encode(exception).decode()
         if self.state == "succeeded" and self.encoding == "json":
             said["result"] = msgspec.json.decode(self.value)
         if results and self.state == "succeeded":
@@ -175,6 +180,8 @@ class FakeGateway:
         except Exception as error:  # noqa: BLE001 - a fake slot's outermost line
             name = type(error).__name__
             failure = {"kind": "exception", "message": str(error), "error_type": name, "traceback": f"… {name}"}
+            if invocation.encoding == "pickle":
+                failure["exception"] = pickled_exception(error, cloudpickle.Pickler)
             self.finish(invocation.invocation_id, failure=failure)
 
     def _run_calls(self, plain, body):
@@ -184,7 +191,9 @@ class FakeGateway:
             try:
                 outcomes.append(pickle.dumps(plain(*args, **kwargs)))
             except Exception as error:  # noqa: BLE001 - a fake slot
-                outcomes.append(Failure(kind="exception", message=str(error), error_type=type(error).__name__))
+                exception = pickled_exception(error, cloudpickle.Pickler)
+                name = type(error).__name__
+                outcomes.append(Failure(kind="exception", message=str(error), error_type=name, exception=exception))
         self.call_counts.append(len(outcomes))
         return calls.encode_outcomes(outcomes)
 

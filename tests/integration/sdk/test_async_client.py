@@ -1,7 +1,9 @@
 """The asyncio client against a gateway in miniature."""
 
 import asyncio
+import gc
 import inspect
+import warnings
 from concurrent.futures import CancelledError
 from contextlib import aclosing
 
@@ -42,8 +44,60 @@ async def test_a_submitted_function_returns_its_result(client, gateway):
 
 async def test_failures_are_raised_where_they_are_awaited(client):
     future = await client.submit(inverse, 0)
-    with pytest.raises(harvester.InvocationFailed, match="ZeroDivisionError"):
+    with pytest.raises(ZeroDivisionError) as caught:
         await future
+    assert isinstance(caught.value.__cause__, harvester.InvocationFailed)
+
+
+async def test_a_stop_iteration_is_told_as_a_failure_since_asyncio_refuses_it(client):
+    def stop():
+        raise StopIteration(3)
+
+    with pytest.raises(harvester.InvocationFailed, match="StopIteration"):
+        await (await client.submit(stop))
+
+
+def test_one_client_serves_a_second_event_loop_once_the_first_is_closed(gateway):
+    client = harvester.AsyncClient(gateway.url, TOKEN)
+
+    async def once(is_last):
+        value = await (await client.submit(add, 1))
+        assert await client.invoke("add", [2]) == 2
+        assert [each async for each in client.map(add, range(3))] == [0, 1, 2]
+        if is_last:
+            await client.close()
+        return value
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the first loop was closed with connections open
+        assert [asyncio.run(once(is_last)) for is_last in (False, True)] == [1, 1]
+        gc.collect()
+
+
+async def test_a_client_of_another_loop_says_so(client):
+    await (await client.submit(add, 1))
+
+    def elsewhere():
+        with pytest.raises(harvester.HarvesterError, match="AsyncClient for each loop"):
+            asyncio.run(client.pilots())
+
+    await asyncio.to_thread(elsewhere)
+
+
+async def test_what_breaks_the_line_down_is_told_and_the_next_call_begins_anew(client, gateway, monkeypatch):
+    gateway.held = {"held"}
+    future = await client.submit(held, 1)
+    assert await future.invocation_id()
+
+    def broken(_):
+        raise KeyError("mine")
+
+    monkeypatch.setattr(client._desk.line()._sender, "_start", broken)
+    second = await client.submit(add, 1)
+    for each in (future, second):
+        with pytest.raises(harvester.HarvesterError, match=r"broke down.*mine"):
+            await each
+    assert await (await client.submit(add, 5)) == 5
 
 
 async def test_map_is_an_asynchronous_iterator_in_order(client, gateway):

@@ -73,6 +73,16 @@ def test_a_failed_function_shows_its_message_and_its_remote_traceback(run, file)
     assert ended.stdout == ""
 
 
+def test_a_failed_call_of_the_sdk_is_told_as_text_too(run, client):
+    def broken():
+        raise ValueError("on purpose")
+
+    ended = run("result", client.submit(broken).invocation_id)
+    assert ended.exit_code == 1
+    assert "ValueError: on purpose" in ended.stderr
+    assert "On the compute node" in ended.stderr
+
+
 def test_status_shows_pilots_queue_and_nodes(run):
     shown = run("status")
     assert shown.exit_code == 0

@@ -57,13 +57,32 @@ def test_two_objects_with_the_same_code_are_one_registration(client, gateway):
 
 def test_an_exception_of_the_function_is_raised_with_its_remote_traceback(client):
     future = client.submit(divide, 1, 0)
-    with pytest.raises(harvester.InvocationFailed) as caught:
+    with pytest.raises(ZeroDivisionError, match="division by zero") as caught:
         future.result(5)
-    assert caught.value.invocation_id == future.invocation_id
-    assert (caught.value.kind, caught.value.error_type) == ("exception", "ZeroDivisionError")
-    assert "division by zero" in str(caught.value)
-    assert caught.value.traceback in str(caught.value)
+    cause = caught.value.__cause__
+    assert isinstance(cause, harvester.InvocationFailed)
+    assert cause.invocation_id == future.invocation_id
+    assert (cause.kind, cause.error_type) == ("exception", "ZeroDivisionError")
+    assert cause.traceback in str(cause)
     assert future.exception(0) is caught.value
+
+
+def test_the_exception_is_raised_again_by_id_where_the_arguments_were_pickled(client):
+    client.register(divide)
+    with pytest.raises(ZeroDivisionError) as caught:
+        client.invoke("divide", [1, 0], encoding="pickle", timeout=5)
+    assert isinstance(caught.value.__cause__, harvester.InvocationFailed)
+    future = client.submit(divide, 1, 0)
+    with pytest.raises(ZeroDivisionError):
+        client.result(future.invocation_id, timeout=5)
+    with pytest.raises(harvester.InvocationFailed, match="ZeroDivisionError"):
+        client.invoke("divide", [1, 0], timeout=5)
+
+
+def test_the_exception_is_raised_again_also_where_the_stream_tells_nothing(client, gateway):
+    gateway.has_streams = False
+    with pytest.raises(ZeroDivisionError):
+        client.submit(divide, 1, 0).result(10)
 
 
 def test_as_completed_and_wait_see_results_failures_and_cancellations(client, gateway):
@@ -81,12 +100,14 @@ def test_cancelling_reaches_the_gateway_and_twice_is_once(client, gateway):
     gateway.held = {"held"}
     future = client.submit(held, 1)
     invocation_id = future.invocation_id
-    called = []
+    called, is_called = [], threading.Event()
     future.add_done_callback(called.append)
+    future.add_done_callback(lambda _: is_called.set())
     assert future.cancel()
     assert future.cancel()
     assert gateway.invocations[invocation_id].state == "cancelled"
     assert gateway.seen["POST /v1/invocations/{id}/cancel"] == 1
+    assert is_called.wait(5)
     assert called == [future]
     with pytest.raises(CancelledError):
         future.result(0)

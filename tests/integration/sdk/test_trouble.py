@@ -9,6 +9,8 @@ import pytest
 
 import harvester
 
+from .conftest import TOKEN
+
 
 def add(a, b=0):
     return a + b
@@ -101,3 +103,84 @@ def test_a_program_that_ends_at_once_has_submitted_what_it_submitted(gateway):
     ended = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, timeout=30, check=False)
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert len(gateway.invocations) == 20
+
+
+class Leaves:
+    def __reduce__(self):
+        return sys.exit, (3,)
+
+
+def test_a_result_that_exits_when_it_is_opened_ends_alone(client):
+    futures = [client.submit(lambda: Leaves()), client.submit(add, 1)]  # noqa: PLW0108 - made there
+    with pytest.raises(harvester.InvocationFailed, match="cannot be decoded on this machine"):
+        futures[0].result(5)
+    assert futures[1].result(5) == 1
+    assert client.submit(add, 2).result(5) == 2
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda client: client.submit(add, 3).result(5),
+        lambda client: client.submit(add, 3).invocation_id,
+        lambda client: list(client.map(add, range(3))),
+        lambda client: sys.exit(3),
+    ],
+    ids=["result", "id", "map", "exit"],
+)
+def test_a_callback_may_wait_for_the_client_that_calls_it(client, wait):
+    said = []
+
+    def callback(future):
+        said.append(future.result())
+        said.append(wait(client))
+
+    future = client.submit(add, 1)
+    done = threading.Event()
+    future.add_done_callback(callback)
+    future.add_done_callback(lambda _: done.set())
+    assert client.submit(add, 2).result(5) == 2
+    assert done.wait(5)
+    assert said[0] == 1
+
+
+def test_what_ends_the_background_thread_is_told_to_all_and_the_next_call_begins_anew(client, gateway, caplog):
+    gateway.held = {"held"}
+    open_ones = [client.submit(held, 1), client.submit(held, 2)]
+    mapped = client.map(held, [1, 2])
+    assert all(future.invocation_id for future in open_ones)
+    engine = client._desk.engine()
+    engine._loop.call_soon_threadsafe(sys.exit, 3)
+    for future in open_ones:
+        with pytest.raises(harvester.HarvesterError, match="background thread was ended by SystemExit: 3"):
+            future.result(5)
+    with pytest.raises(harvester.HarvesterError, match="ended by SystemExit"):
+        next(mapped)
+    assert client.submit(add, 5).result(5) == 5
+    assert client._desk.engine() is not engine
+    assert "SystemExit" in caplog.text
+
+
+def test_a_task_of_the_line_that_breaks_down_is_told_too(client, gateway, monkeypatch):
+    gateway.held = {"held"}
+    future = client.submit(held, 1)
+    assert future.invocation_id
+
+    def broken(_):
+        raise KeyError("mine")
+
+    sender = client._desk.engine()._line._sender
+    monkeypatch.setattr(sender, "_start", broken)
+    client._desk.engine()._loop.call_soon_threadsafe(sender.put, [])
+    with pytest.raises(harvester.HarvesterError, match=r"broke down.*mine"):
+        future.result(5)
+    assert client.submit(add, 5).result(5) == 5
+
+
+def test_closing_waits_for_the_callbacks_of_what_has_ended(gateway):
+    said = []
+    with harvester.Client(gateway.url, TOKEN) as client:
+        future = client.submit(add, 1)
+        future.add_done_callback(lambda _: said.append(threading.Event().wait(0.2)))
+        future.result(5)
+    assert said == [False]

@@ -127,7 +127,9 @@ def test_two_ends_in_one_group_leave_the_first(store, make):
 
 
 def test_without_a_token_only_what_waits_ends_unless_its_user_cancels_it(store, make):
-    failure = Failure(kind=FailureKind.FUNCTION, message="a NUL \x00 and an ✗", traceback="…")
+    failure = Failure(
+        kind=FailureKind.FUNCTION, message="a NUL \x00 and an ✗", traceback="…", exception=b"\x80\x00\xff"
+    )
     write(store, make.new("waits"), make.concluded("waits", 0, state=State.FAILED, failure=failure))
     assert store.invocation("waits").failure == failure
     write(store, make.new("runs"), make.granted("runs", 4), make.started("runs", 4))

@@ -1,6 +1,11 @@
+import asyncio
 import pickle
+import threading
+from concurrent.futures import CancelledError
+from decimal import Decimal
 
 import cloudpickle
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +15,7 @@ from harvester.domain.functions import Encoding
 from harvester.domain.invocations import Failure, FailureKind, InvocationState
 from harvester.domain.pickles import OUT_OF_BAND_BYTES
 from harvester.domain.plain import MAX_ITEMS, is_plain
+from harvester.domain.raised import pickled_exception
 from harvester.sdk.errors import HarvesterError, InvocationFailed
 from harvester.sdk.payloads import decode_result, encode_arguments, error_of
 
@@ -81,9 +87,7 @@ def test_functions_among_the_arguments_travel_by_value():
 
 
 def test_what_cannot_be_written_or_read_is_told_as_such():
-    with pytest.raises(HarvesterError, match=r"cannot be sent as pickle.*lock"):
-        encode_arguments([__import__("threading").Lock()], {}, Encoding.PICKLE)
-    with pytest.raises(HarvesterError, match="cannot be sent as json"):
+    with pytest.raises(HarvesterError, match=r"cannot be sent as json.*pass encoding='pickle'"):
         encode_arguments([object()], {}, Encoding.JSON)
     cut = b"".join(buffers.join([b"\x80", bytes(100)]))[:-50]
     for encoding, body in ((Encoding.PICKLE, cut), (Encoding.CALLS, b"\xc1"), (Encoding.JSON, b"{")):
@@ -100,3 +104,103 @@ def test_an_end_without_a_result_is_told_in_the_gateways_words_where_it_has_some
 
 def test_a_plain_pickle_is_what_cloudpickle_would_load():
     assert cloudpickle.loads(encode_arguments([1], {"a": [2]}, Encoding.PICKLE)) == ((1,), {"a": [2]})
+
+
+class Mine(Exception):
+    """Raised by nobody; of a module that can be imported here."""
+
+
+def lock():
+    return threading.Lock()
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "named"),
+    [([1, lock()], {}, "argument 2, a _thread.lock,"), ([1], {"key": [lock()]}, "argument 'key', a list,")],
+)
+def test_an_argument_that_cannot_be_pickled_raises_what_pickling_raises_and_is_named(args, kwargs, named):
+    with pytest.raises(TypeError, match="cannot pickle") as caught:
+        encode_arguments(args, kwargs, Encoding.PICKLE)
+    assert caught.value.__notes__ == [f"harvester: {named} cannot be pickled"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), [float("-inf")], {1}, b"x", Decimal(1), {"a": {1: 2}}])
+def test_what_json_would_change_is_not_sent_as_json(value):
+    with pytest.raises(HarvesterError, match=r"args\[0\].*pass encoding='pickle'"):
+        encode_arguments([value], {}, Encoding.JSON)
+    with pytest.raises(HarvesterError, match=r"kwargs\['x'\]"):
+        encode_arguments([], {"x": value}, Encoding.JSON)
+
+
+def test_arguments_as_json():
+    assert msgspec.json.decode(encode_arguments([1, (2.5,)], {"a": None}, Encoding.JSON)) == {
+        "args": [1, [2.5]],
+        "kwargs": {"a": None},
+    }
+
+
+def failure(error, **more):
+    body = pickled_exception(error, cloudpickle.Pickler)
+    return Failure(
+        kind=FailureKind.EXCEPTION,
+        message="m",
+        error_type=type(error).__name__,
+        traceback="in f",
+        node="n1",
+        attempt=2,
+        exception=body,
+        **more,
+    )
+
+
+def test_the_exception_of_a_function_is_made_again_with_its_failure_as_the_cause():
+    error = error_of("i-1", InvocationState.FAILED, failure(Mine("no", 7)))
+    assert type(error) is Mine
+    assert error.args == ("no", 7)
+    cause = error.__cause__
+    assert isinstance(cause, InvocationFailed)
+    assert (cause.invocation_id, cause.node, cause.attempt, cause.error_type) == ("i-1", "n1", 2, "Mine")
+    assert "On node n1, attempt 2:\nin f" in str(cause)
+
+
+class Leaves:
+    def __init__(self, error):
+        self.error = error
+
+    def __reduce__(self):
+        return _raise, (self.error,)
+
+
+def _raise(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\x80rubbish",
+        pickle.dumps(Leaves(SystemExit(1))),
+        pickle.dumps(Leaves(KeyboardInterrupt())),
+        pickle.dumps(KeyboardInterrupt()),
+        pickle.dumps(GeneratorExit()),
+        pickle.dumps("no exception"),
+        pickle.dumps(CancelledError()),
+        b"cnot_here\nNope\n.",
+    ],
+)
+def test_an_exception_that_cannot_be_made_here_or_must_not_be_raised_stays_a_failure(body):
+    why = Failure(kind=FailureKind.EXCEPTION, message="m", exception=body)
+    error = error_of("i-1", InvocationState.FAILED, why)
+    assert type(error) is InvocationFailed
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), asyncio.CancelledError()])
+def test_a_result_that_exits_when_it_is_opened_is_a_failure(error):
+    with pytest.raises(InvocationFailed, match="cannot be decoded on this machine"):
+        decode_result("i", Encoding.PICKLE, pickle.dumps(Leaves(error)))
+
+
+def test_ctrl_c_while_a_result_is_opened_is_the_users():
+    with pytest.raises(KeyboardInterrupt):
+        decode_result("i", Encoding.PICKLE, pickle.dumps(Leaves(KeyboardInterrupt())))

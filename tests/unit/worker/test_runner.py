@@ -4,12 +4,13 @@ import pickle
 import cloudpickle
 import pytest
 
+from harvester.domain import calls
 from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
 from harvester.domain.invocations import FailureKind
 from harvester.domain.shipped import label
-from harvester_worker import payloads, runner
+from harvester_worker import allocation, payloads, runner
 from harvester_worker.checkpointing import Evicted, SlotContext
-from harvester_worker.failures import RunFailed
+from harvester_worker.failures import LONGEST_TRACEBACK, RunFailed
 from harvester_worker.runner import Loaded
 
 
@@ -292,3 +293,86 @@ def count(to, state=None):
 """
     function = runner.load(version(FunctionKind.SOURCE, body, entry="count"))
     assert runner.call(function, (3,), {}, context(pickle.dumps(2))) == 2
+
+
+def fails_with(error):
+    def fail():
+        raise error
+
+    return fail
+
+
+def failure_of_run(encoding, error):
+    empty = b"" if encoding is Encoding.JSON else pickle.dumps(((), {}))
+    how = {"limit_bytes": 10**6, "interval_s": 5.0}
+    if encoding is not Encoding.CALLS:
+        with pytest.raises(RunFailed) as caught:
+            runner.run(Loaded(fails_with(error)), encoding, empty, context(), **how)
+        return caught.value.failure
+    (body,) = runner.run(Loaded(fails_with(error)), encoding, calls.encode_calls([empty]), context(), **how)
+    return calls.decode_outcomes(body)[0]
+
+
+@pytest.mark.parametrize("encoding", [Encoding.PICKLE, Encoding.CALLS])
+def test_what_a_function_raises_travels_as_a_pickle_to_those_who_read_pickles(encoding):
+    failure = failure_of_run(encoding, ValueError("no", 3))
+    assert repr(pickle.loads(failure.exception)) == "ValueError('no', 3)"  # noqa: S301 - made here
+    assert failure_of_run(encoding, KeyboardInterrupt()).exception == b""
+    assert failure_of_run(encoding, Leaves()).exception == b""
+
+
+def test_readers_of_json_get_text_only():
+    failure = failure_of_run(Encoding.JSON, ValueError("no"))
+    assert (failure.exception, failure.error_type) == (b"", "ValueError")
+
+
+def test_a_call_among_many_tells_where_it_failed():
+    failure = failure_of_run(Encoding.CALLS, ValueError())
+    assert (failure.node, failure.attempt) == (allocation.this_node(), 1)
+
+
+class Leaves(Exception):
+    def __reduce__(self):
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize("length", [10, 10_000, 1_000_000])
+def test_the_frames_are_kept_however_long_the_text_is(length):
+    def deeper(left):
+        if left == 0:
+            raise ValueError("<" + "x" * length + ">")
+        deeper(left - 1)
+
+    failure = failure_of(runner.call, Loaded(deeper), (2,), {}, context())
+    assert failure.traceback.count("in deeper") == 3
+    assert failure.traceback.startswith("Traceback (most recent call last)")
+    assert failure.traceback.rstrip().endswith("x>")
+    assert len(failure.traceback) < LONGEST_TRACEBACK
+    assert failure.message.startswith("ValueError: <x")
+    assert failure.message.endswith("x>")
+    assert len(failure.message) < 600
+
+
+def test_of_too_many_frames_the_first_and_the_last_are_kept():
+    def even(left):
+        return odd(left - 1)
+
+    def odd(left):
+        if left < 0:
+            raise ValueError("the end")
+        return even(left - 1)
+
+    trace = failure_of(runner.call, Loaded(even), (300,), {}, context()).traceback
+    assert len(trace) < LONGEST_TRACEBACK + 100
+    assert "in even" in trace[:300]
+    assert "characters left out" in trace
+    assert trace.endswith("ValueError: the end\n")
+
+
+@pytest.mark.parametrize("value", [float("nan"), [1.0, float("inf")], {3}, b"x", {1: 2}])
+def test_a_result_that_json_would_change_is_refused_by_name(value):
+    failure = failure_of(payloads.encode_result, Encoding.JSON, value, 100)
+    assert failure.kind is FailureKind.RESULT
+    assert "the result" in failure.message
+    assert "JSON" in failure.message
+    assert "encoding='pickle'" in failure.message
