@@ -57,6 +57,7 @@ class PilotLink:
         self._outbox: deque[wire.ToPilot | Loader] = deque()
         self._wake = asyncio.Event()
         self._functions: set[str] = set()
+        self._owners: set[str] = set()
         self._ending: asyncio.Future[LinkClosed] = asyncio.get_running_loop().create_future()
 
     def send(self, message: wire.ToPilot | Loader) -> None:
@@ -74,6 +75,13 @@ class PilotLink:
         if function_id in self._functions:
             return True
         self._functions.add(function_id)
+        return False
+
+    def has_key(self, owner: str) -> bool:
+        """Whether this connection was sent the key of an owner; remembers it as sent."""
+        if owner in self._owners:
+            return True
+        self._owners.add(owner)
         return False
 
     def close(self, code: int, reason: str) -> None:
