@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-import operator
 from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+
+import msgspec
 
 from harvester.domain.resources import Resources
 from harvester.sdk.default import default_caller
@@ -29,8 +30,7 @@ R = TypeVar("R")
 class Function(Generic[P, R]):
     """A user's function and its traits.
 
-    Pickles as the plain function, so that one decorated function may use another and the worker meets neither of these
-    objects.
+    Pickles so that a compute node, where the SDK can be imported, has it as it is, and elsewhere as the plain function.
     """
 
     __wrapped__: Callable[..., Any]
@@ -43,11 +43,13 @@ class Function(Generic[P, R]):
         ship_module: bool = False,
         asked: Options = NO_OPTIONS,
         origin: Function[P, R] | None = None,
+        is_restored: bool = False,
     ) -> None:
         functools.update_wrapper(self, plain)
         self.traits = traits
         self.ship_module = ship_module
         self.asked = asked
+        self.is_restored = is_restored  # from a pickle: it is what its origin was registered as
         self.origin: Function[P, R] = origin or self  # one registration for it and all that `options` made of it
 
     @property
@@ -92,11 +94,33 @@ class Function(Generic[P, R]):
         return cast("Registration", default_caller().register(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # operator.getitem is the identity function that every Python has: ((f,), 0) unpickles to f.
-        return (operator.getitem, ((self.__wrapped__,), 0))
+        said = {"traits": self.traits, "ship_module": self.ship_module, "asked": self.asked}
+        return (_arrive(), (self.__wrapped__, msgspec.to_builtins(said)))
 
     def __repr__(self) -> str:
         return f"<harvester function {self.name!r}>"
+
+
+def restored(plain: Callable[..., Any], said: dict[str, Any]) -> Function[..., Any]:
+    """Return a decorated function that has arrived as a pickle; for `_arrive`."""
+    traits, asked = msgspec.convert(said["traits"], Traits), msgspec.convert(said["asked"], Options)
+    return Function(plain, traits, ship_module=said["ship_module"], asked=asked, is_restored=True)
+
+
+@functools.cache
+def _arrive() -> Callable[..., Any]:
+    """Return what makes a decorated function of its pickle; an inner function, which travels whole and needs no SDK."""
+
+    def arrive(plain: Callable[..., Any], said: dict[str, Any]) -> Callable[..., Any]:
+        try:
+            from harvester.sdk.functions import restored  # noqa: PLC0415 - there
+        except ImportError:
+            return plain
+        return restored(plain, said)
+
+    # The same wherever this package lies, so that the same function is the same pickle.
+    arrive.__code__ = arrive.__code__.replace(co_filename="<harvester>", co_firstlineno=1)
+    return arrive
 
 
 def _run_generator(plain: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:

@@ -13,6 +13,9 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from typing import Any, Protocol, TypeVar
 
+from harvester.domain import hosting
+from harvester.sdk.inside import TellingCondition, TellingWaiters
+
 R = TypeVar("R")
 Cancel = Callable[[str], bool]
 
@@ -56,6 +59,8 @@ class InvocationFuture(Future[R]):
     def __init__(self, cancel: Cancel) -> None:
         super().__init__()
         self._cancel_remotely = cancel
+        if hosting.host() is not None:
+            self._condition, self._waiters = TellingCondition(), TellingWaiters()
 
     @property
     def invocation_id(self) -> str:

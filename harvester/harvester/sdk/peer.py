@@ -37,7 +37,7 @@ class Peer:
         self._prefix = url.path.rstrip("/")
         self.host, self.port = _endpoint(url)
         self.tls = _tls() if url.scheme == "https" else None
-        proxy = _proxy(url)
+        proxy = None if settings.is_direct else _proxy(url)
         self.connect_to = (self.host, self.port) if proxy is None else _endpoint(proxy)
         greeting = "" if proxy is None else _proxy_authorization(proxy)
         authority = url.netloc.rpartition("@")[2].encode("idna").decode()
@@ -54,6 +54,8 @@ class Peer:
             f" HTTP/1.1\r\nHost: {authority}\r\nAuthorization: Bearer {settings.token}\r\n"
             f"User-Agent: hpc-harvester\r\nAccept: */*\r\nAccept-Encoding: identity\r\n{greeting}"
         )
+        if settings.parent:
+            self._always += f"Harvester-Parent: {settings.parent}\r\n"
         lines = self._always.removesuffix("\r\n").split("\r\n")
         if any(not line.isprintable() or not line.isascii() for line in lines):
             raise ConfigurationError(

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from harvester.domain import hosting
 from harvester.sdk.exchange import Operation, json_request, wrong_answer
 from harvester.sdk.functions import Function
 from harvester.sdk.outbox import Target
@@ -61,7 +62,9 @@ class Registry:
             return Target(name=fn)
         if isinstance(fn, Registration):
             return fn.target
-        return self._targets.get(_remembered_as(fn)) if is_memorable(fn) else None
+        if not is_memorable(fn):
+            return None
+        return self._targets.get(_remembered_as(fn)) or _running_here(fn)
 
     def register(
         self, fn: Callable[..., Any] | Shipment, name: str | None = None, *, ship_module: bool = False
@@ -92,6 +95,15 @@ class Registry:
                 raise wrong_answer(answer.status, f"POST /v1/functions: {error}") from error
             self._by_digest[digest] = known
         return known
+
+
+def _running_here(fn: Callable[..., Any]) -> Target | None:
+    """Return where a function goes that this slot has loaded: a function that submits itself is no new version."""
+    host = hosting.host()
+    if host is None or (isinstance(fn, Function) and not fn.is_restored):
+        return None
+    name, _, version = (host.function_id(fn.__wrapped__ if isinstance(fn, Function) else fn) or "").rpartition("@")
+    return Target(name=name, version=int(version)) if name else None
 
 
 def _remembered_as(fn: Callable[..., Any]) -> Callable[..., Any]:
