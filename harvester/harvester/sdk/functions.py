@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
@@ -94,33 +95,41 @@ class Function(Generic[P, R]):
         return cast("Registration", default_caller().register(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        said = {"traits": self.traits, "ship_module": self.ship_module, "asked": self.asked}
-        return (_arrive(), (self.__wrapped__, msgspec.to_builtins(said)))
+        said = _Said(traits=self.traits, ship_module=self.ship_module, asked=self.asked)
+        return (_arrive(), (self.__wrapped__, msgspec.json.encode(said)))
 
     def __repr__(self) -> str:
         return f"<harvester function {self.name!r}>"
 
 
-def restored(plain: Callable[..., Any], said: dict[str, Any]) -> Function[..., Any]:
+class _Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pickle holds beside the plain function; as JSON, so that its strings are nobody else's too."""
+
+    traits: Traits
+    ship_module: bool
+    asked: Options
+
+
+def restored(plain: Callable[..., Any], said: bytes) -> Function[..., Any]:
     """Return a decorated function that has arrived as a pickle; for `_arrive`."""
-    traits, asked = msgspec.convert(said["traits"], Traits), msgspec.convert(said["asked"], Options)
-    return Function(plain, traits, ship_module=said["ship_module"], asked=asked, is_restored=True)
+    found = msgspec.json.decode(said, type=_Said)
+    return Function(plain, found.traits, ship_module=found.ship_module, asked=found.asked, is_restored=True)
 
 
 @functools.cache
 def _arrive() -> Callable[..., Any]:
     """Return what makes a decorated function of its pickle; an inner function, which travels whole and needs no SDK."""
 
-    def arrive(plain: Callable[..., Any], said: dict[str, Any]) -> Callable[..., Any]:
+    def arrive(plain: Callable[..., Any], said: bytes) -> Callable[..., Any]:
         try:
             from harvester.sdk.functions import restored  # noqa: PLC0415 - there
         except ImportError:
             return plain
         return restored(plain, said)
 
-    # The same wherever this package lies, so that the same function is the same pickle.
-    arrive.__code__ = arrive.__code__.replace(co_filename="<harvester>", co_firstlineno=1)
-    return arrive
+    # Without a word of where this package lies, so that the same function is the same pickle on laptop and node.
+    code = arrive.__code__.replace(co_filename="<harvester>", co_firstlineno=1)
+    return types.FunctionType(code, {"__name__": "harvester_arrival"}, "arrive")
 
 
 def _run_generator(plain: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
