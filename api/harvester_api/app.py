@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import cast
 
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
@@ -12,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from harvester.domain import wire
 from harvester.store.store import Store
 from harvester_api import openapi, problems
-from harvester_api.auth import Auth
+from harvester_api.auth import Auth, Caller
 from harvester_api.connections import Connections
 from harvester_api.declared import Table, serve
 from harvester_api.gateway import Gateway
@@ -67,7 +68,11 @@ def create_app(settings: GatewaySettings, store: Store) -> FastAPI:
         docs_url="/docs",
         redoc_url=None,
     )
-    app.state.auth = Auth(settings.tokens)
+
+    def run_caller(token: str) -> Caller | None:
+        return cast("Gateway", app.state.gateway).runs.caller(token)
+
+    app.state.auth = Auth(settings.tokens, run_caller)
     app.state.connections = Connections(settings.connections)
     problems.install(app)
     openapi.install(app)

@@ -1,4 +1,4 @@
-"""Who is calling: bearer tokens of users and admins. A pilot's token is looked up in the store, by `link`.
+"""Who is calling: bearer tokens of users and admins, and of runs. A pilot's is looked up in the store, by `link`.
 
 Tokens are looked up by their SHA-256: how long that takes depends on the digest, from which nothing of a token can be
 felt out, neither its length nor its beginning.
@@ -7,7 +7,7 @@ felt out, neither its length nor its beginning.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from starlette.requests import HTTPConnection
@@ -23,6 +23,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     role: Role
+    run: str = ""  # the invocation whose function calls, with the credential of its run
 
     def may_see(self, owner: str) -> bool:
         """Whether what belongs to `owner` is this caller's to see and to cancel."""
@@ -41,17 +42,24 @@ def bearer(connection: HTTPConnection) -> str | None:
 
 
 class Auth:
-    """The tokens of one gateway."""
+    """The tokens of one gateway.
 
-    def __init__(self, tokens: Iterable[Token]) -> None:
+    Parameters
+    ----------
+    tokens: of users and admins.
+    run: returns the caller behind the token of a run, None for another token; may refuse it.
+    """
+
+    def __init__(self, tokens: Iterable[Token], run: Callable[[str], Caller | None]) -> None:
+        self._run = run
         self._callers = {token_sha256(token.token): Caller(name=token.name, role=token.role) for token in tokens}
 
     def user(self, request: HTTPConnection) -> Caller:
-        """Return who calls. Raises `Refusal` (401)."""
+        """Return who calls. Raises `Refusal` (401, and 503 for a run whose pilot is not back after a restart)."""
         token = bearer(request)
         if token is None:
             raise _unauthorized("the request has no bearer token")
-        found = self._callers.get(token_sha256(token))
+        found = self._callers.get(token_sha256(token)) or self._run(token)
         if found is None:
             raise _unauthorized("the bearer token is not one that this gateway knows")
         has_shown_token(request.scope)

@@ -49,6 +49,7 @@ class OpenInvocation(msgspec.Struct, kw_only=True, eq=False):
     start_by: float | None = None
     end_by: float | None = None
     stream: str | None = None  # of its owner's: where its end is pushed
+    parent: str = ""  # the invocation whose function has submitted it; forgotten at a restart
     acceptance: Acceptance | None = None  # until it is on disk
     state: InvocationState = InvocationState.ACCEPTED
     started_at: float | None = None
@@ -108,6 +109,7 @@ class OpenInvocation(msgspec.Struct, kw_only=True, eq=False):
             start_by=self.start_by,
             end_by=self.end_by,
             max_running=function.max_running,
+            parent=self.parent,
             fence=self.fence,
             attempts=self.attempts,
             retries_used=self.retries_used,

@@ -37,6 +37,7 @@ from harvester_api.pressure import Pressure
 from harvester_api.problems import Refusal
 from harvester_api.repeats import Repeats, fresh_ids
 from harvester_api.retention import Retention
+from harvester_api.run_callers import RunCallers
 from harvester_api.settings import GatewaySettings, Role, dispatcher_settings
 from harvester_api.sightings import Sightings
 from harvester_api.spilling import Spilling
@@ -67,6 +68,7 @@ class Gateway:
         self._daemon = DaemonLine(store)
         self.links: dict[str, Link] = {}
         self.is_ready = False
+        self.runs = RunCallers(lambda: self.dispatcher)
         self._performer = Performer(
             settings,
             book=self.book,
@@ -75,6 +77,7 @@ class Gateway:
             links=self.links,
             streams=self.streams,
             blobs=self.blobs,
+            runs=self.runs,
         )
         self._ticking: asyncio.Task[None] | None = None
         self._endings = Endings(store, self._is_over)
@@ -93,6 +96,7 @@ class Gateway:
         if self.blobs is not None:
             await asyncio.to_thread(self.blobs.prepare)
         epoch = await asyncio.to_thread(self.store.next_epoch)
+        self.runs.secret = await asyncio.to_thread(self.store.run_secret)
         self._begin(epoch)
         entries, pilots = await asyncio.to_thread(self._remembered)
         now = time.time()

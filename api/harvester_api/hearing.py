@@ -52,6 +52,12 @@ class Hearing:
             wire.Goodbye: lambda pilot_id, message, now: dispatcher.left(pilot_id, message.reason, now),
             wire.Started: self._started,
             wire.GivenBack: self._given_back,
+            wire.Waits: lambda pilot_id, message, now: dispatcher.nesting.waits(
+                pilot_id, message.invocation_id, message.fence, now, is_lent=message.is_lent
+            ),
+            wire.GoesOn: lambda pilot_id, message, now: dispatcher.nesting.goes_on(
+                pilot_id, message.invocation_id, message.fence, now
+            ),
         }
 
     def hear(self, pilot_id: str, message: wire.ToGateway, now: float) -> None:

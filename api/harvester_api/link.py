@@ -62,6 +62,7 @@ class PilotLink:
         self._wake = asyncio.Event()
         self._functions: dict[str, int] = {}  # the bytes of the code that the pilot has, the least recently used first
         self._code_bytes = 0
+        self._owners: set[str] = set()
         self._ending: asyncio.Future[LinkClosed] = asyncio.get_running_loop().create_future()
 
     def send(self, message: wire.ToPilot | Loader) -> None:
@@ -93,6 +94,13 @@ class PilotLink:
             function_id = next(iter(self._functions))
             self._code_bytes -= self._functions.pop(function_id)
             self._outbox.append(wire.Forget(function_id=function_id))
+
+    def has_key(self, owner: str) -> bool:
+        """Whether this connection was sent the key of an owner; remembers it as sent."""
+        if owner in self._owners:
+            return True
+        self._owners.add(owner)
+        return False
 
     def close(self, code: int, reason: str) -> None:
         """End the connection soon."""

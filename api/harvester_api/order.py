@@ -23,6 +23,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     ttl_s: float | None = None  # it is to start within this
     deadline_s: float | None = None  # it is to end within this
     stream: str | None = None  # of its owner's: where its end is pushed
+    parent: str = ""  # the invocation whose function has submitted it
 
 
 def opened(invocation_id: str, order: Order, now: float) -> OpenInvocation:
@@ -39,6 +40,7 @@ def opened(invocation_id: str, order: Order, now: float) -> OpenInvocation:
         start_by=None if order.ttl_s is None else now + order.ttl_s,
         end_by=None if order.deadline_s is None else now + order.deadline_s,
         stream=order.stream,
+        parent=order.parent,
     )
 
 

@@ -14,7 +14,7 @@ from harvester.domain.functions import FunctionVersion
 from harvester_api.auth import Caller
 from harvester_api.gateway import Gateway
 from harvester_api.offers import check_fits, check_python
-from harvester_api.parameters import DEADLINE, KEY, PRIORITY, STREAM, TTL, VERSION, headers_of
+from harvester_api.parameters import DEADLINE, KEY, PARENT, PRIORITY, STREAM, TTL, VERSION, headers_of
 from harvester_api.problems import invalid
 
 OPTIONS = (VERSION, PRIORITY, TTL, DEADLINE)
@@ -32,19 +32,23 @@ async def function_of(request: Request, gateway: Gateway, caller: Caller) -> Fun
     return function
 
 
-def options_of(request: Request) -> dict[str, Any]:
+def options_of(request: Request, caller: Caller) -> dict[str, Any]:
     """Return the options of an `Order` that a request names."""
     headers = headers_of(request)
     stream = headers.get("harvester-stream")
     if stream is not None and _STREAM.fullmatch(stream) is None:
         raise invalid(STREAM.name, f"{stream[:80]!r} is no stream's id", STREAM_REMEDY)
+    parent = headers.get("harvester-parent") or caller.run
+    if len(parent) > PARENT.schema["maxLength"]:
+        raise invalid(PARENT.name, f"{parent[:80]!r} is no invocation's id", "Name an invocation, or leave it out.")
     if not request.scope["query_string"]:
-        return {"stream": stream}
+        return {"stream": stream, "parent": parent}
     return {
         "priority": PRIORITY.integer(request) or 0,
         "ttl_s": TTL.duration(request),
         "deadline_s": DEADLINE.duration(request),
         "stream": stream,
+        "parent": parent,
     }
 
 

@@ -229,6 +229,12 @@ DRAFT = Parameter(
     description="In place of a body: the name of the file in the folder drafts of /v1/directory that holds it.",
     schema={"type": "string", "pattern": "^[0-9a-f]{32}$"},
 )
+PARENT = Parameter(
+    name="Harvester-Parent",
+    where="header",
+    description="The open invocation of yours that waits for this one, which then goes before your other work.",
+    schema={"type": "string", "minLength": 1, "maxLength": 64},
+)
 STREAM_ID = Parameter(
     name="stream_id",
     where="path",

@@ -21,6 +21,7 @@ from harvester.store.store import Store
 from harvester_api.blobs import Blobs
 from harvester_api.book import Book, OpenInvocation
 from harvester_api.journal import Journal
+from harvester_api.run_callers import RunCallers
 from harvester_api.settings import GatewaySettings
 from harvester_api.streams import Streams
 
@@ -38,6 +39,10 @@ class Link(Protocol):
 
     def send(self, message: wire.ToPilot | Loader) -> None:
         """Queue a message, or something that makes one when its turn comes."""
+        ...
+
+    def has_key(self, owner: str) -> bool:
+        """Whether this connection was sent the key of an owner; remembers it as sent."""
         ...
 
     def has_function(self, function_id: str) -> bool:
@@ -58,9 +63,10 @@ class Performer:
         links: dict[str, Link],
         streams: Streams,
         blobs: Blobs | None,
+        runs: RunCallers,
     ) -> None:
         self._settings, self._book, self._journal, self._store, self._links = settings, book, journal, store, links
-        self._streams, self._blobs = streams, blobs
+        self._streams, self._blobs, self._runs = streams, blobs, runs
         self._hands: dict[type[fx.Effect], Callable[[Any, float, Payload], None]] = {
             fx.Greet: self._greet,
             fx.Grant: self._grant,
@@ -110,6 +116,8 @@ class Performer:
             return
         if not link.has_function(effect.function_id):
             link.send(wire.Function(function=entry.function))
+        if not link.has_key(entry.owner):
+            link.send(wire.OwnerKey(owner=entry.owner, key=self._runs.key(effect.pilot_id, entry.owner)))
         is_foreign = type(entry.arguments) is BlobRef and not link.shares_blobs
         if entry.arguments is None or is_foreign or (effect.resumed and entry.checkpoint is None):
             link.send(partial(self._loaded_lease, entry, effect, link, entry.arguments, entry.checkpoint))

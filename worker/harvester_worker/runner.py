@@ -156,7 +156,7 @@ def _run_calls(
     context.stand_by(lambda: list(outcomes))
     each = CallContext(context)
     token = CURRENT.set(each)
-    PROCESS.begin(each)  # for threads that a call starts
+    before = PROCESS.begin(each)  # for threads that a call starts
     save_at = time.monotonic() + interval_s
     try:
         for body in bodies[len(outcomes) :]:
@@ -166,7 +166,7 @@ def _run_calls(
             outcomes.append(_outcome(loaded, body, each, limit_bytes))
     finally:
         CURRENT.reset(token)
-        PROCESS.begin(context)
+        PROCESS.begin(before)
     encoded = calls.encode_outcomes(outcomes)
     check_size(f"the array of {len(outcomes)} results", len(encoded), limit_bytes)
     return [encoded]

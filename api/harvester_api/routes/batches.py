@@ -16,7 +16,7 @@ from harvester_api.intake import Arguments
 from harvester_api.openapi import BATCH_BODY, json_of, operation
 from harvester_api.order import Arrivals, Order, opened
 from harvester_api.orders import OPTIONS, function_of, key_of, options_of
-from harvester_api.parameters import FUNCTION_NAME, FUNCTION_PATH, KEY, PYTHON, STREAM
+from harvester_api.parameters import FUNCTION_NAME, FUNCTION_PATH, KEY, PARENT, PYTHON, STREAM
 from harvester_api.repeats import all_ids, batch_key, fresh_ids
 from harvester_api.routes.common import caller_of, gateway_of
 
@@ -28,7 +28,7 @@ router = APIRouter(tags=["invocations"])
     **operation(
         "Invoke a function many times: all are accepted, or none.",
         {202: ("Accepted, and on disk.", json_of(BatchAnswer))},
-        parameters=(FUNCTION_NAME, *OPTIONS, KEY, PYTHON, STREAM),
+        parameters=(FUNCTION_NAME, *OPTIONS, KEY, PYTHON, STREAM, PARENT),
         body=BATCH_BODY,
         refuses=(400, 404, 409, 413, 415, 422, 429, 507),
     ),
@@ -38,7 +38,7 @@ async def batch(request: Request) -> Response:
     caller = caller_of(request)
     gateway = gateway_of(request)
     function = await function_of(request, gateway, caller)
-    options, key = options_of(request), key_of(request)
+    options, key = options_of(request, caller), key_of(request)
     with gateway.pressure.holding() as held:
         taken = await read_batch(request, function, gateway.door, held)
         order = Order(function=function, owner=caller.name, encoding=taken.encoding, arguments=b"", **options)

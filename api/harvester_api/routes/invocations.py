@@ -36,6 +36,7 @@ from harvester_api.parameters import (
     FUNCTION_PATH,
     INVOCATION_ID,
     KEY,
+    PARENT,
     PYTHON,
     STREAM,
     WAIT,
@@ -80,7 +81,7 @@ LIMIT = limit_of(100, 1000)
                 RAW_RESULT,
             ),
         },
-        parameters=(FUNCTION_NAME, *OPTIONS, WAIT, RAW, KEY, PYTHON, STREAM, DRAFT),
+        parameters=(FUNCTION_NAME, *OPTIONS, WAIT, RAW, KEY, PYTHON, STREAM, DRAFT, PARENT),
         body=ARGUMENTS_BODY,
         refuses=(400, 404, 409, 410, 413, 415, 422, 429, 507),
     ),
@@ -93,7 +94,7 @@ async def invoke(request: Request) -> Response:
     function = await function_of(request, gateway, caller)
     wait_s = min(WAIT.seconds(request), settings.max_wait.total_seconds())
     is_raw = RAW.flag(request) or _asks_for_bytes(request)
-    options, key = options_of(request), key_of(request)
+    options, key = options_of(request, caller), key_of(request)
     with gateway.pressure.holding() as held:
         taken = await read_one(request, function, gateway.door, held)
         order = Order(

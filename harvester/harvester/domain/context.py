@@ -80,9 +80,10 @@ class ProcessContext:
         self._present: Context | None = DetachedContext()  # None: between two runs of a slot
         self._left_over: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
-    def begin(self, context: Context) -> None:
-        """A run begins, or one of its calls."""
-        self._present = context
+    def begin(self, context: Context | None) -> Context | None:
+        """A run begins, or one of its many calls; return what was before."""
+        before, self._present = self._present, context
+        return before
 
     def end(self, left_over: Iterable[threading.Thread] = ()) -> None:
         """The run is over; these threads of it are not, and must not act for the next one."""

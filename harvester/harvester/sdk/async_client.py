@@ -6,24 +6,26 @@ Owns what is asyncio's: the line on the user's own loop, and waiting. Everything
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
+from harvester.domain import hosting
 from harvester.sdk import calls, views
 from harvester.sdk.errors import CannotTravel, ClientClosed, HarvesterError
 from harvester.sdk.exchange import LOG, Operation
 from harvester.sdk.functions import Function
 from harvester.sdk.futures import AsyncInvocationFuture
 from harvester.sdk.gateway import AsyncGateway, awaitable
+from harvester.sdk.inside import OpenFutures, settings_here
 from harvester.sdk.line import Line
 from harvester.sdk.mapping import MapRun
 from harvester.sdk.options import NO_OPTIONS, Options, make_options
 from harvester.sdk.orders import map_run, outgoing
 from harvester.sdk.outbox import Target
 from harvester.sdk.registry import Invocable, Registration, Registry
-from harvester.sdk.settings import Settings, config_path, find_settings
+from harvester.sdk.settings import Settings
 from harvester.sdk.shipping import Shipment
 from harvester.sdk.throttle import Throttle, throttle_of
 
@@ -62,9 +64,8 @@ class AsyncSubmissions:
         """Invoke `fn`; return a future of its result once it is on its way. See `Client.submit`."""
         target = await self._desk.target(fn)
         line = self._desk.line()
-        future: AsyncInvocationFuture[Any] = AsyncInvocationFuture(line.withdraw)
-        order = outgoing(fn, target, args, kwargs, asked=self._asked, sink=future, throttle=self._throttle)
-        line.submit([order])
+        future = self._desk.future(line)
+        line.submit([outgoing(fn, target, args, kwargs, asked=self._asked, sink=future, throttle=self._throttle)])
         return future
 
     async def map(
@@ -85,11 +86,9 @@ class AsyncSubmissions:
         target = await self._desk.target(fn)
         line = self._desk.line()
 
-        def future() -> AsyncInvocationFuture[Any]:
-            return AsyncInvocationFuture(line.withdraw)
-
+        make = partial(self._desk.future, line)
         run, futures = map_run(
-            fn, target, iterables, asked=self._asked, chunksize=chunksize, make=future, throttle=self._throttle
+            fn, target, iterables, asked=self._asked, chunksize=chunksize, make=make, throttle=self._throttle
         )
         line.start(run)
         futures.reverse()
@@ -111,8 +110,7 @@ class AsyncClient(AsyncSubmissions):
     """
 
     def __init__(self, url: str | None = None, token: str | None = None, *, patience_s: float = PATIENCE_S) -> None:
-        settings = find_settings(url, token, environ=os.environ, config=config_path())
-        super().__init__(_Desk(settings, patience_s), NO_OPTIONS)
+        super().__init__(_Desk(settings_here(url, token), patience_s), NO_OPTIONS)
 
     @property
     def url(self) -> str:
@@ -169,7 +167,8 @@ class AsyncClient(AsyncSubmissions):
         await self.close()
 
     async def _run(self, operation: Operation[T]) -> T:
-        return await self._desk.run(operation)
+        with hosting.waiting():
+            return await self._desk.run(operation)
 
 
 class _Desk:
@@ -189,6 +188,12 @@ class _Desk:
         self._registering = asyncio.Lock()
         self._line: Line | None = None
         self._working: asyncio.Task[None] | None = None
+        self._open = OpenFutures()
+
+    def future(self, line: Line) -> AsyncInvocationFuture[Any]:
+        future: AsyncInvocationFuture[Any] = AsyncInvocationFuture(line.withdraw)
+        self._open.add(future)
+        return future
 
     async def run(self, operation: Operation[T]) -> T:
         self._check_usable()

@@ -6,11 +6,11 @@ for. What is behind them is `desk`'s.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
+from harvester.domain import hosting
 from harvester.sdk import calls, views
 from harvester.sdk.default import default_caller
 from harvester.sdk.desk import Desk
@@ -19,11 +19,11 @@ from harvester.sdk.exchange import Operation
 from harvester.sdk.functions import Function
 from harvester.sdk.futures import InvocationFuture
 from harvester.sdk.gateway import blocking
+from harvester.sdk.inside import settings_here
 from harvester.sdk.mapped import Mapped
 from harvester.sdk.options import NO_OPTIONS, Options, make_options
 from harvester.sdk.orders import map_run, outgoing
 from harvester.sdk.registry import Invocable, Registration
-from harvester.sdk.settings import config_path, find_settings
 from harvester.sdk.shipping import Shipment
 from harvester.sdk.throttle import Throttle, throttle_of
 
@@ -140,12 +140,17 @@ class Client(Submissions):
     token: the user's; else HARVESTER_TOKEN, else the config file's token or token_file.
     patience_s: seconds for which requests are repeated while the gateway does not answer. Futures wait without limit.
 
+    In a function on a pilot it finds the run's own gateway and credential in place of the file's, and is closed when
+    the run ends.
+
     Raises `ConfigurationError` when no gateway or no token is known.
     """
 
     def __init__(self, url: str | None = None, token: str | None = None, *, patience_s: float = PATIENCE_S) -> None:
-        settings = find_settings(url, token, environ=os.environ, config=config_path())
+        settings = settings_here(url, token)
         super().__init__(Desk(settings, patience_s), NO_OPTIONS)
+        if settings.parent and (host := hosting.host()) is not None:
+            host.at_end(self.close)  # its credential ends with the run, and its threads must not outlive it
 
     @property
     def url(self) -> str:
@@ -215,7 +220,8 @@ class Client(Submissions):
         self.close()
 
     def _run(self, operation: Operation[T]) -> T:
-        return self._desk.gateway.run(operation)
+        with hosting.waiting():
+            return self._desk.gateway.run(operation)
 
 
 def default_client() -> Client:

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from harvester.domain import hosting
+
 
 class Caller(Protocol):
     """What a decorated function asks of the client; see `harvester.Client`."""
@@ -43,6 +45,8 @@ def default_caller() -> Caller:
     with _lock:
         if os.getpid() not in _clients:
             _clients[os.getpid()] = _makers[0]()
+            if (host := hosting.host()) is not None:
+                host.at_end(forget)  # the client closes itself when the run ends
         return _clients[os.getpid()]
 
 

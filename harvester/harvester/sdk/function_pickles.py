@@ -1,27 +1,36 @@
-"""How a decorated function is pickled: as itself for other programs of its user, as the plain one for pilots.
+"""How a decorated function is pickled: as itself for its user; for pilots so that it is the plain one without an SDK.
 
 Owns the three ways: pickle, which finds it by its name; cloudpickle, which other libraries use and whose `__main__` is
-another one on the other side; and our own pickler, whose reader has nothing of ours.
+another one on the other side; and our own pickler, whose reader may have nothing of ours.
 """
 
 from __future__ import annotations
 
+import functools
 import operator
 import sys
+import types
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
+import msgspec
 
 from harvester.sdk import pickler
+from harvester.sdk.options import Options
+from harvester.sdk.shipping import Traits
 
 if TYPE_CHECKING:
     from harvester.sdk.functions import Function
 
 Reduced = str | tuple[Any, ...]
 
+_installed: list[type[Function[..., Any]]] = []  # one: this module is below that of the class
+
 
 def install(kind: type[Function[..., Any]]) -> None:
     """Have cloudpickle and our pickler write decorated functions."""
+    _installed[:] = [kind]
     cloudpickle.Pickler.dispatch_table[kind] = _by_cloudpickle
     pickler.written_as(kind, _for_pilots)
 
@@ -60,5 +69,45 @@ def _by_cloudpickle(function: Function[..., Any]) -> Reduced:
 
 def _for_pilots(function: Function[..., Any]) -> tuple[Any, ...]:
     pickler.reached(function.packages)
-    # operator.getitem is the identity function that every Python has: ((f,), 0) unpickles to f.
-    return (operator.getitem, ((function.__wrapped__,), 0))
+    said = _Said(
+        traits=function.traits,
+        ship_module=function.ship_module,
+        packages=tuple(sorted(function.packages)),
+        asked=function.asked,
+    )
+    return (_arrive(), (function.__wrapped__, msgspec.json.encode(said)))
+
+
+class _Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pickle holds beside the plain function; as JSON, so that its strings are nobody else's too."""
+
+    traits: Traits
+    ship_module: bool
+    packages: tuple[str, ...]
+    asked: Options
+
+
+def restored(plain: Callable[..., Any], said: bytes) -> Function[..., Any]:
+    """Return a decorated function that has arrived on a pilot; for `_arrive`."""
+    found = msgspec.json.decode(said, type=_Said)
+    (kind,) = _installed
+    function = kind(plain, found.traits)
+    function.ship_module, function.packages = found.ship_module, frozenset(found.packages)
+    function.asked, function.is_restored = found.asked, True
+    return function
+
+
+@functools.cache
+def _arrive() -> Callable[..., Any]:
+    """Return what makes a decorated function of its pickle; an inner function, which travels whole and needs no SDK."""
+
+    def arrive(plain: Callable[..., Any], said: bytes) -> Callable[..., Any]:
+        try:
+            from harvester.sdk.function_pickles import restored  # noqa: PLC0415 - there
+        except ImportError:
+            return plain
+        return restored(plain, said)
+
+    # Without a word of where this package lies, so that the same function is the same pickle on laptop and node.
+    code = arrive.__code__.replace(co_filename="<harvester>", co_firstlineno=1)
+    return types.FunctionType(code, {"__name__": "harvester_arrival"}, "arrive")

@@ -32,13 +32,15 @@ R = TypeVar("R")
 class Function(Generic[P, R]):
     """A user's function and its traits.
 
-    Copies and pickles as itself; what travels to the pilots is the plain function, so that one decorated function may
-    use another and the worker meets none of these objects. In a class it is a method, as a plain function is.
+    Copies and pickles as itself; on its way to the pilots it is the plain function where the SDK cannot be imported, so
+    that one decorated function may use another and the worker needs none of these objects. In a class it is a method,
+    as a plain function is.
     """
 
     __wrapped__: Callable[..., Any]
     __qualname__: str
     bound_to: tuple[Any, ...] = ()  # of a method that was looked up on an instance: what its calls begin with
+    is_restored = False  # on a pilot, from a pickle: it is what its origin was registered as
 
     def __init__(
         self,

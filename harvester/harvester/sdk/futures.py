@@ -14,9 +14,11 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from typing import Any, NoReturn, Protocol, TypeVar
 
+from harvester.domain import hosting
 from harvester.domain.invocations import InvocationState
 from harvester.sdk.callbacks import hand_over
 from harvester.sdk.errors import CannotTravel
+from harvester.sdk.inside import TellingCondition, TellingWaiters
 
 R = TypeVar("R")
 Callback = Callable[[Future[Any]], object]
@@ -82,6 +84,8 @@ class InvocationFuture(Future[R]):
     def __init__(self, remote: Remote) -> None:
         super().__init__()
         self._remote = remote
+        if hosting.host() is not None:
+            self._condition, self._waiters = TellingCondition(), TellingWaiters()
 
     @property
     def invocation_id(self) -> str:

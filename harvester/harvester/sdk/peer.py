@@ -37,7 +37,7 @@ class Peer:
         self._prefix = url.path.rstrip("/")
         self.host, self.port = _endpoint(url)
         self.tls = _tls() if url.scheme == "https" else None
-        named = named_proxy(url.scheme, self.host, self.port)
+        named = None if settings.is_direct else named_proxy(url.scheme, self.host, self.port)
         proxy = None if named is None else _proxy(named, self.host)
         self.via = "" if named is None or proxy is None else f"the proxy {_shown(proxy)} that {named.variable} names"
         self.connect_to = (self.host, self.port) if proxy is None else _endpoint(proxy)
@@ -56,6 +56,8 @@ class Peer:
             f" HTTP/1.1\r\nHost: {authority}\r\nAuthorization: Bearer {settings.token}\r\n"
             f"User-Agent: hpc-harvester\r\nAccept: */*\r\nAccept-Encoding: identity\r\n{greeting}"
         )
+        if settings.parent:
+            self._always += f"Harvester-Parent: {settings.parent}\r\n"
         lines = self._always.removesuffix("\r\n").split("\r\n")
         if any(not line.isprintable() or not line.isascii() for line in lines):
             raise ConfigurationError(

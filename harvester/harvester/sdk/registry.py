@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from harvester.domain import hosting
 from harvester.domain.callables import is_generator_function
 from harvester.domain.functions import full_name
 from harvester.sdk.exchange import Operation, json_request, wrong_answer
@@ -101,7 +102,7 @@ class Registry:
             return fn.target
         check_callable(fn)
         beneath = callee(fn)
-        return self._memory.target(beneath) if is_memorable(beneath) else None
+        return (self._memory.target(beneath) or _running_here(beneath)) if is_memorable(beneath) else None
 
     def target(self, fn: Callable[..., Any]) -> Operation[Target]:
         """Return where invocations of a callable go that is not known.
@@ -163,3 +164,12 @@ def check_callable(fn: object) -> None:
             f"{reprlib.repr(fn)} is not callable: pass a function and its arguments apart, as in submit(f, 1), "
             "not what it returned, as in submit(f(1))"
         )
+
+
+def _running_here(fn: Callable[..., Any]) -> Target | None:
+    """Return where a function goes that this slot has loaded: a function that submits itself is no new version."""
+    host = hosting.host()
+    if host is None or (isinstance(fn, Function) and not fn.is_restored):
+        return None
+    name, _, version = (host.function_id(fn.__wrapped__ if isinstance(fn, Function) else fn) or "").rpartition("@")
+    return Target(name=name, version=int(version)) if name else None

@@ -1,5 +1,7 @@
 """Where the gateway is and which token opens it: arguments, then the environment, then the user's config file.
 
+In a function on a pilot it is the run's own instead of the file's.
+
 Owns the config file's format. Opens no connection.
 """
 
@@ -12,6 +14,7 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
+from harvester.domain.hosting import Access
 from harvester.sdk.errors import ConfigurationError
 
 
@@ -20,6 +23,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str  # "http://host:port", without a slash at its end
     token: str
+    parent: str = ""  # the invocation whose function asks
+    is_direct: bool = False  # no proxy is between: as a pilot reaches its gateway
 
 
 class _ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,14 +46,18 @@ def find_settings(
     *,
     environ: Mapping[str, str],
     config: Path,
+    run: Access | None = None,
 ) -> Settings:
     """Return the gateway's address and the token.
 
     An explicit value beats HARVESTER_URL and HARVESTER_TOKEN, which beat the config file. The file's token goes to the
-    file's gateway only: another address given by hand must not be handed a secret that was not meant for it.
+    file's gateway only: another address given by hand must not be handed a secret that was not meant for it. The same
+    holds for the credential of a `run`, where the function finds that in the place of the file.
 
     Raises `ConfigurationError`, which names all the places when nothing is found.
     """
+    if run is not None:
+        return _of_run(url, token, environ, config, run)
     file = _read_config(config)
     found_url = _clean_url(url or environ.get("HARVESTER_URL", "") or file.url, config)
     if not found_url:
@@ -65,6 +74,18 @@ def find_settings(
             f"or write url, and token or token_file, for this gateway into {config}"
         )
     return Settings(url=found_url, token=found_token)
+
+
+def _of_run(url: str | None, token: str | None, environ: Mapping[str, str], config: Path, run: Access) -> Settings:
+    found_url = _clean_url(url or environ.get("HARVESTER_URL", ""), config) or run.url
+    found_token = (token or environ.get("HARVESTER_TOKEN", "")).strip()
+    if not found_token and found_url != run.url:
+        raise ConfigurationError(
+            f"no token is known for the gateway {found_url}: give token=…, or leave url=… out: the function has "
+            "a credential of its own for its own gateway"
+        )
+    is_own = found_url == run.url
+    return Settings(url=found_url, token=found_token or run.token, parent=run.invocation_id, is_direct=is_own)
 
 
 def _read_config(path: Path) -> _ConfigFile:

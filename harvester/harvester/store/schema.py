@@ -1,4 +1,4 @@
-"""The schema's version, and the facts that a database keeps about itself: instance, epoch."""
+"""The schema's version, and the facts that a database keeps about itself: instance, epoch, secret."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import secrets
 
 from sqlalchemy import Connection, Engine, insert, inspect, select, update
 
-from harvester.store.dialect import begin_writing, lock_out_others
+from harvester.store.dialect import begin_writing, inserting, lock_out_others
 from harvester.store.errors import StoreError
 from harvester.store.migrations import migrate
 from harvester.store.tables import META, METADATA
 
 VERSION = 3
 _VERSION_KEY = "schema_version"
+_SIGNING = "run_secret"
 
 
 def prepare(engine: Engine) -> tuple[str, int]:
@@ -40,6 +41,14 @@ def next_epoch(connection: Connection) -> int:
     epoch = int(found) + 1
     connection.execute(update(META).where(where).values(value=str(epoch)))
     return epoch
+
+
+def run_secret(connection: Connection) -> str:
+    """Return what signs the credentials of runs; it is made at the first call, and stays."""
+    row = inserting(connection, META).values(key=_SIGNING, value=secrets.token_hex(32))
+    connection.execute(row.on_conflict_do_nothing(index_elements=["key"]))
+    found: str = connection.execute(select(META.c.value).where(META.c.key == _SIGNING)).scalar_one()
+    return found
 
 
 def _version(facts: dict[str, str]) -> int:

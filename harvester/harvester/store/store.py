@@ -65,6 +65,10 @@ class Store(Functions, FunctionLife, Invocations, Retention, Pilots, Notes):
         self.epoch = self._commit(schema.next_epoch)
         return self.epoch
 
+    def run_secret(self) -> bytes:
+        """Return what signs the credentials of runs, the same for as long as this database lives."""
+        return bytes.fromhex(self._commit(schema.run_secret))
+
     def write(self, writes: Sequence[Write]) -> Future[None]:
         """Queue `writes` for the next group commit; all of them are kept, or none.
 

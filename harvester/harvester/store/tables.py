@@ -42,7 +42,7 @@ class _Row(SQLModel, registry=registry()):
 
 
 class Meta(_Row, table=True):
-    """Facts about this database: schema version, instance, epoch."""
+    """Facts about this database: schema version, instance, epoch, secret of the runs' credentials."""
 
     __tablename__ = "meta"
     key: str = Field(primary_key=True, sa_type=_TEXT)

@@ -22,6 +22,15 @@ def test_a_database_keeps_its_instance_and_counts_the_starts_of_gateways(url, op
     assert second.next_epoch() == 3
 
 
+def test_what_signs_the_credentials_of_runs_is_made_once_also_in_an_older_database(url, opened):
+    first = opened(url)
+    secret = first.run_secret()
+    assert len(secret) == 32
+    assert first.run_secret() == secret
+    first.close()
+    assert opened(url).run_secret() == secret
+
+
 def test_the_tables_of_a_newer_harvester_are_refused(url, opened):
     store = opened(url)
     newer = update(META).where(META.c.key == "schema_version").values(value="99")

@@ -93,6 +93,25 @@ def test_what_is_shipped_needs_cloudpickle_only_even_where_decorated_functions_c
     assert said == b"True False\n"
 
 
+def test_a_decorated_function_arrives_decorated_where_the_sdk_is_and_nodes_make_the_same_pickle_of_it(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys, harvester\n"
+        "from harvester.sdk.shipping import pickled\n"
+        "@harvester.function(cpus=2, ship_module=True)\n"
+        "def tree(n): return tree.options(priority=3)\n"
+        "sys.stdout.buffer.write(pickled(tree, tree.traits).body)\n"
+    )
+    body = subprocess.run([sys.executable, program], capture_output=True, check=True).stdout
+    tree = pickle.loads(body)  # noqa: S301 - made above
+    assert isinstance(tree, harvester.Function)
+    assert tree.__wrapped__.__globals__["tree"] is tree
+    assert (tree.traits.resources.cpus, tree.ship_module, tree(1).asked.priority) == (2, True, 3)
+    on_node = pickled(tree, tree.traits).body  # cloudpickle shares other strings there than on the laptop
+    assert pickled(pickle.loads(on_node), tree.traits).body == on_node  # noqa: S301 - as above
+    assert b"/sdk/functions.py" not in body
+
+
 def test_ship_module_sends_a_module_that_the_compute_node_lacks(tmp_path, monkeypatch):
     (tmp_path / "only_here.py").write_text("def helper(x): return x + 1\ndef work(x): return helper(x)\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -128,3 +128,13 @@ def test_certificates_that_the_environment_names_must_be_readable(environment, t
     environment.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     with pytest.raises(ConfigurationError, match=r"none\.pem"):
         peer("https://node")
+
+
+def test_a_run_reaches_its_gateway_as_its_pilot_does_and_says_who_it_is(environment):
+    environment.setenv("HTTP_PROXY", "http://proxy:3128")
+    request = Request(method="GET", path="/")
+    assert peer("http://node:1").connect_to == ("proxy", 3128)
+    own = peer("http://node:1", is_direct=True, parent="i1")
+    assert own.connect_to == ("node", 1)
+    assert "Harvester-Parent: i1" in lines(own.head(request))
+    assert not any(line.startswith("Harvester-Parent") for line in lines(peer("http://node:1").head(request)))

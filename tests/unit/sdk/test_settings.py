@@ -1,7 +1,8 @@
 import pytest
 
+from harvester.domain.hosting import Access
 from harvester.sdk.errors import ConfigurationError
-from harvester.sdk.settings import find_settings
+from harvester.sdk.settings import Settings, find_settings
 
 
 @pytest.fixture
@@ -29,6 +30,24 @@ def test_nothing_found_names_all_three_places(config):
         find(config)
     for place in ("url=", "HARVESTER_URL", "HARVESTER_TOKEN", str(config)):
         assert place in str(caught.value)
+
+
+RUN = Access(url="http://gateway:1", token="of run", invocation_id="i1")
+
+
+def test_in_a_function_it_is_the_runs_own_and_never_the_files(config):
+    config.write_text('url = "http://file:1"\ntoken = "of file"\n')
+    own = find_settings(environ={}, config=config, run=RUN)
+    assert own == Settings(url="http://gateway:1", token="of run", parent="i1", is_direct=True)
+    users = find_settings(token="of user", environ={}, config=config, run=RUN)
+    assert users == Settings(url="http://gateway:1", token="of user", parent="i1", is_direct=True)
+    other = find_settings("http://other:9", "of user", environ={}, config=config, run=RUN)
+    assert other == Settings(url="http://other:9", token="of user", parent="i1", is_direct=False)
+
+
+def test_the_credential_of_a_run_is_not_handed_to_another_gateway(config):
+    with pytest.raises(ConfigurationError, match="no token is known for the gateway http://other:9"):
+        find_settings("http://other:9", environ={}, config=config, run=RUN)
 
 
 def test_the_token_of_the_file_is_not_handed_to_another_gateway(config):
