@@ -103,6 +103,7 @@ def _arrive() -> Callable[..., Any]:
 
     def arrive(plain: Callable[..., Any], said: bytes) -> Callable[..., Any]:
         try:
+            import harvester.sdk.functions  # noqa: F401, PLC0415 - there; it installs itself here
             from harvester.sdk.function_pickles import restored  # noqa: PLC0415 - there
         except ImportError:
             return plain
