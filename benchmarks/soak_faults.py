@@ -140,7 +140,9 @@ class Faults:
         self._later(time.time() + fault.lasts_s, lambda: self._resume(node))
 
     def _resume(self, node: str) -> None:
-        self._site.run("scontrol", "update", f"nodename={node}", "state=resume")
+        # Whoever started its slurmd again has resumed it too, and Slurm refuses to do that twice.
+        if "drain" in self._site.run("sinfo", "-h", "-n", node, "-o", "%T"):
+            self._site.run("scontrol", "update", f"nodename={node}", "state=resume")
         self._drained.discard(node)
 
     def _reserve(self, fault: Fault) -> None:
