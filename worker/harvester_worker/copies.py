@@ -27,7 +27,7 @@ def is_copy() -> bool:
 
 def end_if_copy(error: BaseException | None = None) -> None:
     """End this process where it is a copy. To be called wherever user's code returns, or raises `error`."""
-    if not is_copy():
+    if os.getpid() == _Slot.pid or not is_copy():
         return
     code = 1
     try:

@@ -5,6 +5,7 @@ but Python's and installed packages' code is a library's own, such as the idle w
 progress bar, and does nobody any harm.
 """
 
+import _thread
 import sys
 import threading
 
@@ -19,12 +20,13 @@ class Threads:
 
     def __init__(self) -> None:
         self._ours = frozenset(thread.ident for thread in threading.enumerate())
+        self._count = _thread._count()  # noqa: SLF001 - documented, in spite of its name
 
     def are_at_users_code(self) -> bool:
         """Tell whether a thread that is not ours is at code of a user's, or will call some at its time."""
-        if threading.active_count() == len(self._ours):
-            return False
-        frames = sys._current_frames()  # noqa: SLF001 - documented, in spite of its name
+        if _thread._count() == self._count:  # noqa: SLF001 - as above
+            return False  # the usual case, and `threading` takes a lock to count
+        frames = sys._current_frames()  # noqa: SLF001 - as above
         for thread in threading.enumerate():
             if thread.ident in self._ours:
                 continue

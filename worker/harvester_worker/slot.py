@@ -190,6 +190,7 @@ class Slot:
         try:
             if self._loaded is None:
                 self._loaded = runner.load(self._code)
+                copies.end_if_copy()
                 self._code = msgspec.structs.replace(self._code, body=b"")  # it is loaded, and may be large
             return runner.run(
                 self._loaded,
@@ -200,10 +201,8 @@ class Slot:
                 interval_s=run.checkpoint_interval_s,
             )
         except BaseException as error:
-            copies.end_if_copy(error)
+            copies.end_if_copy(error)  # of what loads, unpickles or pickles; those of a function have ended by now
             raise
-        finally:
-            copies.end_if_copy()  # a fork by what loads, unpickles or pickles; those by a function have ended already
 
     def _arguments(self, active: Active, beside: memoryview | None) -> Part:
         run = active.run
