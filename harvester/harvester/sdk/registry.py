@@ -87,6 +87,10 @@ class Registry:
 
         A name means its newest version.
         """
+        if isinstance(fn, types.FunctionType):  # as nearly always, and at each call
+            return self._memory.target(fn)
+        if isinstance(fn, Function):
+            return self._memory.target(fn.origin)
         if isinstance(fn, str):
             return Target(name=fn)
         if isinstance(fn, Registration):
