@@ -93,6 +93,10 @@ def test_what_is_wrong_is_named_with_the_remedy(tmp_path: Path, text: str, field
     assert "\n" not in str(caught.value)
 
 
+def test_an_address_is_one_in_whatever_case_its_scheme_is_written(tmp_path: Path):
+    assert load_config(write(tmp_path, "[gateway]\nurl = 'HTTP://login1:8321'")).gateway.url == "HTTP://login1:8321"
+
+
 def test_two_shapes_of_one_name_are_refused(tmp_path: Path):
     shape = "[[pilot]]\nname = 'a'\npartition = 'harvest'\n"
     with pytest.raises(ConfigError, match=r"pilot\[1\]\.name.*twice"):

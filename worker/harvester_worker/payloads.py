@@ -25,8 +25,10 @@ class _Arguments(msgspec.Struct, forbid_unknown_fields=True):
 _json_arguments = msgspec.json.Decoder(_Arguments)
 
 
-def decode_arguments(encoding: Encoding, arguments: Part) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the positional and the keyword arguments. Raises `RunFailed`.
+def decode_arguments(
+    encoding: Encoding, arguments: Part, shipped: frozenset[str] = frozenset()
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the positional and the keyword arguments, of which `shipped` came by value. Raises `RunFailed`.
 
     Arrays that came out of band lie in `arguments`; where that can't be written to, they get a copy that can.
     """
@@ -42,7 +44,7 @@ def decode_arguments(encoding: Encoding, arguments: Part) -> tuple[tuple[Any, ..
         wanted = '{"args": [...], "kwargs": {...}}' if encoding is Encoding.JSON else "a pickled (args, kwargs)"
         message = (
             f"the arguments cannot be decoded as {encoding.value}, which has to be {wanted}: {one_line(error)}"
-            f"{remedy(error, is_pickle=encoding is not Encoding.JSON)}"
+            f"{remedy(error, is_pickle=encoding is not Encoding.JSON, shipped=shipped)}"
         )
         raise failed(FailureKind.ARGUMENTS, message, error) from None
 

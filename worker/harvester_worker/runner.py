@@ -37,12 +37,14 @@ class Loaded:
     Parameters
     ----------
     function: any callable.
+    shipped: the packages that came with it by value.
     """
 
-    __slots__ = ("function", "is_generator", "state")
+    __slots__ = ("function", "is_generator", "shipped", "state")
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], shipped: frozenset[str] = frozenset()) -> None:
         self.function = function
+        self.shipped = shipped
         self.is_generator = is_generator_function(function)  # asked once, not at each call: `inspect` is slow
         self.state = state_parameter(function)
 
@@ -60,6 +62,7 @@ def load(function: FunctionVersion) -> Loaded:
             f"{function.function_id} was pickled by Python {function.python}, this pilot runs Python {here}: register "
             f"it from Python {here}, or as module:function or source",
         )
+    shipped = packages_in(function.body) if function.kind is FunctionKind.PICKLE else frozenset()
     try:
         loaded = _LOADERS[function.kind](function)
     except (Evicted, Stopped):
@@ -67,14 +70,13 @@ def load(function: FunctionVersion) -> Loaded:
     except BaseException as error:  # noqa: BLE001 - outermost: the module of a user may raise anything, SystemExit too
         made_by = f", pickled with cloudpickle {function.cloudpickle}" if function.cloudpickle else ""
         what = f"{function.function_id} ({function.kind.value}{made_by})"
-        is_pickle = function.kind is FunctionKind.PICKLE
-        instead = remedy(error, is_pickle=is_pickle, shipped=packages_in(function.body) if is_pickle else frozenset())
+        instead = remedy(error, is_pickle=function.kind is FunctionKind.PICKLE, shipped=shipped)
         message = f"{what} cannot be loaded: {one_line(error)}{instead}"
         raise failed(FailureKind.FUNCTION, message, error) from None
     loaded = _without_sdk(loaded)
     if not callable(loaded):
         raise failed(FailureKind.FUNCTION, f"{function.function_id} is a {type(loaded).__name__}, not a function")
-    return Loaded(loaded)
+    return Loaded(loaded, shipped)
 
 
 def _without_sdk(loaded: Any) -> Any:  # noqa: ANN401 - whatever was loaded
@@ -136,7 +138,7 @@ def run(
     """
     if encoding is Encoding.CALLS:
         return _run_calls(loaded, arguments, context, limit_bytes, interval_s)
-    args, kwargs = decode_arguments(encoding, arguments)
+    args, kwargs = decode_arguments(encoding, arguments, loaded.shipped)
     try:
         return encode_result(encoding, call(loaded, args, kwargs, context), limit_bytes)
     except RunFailed as error:
@@ -179,7 +181,7 @@ def _save(context: SlotContext, outcomes: list[Outcome]) -> None:
 
 def _outcome(loaded: Loaded, body: bytes, context: CallContext, limit_bytes: int) -> Outcome:
     try:
-        args, kwargs = decode_arguments(Encoding.PICKLE, body)
+        args, kwargs = decode_arguments(Encoding.PICKLE, body, loaded.shipped)
         pieces = encode_result(Encoding.PICKLE, call(loaded, args, kwargs, context), limit_bytes)
     except RunFailed as error:
         return placed(error.with_exception().failure, context.attempt)

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 
 _LABEL = re.compile(rb"harvester-label/1 packages=([^ ]*) modules=[0-9a-f]*")
+FROM_END = 4096
+"""Bytes of a pickle, at its end, in which the label is looked for: it is written last."""
 
 
 def label(packages: Iterable[str], modules: str) -> str:
@@ -25,5 +27,5 @@ def label(packages: Iterable[str], modules: str) -> str:
 
 def packages_in(body: bytes) -> frozenset[str]:
     """Return the packages that were sent along with a pickled function."""
-    found = _LABEL.search(body)
+    found = _LABEL.search(body, max(0, len(body) - FROM_END))
     return frozenset(found[1].decode(errors="replace").split(",")) - {""} if found else frozenset()

@@ -33,7 +33,7 @@ _NOT_USERS = frozenset({"__main__", "harvester"})
 def packages_of(fn: Callable[..., Any]) -> frozenset[str]:
     """Return the package that `ship_module` sends along: the top one of the function's module, or the module itself.
 
-    A folder without an `__init__.py` is no package of somebody's own, and left out.
+    Of a namespace that installed packages share, only the part below it is somebody's own.
     """
     name = getattr(innermost(fn), "__module__", None) or ""
     if name == "__main__":
@@ -142,20 +142,30 @@ def content_of(modules: Iterable[str]) -> str:
 
 
 def _is_edited(module: str) -> bool:
-    """Whether a module's file is one that its user edits."""
-    path = _file_of(sys.modules[module])
-    is_installed = bool({"site-packages", "dist-packages"} & set(path.parts)) or path.is_relative_to(_STDLIB)
-    return module not in _NOT_USERS and not is_installed
+    """Whether a module's files are such as their user edits."""
+    return module not in _NOT_USERS and not any(map(_is_installed, _places_of(sys.modules[module])))
 
 
 def _files_of(module: types.ModuleType) -> list[tuple[str, str]]:
     """Return the files of a module, or of its whole package, loaded or not, each with its digest."""
-    path = _file_of(module)
-    is_package = hasattr(module, "__path__")
-    # Of a very large package its own file must do: thousands would take seconds.
-    beside = list(itertools.islice(path.parent.rglob("*.py"), MOST_FILES + 1)) if is_package else [path]
-    chosen = beside if len(beside) <= MOST_FILES else [path]
-    return sorted((each.relative_to(path.parent).as_posix(), _content(each)) for each in chosen)
+    own = Path(getattr(module, "__file__", None) or "")
+    if not hasattr(module, "__path__"):
+        return [(own.name, _content(own))]
+    found = ((path.relative_to(place), path) for place in _places_of(module) for path in place.rglob("*.py"))
+    chosen = list(itertools.islice(found, MOST_FILES + 1))
+    if len(chosen) > MOST_FILES:  # the package's own file must do: thousands would take seconds
+        chosen = [(Path(own.name), own)]
+    return sorted((name.as_posix(), _content(path)) for name, path in chosen)
+
+
+def _places_of(module: types.ModuleType) -> list[Path]:
+    """Return the folders of a package, the file of another module; none of what is built in."""
+    file = getattr(module, "__file__", None)
+    return [Path(each) for each in getattr(module, "__path__", (file,) if file else ())]
+
+
+def _is_installed(path: Path) -> bool:
+    return bool({"site-packages", "dist-packages"} & set(path.parts)) or path.is_relative_to(_STDLIB)
 
 
 def _content(path: Path) -> str:
@@ -171,12 +181,20 @@ def _digest(path: Path, _mtime_ns: int, _size: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _file_of(module: types.ModuleType) -> Path:
-    return Path(getattr(module, "__file__", None) or "")
-
-
 def _above(module: str) -> list[str]:
-    """Return the names of the packages that a module is in, from the top, and its own; those with a file of theirs."""
+    """Return the names of the packages that a module is in, from the top, and its own; not what is built in.
+
+    A namespace is a package where nothing of it is installed.
+    """
     parts = module.split(".")
     names = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
-    return [name for name in names if name == "__main__" or getattr(sys.modules.get(name), "__file__", None)]
+    return [name for name in names if name == "__main__" or _is_package_or_file(sys.modules.get(name))]
+
+
+def _is_package_or_file(module: types.ModuleType | None) -> bool:
+    if module is None:
+        return False
+    if getattr(module, "__file__", None):
+        return True
+    places = _places_of(module)
+    return bool(places) and not any(map(_is_installed, places))

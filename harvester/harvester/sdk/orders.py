@@ -65,14 +65,14 @@ def map_run(
 
 
 def _arguments(fn: Invocable, args: Sequence[Any], kwargs: Mapping[str, Any], packages: frozenset[str]) -> bytes:
-    if type(fn) is not types.FunctionType:
+    if type(fn) is not types.FunctionType and not (type(fn) is Function and not fn.bound_to):
         args, kwargs = whole(fn, args, kwargs)
     return encode_arguments(args, kwargs, Encoding.PICKLE, packages)
 
 
 def _asked_by(fn: Invocable, options: Options) -> tuple[frozenset[str], Options]:
     """Return what a function's decorator wants sent along, and what its calls ask for."""
-    beneath = innermost_function(fn)
+    beneath = fn if type(fn) is Function else innermost_function(fn)
     return (beneath.packages, beneath.asked.over(options)) if type(beneath) is Function else (NO_PACKAGES, options)
 
 

@@ -96,6 +96,10 @@ class Registry:
 
         A name means its newest version. Raises `TypeError` for what is none of these.
         """
+        if isinstance(fn, types.FunctionType):  # as nearly always, and at each call
+            return self._memory.target(fn)
+        if isinstance(fn, Function):
+            return self._memory.target(fn.origin)
         if isinstance(fn, str):
             return Target(name=fn)
         if isinstance(fn, Registration):

@@ -398,14 +398,27 @@ def test_what_is_installed_is_not_read(package):
     assert all(label((), "").encode() + b"\x94" in body for body in bodies)
 
 
-def test_the_package_of_a_function_is_the_top_one_with_a_file(package, tmp_path, monkeypatch):
+def test_the_package_of_a_function_is_the_top_one(package):
     assert packages_of(package.work) == {"mine_only"}
     assert packages_of(functools.partial(package.Worker().run, 1)) == {"mine_only"}
     assert packages_of(len) == frozenset()  # builtins have no file
-    space = tmp_path / "mine_space" / "inner"
+    assert packages_of(operator.attrgetter) == {"operator"}
+
+
+@pytest.mark.parametrize(("folder", "package"), [("lib", "mine_space"), ("site-packages", "mine_space.inner")])
+def test_a_namespace_is_a_package_of_ones_own_unless_installed_packages_share_it(
+    gateway, tmp_path, monkeypatch, folder, package
+):
+    space = tmp_path / folder / "mine_space" / "inner"
     space.mkdir(parents=True)
     (space / "__init__.py").write_text("def work(): return 1\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert packages_of(importlib.import_module("mine_space.inner").work) == {"mine_space.inner"}
-    for name in ("mine_space.inner", "mine_space"):
-        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path / folder)
+    work = importlib.import_module("mine_space.inner").work
+    try:
+        assert packages_of(work) == {package}
+        assert gateway.submit(work) == ("work", 1)
+        (space.parent / "other.py").write_text("")
+        assert gateway.run(gateway.registry.register(work)).version == (2 if folder == "lib" else 1)
+    finally:
+        for name in ("mine_space.inner", "mine_space"):
+            del sys.modules[name]

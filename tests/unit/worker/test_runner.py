@@ -115,11 +115,32 @@ def shipped(name, packages):
         ("others", {"__main__"}, "cloudpickle.register_pickle_by_value(others), if it is your own"),
     ],
 )
-def test_nobody_is_told_to_ship_what_they_have_shipped(name, packages, words):
-    message = failure_of(runner.load, version(FunctionKind.PICKLE, shipped(name, packages))).message
+@pytest.mark.parametrize("is_argument", [False, True])
+def test_nobody_is_told_to_ship_what_they_have_shipped(name, packages, words, is_argument):
+    if is_argument:
+        named = ARGUMENT_BY_REFERENCE.replace(b"mine_alone.deeper", name.encode())
+        message = failure_of(payloads.decode_arguments, Encoding.PICKLE, named, frozenset(packages)).message
+    else:
+        message = failure_of(runner.load, version(FunctionKind.PICKLE, shipped(name, packages))).message
     assert words in message
     assert "ship_module" not in message
     assert message.endswith("install it for the Python that runs the pilots")
+
+
+def test_a_function_knows_what_was_shipped_with_it():
+    body = shipped("os.path", {"mine_alone"}).replace(b"\nf\n.", b"\njoin\n.")
+    loaded = runner.load(version(FunctionKind.PICKLE, body))
+    assert loaded.shipped == {"mine_alone"}
+    for encoding, arguments in [
+        (Encoding.PICKLE, ARGUMENT_BY_REFERENCE),
+        (Encoding.CALLS, calls.encode_calls([ARGUMENT_BY_REFERENCE])),
+    ]:
+        try:
+            found = runner.run(loaded, encoding, arguments, context(), limit_bytes=1000, interval_s=5.0)
+            message = calls.decode_outcomes(b"".join(found))[0].message
+        except RunFailed as error:
+            message = error.failure.message
+        assert "its package was sent along" in message
 
 
 def test_what_was_pickled_by_its_name_in_main_is_to_be_put_into_a_module():
