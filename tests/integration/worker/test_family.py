@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -231,3 +232,45 @@ def test_looking_for_descendants_costs_a_few_microseconds():
             family.has_been()
         best_s = min(best_s, (time.perf_counter() - begun_at) / 100)
     assert best_s < 30e-6
+
+
+def sockets_of(process):
+    """The sockets that a process has open, each by its inode."""
+    links = (link for link in Path(f"/proc/{process.pid}/fd").glob("*"))
+    return {target for link in links if (target := str(link.readlink())).startswith("socket:")}
+
+
+def lives(process):
+    """Whether it runs still; the agent, which is stopped, reaps nobody."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def processes_below(agent):
+    """The zygote and the slots of a pilot."""
+    (zygote,) = [each for each in agent.children() if each.name() == "harvester-zyg"]
+    return zygote, [each for each in zygote.children() if each.name().startswith("harvester-")]
+
+
+async def test_a_slot_has_no_socket_but_its_own_and_dies_with_its_zygote(gateway, pilots, order):
+    def waits():
+        import time
+
+        time.sleep(60)
+
+    agent = psutil.Process((await pilots.start()).pid)
+    for number in range(2):
+        await gateway.send(*order(waits, invocation_id=f"i-{number}"))
+        await gateway.wait_for(wire.Started, f"i-{number}")
+    zygote, slots = processes_below(agent)
+    assert len(slots) == 2
+    found = [sockets_of(process) for process in (agent, zygote, *slots)]
+    assert all(found)
+    assert sum(map(len, found)) == len(set().union(*found)), "a socket is open in two processes"
+    agent.suspend()  # who would have ended the slots
+    try:
+        zygote.kill()
+        async with asyncio.timeout(30):
+            while any(map(lives, slots)):  # noqa: ASYNC110 - a process's end is no event of the loop
+                await asyncio.sleep(0.01)
+    finally:
+        agent.resume()
