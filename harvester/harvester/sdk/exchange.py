@@ -72,6 +72,7 @@ class Broken(msgspec.Struct, frozen=True):
 
     reason: str
     is_defect: bool = False  # trying again is no use
+    remedy: str = ""  # where it is not the usual one
 
 
 Operation = Generator[Request, Answer, T]
@@ -171,7 +172,8 @@ class Trouble:
             0,
             "no answer",
             f"the gateway at {self._settings.url} does not answer: {broken.reason if broken else 'nothing was said'}",
-            remedy="see that it runs (harvester up), and that HARVESTER_URL or the config file names it",
+            remedy=(broken.remedy if broken else "")
+            or "see that it runs (harvester up), and that HARVESTER_URL or the config file names it",
         )
 
 

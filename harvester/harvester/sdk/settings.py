@@ -20,6 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str  # "http://host:port", without a slash at its end
     token: str
+    tls_ca: str = ""  # PEM file by which the gateway's certificate is verified; empty: by the system's authorities
 
 
 class _ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,6 +29,7 @@ class _ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     url: str = ""
     token: str = ""
     token_file: str = ""  # relative to the config file's folder
+    tls_ca: str = ""  # as above
 
 
 def config_path() -> Path:
@@ -44,8 +46,9 @@ def find_settings(
 ) -> Settings:
     """Return the gateway's address and the token.
 
-    An explicit value beats HARVESTER_URL and HARVESTER_TOKEN, which beat the config file. The file's token goes to the
-    file's gateway only: another address given by hand must not be handed a secret that was not meant for it.
+    An explicit value beats HARVESTER_URL and HARVESTER_TOKEN, which beat the config file; so does HARVESTER_TLS_CA. The
+    file's token goes to the file's gateway only: another address given by hand must not be handed a secret that was not
+    meant for it.
 
     Raises `ConfigurationError`, which names all the places when nothing is found.
     """
@@ -64,7 +67,8 @@ def find_settings(
             f"no token is known for the gateway {found_url}: give token=…, set HARVESTER_TOKEN, "
             f"or write url, and token or token_file, for this gateway into {config}"
         )
-    return Settings(url=found_url, token=found_token)
+    tls_ca = environ.get("HARVESTER_TLS_CA", "") or _file_ca(file, config)
+    return Settings(url=found_url, token=found_token, tls_ca=tls_ca)
 
 
 def _read_config(path: Path) -> _ConfigFile:
@@ -80,8 +84,12 @@ def _read_config(path: Path) -> _ConfigFile:
         raise ConfigurationError(f"the config file {path} is no TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise ConfigurationError(
-            f"the config file {path} is wrong: {error}; it may have url, token and token_file, each a string"
+            f"the config file {path} is wrong: {error}; it may have url, token, token_file and tls_ca, each a string"
         ) from error
+
+
+def _file_ca(file: _ConfigFile, config: Path) -> str:
+    return str(config.parent / Path(file.tls_ca).expanduser()) if file.tls_ca else ""
 
 
 def _file_token(file: _ConfigFile, config: Path) -> str:
