@@ -36,6 +36,7 @@ class GatewayConfig(_Section, frozen=True):
     url: str = ""  # how pilots reach it; empty: http(s)://<this host's name>:<port>
     tls_certificate: str = ""  # PEM file; with it and tls_key the gateway speaks https
     tls_key: str = ""
+    tls_ca: str = ""  # PEM file of the authority that signed it, which pilots trust; empty: the system's authorities
     payload_limit_mb: Positive = 64  # arguments or result of one invocation, body of one function
     lease_s: PositiveSeconds = 4.0  # silence after which a pilot is LOST
     blob_kb: Positive = 256  # arguments and results from this size on lie in files of the state folder

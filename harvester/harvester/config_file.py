@@ -170,7 +170,7 @@ def _check(config: Config, source: str) -> None:
     if bool(gateway.tls_certificate) != bool(gateway.tls_key):
         field = "gateway.tls_key" if gateway.tls_certificate else "gateway.tls_certificate"
         raise ConfigError(field, "it is missing", "TLS needs both tls_certificate and tls_key", source)
-    for name in ("tls_certificate", "tls_key"):
+    for name in ("tls_certificate", "tls_key", "tls_ca"):
         file = getattr(gateway, name)
         if file and not Path(file).is_file():
             raise ConfigError(f"gateway.{name}", f"there is no file {file}", "name a PEM file", source)

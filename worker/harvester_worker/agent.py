@@ -79,6 +79,7 @@ class Agent:
         self._link = Link(
             pilot.gateways,
             pilot.token,
+            tls_ca=pilot.tls_ca,
             hello=lambda: self._session.hello(self._loop.time()),
             on_messages=self._on_messages,
             on_loss=lambda: self._stimulate(self._session.unlinked),

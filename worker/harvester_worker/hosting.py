@@ -106,7 +106,7 @@ class SlotHost:
             raise RunOver("no run is under way in this process")
         run, home = self._run
         token = make_token(home.key, home.pilot_id, run.invocation_id, run.fence)
-        return Access(url=home.url, token=token, invocation_id=run.invocation_id)
+        return Access(url=home.url, token=token, invocation_id=run.invocation_id, tls_ca=home.tls_ca)
 
     def at_end(self, close: Callable[[], None]) -> None:
         """Have `close` called when the present run is over."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from harvester.domain import pilot_output, wire
+from harvester.domain import pilot_output, tls, wire
 from harvester.domain.blobs import BlobRef
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ class Link:
     ----------
     gateways: their base URLs, tried in turn.
     token: the pilot's own.
+    tls_ca: certificates in PEM by which a gateway's is verified; empty: by the system's authorities.
     hello: makes the first message of a connection.
     on_messages: called with the messages of each frame.
     on_loss: called when a connection is gone.
@@ -53,12 +54,14 @@ class Link:
         gateways: Sequence[str],
         token: str,
         *,
+        tls_ca: str,
         hello: Callable[[], wire.Hello],
         on_messages: Callable[[list[wire.ToPilot]], None],
         on_loss: Callable[[], None],
     ) -> None:
         self._gateways = tuple(gateways)
         self._token = token
+        self._tls = tls.trusting(tls_ca) if tls_ca else True
         self._hello, self._on_messages, self._on_loss = hello, on_messages, on_loss
         self._unsent: list[wire.ToGateway] = []
         self._wake = asyncio.Event()
@@ -126,6 +129,7 @@ class Link:
             close_timeout=CLOSE_S,
             ping_interval=PING_S,
             ping_timeout=PONG_S,
+            ssl=self._tls if url.startswith("wss:") else None,
             proxy=None,  # a node's proxy is for the internet; the gateway is on the cluster
         )
         log.info("%s url=%s", pilot_output.CONNECTED, url)
@@ -196,17 +200,18 @@ class Unanswered:
         if self.is_over or now - self._since < UNANSWERED_S:
             return
         self.is_over = True
-        log.error(
-            "%s: no gateway answers at %s (%s): set gateway.url to an address that compute nodes reach, "
-            "and see that no firewall is in between",
-            pilot_output.UNREACHABLE, gateway, words_of(error),
-        )  # fmt: skip
+        todo = tls.remedy(error, ca="gateway.tls_ca", address="gateway.url") or (
+            "set gateway.url to an address that compute nodes reach, and see that no firewall is in between"
+        )
+        log.error("%s: no gateway answers at %s (%s): %s", pilot_output.UNREACHABLE, gateway, words_of(error), todo)
 
 
 def words_of(error: Exception) -> str:
     """Return why a connection failed, in few words: `Connection refused`."""
     if isinstance(error, InvalidStatus):
         return f"what answers there is not a gateway: HTTP {error.response.status_code}"
+    if words := tls.trouble(error):
+        return words
     if isinstance(error, TimeoutError):
         return "no answer in time"
     text = str(error) or type(error).__name__

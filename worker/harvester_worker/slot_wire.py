@@ -51,6 +51,7 @@ class Home(_Message, frozen=True):
     url: str  # as the pilot knows it
     pilot_id: str
     key: bytes  # signs the tokens of the owner's runs on this pilot
+    tls_ca: str = ""  # the pilot's
 
 
 class Run(_Message, frozen=True):

@@ -131,7 +131,7 @@ class Slots:
 
     def keep_key(self, owner: str, key: bytes, url: str) -> None:
         """Have the runs of an owner call the gateway back at this address, signing with this key."""
-        home = slot_wire.Home(url=url, pilot_id=self._pilot.pilot_id, key=key)
+        home = slot_wire.Home(url=url, pilot_id=self._pilot.pilot_id, key=key, tls_ca=self._pilot.tls_ca)
         if self._homes.get(owner) != home:
             self._homes[owner] = home
 

@@ -55,6 +55,26 @@ def pilots_url(config: Config, port: int) -> str:
     return f"{'https' if gateway.tls_certificate else 'http'}://{name}:{port}"
 
 
+def authorities(config: Config) -> str:
+    """Return the certificates that pilots trust, in PEM; empty for the system's. Raises `ConfigError`."""
+    if not config.gateway.tls_ca:
+        return ""
+    import ssl  # noqa: PLC0415 - see above
+
+    from harvester.domain import tls  # noqa: PLC0415 - see above
+
+    path = Path(config.gateway.tls_ca)
+    try:
+        text = path.read_text(encoding="ascii", errors="replace")
+        tls.trusting(text)
+    except ssl.SSLError as error:
+        raise ConfigError("gateway.tls_ca", f"{path} holds no certificate in PEM", "name one that does") from error
+    except OSError as error:
+        problem = f"{path} cannot be read: {error.strerror}"
+        raise ConfigError("gateway.tls_ca", problem, "name a file that can") from error
+    return text
+
+
 def open_store(config: Config) -> Store:
     """Open the store. Raises `StoreError`."""
     from harvester.store.store import open_store as open_url  # noqa: PLC0415 - see above
@@ -238,6 +258,7 @@ def daemon_settings(config: Config, found: tuple[Shape, ...], port: int) -> Daem
     return DaemonSettings(
         state_dir=state_dir(config),
         gateways=(pilots_url(config, port),),
+        tls_ca=authorities(config),
         harvest=harvest_settings(
             config,
             found,

@@ -184,7 +184,9 @@ class _System:
         out = Console(highlight=False, soft_wrap=True)
         out.print(f"[bold]harvester[/bold] listens at [bold]{self._server.url}[/bold] ({self._config.scheduler.kind})")
         out.print(f"  user's token   {user}\n  admin's token  {admin}\n  log            {self._folder.log_file}")
-        out.print(f"  export HARVESTER_URL={self._server.url} HARVESTER_TOKEN=$(cat {user})")
+        ca = self._config.gateway.tls_ca
+        trust = f" HARVESTER_TLS_CA={Path(ca).resolve()}" if ca else ""
+        out.print(f"  export HARVESTER_URL={self._server.url} HARVESTER_TOKEN=$(cat {user}){trust}")
         out.print("  Ctrl-C ends it" + (" and leaves the pilots." if self._config.harvest.leave_pilots else "."))
         sys.stdout.flush()
 

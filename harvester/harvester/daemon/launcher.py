@@ -75,6 +75,7 @@ class Launcher:
                 pilot_id=record.pilot_id,
                 token=token,
                 gateways=self.settings.gateways,
+                tls_ca=self.settings.tls_ca,
                 capacity=record.resources,
                 walltime_s=record.walltime_s,
                 grace_s=partition.grace_time.total_seconds() if partition is not None else 0.0,

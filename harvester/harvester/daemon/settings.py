@@ -27,6 +27,7 @@ class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     state_dir: Path  # pilot files and output go below it; the compute nodes see it
     gateways: tuple[str, ...]  # addresses as the pilots reach them
+    tls_ca: str = ""  # certificates in PEM by which pilots verify the gateway's; empty: the system's authorities
     harvest: HarvestSettings
     orders: dict[str, Orders]  # by the name of the shape
     tick: timedelta = timedelta(seconds=1)  # how often it listens; how often it looks is another thing

@@ -19,6 +19,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     url: str  # as the pilot knows it
     token: str  # the run's own; see `run_tokens`
     invocation_id: str
+    tls_ca: str = ""  # certificates in PEM by which the gateway's is verified; empty: by the system's authorities
 
 
 class Host(Protocol):

@@ -15,6 +15,7 @@ class PilotFile(msgspec.Struct, frozen=True, kw_only=True):
     pilot_id: str
     token: str  # this pilot's own
     gateways: tuple[str, ...]  # "http://host:port" or "https://…"; tried in turn
+    tls_ca: str = ""  # certificates in PEM by which the gateway's is verified; empty: by the system's authorities
     capacity: Resources
     walltime_s: float  # as asked of the scheduler; the scheduler's own end time wins where it tells one
     grace_s: float  # notice before the kill, as the partition has it

@@ -74,6 +74,7 @@ class Broken(msgspec.Struct, frozen=True):
 
     reason: str
     is_defect: bool = False  # trying again is no use
+    remedy: str = ""  # where it is not the usual one
 
 
 Operation = Generator[Request, Answer, T]
@@ -176,7 +177,8 @@ class Trouble:
             0,
             "no answer",
             f"the gateway at {self._settings.url} does not answer{through}: {said}",
-            remedy="see that it runs (harvester up), and that HARVESTER_URL or the config file names it"
+            remedy=(broken.remedy if broken else "")
+            or "see that it runs (harvester up), and that HARVESTER_URL or the config file names it"
             + (f"; {_WITHOUT_PROXY}" if self._via else ""),
         )
 

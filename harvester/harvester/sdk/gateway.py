@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
+from harvester.domain import tls
 from harvester.sdk.async_connections import AsyncConnections
 from harvester.sdk.connections import Connections
 from harvester.sdk.exchange import Broken, Operation, Outcome, Pause, Request, Step, converse
@@ -28,7 +29,9 @@ T = TypeVar("T")
 def _broken(error: OSError | ValueError) -> Broken:
     # A certificate that does not verify is both; the gateway may get a better one.
     is_defect = not isinstance(error, OSError)
-    return Broken(str(error) or type(error).__name__, is_defect)
+    reason = tls.trouble(error) or str(error) or type(error).__name__
+    remedy = tls.remedy(error, ca="HARVESTER_TLS_CA, or tls_ca in the config file,", address="HARVESTER_URL")
+    return Broken(reason, is_defect, remedy)
 
 
 class Gateway:

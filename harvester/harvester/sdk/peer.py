@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import os
 import ssl
+from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
 import truststore
 
+from harvester.domain import tls
 from harvester.sdk.errors import ConfigurationError
 from harvester.sdk.exchange import Request
 from harvester.sdk.proxies import NamedProxy, named_proxy
@@ -36,7 +38,7 @@ class Peer:
         url = _split(settings.url, "the gateway's address")
         self._prefix = url.path.rstrip("/")
         self.host, self.port = _endpoint(url)
-        self.tls = _tls() if url.scheme == "https" else None
+        self.tls = _tls(settings) if url.scheme == "https" else None
         named = None if settings.is_direct else named_proxy(url.scheme, self.host, self.port)
         proxy = None if named is None else _proxy(named, self.host)
         self.via = "" if named is None or proxy is None else f"the proxy {_shown(proxy)} that {named.variable} names"
@@ -101,21 +103,40 @@ def _endpoint(url: SplitResult) -> tuple[str, int]:
     return url.hostname, url.port or _PORTS.get(url.scheme, 80)
 
 
-def _tls() -> ssl.SSLContext:
-    """Return what verifies certificates: by SSL_CERT_FILE and SSL_CERT_DIR, else by the system's authorities."""
+def _tls(settings: Settings) -> ssl.SSLContext:
+    """Return what verifies certificates: by what the settings say, SSL_CERT_FILE and SSL_CERT_DIR, or the system.
+
+    Raises `ConfigurationError`.
+    """
+    if settings.authorities:
+        context = tls.trusting(settings.authorities)
+    else:
+        context = _trusting(settings.tls_ca) if settings.tls_ca else _by_environment()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _trusting(ca: str) -> ssl.SSLContext:
+    named = f"the file {ca} that HARVESTER_TLS_CA, or tls_ca in the config file, names"
+    try:
+        return tls.trusting(Path(ca).read_text(encoding="ascii", errors="replace"))
+    except ssl.SSLError as error:
+        raise ConfigurationError(f"{named} holds no certificate in PEM") from error
+    except OSError as error:
+        raise ConfigurationError(f"{named} cannot be read: {error.strerror}") from error
+
+
+def _by_environment() -> ssl.SSLContext:
     cafile, capath = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
     if cafile or capath:
         try:
-            context = ssl.create_default_context(cafile=cafile or None, capath=capath or None)
+            return ssl.create_default_context(cafile=cafile or None, capath=capath or None)
         except OSError as error:
             raise ConfigurationError(
                 f"the certificates that SSL_CERT_FILE={cafile or ''} or SSL_CERT_DIR={capath or ''} name cannot be "
                 f"read: {error}"
             ) from error
-    else:
-        context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+    return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _proxy(named: NamedProxy, host: str) -> SplitResult:

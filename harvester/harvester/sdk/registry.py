@@ -97,9 +97,9 @@ class Registry:
         A name means its newest version. Raises `TypeError` for what is none of these.
         """
         if isinstance(fn, types.FunctionType):  # as nearly always, and at each call
-            return self._memory.target(fn)
+            return self._memory.target(fn) or _running_here(fn)
         if isinstance(fn, Function):
-            return self._memory.target(fn.origin)
+            return self._memory.target(fn.origin) or _running_here(fn.origin)
         if isinstance(fn, str):
             return Target(name=fn)
         if isinstance(fn, Registration):

@@ -25,6 +25,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     token: str
     parent: str = ""  # the invocation whose function asks
     is_direct: bool = False  # no proxy is between: as a pilot reaches its gateway
+    tls_ca: str = ""  # PEM file by which the gateway's certificate is verified; empty: by the system's authorities
+    authorities: str = ""  # the same as a PEM text: a run's, from its pilot
 
 
 class _ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,6 +35,7 @@ class _ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     url: str = ""
     token: str = ""
     token_file: str = ""  # relative to the config file's folder
+    tls_ca: str = ""  # as above
 
 
 def config_path() -> Path:
@@ -50,9 +53,9 @@ def find_settings(
 ) -> Settings:
     """Return the gateway's address and the token.
 
-    An explicit value beats HARVESTER_URL and HARVESTER_TOKEN, which beat the config file. The file's token goes to the
-    file's gateway only: another address given by hand must not be handed a secret that was not meant for it. The same
-    holds for the credential of a `run`, where the function finds that in the place of the file.
+    An explicit value beats HARVESTER_URL and HARVESTER_TOKEN, which beat the config file; so does HARVESTER_TLS_CA. The
+    file's token goes to the file's gateway only: another address given by hand must not be handed a secret that was not
+    meant for it. The same holds for the credential of a `run`, where the function finds that in the place of the file.
 
     Raises `ConfigurationError`, which names all the places when nothing is found.
     """
@@ -73,7 +76,8 @@ def find_settings(
             f"no token is known for the gateway {found_url}: give token=…, set HARVESTER_TOKEN, "
             f"or write url, and token or token_file, for this gateway into {config}"
         )
-    return Settings(url=found_url, token=found_token)
+    tls_ca = environ.get("HARVESTER_TLS_CA", "") or _file_ca(file, config)
+    return Settings(url=found_url, token=found_token, tls_ca=tls_ca)
 
 
 def _of_run(url: str | None, token: str | None, environ: Mapping[str, str], config: Path, run: Access) -> Settings:
@@ -85,7 +89,14 @@ def _of_run(url: str | None, token: str | None, environ: Mapping[str, str], conf
             "a credential of its own for its own gateway"
         )
     is_own = found_url == run.url
-    return Settings(url=found_url, token=found_token or run.token, parent=run.invocation_id, is_direct=is_own)
+    return Settings(
+        url=found_url,
+        token=found_token or run.token,
+        parent=run.invocation_id,
+        is_direct=is_own,
+        tls_ca="" if is_own else environ.get("HARVESTER_TLS_CA", ""),
+        authorities=run.tls_ca if is_own else "",
+    )
 
 
 def _read_config(path: Path) -> _ConfigFile:
@@ -101,8 +112,12 @@ def _read_config(path: Path) -> _ConfigFile:
         raise ConfigurationError(f"the config file {path} is no TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise ConfigurationError(
-            f"the config file {path} is wrong: {error}; it may have url, token and token_file, each a string"
+            f"the config file {path} is wrong: {error}; it may have url, token, token_file and tls_ca, each a string"
         ) from error
+
+
+def _file_ca(file: _ConfigFile, config: Path) -> str:
+    return str(config.parent / Path(file.tls_ca).expanduser()) if file.tls_ca else ""
 
 
 def _file_token(file: _ConfigFile, config: Path) -> str:
