@@ -31,7 +31,7 @@ async def missing(gateway: Gateway) -> str:
                 await asyncio.wrap_future(store.write([]))
             await asyncio.to_thread(store.note, DAEMON_NOTE)
     except StoreError as error:
-        return f"the store does not answer: {error}"
+        return f"the store fails: {error}"
     except TimeoutError:
         return f"the store has not answered for {PATIENCE_S:.0f} s"
     return told(gateway)

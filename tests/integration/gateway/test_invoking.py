@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+import time
 from base64 import b64decode, b64encode
 
 import msgspec
@@ -266,16 +267,31 @@ async def test_invocations_are_listed_newest_first_and_page_by_page(rig):
     assert {item["owner"] for item in everybody["items"]} == {"ada", "bob"}
 
 
-async def test_somebody_elses_invocation_is_not_there_except_for_the_admin(rig, problem):
+@pytest.mark.parametrize("where", ["open", "ended", "in the store only"])
+async def test_somebody_elses_invocation_is_not_there_except_for_the_admin(rig, problem, where):
     await rig.register()
     invocation_id = await rig.accepted("double", 1)
-    bob = rig.client("bob-token")
-    for path in ("", "/result", "/explain"):
-        problem(await bob.get(f"/v1/invocations/{invocation_id}{path}"), 404)
-    problem(await bob.post(f"/v1/invocations/{invocation_id}/cancel"), 404)
-    problem(await bob.post("/v1/wait", json={"invocation_ids": [invocation_id]}), 404)
-    assert (await rig.admin.get(f"/v1/invocations/{invocation_id}")).status_code == 200
-    assert rig.store.invocation(invocation_id).state == "accepted"
+    if where != "open":
+        pilot = await rig.pilot()
+        await pilot.finish(await pilot.hear(wire.Lease), "secret")
+        await rig.read(invocation_id, wait_s=5)
+    if where == "in the store only":
+        rig.server.app.state.gateway.book.forget_ended(time.time() + 60)
+    before = rig.store.invocation(invocation_id)
+    bob, path = rig.client("bob-token"), f"/v1/invocations/{invocation_id}"
+    answers = [
+        *[await bob.get(path + end) for end in ("", "?wait_s=0.1", "/result", "/explain")],
+        await bob.post(f"{path}/cancel"),
+        await bob.post("/v1/wait", json={"invocation_ids": [invocation_id], "results": True}),
+    ]
+    for answer in answers:
+        assert "secret" not in answer.text
+        assert problem(answer, 404)["type"].endswith("unknown-invocation")
+    assert (await bob.get("/v1/invocations")).json()["items"] == []
+    assert (await rig.admin.get(path)).status_code == 200
+    assert (await rig.admin.get("/v1/invocations")).json()["items"][0]["owner"] == "ada"
+    assert rig.store.invocation(invocation_id) == before
+    assert (await rig.admin.post(f"{path}/cancel")).status_code == 200
 
 
 async def test_a_wait_says_why_nothing_runs(rig):

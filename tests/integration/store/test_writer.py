@@ -1,6 +1,8 @@
 """The writer: groups, order, errors that cost nobody else anything, and a kill at any moment."""
 
 import os
+import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -137,6 +139,18 @@ def test_nothing_is_remembered_of_a_group_that_was_not_kept(sqlite_url, opened, 
     assert store.activations("half") == []
     store.write([make.granted("taken")]).result(timeout=20)
     assert store.invocation("taken").state is InvocationState.LEASED
+
+
+def test_what_is_remembered_is_forgotten_with_the_group_that_changed_it(sqlite_url, opened, make):
+    store = opened(sqlite_url)
+    store.write([make.new("i1")]).result(timeout=20)
+    store.write([make.granted("i1")]).result(timeout=20)
+    store.write([]).result(timeout=20)
+    # The first of the two is folded into what is remembered of i1, before the second undoes both.
+    assert isinstance(store.write([make.started("i1"), make.new("i1")]).exception(timeout=20), AlreadyThere)
+    assert store.invocation("i1").state is InvocationState.LEASED
+    store.write([make.started("i1")]).result(timeout=20)
+    assert store.invocation("i1").state is InvocationState.RUNNING
 
 
 def test_a_call_that_changes_invocations_is_seen_by_later_writes(store, make):
@@ -303,6 +317,38 @@ for number in itertools.count():
     if number % 50 == 49:
         store.write([]).result()
 """
+
+
+ONE = """
+import os, sys
+from harvester.domain.functions import Encoding
+from harvester.store.store import open_store
+from harvester.store.writes import NewInvocation
+
+store = open_store(sys.argv[1])
+for number in range(3):
+    os.write(2, b"asked")
+    store.write([NewInvocation(invocation_id=f"i{number}", function_id="f@1", owner="ann", encoding=Encoding.JSON,
+                               arguments=b"x", accepted_at=1.0)]).result()
+    os.write(2, b"told")
+"""
+
+
+@pytest.mark.parametrize(("durability", "syncs"), [("fsync", 3), ("os", 0)])
+def test_nobody_is_told_of_a_commit_before_the_disk_has_it(tmp_path, sqlite_url, durability, syncs):
+    if shutil.which("strace") is None:
+        pytest.skip("no strace to see the calls of the system with (Debian: apt-get install strace)")
+    trace = tmp_path / "trace"
+    traced = ["strace", "-f", "-y", "-o", str(trace), "-e", "trace=write,fsync,fdatasync", sys.executable, "-c", ONE]
+    done = subprocess.run([*traced, f"{sqlite_url}?durability={durability}"], capture_output=True, check=False)
+    if b"PTRACE" in done.stderr or b"ptrace" in done.stderr:
+        pytest.skip("strace may not trace here")
+    assert done.returncode == 0, done.stderr
+    calls = re.findall(r'"(asked|told)"|(sync)\([^)]*-wal', trace.read_text())
+    told = "".join(word[:1] or sync[:1] for word, sync in calls)
+    assert told.count("t") == 3
+    # asked, synced, told: each answer has its own
+    assert len(re.findall("as+t", told)) == syncs, told
 
 
 @pytest.mark.parametrize("acknowledged", [1, 400])
