@@ -94,11 +94,12 @@ class Names:
 
     def _unknown(self, caller: Caller, text: str) -> Refusal:
         seen_by = None if caller.role is Role.ADMIN else caller.name
-        shown = {
-            name if owner == caller.name else full_name(owner, name)
-            for owner, name in self._store.function_names(seen_by, HINTS)
-        }
-        close = difflib.get_close_matches(text, shown, n=3, cutoff=0.5)
+        shown: dict[str, str] = {}  # by what may have been meant
+        for owner, name in self._store.function_names(seen_by, HINTS):
+            best = name if owner == caller.name else full_name(owner, name)
+            shown[best] = best
+            shown.setdefault(name, best)
+        close = dict.fromkeys(shown[each] for each in difflib.get_close_matches(text, shown, n=3, cutoff=0.5))
         hint = f"; close to it: {', '.join(close)}" if close else ""
         return refusal(
             404,

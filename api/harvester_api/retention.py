@@ -79,9 +79,9 @@ class Retention:
     async def look(self) -> None:
         """Delete what has been over for long enough, first from memory. Raises `StoreError`."""
         self._book.forget_ended(self._clock() - self._result_s)
+        await asyncio.to_thread(self._delete)
         if self._unused is not None:
             await self._unused.note(self._clock())
-        await asyncio.to_thread(self._delete)
 
     async def _go(self) -> None:
         sweep_at = self._clock()

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from support.functions import draft
 
 from harvester.domain import wire
 from harvester_api.unused import Unused
@@ -117,6 +118,7 @@ async def test_the_broom_takes_older_versions_that_nobody_calls_and_notes_those_
     await broom.note(added_at + 1000.0)  # within the hour: not written
     await called(rig.http, version=2)
     await broom.note(added_at + 4000.0)
+    assert gateway.catalog.take_used() == set()
     used = {
         item["version"]: item["used_at"] for item in (await rig.http.get("/v1/functions/f/versions")).json()["items"]
     }
@@ -125,3 +127,17 @@ async def test_the_broom_takes_older_versions_that_nobody_calls_and_notes_those_
     await broom.expire(added_at + 40 * 86_400.0)
     assert [item["version"] for item in (await rig.http.get("/v1/functions/f/versions")).json()["items"]] == [3, 2]
     problem(await rig.http.post("/v1/functions/f/invocations?version=1", json={}), 404)
+
+
+class TestOldVersions:
+    @pytest.fixture
+    def settings(self, settings, store):
+        for body in (b"one:f", b"two:f"):
+            store.add_function(draft("f", body, "ada"), 1.0)
+        return settings
+
+    async def test_a_gateway_sweeps_from_its_start_on_and_notes_what_is_called(self, rig):
+        await rig.until(lambda: rig.store.function_id_of("f", 1, owner="ada") is None)
+        assert await called(rig.http) == "ada/f@2"
+        await rig.server.app.state.gateway._retention.look()
+        assert rig.store.listed("ada/f@2").used_at > 1.0

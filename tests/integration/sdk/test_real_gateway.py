@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import harvester
 from harvester.cli.app import app as command
+from harvester.sdk.errors import GatewayError
 from harvester.store.store import open_store
 from harvester_api.app import create_app
 from harvester_api.server import listen
@@ -51,7 +52,8 @@ def proxy():
 
 @pytest.fixture
 def client(store, proxy):
-    app = create_app(GatewaySettings(tokens=(Token(name="ada", role=Role.USER, token="t"),)), store)
+    tokens = tuple(Token(name=name, role=Role.USER, token=token) for name, token in (("ada", "t"), ("bob", "b")))
+    app = create_app(GatewaySettings(tokens=tokens), store)
     server = listen(LosingAnswers(app, proxy), "127.0.0.1", 0)
     server.start()
     with harvester.Client(server.url, "t", patience_s=10) as client:
@@ -160,3 +162,39 @@ def test_what_the_gateway_refuses_is_remedied_by_commands(run):
         assert remedy in ended.stderr
         assert "/v1/" not in ended.stderr
         assert "Bearer" not in ended.stderr
+
+
+def test_a_client_that_registers_calls_its_own_function_whatever_others_register(client, store):
+    with harvester.Client(client.url, "b") as bobs:
+        mine, his = client.register(abs, "f"), bobs.register(len, "f")
+        assert (mine.function_id, his.function_id) == ("ada/f@1", "bob/f@1")
+        calls = [(client, mine), (client, "f"), (bobs, his), (bobs, "f")]
+        ids = [who.submit(what, "x").invocation_id for who, what in calls]
+        assert [store.invocation(each).function_id for each in ids] == ["ada/f@1"] * 2 + ["bob/f@1"] * 2
+        with pytest.raises(GatewayError, match="there is no function 'ada/f'"):
+            bobs.submit(mine, "x").result(5)
+        client.share("f")
+        assert store.invocation(bobs.submit(mine, "x").invocation_id).function_id == "ada/f@1"
+
+
+def test_the_command_line_shares_and_deletes_functions(client, run, tmp_path):
+    file = tmp_path / "f.py"
+    for number in range(4):
+        file.write_text(f"def f():\n    return {number}\n")
+        said = run("functions", "register", f"{file}:f", *(["--share"] if number == 3 else []))
+        assert said.output.startswith(f"ada/f is registered, version {number + 1}")
+    assert said.output.endswith(", shared with all\n")
+    with harvester.Client(client.url, "b") as bobs:
+        assert [each["owner"] for each in bobs.functions()] == ["ada"]
+        assert run("functions", "unshare", "f").output == "ada/f is not shared any more\n"
+        assert bobs.functions() == []
+    assert run("functions", "share", "f").output == "ada/f is shared with all\n"
+    client.start("f", version=2)
+    refused = run("functions", "delete", "f", 1, 2)
+    assert (refused.exit_code, refused.stdout) == (1, "ada/f@1 is deleted\n")
+    assert "1 of its invocations have not ended" in refused.stderr
+    client.cancel(client.invocations()[0]["invocation_id"])
+    assert run("functions", "delete", "f", "--all").output == "".join(f"ada/f@{n} is deleted\n" for n in (4, 3, 2))
+    assert json.loads(run("functions", "--json").output) == []
+    for words in ((), (1, "--all")):
+        assert "Name them, or say --all" in run("functions", "delete", "f", *words).stderr

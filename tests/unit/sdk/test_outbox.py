@@ -6,6 +6,7 @@ from harvester.sdk import outbox
 from harvester.sdk.futures import InvocationFuture
 from harvester.sdk.options import Options
 from harvester.sdk.outbox import LONE_BYTES, MAX_IN_FLIGHT, Outgoing, Target, batches, is_due
+from harvester.sdk.registry import Registration
 
 
 def outgoing(name="f", size=1, **said):
@@ -51,3 +52,10 @@ def test_a_request_under_way_gathers_the_next_unless_that_is_full_or_has_waited(
     assert is_due(1, 200, 10, 0.0)
     assert is_due(1, 1, 1 << 20, 0.0)
     assert not is_due(MAX_IN_FLIGHT, 1000, 1 << 20, 9.0)
+
+
+def test_a_registration_is_invoked_by_its_full_name_and_version():
+    said = {"function_id": "ann/area@2", "name": "area", "version": 2}
+    target = Registration(**said, owner="a b").target
+    assert (target.path, target.params) == ("/v1/functions/a%20b/area", {"version": "2"})
+    assert Registration(**said).target.path == "/v1/functions/area"
