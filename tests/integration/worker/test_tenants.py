@@ -160,36 +160,68 @@ async def test_of_ones_own_runs_directory_umask_and_signal_mask_are_put_back_and
     assert found[0] == found[1] == found[2]
 
 
-def harms():
-    """A function that does harm by its first argument, beside a neighbour who is at work."""
-
-    def run(how):
+def kills_its_group():
+    def run():
         import os
         import signal
+
+        os.killpg(0, signal.SIGKILL)
+
+    return run
+
+
+def stops():
+    def run():
+        import os
+        import signal
+
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    return run
+
+
+def closes_its_lines():
+    def run():
+        import os
+
+        os.closerange(3, 256)
+        sum(range(10**12))  # holds the interpreter's lock, so nobody in there sees that the line is closed
+
+    return run
+
+
+def says_garbage():
+    def run():
+        import os
         import time
         from pathlib import Path
 
-        if how == "group":
-            os.killpg(0, signal.SIGKILL)
-        elif how == "stop":
-            os.kill(os.getpid(), signal.SIGSTOP)
-        elif how == "closes":
-            os.closerange(3, 256)
-        elif how == "claims":
-            for each in Path("/proc/self/fd").iterdir():
-                if each.is_symlink() and "harvester-claims" in str(each.readlink()):
-                    os.ftruncate(int(each.name), 0)
-        else:
-            for each in Path("/proc/self/fd").iterdir():
-                if each.is_symlink() and str(each.readlink()).startswith("socket:"):
-                    os.write(int(each.name), b"\xff" * 64)
+        for each in Path("/proc/self/fd").iterdir():
+            if each.is_symlink() and str(each.readlink()).startswith("socket:"):
+                os.write(int(each.name), b"\xff" * 64)
         time.sleep(60)
 
     return run
 
 
-@pytest.mark.parametrize("how", ["group", "stop", "closes", "garbage", "claims"])
-async def test_a_function_that_harms_its_slot_is_blamed_and_its_neighbour_never_knows(gateway, pilots, order, how):
+def shortens_its_claims():
+    def run():
+        import os
+        from pathlib import Path
+
+        for each in Path("/proc/self/fd").iterdir():
+            if each.is_symlink() and "harvester-claims" in str(each.readlink()):
+                os.ftruncate(int(each.name), 0)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "harms",
+    [kills_its_group, stops, closes_its_lines, says_garbage, shortens_its_claims],
+    ids=lambda each: each.__name__,
+)
+async def test_a_function_that_harms_its_slot_is_blamed_and_its_neighbour_never_knows(gateway, pilots, order, harms):
     def neighbour():
         import os
         import time
@@ -200,14 +232,14 @@ async def test_a_function_that_harms_its_slot_is_blamed_and_its_neighbour_never_
     process = await pilots.start()
     await gateway.send(*order(neighbour, invocation_id="neighbour", name="neighbour"))
     await gateway.wait_for(wire.Started, "neighbour")
-    await gateway.send(*order(harms(), how, invocation_id="harms", name="harms"))
-    if how == "claims":
+    await gateway.send(*order(harms(), invocation_id="harms", name="harms"))
+    if harms is shortens_its_claims:
         assert "PermissionError" in (await gateway.wait_for(wire.Finished, "harms")).failure.message
     else:
         assert (await gateway.wait_for(wire.GivenBack, "harms", within_s=8)).end is ActivationEnd.SLOT_DIED
     zygote = psutil.Process(value_of(await gateway.wait_for(wire.Finished, "neighbour")))
     async with asyncio.timeout(2):
-        while len(zygote.children()) > (2 if how == "claims" else 1):  # noqa: ASYNC110 - nobody tells of it
+        while len(zygote.children()) > (2 if harms is shortens_its_claims else 1):  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.02)
     assert process.returncode is None
 

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import threading
 import time
 
 import pytest
@@ -59,6 +60,9 @@ def test_what_a_killed_pilot_has_left_is_swept_and_a_living_ones_is_not(node):
     assert killed._lock is not None
     os.close(killed._lock)  # as the kernel does it
     TemporaryFolders().sweep()
+    for thread in threading.enumerate():
+        if thread.name == "harvester-files":
+            thread.join()
     assert has_no(left)
     assert os.listdir(its)  # noqa: PTH208 - as above
 
