@@ -2,7 +2,6 @@
 
 import functools
 import gc
-import types
 import weakref
 
 import pytest
@@ -162,11 +161,12 @@ def test_nothing_is_kept_alive():
 
 
 def test_a_value_that_took_the_place_of_one_that_is_gone_is_another_one():
-    values = types.SimpleNamespace()
-    namespace = {"__name__": "__main__", "value": values}
+    class Value:
+        pass
+
+    namespace = {"__name__": "__main__", "value": Value()}
     exec("def use(): return value", namespace)  # noqa: S102 - as above
     seen = footprint_of(namespace["use"])
-    del values
     namespace["value"] = None
     assert not seen.fits()
 
