@@ -102,9 +102,10 @@ class SlotHost:
     def access(self) -> Access:
         """Return how the present run calls back. Raises `RunOver`."""
         PROCESS.find()  # raises in a thread that is another run's
-        if self._run is None:
+        present = self._run
+        if present is None:
             raise RunOver("no run is under way in this process")
-        run, home = self._run
+        run, home = present
         token = make_token(home.key, home.pilot_id, run.invocation_id, run.fence)
         return Access(url=home.url, token=token, invocation_id=run.invocation_id, tls_ca=home.tls_ca)
 
@@ -157,6 +158,7 @@ class SlotHost:
         self._look_at = self._looked[0] + within_s
 
     def _tell(self, *, is_waiting: bool) -> None:
-        if is_waiting != self._is_told and self._run is not None:
+        run = self._run  # the main thread may end it meanwhile; what is said of it then is ignored
+        if is_waiting != self._is_told and run is not None:
             self._is_told = is_waiting
-            self._say(Waits(number=self._run[0].number, is_over=not is_waiting))
+            self._say(Waits(number=run[0].number, is_over=not is_waiting))

@@ -81,14 +81,15 @@ def find_settings(
 
 
 def _of_run(url: str | None, token: str | None, environ: Mapping[str, str], config: Path, run: Access) -> Settings:
-    found_url = _clean_url(url or environ.get("HARVESTER_URL", ""), config) or run.url
+    own_url = run.url.rstrip("/")
+    found_url = _clean_url(url or environ.get("HARVESTER_URL", ""), config) or own_url
     found_token = (token or environ.get("HARVESTER_TOKEN", "")).strip()
-    if not found_token and found_url != run.url:
+    if not found_token and found_url != own_url:
         raise ConfigurationError(
             f"no token is known for the gateway {found_url}: give token=…, or leave url=… out: the function has "
             "a credential of its own for its own gateway"
         )
-    is_own = found_url == run.url
+    is_own = found_url == own_url
     return Settings(
         url=found_url,
         token=found_token or run.token,
