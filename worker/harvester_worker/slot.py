@@ -15,9 +15,9 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import msgspec
 
@@ -25,11 +25,12 @@ from harvester.domain import hosting
 from harvester.domain.blobs import BlobRef
 from harvester.domain.buffers import Part
 from harvester.domain.calls import CallsError, count_calls
-from harvester.domain.functions import Encoding, FunctionVersion
+from harvester.domain.functions import Encoding
 from harvester_worker import blob_files, copies, frames, runner
 from harvester_worker.active import Active
 from harvester_worker.checkpointing import Evicted, SlotContext, Stopped
 from harvester_worker.claims import Claims
+from harvester_worker.code import Code
 from harvester_worker.edited import EditedModules
 from harvester_worker.failures import RunFailed, placed
 from harvester_worker.family import Family
@@ -47,11 +48,8 @@ STOP_SIGNAL = signal.SIGRTMIN
 SCHEDULERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 """Slurm sends them to every process of the step. What follows is the agent's decision, so a slot only takes note."""
 
-AGAIN_S = 0.05
-"""A signal that comes just before a system call does not interrupt it, so it is sent until it was heeded."""
-
-LOOK_S = 0.5
-"""How often the watching thread looks whether an unsent checkpoint is due."""
+AGAIN_S = 0.05  # a signal that comes just before a system call does not interrupt it, so it is sent until heeded
+LOOK_S = 0.5  # how often the watching thread looks whether an unsent checkpoint is due
 
 
 class Slot:
@@ -73,10 +71,9 @@ class Slot:
         self._incoming = frames.Incoming(sock, frames.to_slot)
         self._watch = Watch(orders, on_order=self._obey, look_after=self._look_after, is_needed=self._is_needed)
         self._speaker = Speaker(sock, on_kept=self._watch.wake)
-        self._code: FunctionVersion  # comes before the first run
-        self._loaded: runner.Loaded | None = None
+        self._code = Code()
         self._home = NOWHERE
-        self._host = SlotHost(say=self._tell, wake=self._watch.wake, function_id=self._function_id)
+        self._host = SlotHost(say=self._tell, wake=self._watch.wake, function_id=self._code.id_of)
         self._active: Active | None = None
         self._runs: deque[tuple[Run, memoryview | None, Home]] = deque()  # received, not begun
         self._ordered: deque[HandOver | Stop] = deque()  # for the present run, or for one that is still to begin
@@ -99,7 +96,7 @@ class Slot:
             run, beside, home = self._runs.popleft()
             if not self._claims.begin(run.number):
                 continue  # the agent has taken it back
-            if self._loaded is None:
+            if not self._code.is_loaded:
                 self._speaker.flush()  # loading may take long, and may end this process
             self._own_signals()  # the previous function may have installed its own
             ended, pieces = self._run(run, beside, home)
@@ -132,7 +129,7 @@ class Slot:
             if isinstance(message, Run):
                 self._runs.append((message, beside, self._home))
             elif isinstance(message, Load):
-                self._code = message.function
+                self._code.take(message.function)
             elif isinstance(message, Home):
                 self._home = message
             else:
@@ -188,12 +185,8 @@ class Slot:
     def _result(self, active: Active, beside: memoryview | None) -> list[Part]:
         run = active.run
         try:
-            if self._loaded is None:
-                self._loaded = runner.load(self._code)
-                copies.end_if_copy()
-                self._code = msgspec.structs.replace(self._code, body=b"")  # it is loaded, and may be large
             return runner.run(
-                self._loaded,
+                self._code.loaded(),
                 run.encoding,
                 self._arguments(active, beside),
                 active.context,
@@ -208,7 +201,7 @@ class Slot:
         run = active.run
         arguments = self._placing.arguments(run, beside)
         is_in_file = isinstance(run.arguments, BlobRef)
-        if is_in_file and run.encoding is Encoding.CALLS and self._code.walltime_s is not None:
+        if is_in_file and run.encoding is Encoding.CALLS and self._code.has_walltime:
             with contextlib.suppress(CallsError):  # the run fails of it, and says why
                 self._say(active, Counted(number=run.number, calls=count_calls(memoryview(arguments))))
         return arguments
@@ -226,10 +219,6 @@ class Slot:
             on_kept=lambda: self._watch.wake(LOOK_S),
             evidence=lambda: (self._family.has_been(), active.is_signalled),
         )
-
-    def _function_id(self, plain: Callable[..., Any]) -> str | None:
-        is_it = self._loaded is not None and self._loaded.function is plain
-        return self._code.function_id if is_it else None
 
     def _tell(self, message: Waits) -> None:
         if (active := self._active) is not None:

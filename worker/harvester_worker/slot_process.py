@@ -1,13 +1,19 @@
 """A slot process, as the agent knows it.
 
-Owns what was sent to it and has not ended. Sends nothing itself.
+Owns what was sent to it and has not ended. Says what is to be sent, and sends nothing itself.
 """
 
+from collections.abc import Sequence
+
+from harvester.domain.blobs import BlobRef
+from harvester.domain.buffers import Part
+from harvester.domain.pilot_file import PilotFile
 from harvester_worker import slot_wire
 from harvester_worker.activations import Death
 from harvester_worker.channel import Channel
 from harvester_worker.claims import Claims
-from harvester_worker.effects import Key
+from harvester_worker.effects import Key, Start
+from harvester_worker.frames import BESIDE_BYTES
 from harvester_worker.hosting import NOWHERE
 from harvester_worker.warm import Kind
 
@@ -40,6 +46,37 @@ class SlotProcess:
         self.last = 0  # number of the newest run
         self.is_doomed = False  # its killing was ordered: what it still says comes too late
 
+    def add(self, start: Start, *, share: slot_wire.Share, home: slot_wire.Home, pilot: PilotFile) -> None:
+        """Put a run behind what it has, with all that it needs for it, into what is to be sent."""
+        lease = start.lease
+        self.last += 1
+        self.runs[self.last] = (lease.invocation_id, lease.fence)
+        if not self.has_code:
+            self.has_code = True
+            self.channel.add(slot_wire.Load(function=start.function))
+        if self.share is not share:
+            self.share = share
+            self.channel.add(share)
+        if self.home is not home:
+            self.home = home
+            self.channel.add(home)
+        arguments, beside = _placed(lease.arguments)
+        self.channel.add(
+            slot_wire.Run(
+                number=self.last,
+                invocation_id=lease.invocation_id,
+                fence=lease.fence,
+                attempt=lease.attempt,
+                encoding=lease.encoding,
+                arguments=arguments,
+                checkpoint=lease.checkpoint,
+                leave_in_s=start.leave_in_s,
+                checkpoint_interval_s=pilot.checkpoint_interval_s,
+                payload_limit_bytes=pilot.result_limit_bytes,
+            ),
+            beside,
+        )
+
     def death(self) -> Death:
         """Return what there is to say of it when it is gone."""
         claim = self.claims.look()
@@ -49,3 +86,9 @@ class SlotProcess:
             begun=frozenset(key for number, key in self.runs.items() if number <= claim.begun),
             blamed=self.runs.get(guilty) if guilty is not None else None,
         )
+
+
+def _placed(arguments: bytes | BlobRef) -> tuple[slot_wire.Payload, Sequence[Part]]:
+    if isinstance(arguments, BlobRef) or len(arguments) < BESIDE_BYTES:
+        return arguments, ()
+    return slot_wire.Beside(len(arguments)), (arguments,)

@@ -13,15 +13,12 @@ from typing import cast
 
 import msgspec
 
-from harvester.domain.blobs import BlobRef
-from harvester.domain.buffers import Part
 from harvester.domain.pilot_file import PilotFile
 from harvester_worker import processes, slot_wire, zygote
 from harvester_worker.activations import Death
 from harvester_worker.channel import Channel, Message
 from harvester_worker.claims import Claims
 from harvester_worker.effects import Key, Start, tenant_of
-from harvester_worker.frames import BESIDE_BYTES
 from harvester_worker.hosting import NOWHERE
 from harvester_worker.slot_process import NOT_SHARED, SlotProcess
 from harvester_worker.surroundings import Surroundings
@@ -87,36 +84,8 @@ class Slots:
         """Run a lease behind another one, in an idle slot that fits, or in a new one. To be followed by `flush`."""
         lease = start.lease
         process = self._by_key[start.behind][0] if start.behind is not None else self._free(start)
-        process.last += 1
-        key = (lease.invocation_id, lease.fence)
-        process.runs[process.last] = key
-        self._by_key[key] = (process, process.last)
-        if not process.has_code:
-            process.has_code = True
-            process.channel.add(slot_wire.Load(function=start.function))
-        if process.share is not self._share:
-            process.share = self._share
-            process.channel.add(self._share)
-        home = self._homes.get(lease.owner, NOWHERE)
-        if process.home is not home:
-            process.home = home
-            process.channel.add(home)
-        arguments, beside = _placed(lease.arguments)
-        process.channel.add(
-            slot_wire.Run(
-                number=process.last,
-                invocation_id=lease.invocation_id,
-                fence=lease.fence,
-                attempt=lease.attempt,
-                encoding=lease.encoding,
-                arguments=arguments,
-                checkpoint=lease.checkpoint,
-                leave_in_s=start.leave_in_s,
-                checkpoint_interval_s=self._pilot.checkpoint_interval_s,
-                payload_limit_bytes=self._pilot.result_limit_bytes,
-            ),
-            beside,
-        )
+        process.add(start, share=self._share, home=self._homes.get(lease.owner, NOWHERE), pilot=self._pilot)
+        self._by_key[lease.invocation_id, lease.fence] = (process, process.last)
         self._unflushed.add(process)
 
     def flush(self) -> None:
@@ -246,13 +215,7 @@ class Slots:
                     self._tell_ends(ends)
                     process.channel.fail("it told the end of a run before that of an earlier one")
                     return
-                del process.runs[message.number], self._by_key[key]
-                process.is_doomed = message.is_last
-                if not process.runs and not message.is_last:
-                    self._warm.add(number, process.kind)
-                if beside is not None:  # any buffer is as good as bytes to who encodes it
-                    message = msgspec.structs.replace(message, value=cast("bytes", beside))  # noqa: PLW2901 - the same
-                ends.append((key, message))
+                ends.append((key, self._ended(process, key, message, beside)))
             else:
                 self._tell_ends(ends)
                 match message:
@@ -263,6 +226,17 @@ class Slots:
                     case slot_wire.Waits():
                         self._on_wait(key, message.is_over)
         self._tell_ends(ends)
+
+    def _ended(
+        self, process: SlotProcess, key: Key, ended: slot_wire.Ended, beside: memoryview | None
+    ) -> slot_wire.Ended:
+        del process.runs[ended.number], self._by_key[key]
+        process.is_doomed = ended.is_last
+        if not process.runs and not ended.is_last:
+            self._warm.add(process.number, process.kind)
+        if beside is None:
+            return ended
+        return msgspec.structs.replace(ended, value=cast("bytes", beside))  # as good as bytes to who encodes it
 
     def _tell_ends(self, ends: list[tuple[Key, slot_wire.Ended]]) -> None:
         if ends:
@@ -303,9 +277,3 @@ class Slots:
             del self._by_key[key]
         if death.keys:
             self._on_death(death)
-
-
-def _placed(arguments: bytes | BlobRef) -> tuple[slot_wire.Payload, Sequence[Part]]:
-    if isinstance(arguments, BlobRef) or len(arguments) < BESIDE_BYTES:
-        return arguments, ()
-    return slot_wire.Beside(len(arguments)), (arguments,)
