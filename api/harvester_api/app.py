@@ -66,6 +66,7 @@ def create_app(settings: GatewaySettings, store: Store) -> FastAPI:
         lifespan=life,
         docs_url="/docs",
         redoc_url=None,
+        redirect_slashes=False,  # the redirect would name whatever host the caller has named
     )
     app.state.auth = Auth(settings.tokens)
     app.state.connections = Connections(settings.connections)

@@ -24,7 +24,7 @@ def trouble(error: BaseException) -> str:
     """Return in few words why no TLS came about, empty where that is not the reason."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate cannot be verified: {error.verify_message}"
-    if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+    if isinstance(error, ssl.SSLError) and getattr(error, "reason", None) in _NO_TLS:
         return "what answers there does not speak TLS"
     return ""
 
