@@ -67,6 +67,7 @@ def create_app(settings: GatewaySettings, store: Store) -> FastAPI:
         lifespan=life,
         docs_url="/docs",
         redoc_url=None,
+        redirect_slashes=False,  # the redirect would name whatever host the caller has named
     )
 
     def run_caller(token: str) -> Caller | None:

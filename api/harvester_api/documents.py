@@ -163,8 +163,8 @@ class PilotPage(msgspec.Struct, frozen=True, kw_only=True):
 class SlotActivation(msgspec.Struct, frozen=True, kw_only=True):
     """What takes room on a pilot."""
 
-    invocation_id: str
-    function_id: str
+    invocation_id: str | None  # null where it is somebody else's
+    function_id: str | None  # as above
     since: float | None  # first start of the invocation; None before
 
 

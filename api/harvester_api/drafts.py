@@ -39,7 +39,14 @@ class FunctionDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     name: Annotated[str, Meta(extra_json_schema={"pattern": function_names.PATTERN})]
     kind: FunctionKind
-    body: str  # base64 for a pickle, text otherwise
+    body: Annotated[
+        str,
+        Meta(
+            description="pickle: standard base64 of the whole pickle. module: `package.module:function`. source: the "
+            "file, which has to parse and define `entry`. Anything else is refused with 400 or 422.",
+            extra_json_schema={"minLength": 1},  # `admission` says what else is missing
+        ),
+    ]
     entry: str = ""  # of a source file: the function to call
     python: Annotated[str, Meta(extra_json_schema={"pattern": r"^(\d+\.\d+)?$"})] = ""  # a pickle needs it
     cloudpickle: Annotated[str, Meta(extra_json_schema={"pattern": r"^[0-9A-Za-z.+_-]{0,40}$"})] = ""

@@ -226,7 +226,8 @@ PYTHON = Parameter(
 DRAFT = Parameter(
     name="Harvester-Draft",
     where="header",
-    description="In place of a body: the name of the file in the folder drafts of /v1/directory that holds it.",
+    description="In place of a body: the name of the file in the folder drafts of /v1/directory that holds it. With a "
+    "body, and for a name that is no file there, it is refused with 422.",
     schema={"type": "string", "pattern": "^[0-9a-f]{32}$"},
 )
 PARENT = Parameter(

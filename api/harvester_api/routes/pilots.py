@@ -11,6 +11,7 @@ from harvester.domain.entries import PilotEntry
 from harvester.domain.pilots import PILOT, PilotEvent
 from harvester.store.records import PilotRecord
 from harvester.store.writes import PilotMoved
+from harvester_api.auth import Caller
 from harvester_api.bodies import json_response
 from harvester_api.documents import (
     PilotDocument,
@@ -100,22 +101,23 @@ async def evict(request: Request) -> Response:
     **operation("List the room on the connected pilots.", {200: ("The room.", json_of(SlotPage))}),
 )
 async def slots(request: Request) -> Response:
-    """What each pilot has, what of it is free, and what takes the rest."""
-    caller_of(request)
+    """What each pilot has, what of it is free, and what takes the rest. Others' invocations are not named."""
+    caller = caller_of(request)
     gateway = gateway_of(request)
-    items = [_slots(gateway, live) for live in gateway.dispatcher.pilots if live.is_connected]
+    items = [_slots(gateway, live, caller) for live in gateway.dispatcher.pilots if live.is_connected]
     return json_response(SlotPage(items=items))
 
 
-def _slots(gateway: Gateway, live: PilotEntry) -> SlotDocument:
+def _slots(gateway: Gateway, live: PilotEntry, caller: Caller) -> SlotDocument:
     link = gateway.links.get(live.pilot_id)
     activations = []
     for invocation_id, lease in live.leases.items():
         entry = gateway.book.open.get(invocation_id)
+        is_theirs = caller.may_see(lease.lane.owner.name)
         activations.append(
             SlotActivation(
-                invocation_id=invocation_id,
-                function_id=lease.lane.function.function_id,
+                invocation_id=invocation_id if is_theirs else None,
+                function_id=lease.lane.function.function_id if is_theirs else None,
                 since=None if entry is None else entry.started_at,
             )
         )

@@ -9,6 +9,7 @@ import fcntl
 import logging
 import os
 import secrets
+import stat
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -41,6 +42,7 @@ class StateFolder:
         self.path = path
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.was_open = self._narrowed()
             # The lock goes with the process, however it ends; the file stays.
             self._lock = os.open(path / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -58,6 +60,25 @@ class StateFolder:
             ) from None
         os.ftruncate(self._lock, 0)
         os.write(self._lock, f"{os.getpid()}\n".encode())
+
+    def _narrowed(self) -> bool:
+        """Close to others a folder that is ours alone by what lies in it; tell whether it was open. Raises `OSError`.
+
+        Raises `StateFolderError` for another folder that others may write to: closing it might harm somebody.
+        """
+        mode = self.path.stat().st_mode
+        if not mode & 0o077:
+            return False
+        names = {path.name for path in self.path.iterdir()}
+        if (not names or "up.lock" in names) and not mode & stat.S_ISVTX:
+            self.path.chmod(0o700)
+            return True
+        if mode & 0o022:
+            raise StateFolderError(
+                f"others may write to the state folder {self.path} (mode {stat.S_IMODE(mode):o}); "
+                "close it with chmod 700, or name another with --state"
+            )
+        return False
 
     def token_file(self, name: str) -> Path:
         """Return where the token called `name` lies, making one the first time."""

@@ -54,6 +54,8 @@ def run_up(options: UpOptions) -> int:
     except StateFolderError as error:
         errors.print(f"harvester up: {error}")
         return 1
+    if folder.was_open:
+        errors.print(f"harvester up: others could look into {folder.path}; it is now closed to them (mode 700)")
     try:
         folder.log_to_file()
         return _run(config, folder, errors)

@@ -192,6 +192,12 @@ async def test_a_function_that_was_registered_for_longer_pilots_is_refused_when_
     assert "601 s" in document["detail"]
 
 
+async def test_a_slash_too_many_is_a_problem_that_names_no_host(rig, problem):
+    answer = await rig.http.get("/v1/functions/", headers={"Host": "elsewhere.example"})
+    problem(answer, 404)
+    assert "elsewhere" not in answer.text + str(answer.headers)
+
+
 async def test_unknown_ids_are_problems(rig, problem):
     for path in ("/v1/invocations/x", "/v1/invocations/x/result", "/v1/invocations/x/explain", "/v1/pilots/x"):
         problem(await rig.http.get(path), 404)

@@ -46,17 +46,14 @@ def test_a_site_s_own_authority_is_trusted_where_tls_ca_names_it_and_asked_for_w
         assert "certificate cannot be verified: unable to get local issuer certificate" in status
         monkeypatch.setenv("HARVESTER_TLS_CA", str(certificates.ca))
         with running.client("user") as client:
-            future = client.submit(_double, 4)
-            assert asked in command(running, "explain", future.invocation_id, **trust)
-            running.stop()
-            running.options = [*options, "--set", f"gateway.tls_ca={certificates.ca}"]
-            running.start()
-            assert future.result(30) == 8
+            waits = client.submit(lambda x: 2 * x, 4).invocation_id
+        assert asked in command(running, "explain", waits)
+        running.stop()
+        running.options = [*options, "--set", f"gateway.tls_ca={certificates.ca}"]
+        running.start()
+        with running.client("user") as client:
+            assert client.submit(lambda x: 2 * x, 5).result(30) == 10
         assert f"HARVESTER_TLS_CA={certificates.ca}" in running.log.read_text()
     finally:
         running.stop()
         running.kill_pilots()
-
-
-def _double(x):
-    return 2 * x
