@@ -33,7 +33,7 @@ def test_a_pause_begins_with_the_failure_that_brought_it_and_stays():
 
 
 def test_nothing_has_failed_at_first():
-    assert CLEAR == Backoff(failures=0, until_at=0.0, failed_at=0.0, reason="", is_paused=False, paused_at=None)
+    assert Backoff(failures=0, until_at=0.0, failed_at=0.0, reason="", is_paused=False, paused_at=None) == CLEAR
     assert CLEAR.allows(0.0)
 
 
