@@ -1,5 +1,6 @@
 """Adapters over emulated clusters, and pilots that write down what they hear."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -120,4 +121,5 @@ def _local(tmp_path):
     for adapter in cluster.adapters:
         adapter.shutdown(patience=timedelta(0))
     for process in processes_of(tmp_path):  # what a failed test has left
-        os.kill(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+            os.kill(process.pid, signal.SIGKILL)
