@@ -14,7 +14,7 @@ from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 
 from harvester_api import documents as docs
-from harvester_api import drafts
+from harvester_api import drafts, pilot_documents
 from harvester_api.encodings import CALLS_BATCH_TYPE, CALLS_TYPE, JSON_TYPE, LINES_TYPE, MSGPACK_TYPE, PICKLE_TYPE
 from harvester_api.parameters import Parameter
 from harvester_api.problems import MEDIA_TYPE, Problem
@@ -35,9 +35,9 @@ _RECORDS: tuple[type, ...] = (
     drafts.WaitRequest,
     docs.WaitAnswer,
     docs.ExplanationDocument,
-    docs.PilotPage,
-    docs.PilotDocument,
-    docs.SlotPage,
+    pilot_documents.PilotPage,
+    pilot_documents.PilotDocument,
+    pilot_documents.SlotPage,
     docs.ClusterDocument,
     docs.DaemonDocument,
     drafts.NodesRequest,
@@ -67,8 +67,8 @@ def json_of(record: type) -> dict[str, Any]:
 
 ARGUMENTS_BODY: dict[str, Any] = {
     "description": "The arguments. No body: no arguments, and with pickles a refusal (400). Pickles come with the "
-    f"header Harvester-Python; as {CALLS_TYPE} an array of bin, each the pickled (args, kwargs) of one call, all made in "
-    "one invocation.",
+    f"header Harvester-Python; as {CALLS_TYPE} an array of bin, each the pickled (args, kwargs) of one call, all made "
+    "in one invocation.",
     "required": False,
     "content": {**json_of(drafts.JsonArguments), PICKLE_TYPE: {"schema": BINARY}, CALLS_TYPE: {"schema": BINARY}},
 }

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.cli import build
+from harvester.cli import build, build_address
 from harvester.config_file import ConfigError, load_config
 from harvester.domain.cluster import ClusterSnapshot, Node, NodeState, Partition
 from harvester.domain.resources import Resources
@@ -162,10 +162,10 @@ def test_the_python_of_a_shape_is_known_only_for_our_own_interpreter_or_when_it_
 
 
 def test_pilots_on_other_hosts_are_given_an_address_that_they_can_reach():
-    assert build.pilots_url(load_config(None), 81) == "http://127.0.0.1:81"
-    assert "127.0.0.1" not in build.pilots_url(load_config(None, SLURM), 81)
+    assert build_address.pilots_url(load_config(None), 81) == "http://127.0.0.1:81"
+    assert "127.0.0.1" not in build_address.pilots_url(load_config(None, SLURM), 81)
     config = load_config(None, {**SLURM, "gateway.url": "https://login1.example/harvester/"})
-    assert build.pilots_url(config, 81) == "https://login1.example/harvester"
+    assert build_address.pilots_url(config, 81) == "https://login1.example/harvester"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from harvester_api.documents import (
     InvocationDocument,
     InvocationPage,
     invocation_document,
-    pilot_document,
 )
 from harvester_api.encodings import CALLS_TYPE, PICKLE_TYPE
 from harvester_api.gateway import Gateway
@@ -45,6 +44,7 @@ from harvester_api.parameters import (
     headers_of,
     limit_of,
 )
+from harvester_api.pilot_documents import pilot_document
 from harvester_api.problems import Refusal
 from harvester_api.routes.common import (
     caller_of,

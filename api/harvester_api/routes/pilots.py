@@ -13,7 +13,10 @@ from harvester.store.records import PilotRecord
 from harvester.store.writes import PilotMoved
 from harvester_api.auth import Caller
 from harvester_api.bodies import json_response
-from harvester_api.documents import (
+from harvester_api.gateway import Gateway
+from harvester_api.openapi import json_of, operation
+from harvester_api.parameters import PILOT_ID, Parameter
+from harvester_api.pilot_documents import (
     PilotDocument,
     PilotPage,
     SlotActivation,
@@ -21,9 +24,6 @@ from harvester_api.documents import (
     SlotPage,
     pilot_document,
 )
-from harvester_api.gateway import Gateway
-from harvester_api.openapi import json_of, operation
-from harvester_api.parameters import PILOT_ID, Parameter
 from harvester_api.problems import refusal
 from harvester_api.routes.common import admin_of, caller_of, gateway_of
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import platformdirs
 
-from harvester.cli.address import own_address
+from harvester.cli.build_address import authorities, pilots_url
 from harvester.cli.build_looks import look_settings
 from harvester.config import Config, PilotConfig
 from harvester.config_file import ConfigError
@@ -32,47 +32,11 @@ if TYPE_CHECKING:
 _STRICT_HANDOVER_S = 0.5  # strict promises prime jobs two seconds at most
 _LINGER = timedelta(seconds=0.25)  # a word of an eviction takes so long: pilot, store, daemon, scontrol
 _START_AND_LEAVE = timedelta(seconds=15)  # of a pilot's walltime, beyond what it runs and how early it leaves
-_ALL = "0.0.0.0"  # noqa: S104 - pilots on other hosts must reach the gateway; tokens guard it
 
 
 def state_dir(config: Config) -> Path:
     """Return the folder for everything that is kept."""
     return Path(config.state or platformdirs.user_state_dir("harvester")).expanduser().resolve()
-
-
-def host(config: Config) -> str:
-    """Return the address to listen on."""
-    return config.gateway.host or ("127.0.0.1" if config.scheduler.kind == "local" else _ALL)
-
-
-def pilots_url(config: Config, port: int) -> str:
-    """Return the gateway's address as pilots reach it. `port`: where it listens."""
-    gateway = config.gateway
-    if gateway.url:
-        return gateway.url.rstrip("/")
-    name = own_address() if host(config) in {_ALL, "::"} else host(config)
-    name = f"[{name}]" if ":" in name else name
-    return f"{'https' if gateway.tls_certificate else 'http'}://{name}:{port}"
-
-
-def authorities(config: Config) -> str:
-    """Return the certificates that pilots trust, in PEM; empty for the system's. Raises `ConfigError`."""
-    if not config.gateway.tls_ca:
-        return ""
-    import ssl  # noqa: PLC0415 - see above
-
-    from harvester.domain import tls  # noqa: PLC0415 - see above
-
-    path = Path(config.gateway.tls_ca)
-    try:
-        text = path.read_text(encoding="ascii", errors="replace")
-        tls.trusting(text)
-    except ssl.SSLError as error:
-        raise ConfigError("gateway.tls_ca", f"{path} holds no certificate in PEM", "name one that does") from error
-    except OSError as error:
-        problem = f"{path} cannot be read: {error.strerror}"
-        raise ConfigError("gateway.tls_ca", problem, "name a file that can") from error
-    return text
 
 
 def open_store(config: Config) -> Store:

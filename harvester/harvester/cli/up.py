@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from harvester.cli import build
+from harvester.cli import build, build_address
 from harvester.cli.address import check_host
 from harvester.cli.options import UpOptions
 from harvester.cli.process import prepare_process
@@ -140,7 +140,7 @@ class _System:
         app = create_app(gateway_settings(config, shapes, folder.token), store)
         self._server = listen(
             app,
-            build.host(config),
+            build_address.host(config),
             gateway.port,
             certificate=Path(gateway.tls_certificate) if gateway.tls_certificate else None,
             key=Path(gateway.tls_key) if gateway.tls_key else None,

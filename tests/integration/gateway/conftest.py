@@ -23,7 +23,7 @@ from harvester.domain.pilots import DrainReason, PilotState
 from harvester.domain.resources import Resources
 from harvester.store.records import PilotRecord
 from harvester.store.store import Store, open_store
-from harvester_api import documents, problems
+from harvester_api import documents, pilot_documents, problems
 from harvester_api.app import create_app
 from harvester_api.server import GatewayServer, listen
 from harvester_api.settings import GatewaySettings, Offer, Role, Token
@@ -234,7 +234,11 @@ class Rig:
         assert media_type in content
         name = content[media_type]["schema"].get("$ref", "").rpartition("/")[2]
         if name:
-            record = problems.Problem if name == "Problem" else getattr(documents, name)
+            record = (
+                problems.Problem
+                if name == "Problem"
+                else getattr(documents, name, None) or getattr(pilot_documents, name)
+            )
             msgspec.json.decode(await answer.aread(), type=record)
 
     async def register(self, name: str = "double", **more: Any) -> dict[str, Any]:
