@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
@@ -17,6 +16,7 @@ from harvester.domain.blobs import BlobRef
 from harvester.domain.dispatcher import Dispatcher
 from harvester.domain.effects import Effect
 from harvester.domain.pilots import DrainReason, PilotState
+from harvester.domain.steady import Clock, Steady
 from harvester.store.store import Store, StoreError
 from harvester_api.absent import Absent
 from harvester_api.blobs import Blobs
@@ -45,9 +45,8 @@ log = logging.getLogger(__name__)
 class Gateway:
     """One gateway on one store, for one event loop. Make it inside the loop, then `start` it."""
 
-    def __init__(self, settings: GatewaySettings, store: Store) -> None:
-        self.settings = settings
-        self.store = store
+    def __init__(self, settings: GatewaySettings, store: Store, clock: Clock | None = None) -> None:
+        self.settings, self.store, self.clock = settings, store, clock or Steady()
         self.streams = Streams()
         self.book = Book(tell=self.streams.ended)
         self.blobs = None if settings.blobs is None else Blobs(settings.blobs, settings.blob_bytes)
@@ -72,7 +71,8 @@ class Gateway:
         )
         self._ticking: asyncio.Task[None] | None = None
         self._endings = Endings(store, self._is_over)
-        self._retention = Retention(store, self.blobs, self.book, settings.result_ttl, settings.record_ttl)
+        ttls = settings.result_ttl, settings.record_ttl
+        self._retention = Retention(store, self.blobs, self.book, *ttls, clock=self.clock)
         self._absent = Absent(settings.recovery)
         self._dispatcher_settings = dispatcher_settings(settings)
         self._begin(epoch=0)
@@ -86,7 +86,7 @@ class Gateway:
         epoch = await asyncio.to_thread(self.store.next_epoch)
         self._begin(epoch)
         entries, pilots = await asyncio.to_thread(self._remembered)
-        now = time.time()
+        now = self.clock()
         for entry in entries:
             self.book.add(entry)
             self.dispatcher.recover(entry.work(), now)
@@ -138,7 +138,7 @@ class Gateway:
         while True:
             await asyncio.sleep(self.settings.tick.total_seconds())
             try:
-                now = time.time()
+                now = self.clock()
                 self.perform(self.dispatcher.tick(now), now)
                 self.pressure.tick(now)
                 for seen in self.sightings.due(self.dispatcher.pilots, now):
@@ -159,7 +159,7 @@ class Gateway:
         are being written, since nobody hears of them before a commit. What could not be written is refused, or in
         doubt where a pilot has had it. Raises `StoreError`, and `Refusal` (429) while there is too much work.
         """
-        now = time.time()
+        now = self.clock()
         ids = [order.invocation_id or fresh for order, fresh in zip(orders, fresh_ids(len(orders)), strict=True)]
         entries = [opened(fresh, order, now) for fresh, order in zip(ids, orders, strict=True)]
         try:
@@ -212,7 +212,7 @@ class Gateway:
 
     async def cancel(self, invocation_id: str) -> None:
         """End an invocation; returns when that is on disk. One that is over already stays as it is."""
-        now = time.time()
+        now = self.clock()
         self.perform(self.dispatcher.cancel(invocation_id, now), now)
         entry = self.book.open.get(invocation_id)
         if entry is not None:
@@ -220,7 +220,7 @@ class Gateway:
 
     def evict(self, pilot_id: str) -> bool:
         """Ask a pilot to leave; False when it is not one that is alive here."""
-        now = time.time()
+        now = self.clock()
         if self.dispatcher.pilot(pilot_id) is None:
             return False
         self.perform(self.dispatcher.evict(pilot_id, DrainReason.ASKED, now), now)
@@ -231,7 +231,7 @@ class Gateway:
             self._performer.stored(entry)
             self.streams.state(entry)
         if not is_dispatched:
-            now = time.time()
+            now = self.clock()
             self.perform(self.dispatcher.accept_many([entry.work() for entry in entries], now), now)
 
     def _unwritten(self, entries: Sequence[OpenInvocation], error: StoreError) -> StoreError:
@@ -240,7 +240,7 @@ class Gateway:
         told = judged(ids, error, may_have_run=any(entry.attempts for entry in entries))
         if isinstance(told, InDoubt):
             return told
-        now = time.time()
+        now = self.clock()
         for entry in entries:
             self.book.refuse(entry, told)  # first, so that nothing more is written of it
             self.perform(self.dispatcher.cancel(entry.invocation_id, now), now)
@@ -260,14 +260,14 @@ class Gateway:
         """A connection has ended."""
         if self.links.get(pilot_id) is link:
             del self.links[pilot_id]
-            now = time.time()
+            now = self.clock()
             if self.dispatcher.pilot(pilot_id) is not None:
                 self._daemon.broken(pilot_id, now)
             self.perform(self.dispatcher.disconnected(pilot_id, now), now)
 
     def received(self, pilot_id: str, messages: Sequence[wire.ToGateway]) -> None:
         """Take what a pilot says, in order."""
-        now = time.time()
+        now = self.clock()
         for message in messages:
             self._hearing.hear(pilot_id, message, now)
             kind = type(message)
@@ -290,7 +290,7 @@ class Gateway:
 
     def _is_over(self, pilot_id: str, state: PilotState) -> None:
         """Give up a pilot that is not connected, and over as the store says."""
-        now = time.time()
+        now = self.clock()
         log.info("pilot %s: the store has it as %s", pilot_id, state.value)
         self.perform(self.dispatcher.ended(pilot_id, now), now)
 

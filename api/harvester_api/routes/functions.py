@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from fastapi import APIRouter, Request, Response
 
@@ -48,7 +47,7 @@ async def register(request: Request) -> Response:
     # Base64 and escapes make the document larger than the body that it holds; `check_function` looks at that one.
     draft = await read_json(request, FunctionDraft, 2 * limit + 65_536)
     wanted = check_function(draft, gateway.settings.offers, limit)
-    function, is_new = await gateway.catalog.register(wanted, time.time())
+    function, is_new = await gateway.catalog.register(wanted, gateway.clock())
     return json_response(function_document(function), 201 if is_new else 200)
 
 
