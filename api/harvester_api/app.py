@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from harvester.domain import wire
+from harvester.domain.steady import Clock
 from harvester.store.store import Store
 from harvester_api import openapi, problems
 from harvester_api.auth import Auth, Caller
@@ -41,18 +42,19 @@ class Application(FastAPI):
             await super().__call__(scope, receive, send)
 
 
-def create_app(settings: GatewaySettings, store: Store) -> FastAPI:
+def create_app(settings: GatewaySettings, store: Store, clock: Clock | None = None) -> FastAPI:
     """Return the application of one gateway.
 
     Parameters
     ----------
     settings: what the gateway is told.
     store: open; whoever opened it closes it, after the application has ended.
+    clock: the daemon's, where both are in one process; None for one of its own.
     """
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        gateway = Gateway(settings, store)
+        gateway = Gateway(settings, store, clock)
         app.state.gateway = gateway
         await gateway.start()
         try:

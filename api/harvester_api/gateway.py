@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import partial
@@ -18,6 +17,7 @@ from harvester.domain.blobs import BlobRef
 from harvester.domain.dispatcher import Dispatcher
 from harvester.domain.effects import Effect
 from harvester.domain.pilots import DrainReason, PilotState
+from harvester.domain.steady import Clock, Steady
 from harvester.store.store import Store, StoreError
 from harvester_api.absent import Absent
 from harvester_api.blobs import Blobs
@@ -50,9 +50,8 @@ log = logging.getLogger(__name__)
 class Gateway:
     """One gateway on one store, for one event loop. Make it inside the loop, then `start` it."""
 
-    def __init__(self, settings: GatewaySettings, store: Store) -> None:
-        self.settings = settings
-        self.store = store
+    def __init__(self, settings: GatewaySettings, store: Store, clock: Clock | None = None) -> None:
+        self.settings, self.store, self.clock = settings, store, clock or Steady()
         self.streams = Streams()
         self.book = Book(tell=self.streams.ended)
         self.blobs = None if settings.blobs is None else Blobs(settings.blobs, settings.blob_bytes)
@@ -82,9 +81,8 @@ class Gateway:
         self._ticking: asyncio.Task[None] | None = None
         self._endings = Endings(store, self._is_over)
         unused = Unused(store, self.catalog, settings.unused_ttl)
-        self._retention = Retention(
-            store, self.blobs, self.book, settings.result_ttl, settings.record_ttl, unused=unused
-        )
+        ttls = settings.result_ttl, settings.record_ttl
+        self._retention = Retention(store, self.blobs, self.book, *ttls, clock=self.clock, unused=unused)
         self._absent = Absent(settings.recovery)
         self._dispatcher_settings = dispatcher_settings(settings)
         self._begin(epoch=0)
@@ -99,7 +97,7 @@ class Gateway:
         self.runs.secret = await asyncio.to_thread(self.store.run_secret)
         self._begin(epoch)
         entries, pilots = await asyncio.to_thread(self._remembered)
-        now = time.time()
+        now = self.clock()
         for entry in entries:
             self.book.add(entry)
             self.dispatcher.recover(entry.work(), now)
@@ -152,7 +150,7 @@ class Gateway:
         while True:
             await asyncio.sleep(self.settings.tick.total_seconds())
             try:
-                now = time.time()
+                now = self.clock()
                 self.perform(self.dispatcher.tick(now), now)
                 self.pressure.tick(now)
                 for seen in self.sightings.due(self.dispatcher.pilots, now):
@@ -169,7 +167,7 @@ class Gateway:
     async def accept(self, order: Order, *, is_awaited: bool) -> str:
         """Take an order in as `accept_many` does; return its invocation's id."""
         invocation_id = order.invocation_id or fresh_ids(1)[0]
-        await self.accept_many([Arrivals.of([opened(invocation_id, order, time.time())])], is_awaited=is_awaited)
+        await self.accept_many([Arrivals.of([opened(invocation_id, order, self.clock())])], is_awaited=is_awaited)
         return invocation_id
 
     async def accept_many(self, groups: Sequence[Arrivals], *, is_awaited: bool) -> None:
@@ -180,7 +178,7 @@ class Gateway:
         doubt where a pilot has had any of them. Nothing gives way to another request before the first group is open
         and all are on their way to the store. Raises `StoreError`, and `Refusal` (429) while there is too much work.
         """
-        now = time.time()
+        now = self.clock()
         owner, count = groups[0].entries[0].owner, sum(len(group.entries) for group in groups)
         try:
             self.pressure.check(owner, count, now)
@@ -226,7 +224,7 @@ class Gateway:
             self._dispatch(entries)
 
     def _dispatch(self, entries: Sequence[OpenInvocation]) -> None:
-        now = time.time()
+        now = self.clock()
         self.perform(self.dispatcher.accept_many([entry.work() for entry in entries], now), now)
 
     async def look(self, invocation_id: str, wait_s: float = 0.0) -> Outcome | None:
@@ -257,7 +255,7 @@ class Gateway:
 
     async def cancel(self, invocation_id: str) -> None:
         """End an invocation; returns when that is on disk. One that is over already stays as it is."""
-        now = time.time()
+        now = self.clock()
         self.perform(self.dispatcher.cancel(invocation_id, now), now)
         entry = self.book.open.get(invocation_id)
         if entry is not None:
@@ -265,7 +263,7 @@ class Gateway:
 
     def evict(self, pilot_id: str) -> bool:
         """Ask a pilot to leave; False when it is not one that is alive here."""
-        now = time.time()
+        now = self.clock()
         if self.dispatcher.pilot(pilot_id) is None:
             return False
         self.perform(self.dispatcher.evict(pilot_id, DrainReason.ASKED, now), now)
@@ -290,7 +288,7 @@ class Gateway:
         told = judged(ids, error, may_have_run=any(entry.attempts for entry in batch))
         if isinstance(told, InDoubt):
             return told
-        now = time.time()
+        now = self.clock()
         for entry in entries:
             self.book.refuse(entry, told)  # first, so that nothing more is written of it
             self.perform(self.dispatcher.cancel(entry.invocation_id, now), now)
@@ -310,14 +308,14 @@ class Gateway:
         """A connection has ended."""
         if self.links.get(pilot_id) is link:
             del self.links[pilot_id]
-            now = time.time()
+            now = self.clock()
             if self.dispatcher.pilot(pilot_id) is not None:
                 self._daemon.broken(pilot_id, now)
             self.perform(self.dispatcher.disconnected(pilot_id, now), now)
 
     def received(self, pilot_id: str, messages: Sequence[wire.ToGateway]) -> None:
         """Take what a pilot says, in order."""
-        now = time.time()
+        now = self.clock()
         for message in messages:
             self._hearing.hear(pilot_id, message, now)
             kind = type(message)
@@ -340,7 +338,7 @@ class Gateway:
 
     def _is_over(self, pilot_id: str, state: PilotState) -> None:
         """Give up a pilot that is not connected, and over as the store says."""
-        now = time.time()
+        now = self.clock()
         log.info("pilot %s: the store has it as %s", pilot_id, state.value)
         self.perform(self.dispatcher.ended(pilot_id, state, now), now)
 

@@ -57,8 +57,12 @@ class Retention:
 
     def sweep(self) -> None:
         """Delete old files that no invocation refers to. Blocks. Raises `StoreError`."""
-        if self._blobs is not None and (swept := self._blobs.sweep(self._store.referenced, self._clock())):
+        if self._blobs is not None and (swept := self._blobs.sweep(self._store.referenced, self._age_of_files())):
             log.info("deleted %d large payloads that no invocation refers to", swept)
+
+    def _age_of_files(self) -> float:
+        """Return the present by which files are old: they bear the machine's time, which may have been set."""
+        return min(self._clock(), time.time())
 
     def _delete(self) -> None:
         now = self._clock()

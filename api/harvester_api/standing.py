@@ -40,14 +40,15 @@ def nodes(store: Store) -> frozenset[str]:
 def judged(said: Control, noted: dict[str, Any], now: float, trouble: str = "") -> DaemonDocument:
     """Return what an admin's word and the daemon's note amount to."""
     last = noted.get("last_tick_at")
-    age_s = None if last is None else max(0.0, now - last)
+    # A note from the time to come is of another clock, and says nothing of now.
+    age_s = None if last is None else abs(now - last)
     # A tick may take as long as the scheduler's timeouts, so a few missed ones prove nothing.
     patience_s = max(30.0, 5 * noted.get("tick_s", 0.0))
     return DaemonDocument(
         control=said,
         is_alive=age_s is not None and age_s < patience_s,
         age_s=age_s,
-        has_heard=last is not None and last >= said.said_at,
+        has_heard=last is not None and noted.get("said_at", 0.0) == said.said_at,
         note=noted,
         store=trouble,
     )

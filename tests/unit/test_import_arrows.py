@@ -31,7 +31,6 @@ FORBIDDEN = {
         "fastapi",
         "sqlmodel",
         "sqlalchemy",
-        "apscheduler",
         "psij",
         "pyslurm",
         "typer",
@@ -39,8 +38,8 @@ FORBIDDEN = {
         "httptools",
         "httpx2",
     },
-    "harvester_api": {"psij", "pyslurm", "apscheduler"},
-    "harvester.sdk": {"fastapi", "sqlmodel", "sqlalchemy", "apscheduler", "psij", "uvicorn"},
+    "harvester_api": {"psij", "pyslurm"},
+    "harvester.sdk": {"fastapi", "sqlmodel", "sqlalchemy", "psij", "uvicorn"},
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import msgspec
@@ -55,7 +54,8 @@ async def _accepted(gateway: Gateway, order: Order, taken: TakenBatch, key: str 
     fresh = await all_ids(fresh_ids(1)[0], count)
     arguments = await set_aside(taken.arguments, fresh, gateway.blobs)
     groups = [
-        _arrivals(order, piece, key) async for piece in pieces(list(enumerate(zip(fresh, arguments, strict=True))))
+        _arrivals(order, piece, key, gateway.clock())
+        async for piece in pieces(list(enumerate(zip(fresh, arguments, strict=True))))
     ]
     # Nothing gives way to another request between this look and the moment when `accept_many` has begun the batch.
     known = key and await gateway.repeats.batch(order.owner, key, order.function, count)
@@ -69,9 +69,10 @@ async def _accepted(gateway: Gateway, order: Order, taken: TakenBatch, key: str 
     return fresh
 
 
-def _arrivals(order: Order, piece: Sequence[tuple[int, tuple[str, Arguments]]], key: str | None) -> Arrivals:
+def _arrivals(
+    order: Order, piece: Sequence[tuple[int, tuple[str, Arguments]]], key: str | None, now: float
+) -> Arrivals:
     """Return a few invocations of a batch; the first one of all has the key."""
-    now = time.time()
     entries = []
     for index, (invocation_id, arguments) in piece:
         its_key = batch_key(key) if key and not index else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -45,7 +44,9 @@ async def daemon(request: Request) -> Response:
     """`note` is the daemon's own, and empty before its first tick."""
     caller_of(request)
     gateway = gateway_of(request)
-    return json_response(await asyncio.to_thread(standing.read, gateway.store, time.time(), readiness.told(gateway)))
+    return json_response(
+        await asyncio.to_thread(standing.read, gateway.store, gateway.clock(), readiness.told(gateway))
+    )
 
 
 @router.post(
@@ -62,7 +63,7 @@ async def pause(request: Request) -> Response:
     caller = admin_of(request)
     wanted = await read_json(request, PauseRequest, _MOST, PauseRequest())
     log.warning("%s pauses harvesting: %s", caller.name, wanted.reason or "no reason told")
-    return await _say(request, lambda before: control.pause(before, wanted.reason.strip(), time.time()))
+    return await _say(request, lambda before, now: control.pause(before, wanted.reason.strip(), now))
 
 
 @router.post(
@@ -77,7 +78,7 @@ async def resume(request: Request) -> Response:
     """`harvest.paused = true` in the daemon's configuration stays."""
     caller = admin_of(request)
     log.warning("%s resumes harvesting", caller.name)
-    return await _say(request, lambda before: control.resume(before, time.time()))
+    return await _say(request, control.resume)
 
 
 @router.post(
@@ -113,7 +114,7 @@ async def _say_of_nodes(
     caller = admin_of(request)
     names = await _named(request)
     log.warning("%s %s %s", caller.name, verb, await asyncio.to_thread(nodelist.fold, names))
-    return await _say(request, lambda before: change(before, names, time.time()))
+    return await _say(request, lambda before, now: change(before, names, now))
 
 
 async def _named(request: Request) -> frozenset[str]:
@@ -141,12 +142,13 @@ def _known(store: Store) -> tuple[frozenset[str], frozenset[str]]:
     return standing.nodes(store), frozenset(control.decode(store.note(control.CONTROL_NOTE)).drained)
 
 
-async def _say(request: Request, change: Callable[[Control], Control]) -> Response:
-    store = gateway_of(request).store
+async def _say(request: Request, change: Callable[[Control, float], Control]) -> Response:
+    gateway = gateway_of(request)
+    store = gateway.store
 
     def say() -> Control:
         with _SAYING:
-            said = change(control.decode(store.note(control.CONTROL_NOTE)))
+            said = change(control.decode(store.note(control.CONTROL_NOTE)), gateway.clock())
             store.put_note(control.CONTROL_NOTE, control.encode(said))
             return said
 

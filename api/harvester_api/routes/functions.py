@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from functools import partial
 
 from fastapi import APIRouter, Request, Response
@@ -56,7 +55,7 @@ async def register(request: Request) -> Response:
     limit = gateway.settings.payload_limit_bytes
     found = await _opened(request, gateway)
     wanted = check_function(found, gateway.settings.offers, limit)
-    function, is_new = await gateway.catalog.register(caller, wanted, found.draft.share, time.time())
+    function, is_new = await gateway.catalog.register(caller, wanted, found.draft.share, gateway.clock())
     return json_response(function_document(function), 201 if is_new else 200)
 
 
@@ -143,7 +142,7 @@ async def version(request: Request) -> Response:
 async def delete(request: Request) -> Response:
     """Results of its invocations stay as long as others. Its number is not given again."""
     caller, name = caller_of(request), request.path_params["name"]
-    gone = await gateway_of(request).catalog.delete(caller, name, _version(request), time.time())
+    gone = await gateway_of(request).catalog.delete(caller, name, _version(request), gateway_of(request).clock())
     return json_response(function_document(gone))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
@@ -257,14 +256,14 @@ async def explained(request: Request) -> Response:
     outcome = await visible(gateway, caller, request.path_params["invocation_id"])
     record = outcome.record
     pilots = await asyncio.to_thread(gateway.store.pilots, live=True)
-    why = explain(gateway.dispatcher, record.invocation_id, time.time(), [pilot.state for pilot in pilots])
+    why = explain(gateway.dispatcher, record.invocation_id, gateway.clock(), [pilot.state for pilot in pilots])
     if why is None or outcome.is_ended:
         failure = f": {record.failure.message}" if record.failure is not None else ""
         why = Explanation(summary=f"It is {record.state.value}{failure}.")
     details = list(why.details)
     if record.state is InvocationState.ACCEPTED:
         trouble = readiness.told(gateway)
-        details += standing.words(await asyncio.to_thread(standing.read, gateway.store, time.time(), trouble))
+        details += standing.words(await asyncio.to_thread(standing.read, gateway.store, gateway.clock(), trouble))
     document = ExplanationDocument(
         invocation_id=record.invocation_id,
         state=record.state,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from fastapi import APIRouter, Request, Response
 
@@ -90,7 +89,7 @@ async def evict(request: Request) -> Response:
         )
     if not gateway.evict(found.pilot_id):
         move = PilotMoved(
-            pilot_id=found.pilot_id, event=PilotEvent.CANCELLED, at=time.time(), reason="an admin asked for it"
+            pilot_id=found.pilot_id, event=PilotEvent.CANCELLED, at=gateway.clock(), reason="an admin asked for it"
         )
         found = await asyncio.to_thread(gateway.store.move_pilot, move)
     return json_response(pilot_document(found, gateway.dispatcher.pilot(found.pilot_id)), 202)

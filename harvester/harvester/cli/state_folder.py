@@ -112,7 +112,7 @@ class StateFolder:
         terminal.setLevel(logging.WARNING)
         terminal.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
         logging.basicConfig(level=logging.INFO, handlers=[file, terminal], force=True)
-        for chatty in ("psij", "apscheduler", "websockets", "uvicorn"):
+        for chatty in ("psij", "websockets", "uvicorn"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
 
     def close(self) -> None:

@@ -29,6 +29,7 @@ from harvester.config import Config
 from harvester.config_file import ConfigError, load_config, parsed
 from harvester.domain.cluster import ClusterSnapshot
 from harvester.domain.ports import SchedulerAdapter, SchedulerError, SchedulerUnavailable
+from harvester.domain.steady import Steady
 
 if TYPE_CHECKING:
     from harvester.store.store import Store
@@ -127,7 +128,7 @@ class _System:
         self, config: Config, folder: StateFolder, store: Store, adapter: SchedulerAdapter, errors: Console
     ) -> None:
         from harvester.cli.build_gateway import gateway_settings  # noqa: PLC0415 - brings the gateway
-        from harvester.daemon.daemon import Daemon  # noqa: PLC0415 - brings SQL and APScheduler
+        from harvester.daemon.daemon import Daemon  # noqa: PLC0415 - brings SQL
         from harvester_api.app import create_app  # noqa: PLC0415 - brings FastAPI
         from harvester_api.server import listen  # noqa: PLC0415 - brings uvicorn
 
@@ -137,7 +138,8 @@ class _System:
         self._adapter = adapter
         shapes = build.shapes(config, self._first_look())
         gateway = config.gateway
-        app = create_app(gateway_settings(config, shapes, folder.token), store)
+        clock = Steady()  # one for both: they compare instants that they read from the store
+        app = create_app(gateway_settings(config, shapes, folder.token), store, clock)
         self._server = listen(
             app,
             build_address.host(config),
@@ -146,7 +148,7 @@ class _System:
             key=Path(gateway.tls_key) if gateway.tls_key else None,
             frame_limit_bytes=4 * gateway.payload_limit_mb * 1024 * 1024,
         )
-        self._daemon = Daemon(build.daemon_settings(config, shapes, self._server.port), store, adapter)
+        self._daemon = Daemon(build.daemon_settings(config, shapes, self._server.port), store, adapter, clock=clock)
         self._end: threading.Thread | None = None
 
     def _first_look(self) -> ClusterSnapshot | None:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 
 import msgspec
-from apscheduler.schedulers.background import BackgroundScheduler
 
 from harvester.daemon.evictions import Evictions
 from harvester.daemon.folders import PilotFolders
 from harvester.daemon.hands import Hands
 from harvester.daemon.harm import Harm
+from harvester.daemon.instants import ByOurClock, Jumps
 from harvester.daemon.launcher import Launcher
 from harvester.daemon.looking import Looking
 from harvester.daemon.notes import CLUSTER_NOTE, DAEMON_NOTE, DaemonNote, cluster_note
@@ -26,6 +26,7 @@ from harvester.daemon.reconciling import Reconciling
 from harvester.daemon.senses import EVERY_S, Senses
 from harvester.daemon.settings import DaemonSettings
 from harvester.daemon.situations import Situations
+from harvester.daemon.ticking import Ticking
 from harvester.domain import control
 from harvester.domain.cluster import ClusterSnapshot
 from harvester.domain.looks import Cause, Facts, LookKind
@@ -35,6 +36,7 @@ from harvester.domain.planner import decide
 from harvester.domain.planning import CancelPilot, Policy, SubmitPilot
 from harvester.domain.policies import by_name
 from harvester.domain.ports import SchedulerAdapter
+from harvester.domain.steady import Clock, Steady
 from harvester.domain.survival import GapFigures, figures
 from harvester.domain.windows import WindowGroup, grouped
 from harvester.store.store import Store, StoreError
@@ -50,7 +52,7 @@ class Daemon:
 
     Parameters
     ----------
-    clock: returns Unix seconds.
+    clock: returns Unix seconds, the same as the gateway's where both are in one process.
     """
 
     def __init__(
@@ -59,9 +61,13 @@ class Daemon:
         store: Store,
         adapter: SchedulerAdapter,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Clock | None = None,
         policy: Policy | None = None,
     ) -> None:
+        clock = clock or Steady()
+        self._jumps = Jumps(clock)
+        if isinstance(clock, Steady):
+            adapter = ByOurClock(adapter, clock)
         self._settings = settings
         self._store = store
         self._clock = clock
@@ -92,28 +98,19 @@ class Daemon:
         self._contended = False  # a prime job is about to have nodes that pilots leave or keep off
         self._windows: tuple[WindowGroup, ...] = ()
         self._gaps: GapFigures | None = None
-        self._scheduler: BackgroundScheduler | None = None
+        self._ticking: Ticking | None = None
 
     # ---- its thread
 
     def start(self) -> None:
         """Tick in a thread, at once and then at the interval of the settings."""
-        seconds = self._settings.tick.total_seconds()
-        scheduler = BackgroundScheduler(
-            timezone=UTC, job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
-        )
-        # A missed tick is normal (a look may take longer than the interval), so its warning would only be noise.
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
-        # The jitter keeps many harvesters of one site from asking the controller in the same moment.
-        scheduler.add_job(self.tick, "interval", seconds=seconds, jitter=seconds / 10, next_run_time=datetime.now(UTC))
-        scheduler.start()
-        self._scheduler = scheduler
+        self._ticking = Ticking(self.tick, self._settings.tick)
 
     def stop(self) -> None:
         """Finish the tick that runs, and tick no more. Pilots stay as they are."""
-        if self._scheduler is not None:
-            self._scheduler.shutdown(wait=True)
-            self._scheduler = None
+        if self._ticking is not None:
+            self._ticking.stop()
+            self._ticking = None
 
     def resume(self) -> None:
         """End every pause but the config's, from any thread; the next tick submits again. Raises `StoreError`."""
@@ -152,6 +149,7 @@ class Daemon:
     def tick(self) -> None:
         """Listen, and look if there is a cause. Never raises: what went wrong is logged and noted."""
         started = self._clock()
+        self._jumps.look()
         try:
             has_looked = self._turn(started)
         except StoreError as error:
@@ -281,7 +279,8 @@ class Daemon:
             took_s=self._clock() - started,
             paused=bool(reason),
             reason=reason,
-            errors=(*self._errors, *self._senses.trouble),
+            errors=(*self._jumps.words, *self._errors, *self._senses.trouble),
+            said_at=self._said.said_at,
             notes=(*filter(None, (self._harm.reason,)), *self._notes, *self._pauses.doubts(started)),
             mode=self._mode,
             delayed=self._harm.delayed,

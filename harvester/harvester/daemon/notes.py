@@ -76,6 +76,7 @@ class DaemonNote(msgspec.Struct, frozen=True, kw_only=True):
     delayed: int = 0  # prime jobs that were seen to wait for pilots since the daemon started; not told in preemptible
     worst_delay_s: float = 0.0
     alive_at: float = 0.0  # when it could last have taken a node back; if long ago, pilots leave by themselves
+    said_at: float = 0.0  # of the newest word of an admin that it has heard
     looked_at: float = 0.0  # the last full look at the scheduler
     look_cause: str = ""  # why it was taken
     commands_per_minute: int = 0  # sent to the scheduler within the last minute, of every kind

@@ -110,8 +110,12 @@ async def test_the_daemon_shows_its_age_and_whether_it_has_heard(rig):
     assert 2 <= alive["age_s"] < 10
     for path, body in (("pause", {}), ("drain", {"nodes": "n1"})):
         await rig.admin.post(f"/v1/daemon/{path}", json=body)
+        daemon = (await rig.http.get("/v1/daemon")).json()
+        assert daemon["has_heard"] is False
+        tick(rig.store)  # one that has not heard it
         assert (await rig.http.get("/v1/daemon")).json()["has_heard"] is False
-        tick(rig.store)
+        said_at = max(daemon["control"]["at"], daemon["control"]["drained_at"])
+        tick(rig.store, said_at=said_at)
     assert (await rig.http.get("/v1/daemon")).json()["has_heard"] is True
     tick(rig.store, ago_s=60)
     assert (await rig.http.get("/v1/daemon")).json()["is_alive"] is False

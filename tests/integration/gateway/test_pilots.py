@@ -326,3 +326,22 @@ class TestWithALongLease:
         document = await rig.read(invocation_id, wait_s=5)
         assert [each["end"] for each in document["activations"]] == ["pilot lost", "succeeded"]
         assert rig.store.pilot("p1").reason == "node died"
+
+
+@pytest.mark.parametrize("set_by", [3600.0, -3600.0])
+async def test_leases_and_silence_do_not_mind_that_the_machines_clock_is_set(rig, monkeypatch, set_by):
+    await rig.register()
+    first = await rig.pilot("p1")
+    invocation_id = await rig.accepted("double", 1)
+    lease = await first.hear(wire.Lease)
+    really = time.time
+    monkeypatch.setattr(time, "time", lambda: really() + set_by)
+    await asyncio.sleep(0.4)  # some ticks of the gateway
+    await first.finish(lease, 2)
+    document = await rig.read(invocation_id, wait_s=5)
+    assert (document["result"], document["attempts"]) == (2, 1)
+    assert document["ended_at"] - document["accepted_at"] < 10
+    silent = await rig.accepted("double", 2)
+    await first.hear(wire.Lease, invocation_id=silent)
+    first.mute()
+    await rig.until(lambda: rig.store.pilot("p1").state is PilotState.LOST)  # at the usual time
