@@ -65,8 +65,9 @@ def json_of(record: type) -> dict[str, Any]:
 
 
 ARGUMENTS_BODY: dict[str, Any] = {
-    "description": "The arguments. No body: no arguments, and with pickles a refusal (400). Pickles come with the header "
-    f"Harvester-Python; as {CALLS_TYPE} an array of bin, each the pickled (args, kwargs) of one call, all made in one invocation.",
+    "description": "The arguments. No body: no arguments, and with pickles a refusal (400). Pickles come with the "
+    f"header Harvester-Python; as {CALLS_TYPE} an array of bin, each the pickled (args, kwargs) of one call, all made "
+    "in one invocation.",
     "required": False,
     "content": {**json_of(drafts.JsonArguments), PICKLE_TYPE: {"schema": BINARY}, CALLS_TYPE: {"schema": BINARY}},
 }
