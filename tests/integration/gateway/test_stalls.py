@@ -19,7 +19,6 @@ COUNT = 10_000
 def _as_in_a_gateway():
     """Collect garbage as the process of a gateway does, so that this does not measure the test's own."""
     before = gc.get_threshold()
-    gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     yield
