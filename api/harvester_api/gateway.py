@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from functools import partial
 
 from harvester.domain import wire
 from harvester.domain.blobs import BlobRef
@@ -18,24 +17,22 @@ from harvester.domain.dispatcher import Dispatcher
 from harvester.domain.effects import Effect
 from harvester.domain.pilots import DrainReason, PilotState
 from harvester.domain.steady import Clock, Steady
-from harvester.store.store import Store, StoreError
+from harvester.store.store import Store
 from harvester_api.absent import Absent
+from harvester_api.acceptances import Acceptances
 from harvester_api.blobs import Blobs
 from harvester_api.book import Book, OpenInvocation, Outcome, reopened
 from harvester_api.catalog import Catalog
 from harvester_api.daemon_line import DaemonLine
-from harvester_api.doubt import InDoubt, judged
 from harvester_api.endings import Endings
 from harvester_api.hearing import Hearing
 from harvester_api.intake import Door
-from harvester_api.journal import Acceptance, Journal
+from harvester_api.journal import Journal
 from harvester_api.large_bodies import LargeBodies
-from harvester_api.order import Arrivals, Order, opened
 from harvester_api.payloads import Payloads
 from harvester_api.performer import Link, Performer
 from harvester_api.pressure import Pressure
-from harvester_api.problems import Refusal
-from harvester_api.repeats import Repeats, fresh_ids
+from harvester_api.repeats import Repeats
 from harvester_api.retention import Retention
 from harvester_api.run_callers import RunCallers
 from harvester_api.settings import GatewaySettings, Role, dispatcher_settings
@@ -77,6 +74,18 @@ class Gateway:
             streams=self.streams,
             blobs=self.blobs,
             runs=self.runs,
+        )
+        self.acceptances = Acceptances(
+            book=self.book,
+            journal=self.journal,
+            pressure=self.pressure,
+            payloads=self.payloads,
+            catalog=self.catalog,
+            streams=self.streams,
+            clock=self.clock,
+            dispatch=self._dispatch,
+            withdraw=self._withdraw,
+            stored=self._performer.stored,
         )
         self._ticking: asyncio.Task[None] | None = None
         self._endings = Endings(store, self._is_over)
@@ -164,69 +173,6 @@ class Gateway:
 
     # ---- users ----
 
-    async def accept(self, order: Order, *, is_awaited: bool) -> str:
-        """Take an order in as `accept_many` does; return its invocation's id."""
-        invocation_id = order.invocation_id or fresh_ids(1)[0]
-        await self.accept_many([Arrivals.of([opened(invocation_id, order, self.clock())])], is_awaited=is_awaited)
-        return invocation_id
-
-    async def accept_many(self, groups: Sequence[Arrivals], *, is_awaited: bool) -> None:
-        """Take invocations of one owner in, all groups or none; others have the event loop between two groups.
-
-        Without `is_awaited` they are on disk when this returns; with it `look` sees to that. They may run while they
-        are being written, since nobody hears of them before a commit. What could not be written is refused, or in
-        doubt where a pilot has had any of them. Nothing gives way to another request before the first group is open
-        and all are on their way to the store. Raises `StoreError`, and `Refusal` (429) while there is too much work.
-        """
-        now = self.clock()
-        owner, count = groups[0].entries[0].owner, sum(len(group.entries) for group in groups)
-        try:
-            self.pressure.check(owner, count, now)
-            acceptances = [
-                self.journal.accept(
-                    group.writes,
-                    partial(self._accepted, group.entries, is_dispatched=self.journal.trouble is None),
-                    partial(self._unwritten, group.entries, groups),
-                    is_urgent=not is_awaited,
-                    is_more=number > 0,
-                )
-                for number, group in enumerate(groups)
-            ]
-        except (StoreError, Refusal):
-            for group in groups:
-                self.payloads.discard(entry.arguments for entry in group.entries)
-            raise
-        self.catalog.used.add(groups[0].entries[0].function.function_id)  # all have the same
-        # While the store is in trouble nothing may run that is not on disk.
-        is_dispatched = self.journal.trouble is None
-        if len(groups) == 1:
-            self._enter(groups[0].entries, acceptances[0], is_dispatched=is_dispatched)
-        else:
-            with self.pressure.coming(owner, count) as coming:
-                for group, acceptance in zip(groups, acceptances, strict=True):
-                    self._enter(group.entries, acceptance, is_dispatched=is_dispatched)
-                    coming.came(len(group.entries))
-                    await asyncio.sleep(0)
-        if not is_awaited:
-            await asyncio.shield(acceptances[-1].future)
-
-    def _enter(self, entries: Sequence[OpenInvocation], acceptance: Acceptance, *, is_dispatched: bool) -> None:
-        """Open invocations that are on their way to the store, or there already."""
-        if acceptance.future.done():
-            if not is_dispatched or acceptance.future.exception() is not None:
-                return  # `_accepted` has opened them, or there is nothing to open
-        else:
-            for entry in entries:
-                entry.acceptance = acceptance
-        for entry in entries:
-            self.book.add(entry)
-        if is_dispatched:
-            self._dispatch(entries)
-
-    def _dispatch(self, entries: Sequence[OpenInvocation]) -> None:
-        now = self.clock()
-        self.perform(self.dispatcher.accept_many([entry.work() for entry in entries], now), now)
-
     async def look(self, invocation_id: str, wait_s: float = 0.0) -> Outcome | None:
         """Return an invocation as it stands, waiting up to `wait_s` for its end; what it says is on disk.
 
@@ -269,31 +215,13 @@ class Gateway:
         self.perform(self.dispatcher.evict(pilot_id, DrainReason.ASKED, now), now)
         return True
 
-    def _accepted(self, entries: Sequence[OpenInvocation], *, is_dispatched: bool) -> None:
-        for entry in entries:
-            self._performer.stored(entry)
-            self.streams.state(entry)
-        if not is_dispatched:
-            for entry in entries:
-                if entry.invocation_id not in self.book.open:
-                    self.book.add(entry)
-            self._dispatch(entries)
-
-    def _unwritten(
-        self, entries: Sequence[OpenInvocation], groups: Sequence[Arrivals], error: StoreError
-    ) -> StoreError:
-        """Refuse invocations whose write failed, unless their batch is in doubt; return what their callers hear."""
-        batch = [entry for group in groups for entry in group.entries]
-        ids = [entry.invocation_id for entry in batch]
-        told = judged(ids, error, may_have_run=any(entry.attempts for entry in batch))
-        if isinstance(told, InDoubt):
-            return told
+    def _dispatch(self, entries: Sequence[OpenInvocation]) -> None:
         now = self.clock()
-        for entry in entries:
-            self.book.refuse(entry, told)  # first, so that nothing more is written of it
-            self.perform(self.dispatcher.cancel(entry.invocation_id, now), now)
-        self.payloads.discard(entry.arguments for entry in entries)
-        return told
+        self.perform(self.dispatcher.accept_many([entry.work() for entry in entries], now), now)
+
+    def _withdraw(self, invocation_id: str) -> None:
+        now = self.clock()
+        self.perform(self.dispatcher.cancel(invocation_id, now), now)
 
     # ---- pilots ----
 

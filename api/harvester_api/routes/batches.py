@@ -65,7 +65,7 @@ async def _accepted(gateway: Gateway, order: Order, taken: TakenBatch, key: str 
             gateway.restream(piece, order.owner, order.stream)
         return known
     if groups:
-        await gateway.accept_many(groups, is_awaited=False)
+        await gateway.acceptances.accept_many(groups, is_awaited=False)
     return fresh
 
 

@@ -108,7 +108,7 @@ async def invoke(request: Request) -> Response:
         invocation_id = key and await _repeated(request, gateway, order, key)
         is_fresh = invocation_id is None
         if invocation_id is None:
-            invocation_id = await gateway.accept(order, is_awaited=wait_s > 0)
+            invocation_id = await gateway.acceptances.accept(order, is_awaited=wait_s > 0)
     outcome = await gateway.look(invocation_id, wait_s)
     assert outcome is not None  # noqa: S101 - it was accepted, and nothing that is fresh is deleted
     if is_fresh and not wait_s:  # it may be over by now, and who does not wait still gets the answer that they expect
