@@ -10,21 +10,27 @@ import pytest
 from harvester.domain import wire
 from harvester.domain.pilots import PilotState
 from harvester.store.store import CommitUnknown, StoreError, Unstorable
+from harvester.store.writes import NewInvocation
 
 KEY = {"Idempotency-Key": "k"}
 
 
 class Outage:
-    """A store that takes nothing while there is an error; the commit may come about nevertheless."""
+    """A store that takes nothing while there is an error, from the first acceptance on; it may be kept nevertheless.
+
+    A pilot's heartbeat that failed first would have the acceptance refused at once.
+    """
 
     def __init__(self, store, monkeypatch) -> None:
         self.error: StoreError | None = None
-        self.is_kept = False
+        self.is_kept = self._has_begun = False
         self._write = store.write
         monkeypatch.setattr(store, "write", self.write)
 
     def write(self, writes):
-        if self.error is None:
+        is_acceptance = any(isinstance(write, NewInvocation) for write in writes)
+        self._has_begun = self.error is not None and (self._has_begun or is_acceptance)
+        if self.error is None or not self._has_begun:
             return self._write(writes)
         if self.is_kept:
             self._write(writes).result(timeout=5)
