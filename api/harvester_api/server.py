@@ -80,7 +80,9 @@ class GatewayServer:
         self.host = host
         self.port: int = listener.getsockname()[1]
         self.is_tls = certificate is not None
-        keeper = getattr(getattr(app, "state", None), "connections", None) or Connections(ConnectionLimits())
+        keeper: Connections | None = getattr(getattr(app, "state", None), "connections", None)
+        if keeper is None:  # the application is wrapped
+            keeper = Connections(ConnectionLimits())
         config = GatewayConfig(
             app,
             loop="uvloop",
