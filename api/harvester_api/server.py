@@ -21,7 +21,8 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from harvester_api.sockets import HttpConnection, PilotConnection
+from harvester_api.connections import ConnectionLimits, Connections
+from harvester_api.sockets import GatewayConfig, HttpConnection, PilotConnection
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,10 @@ class GatewayServer:
         self.host = host
         self.port: int = listener.getsockname()[1]
         self.is_tls = certificate is not None
-        config = uvicorn.Config(
+        keeper: Connections | None = getattr(getattr(app, "state", None), "connections", None)
+        if keeper is None:  # the application is wrapped
+            keeper = Connections(ConnectionLimits())
+        config = GatewayConfig(
             app,
             loop="uvloop",
             http=HttpConnection,
@@ -91,11 +95,12 @@ class GatewayServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,  # nothing here depends on the caller's address
-            timeout_keep_alive=round(app.state.connections.limits.idle.total_seconds()),
+            timeout_keep_alive=round(keeper.limits.idle.total_seconds()),
             timeout_graceful_shutdown=5,
             ssl_certfile=certificate,
             ssl_keyfile=key,
         )
+        config.keeper = keeper
         try:
             config.load()
         except OSError as error:  # ssl's errors are OSErrors, too

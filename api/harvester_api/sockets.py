@@ -19,6 +19,12 @@ HEAD_BYTES = 64 * 1024  # request line and headers
 LEAST_RATE = 1024  # bytes of a body a second, on average beyond the first seconds
 
 
+class GatewayConfig(Config):
+    """Uvicorn's configuration, with who counts the connections."""
+
+    keeper: Connections
+
+
 class HttpConnection(HttpToolsProtocol):
     """A connection that speaks HTTP."""
 
@@ -155,8 +161,7 @@ class PilotConnection(WebSocketsSansIOProtocol):
 
 
 def _keeper(config: Config) -> Connections:
-    app: Any = config.app
-    return cast("Connections", app.state.connections)
+    return cast("GatewayConfig", config).keeper
 
 
 def _timed_out(why: str) -> bytes:
