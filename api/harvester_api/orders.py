@@ -35,9 +35,7 @@ async def function_of(request: Request, gateway: Gateway, caller: Caller) -> Fun
 def options_of(request: Request, caller: Caller) -> dict[str, Any]:
     """Return the options of an `Order` that a request names."""
     headers = headers_of(request)
-    stream = headers.get("harvester-stream")
-    if stream is not None and _STREAM.fullmatch(stream) is None:
-        raise invalid(STREAM.name, f"{stream[:80]!r} is no stream's id", STREAM_REMEDY)
+    stream = stream_of(request)
     parent = headers.get("harvester-parent") or caller.run
     if len(parent) > PARENT.schema["maxLength"]:
         raise invalid(PARENT.name, f"{parent[:80]!r} is no invocation's id", "Name an invocation, or leave it out.")
@@ -50,6 +48,14 @@ def options_of(request: Request, caller: Caller) -> dict[str, Any]:
         "stream": stream,
         "parent": parent,
     }
+
+
+def stream_of(request: Request) -> str | None:
+    """Return the stream that is to be told of ends."""
+    stream = headers_of(request).get("harvester-stream")
+    if stream is not None and _STREAM.fullmatch(stream) is None:
+        raise invalid(STREAM.name, f"{stream[:80]!r} is no stream's id", STREAM_REMEDY)
+    return stream
 
 
 STREAM_REMEDY = "Choose 8 to 64 letters, digits and hyphens; a UUID is a good id."

@@ -17,7 +17,8 @@ from harvester_api.documents import InvocationDocument, WaitAnswer, invocation_d
 from harvester_api.drafts import WaitRequest
 from harvester_api.gateway import Gateway
 from harvester_api.openapi import RAW_RESULT, body_of, json_of, operation
-from harvester_api.parameters import INVOCATION_ID, WAIT
+from harvester_api.orders import stream_of
+from harvester_api.parameters import INVOCATION_ID, STREAM, WAIT
 from harvester_api.problems import refusal
 from harvester_api.routes.common import caller_of, expired_result, gateway_of, raw_result, unknown_invocation, visible
 
@@ -69,17 +70,18 @@ async def result(request: Request) -> Response:
         "Wait until at least one of many invocations has ended.",
         {200: ("Those that have ended, and those that have not.", json_of(WaitAnswer))},
         body=body_of(WaitRequest),
+        parameters=(STREAM,),
         refuses=(400, 404, 413, 415, 422),
     ),
 )
 async def wait(request: Request) -> Response:
-    """Answers as soon as one has ended, or wait_s is over. Call again with what is pending.
+    """Answers as soon as one has ended, or wait_s is over. Call again with what is pending, or listen to the named stream.
 
     A result over 1 MB is not sent along: it is at …/result.
     """
     caller, gateway = caller_of(request), gateway_of(request)
     wanted = await read_json(request, WaitRequest, REQUEST_BYTES)
-    ids = list(dict.fromkeys(wanted.invocation_ids))
+    stream, ids = stream_of(request), list(dict.fromkeys(wanted.invocation_ids))
     found = await _found(gateway, caller, ids)
     if not any(outcome.is_ended for outcome in found):
         entries = [entry for entry in map(gateway.book.open.get, ids) if entry is not None]
@@ -100,7 +102,12 @@ async def wait(request: Request) -> Response:
             size += len(record.failure.exception) if record.failure is not None else 0
         taken.add(record.invocation_id)
         ended.append(invocation_document(outcome, with_bytes=wanted.results, reader=caller.name))
-    return json_response(WaitAnswer(ended=ended, pending=[key for key in ids if key not in taken]))
+    pending = [key for key in ids if key not in taken]
+    # A gateway that has started again does not know who is to be told, until somebody asks.
+    entries = [entry for entry in map(gateway.book.open.get, pending) if entry is not None]
+    own = [entry.invocation_id for entry in entries if entry.owner == caller.name]
+    gateway.restream(own, caller.name, stream)
+    return json_response(WaitAnswer(ended=ended, pending=pending))
 
 
 async def _read(gateway: Gateway, outcome: Outcome) -> bytes | None:

@@ -28,8 +28,8 @@ _SOME_OF_THEM = frozenset({400, 404, 413, 422})  # refusals that may be about so
 class Collector:
     """Watches accepted invocations until each has ended. Hears the stream (`listener.Hearer`)."""
 
-    def __init__(self, gateway: AsyncGateway, directory: SharedDirectory) -> None:
-        self._gateway, self._directory = gateway, directory
+    def __init__(self, gateway: AsyncGateway, directory: SharedDirectory, stream_id: str) -> None:
+        self._gateway, self._directory, self._stream_id = gateway, directory, stream_id
         self._sinks: dict[str, Sink] = {}
         self._early: dict[str, stream.Ended] = {}  # ends that were told before the submission was answered
         self._early_bytes = 0
@@ -173,7 +173,7 @@ class Collector:
     async def _ask(self, ids: Sequence[str]) -> None:
         """End those of `ids` that have ended."""
         try:
-            said = await self._gateway.run(calls.ends(ids), math.inf)
+            said = await self._gateway.run(calls.ends(ids, self._stream_id), math.inf)
         except GatewayError as error:
             await self._narrow_down(ids, error)
             return

@@ -82,12 +82,14 @@ Step = Request | Pause
 Outcome = Answer | Broken | None  # None: a pause is over
 
 
-def json_request(method: str, path: str, value: object, *, wait_s: float = 0.0) -> Request:
+def json_request(
+    method: str, path: str, value: object, *, headers: Mapping[str, str] | None = None, wait_s: float = 0.0
+) -> Request:
     """Return a request with a JSON body."""
     return Request(
         method=method,
         path=path,
-        headers={"Content-Type": "application/json"},
+        headers={"Content-Type": "application/json", **(headers or {})},
         content=msgspec.json.encode(value),
         wait_s=wait_s,
     )

@@ -43,7 +43,7 @@ class Line:
         self._gateway = AsyncGateway(settings)
         stream_id = uuid.uuid4().hex
         self._directory = SharedDirectory(self._gateway)
-        self._collector = Collector(self._gateway, self._directory)
+        self._collector = Collector(self._gateway, self._directory, stream_id)
         self._listener = Listener(self._gateway, stream_id, self._collector)
         self._sender = Sender(
             self._gateway,

@@ -224,3 +224,23 @@ async def test_one_caller_cannot_open_any_number_of_streams(rig, plain, problem,
         assert problem(refused, 429)["type"].endswith("too-many-streams")
         async with reading(plain, f"/v1/streams/{ID}", FRAMES):
             pass
+
+
+@pytest.mark.parametrize(("who", "is_told"), [("http", True), ("admin", False)])
+async def test_who_asks_with_a_stream_is_told_there_of_what_was_open_before_a_restart(rig, who, is_told):
+    await rig.register()
+    waits = await rig.accepted("double", 1)  # names no stream: as an invocation that a gateway takes up at its start
+    async with reading(rig.http, f"/v1/streams/{ID}", FRAMES) as reader:
+        await rig.until(lambda: rig.server.app.state.gateway.streams)
+        question = {"invocation_ids": [waits]}
+        client = getattr(rig, who)
+        answer = await client.post("/v1/wait", json=question, headers={"Harvester-Stream": ID})
+        assert answer.json()["pending"] == [waits]
+        pilot = await rig.pilot()
+        await pilot.finish(await pilot.hear(wire.Lease), 2)
+        if is_told:
+            assert [ended.invocation_id for ended in await reader.ends(1)] == [waits]
+        else:  # it is nobody else's to choose where the owner hears of it
+            await rig.read(waits, wait_s=5)
+            with pytest.raises(TimeoutError):
+                await reader.ends(1, within=0.3)
