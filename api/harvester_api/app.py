@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from harvester.domain import wire
 from harvester.domain.steady import Clock
 from harvester.store.store import Store
-from harvester_api import openapi, problems
+from harvester_api import docs_page, openapi, problems
 from harvester_api.auth import Auth, Caller
 from harvester_api.connections import Connections
 from harvester_api.declared import Table, serve
@@ -67,7 +67,7 @@ def create_app(settings: GatewaySettings, store: Store, clock: Clock | None = No
         version=version("hpc-harvester"),
         summary="Functions on the node-time that batch jobs leave idle.",
         lifespan=life,
-        docs_url="/docs",
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # the redirect would name whatever host the caller has named
     )
@@ -79,6 +79,7 @@ def create_app(settings: GatewaySettings, store: Store, clock: Clock | None = No
     app.state.connections = Connections(settings.connections)
     problems.install(app)
     openapi.install(app)
+    docs_page.install(app)
     app.table = Table(noun.router for noun in _NOUNS)
     for noun in _NOUNS:
         app.include_router(noun.router)

@@ -225,7 +225,7 @@ class Rig:
             None,
         )
         if operation is None:
-            assert answer.status_code in {404, 405} or path == "/openapi.json"
+            assert answer.status_code in {404, 405} or path == "/openapi.json" or path.startswith("/docs")
             return
         responses = operation["responses"]
         assert str(answer.status_code) in responses, f"{method} {path} {answer.status_code} is not in the document"

@@ -89,3 +89,12 @@ async def test_no_request_is_answered_otherwise_than_the_document_says(rig, toke
     tried = await asyncio.to_thread(explore, rig.url, token, rig.document, known, mode)
     described = sum(map(len, rig.document["paths"].values()))
     assert len(tried) == described - len([path for path in rig.document["paths"] if ENDLESS.search(path)])
+
+
+async def test_the_page_of_the_document_needs_nobody_but_the_gateway(rig):
+    page = (await rig.http.get("/docs")).text
+    addresses = re.findall(r"""(?:src|href|url)\s*[:=]\s*["']([^"']+)["']""", page)
+    assert len(addresses) >= 4
+    for address in addresses:
+        assert "//" not in address, "sites have no internet"
+        assert (await rig.http.get(f"/{address}")).status_code == 200
