@@ -239,7 +239,7 @@ async def test_slots_show_what_runs_where(rig):
     assert (slot["pilot_id"], slot["node"]) == ("p1", "n1")
     assert (slot["capacity"]["cpus"], slot["free"]["cpus"]) == (3, 1)
     assert [item["invocation_id"] for item in slot["activations"]] == [invocation_id]
-    for client, seen in ((rig.admin, (invocation_id, "double@1")), (rig.client("bob-token"), (None, None))):
+    for client, seen in ((rig.admin, (invocation_id, "ada/double@1")), (rig.client("bob-token"), (None, None))):
         ((activation,),) = [item["activations"] for item in (await client.get("/v1/slots")).json()["items"]]
         assert (activation["invocation_id"], activation["function_id"]) == seen
 

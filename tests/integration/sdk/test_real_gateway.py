@@ -116,7 +116,7 @@ def test_names_of_other_scripts_stay_distinct_on_every_way(client, run):
         return 2
 
     registered = [client.register(fn) for fn in (площадь, 面积)]
-    assert [each.function_id for each in registered] == ["площадь@1", "面积@1"]
+    assert [each.function_id for each in registered] == ["ada/площадь@1", "ada/面积@1"]
     decomposed = client.register(lambda: 3, name="Fla\u0308che")
     assert decomposed.name == "Fl\u00e4che"
     ids = [client.start(each.name) for each in registered]
