@@ -2,6 +2,7 @@
 
 import logging
 import os
+from pathlib import Path
 
 from harvester.cli.logs import LogFile, OnceInAWhile
 
@@ -31,7 +32,7 @@ def test_a_log_that_cannot_be_written_is_told_once_until_it_can(tmp_path, capsys
     file = LogFile(tmp_path / "log")
     whole = file.stream
     for _ in range(2):
-        with open("/dev/full", "w") as file.stream:
+        with Path("/dev/full").open("w") as file.stream:
             for _ in range(3):
                 file.emit(record("lost"))
             told = capsys.readouterr().err

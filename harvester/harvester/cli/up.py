@@ -43,7 +43,7 @@ _LEAVE = timedelta(seconds=10)  # for pilots to hand over at a clean end
 def run_up(options: UpOptions) -> int:
     """Run a whole system until it is told to end, and return the exit code.
 
-    0 after a clean end (also before it serves), 1 where something could not be started, 2 where the configuration is wrong.
+    0 after a clean end, 1 where something could not be started, 2 where the configuration is wrong.
     """
     errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     try:
