@@ -16,7 +16,7 @@ from datetime import timedelta
 
 import msgspec
 
-from harvester.domain.ports import SchedulerUnavailable
+from harvester.domain.ports import SchedulerAbsent, SchedulerUnavailable
 
 _REAP_S = 2.0  # how long the pipes of a killed command may stay open
 
@@ -66,9 +66,8 @@ def run(argv: Sequence[str], *, timeout: timedelta, environment: Mapping[str, st
             start_new_session=True,
         )
     except OSError as error:
-        raise SchedulerUnavailable(
-            f"{argv[0]} cannot be run: {error.strerror}; is it on the PATH of this process?"
-        ) from error
+        kind = SchedulerAbsent if isinstance(error, FileNotFoundError) else SchedulerUnavailable
+        raise kind(f"{argv[0]} cannot be run: {error.strerror}; is it on the PATH of this process?") from error
     with process:
         try:
             stdout, stderr = process.communicate(timeout=timeout.total_seconds())

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
 
 from harvester.cli.demo_stage import DemoError, Stage, open_stage
 from harvester.cli.options import DemoOptions
@@ -63,7 +65,7 @@ def run_demo(options: DemoOptions) -> int:
             if options.keep:
                 _keep(stage, console)
     except (DemoError, HarvesterError) as error:
-        console.print(f"[red]harvester demo:[/] {error}", markup=True)
+        console.print(Text.assemble(("harvester demo:", "red"), f" {error}"))  # no markup: it names extras in brackets
         return 1
     except KeyboardInterrupt:
         return 130
@@ -155,7 +157,7 @@ def _node(client: Client, document: dict[str, Any]) -> str:
 
 
 def _explanation(client: Client, invocation_id: str) -> str:
-    return f"harvester explain: [italic]{client.explain(invocation_id)['summary']}[/]"
+    return f"harvester explain: [italic]{escape(str(client.explain(invocation_id)['summary']))}[/]"
 
 
 def _keep(stage: Stage, console: Console) -> None:

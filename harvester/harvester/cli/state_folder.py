@@ -6,14 +6,14 @@ Everything in it is the user's alone (0700, 0600).
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import secrets
 import stat
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import msgspec
+
+from harvester.cli.logs import log_to
 
 
 class StateFolderError(Exception):
@@ -106,14 +106,7 @@ class StateFolder:
 
     def log_to_file(self) -> None:
         """Send the log to `log_file`, and warnings to the terminal."""
-        file = RotatingFileHandler(self.log_file, maxBytes=10_000_000, backupCount=3)
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-        terminal = logging.StreamHandler()
-        terminal.setLevel(logging.WARNING)
-        terminal.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-        logging.basicConfig(level=logging.INFO, handlers=[file, terminal], force=True)
-        for chatty in ("psij", "websockets", "uvicorn"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
+        log_to(self.log_file)
 
     def close(self) -> None:
         """Let go of the folder after a clean end."""

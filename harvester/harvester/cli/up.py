@@ -19,16 +19,17 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from harvester.cli import build, build_address
 from harvester.cli.address import check_host
+from harvester.cli.first_look import first_look
 from harvester.cli.options import UpOptions
 from harvester.cli.process import prepare_process
 from harvester.cli.state_folder import Endpoint, StateFolder, StateFolderError
 from harvester.config import Config
 from harvester.config_file import ConfigError, load_config, parsed
-from harvester.domain.cluster import ClusterSnapshot
-from harvester.domain.ports import SchedulerAdapter, SchedulerError, SchedulerUnavailable
+from harvester.domain.ports import SchedulerAdapter, SchedulerError
 from harvester.domain.steady import Steady
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def _run(config: Config, folder: StateFolder, errors: Console) -> int:
     from harvester.store.errors import StoreError  # noqa: PLC0415 - SQL is not needed to say what is wrong above
     from harvester_api.server import ServerError  # noqa: PLC0415 - nor is FastAPI
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until it serves, both signals end it where it stands
     try:
         with _store(config) as store, _adapter(config) as adapter:
             _System(config, folder, store, adapter, errors).serve()
@@ -94,6 +96,8 @@ def _run(config: Config, folder: StateFolder, errors: Console) -> int:
     except (StoreError, SchedulerError, ServerError) as error:
         errors.print(f"harvester up: {error}")
         return 1
+    except KeyboardInterrupt:
+        errors.print("harvester up: ended before it had started; nothing was submitted")
     except ModuleNotFoundError:  # the command knows which extra brings it
         raise
     except Exception as error:  # outermost: a traceback helps whoever reads the log, not whoever typed the command
@@ -136,7 +140,7 @@ class _System:
         self._folder = folder
         self._errors = errors
         self._adapter = adapter
-        shapes = build.shapes(config, self._first_look())
+        shapes = build.shapes(config, first_look(config, adapter, lambda words: errors.print(f"harvester up: {words}")))
         gateway = config.gateway
         clock = Steady()  # one for both: they compare instants that they read from the store
         app = create_app(gateway_settings(config, shapes, folder.token), store, clock)
@@ -150,14 +154,6 @@ class _System:
         )
         self._daemon = Daemon(build.daemon_settings(config, shapes, self._server.port), store, adapter, clock=clock)
         self._end: threading.Thread | None = None
-
-    def _first_look(self) -> ClusterSnapshot | None:
-        """Look once before anything starts, so that a partition that does not exist is told at once."""
-        try:
-            return self._adapter.snapshot()
-        except SchedulerUnavailable as error:
-            self._errors.print(f"harvester up: the scheduler does not answer, it is asked again: {error}")
-            return None
 
     def serve(self) -> None:
         """Serve until a signal comes and the pilots have left."""
@@ -185,8 +181,9 @@ class _System:
                 scheduler=self._config.scheduler.kind,
             )
         )
-        out = Console(highlight=False, soft_wrap=True)
-        out.print(f"[bold]harvester[/bold] listens at [bold]{self._server.url}[/bold] ({self._config.scheduler.kind})")
+        out = Console(highlight=False, soft_wrap=True, markup=False)  # folders may have brackets in their names
+        where = Text.assemble(("harvester", "bold"), " listens at ", (self._server.url, "bold"))
+        out.print(where.append(f" ({self._config.scheduler.kind})"))
         out.print(f"  user's token   {user}\n  admin's token  {admin}\n  log            {self._folder.log_file}")
         ca = self._config.gateway.tls_ca
         trust = f" HARVESTER_TLS_CA={Path(ca).resolve()}" if ca else ""

@@ -23,6 +23,10 @@ class SchedulerUnavailable(SchedulerError):
     """The scheduler did not answer, or not in words that we know. Try again later; conclude nothing from it."""
 
 
+class SchedulerAbsent(SchedulerUnavailable):
+    """There is no such command here, so nobody was asked. It may be a disk that is not mounted yet."""
+
+
 class SubmissionRejected(SchedulerError):
     """The scheduler answered, and the answer was no. Back off: the same order will be refused again."""
 

@@ -1,0 +1,77 @@
+"""Where the log of `harvester up` goes, and what becomes of it on a bad day.
+
+A disk that is full takes no log either, and a trouble that lasts is logged at every tick. Neither may bury the terminal
+under tracebacks of `logging`, nor fill the log with one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+_AGAIN_S = 60.0
+_MOST_TEXTS = 1000
+
+
+class OnceInAWhile(logging.Filter):
+    """Lets a warning through that was not there within the last minute, and everything that is no warning."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._told_at: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is logged."""
+        if record.levelno < logging.WARNING:
+            return True
+        now, what = self._clock(), (record.name, record.getMessage())
+        if now - self._told_at.get(what, -_AGAIN_S) < _AGAIN_S:
+            return False
+        if len(self._told_at) >= _MOST_TEXTS:
+            self._told_at.clear()
+        self._told_at[what] = now
+        return True
+
+
+class LogFile(RotatingFileHandler):
+    """The log file. That it takes no line is told once, until it takes one again."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, maxBytes=10_000_000, backupCount=3, encoding="utf-8")
+        self._is_told = False
+        self._has_failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        self._has_failed = False
+        super().emit(record)
+        self._is_told = self._has_failed
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say that a line is missing from the file; nobody is told of the lines after it."""
+        self._has_failed = True
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._is_told:
+            words = f"WARNING the log {self.baseFilename} cannot be written ({error.strerror}); lines are missing there"
+            sys.stderr.write(f"{words} until it can\n")
+
+
+def log_to(path: Path) -> None:
+    """Send the log to the file `path`, and warnings to the terminal."""
+    file = LogFile(path)
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    terminal = logging.StreamHandler()
+    terminal.setLevel(logging.WARNING)
+    terminal.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    for handler in (file, terminal):
+        handler.addFilter(OnceInAWhile())
+    logging.basicConfig(level=logging.INFO, handlers=[file, terminal], force=True)
+    for chatty in ("psij", "websockets", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
