@@ -58,6 +58,14 @@ async def test_an_unknown_function_is_refused_with_the_names_that_are_close(rig,
     assert "it has 1" in document["detail"]
 
 
+@pytest.mark.parametrize("version", ["0", "-1", "x", "2147483648", "9" * 5000])
+async def test_a_version_that_can_be_none_is_refused(rig, problem, version):
+    await rig.register("double")
+    for method in ("GET", "DELETE"):
+        document = problem(await rig.http.request(method, f"/v1/functions/double/versions/{version}"), 422)
+        assert document["field"] == "version"
+
+
 @pytest.mark.parametrize(
     ("body", "content_type", "status", "named"),
     [
