@@ -84,7 +84,9 @@ class Reconciling:
         owners = self._store.owners_on(move.pilot_id)  # before: its end takes all work from it
         reason = move.reason
         if move.event is PilotEvent.FAILED or (reason and move.event is PilotEvent.FINISHED):
-            reason = self._folders.ending(move.pilot_id, reason)
+            before = self._store.pilot(move.pilot_id)
+            has_called = before is not None and before.registered_at is not None
+            reason = self._folders.ending(move.pilot_id, reason, has_called=has_called)
         now = self._clock()
         record = self._store.move_pilot(
             PilotMoved(

@@ -281,6 +281,16 @@ def test_pilots_that_die_again_and_again_under_the_work_of_one_user_do_not_hold_
     assert note(site, "daemon")["reason"] == ""
 
 
+def test_the_reason_of_a_pilot_that_had_called_tells_nothing_that_functions_printed(site):
+    site.pass_time(1)
+    (pilot,) = site.store.pilots()
+    start(site, pilot)
+    (site.folder / "pilots" / pilot.pilot_id / "output.txt").write_text("error: the password is tiger\n")
+    site.scheduler.turn(pilot.batch_job_id, BatchState.FAILED, nodes=("n0",))
+    site.pass_time(1)
+    assert "tiger" not in site.store.pilot(pilot.pilot_id).reason
+
+
 def test_a_shape_whose_pilots_say_that_they_are_broken_is_held_back(site):
     site.pass_time(1)
     (pilot,) = site.store.pilots()
