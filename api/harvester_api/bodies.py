@@ -23,6 +23,7 @@ T = TypeVar("T")
 _encoder = msgspec.json.Encoder()
 
 
+_MOST_DIGITS = 18  # of a length that may be told
 COUNTED_BYTES = 64 * 1024  # smaller bodies are bounded by the number of connections
 
 
@@ -70,9 +71,12 @@ def check_length(request: Request, limit: int, field: str) -> int | None:
     declared = headers_of(request).get("content-length")
     if declared is None or not declared.isascii() or not declared.isdigit():
         return None
-    if int(declared) > limit:
-        raise too_large(field, int(declared), limit)
-    return int(declared)
+    digits = declared.lstrip("0") or "0"
+    if len(digits) > _MOST_DIGITS:  # first: `int` raises for thousands of them
+        raise too_large(field, None, limit)
+    if int(digits) > limit:
+        raise too_large(field, int(digits), limit)
+    return int(digits)
 
 
 async def read_json(request: Request, kind: type[T], limit: int, default: T | None = None) -> T:

@@ -126,6 +126,13 @@ class ExplanationDocument(msgspec.Struct, frozen=True, kw_only=True):
     pilots: list[PilotDocument]
 
 
+class DemandOfOthers(msgspec.Struct, frozen=True, kw_only=True):
+    """Open invocations of functions that are others'."""
+
+    waiting: int
+    held: int  # leased or running
+
+
 class ClusterDocument(msgspec.Struct, frozen=True, kw_only=True):
     """The cluster, as the daemon last noted it; what the daemon adds is passed on."""
 
@@ -133,7 +140,8 @@ class ClusterDocument(msgspec.Struct, frozen=True, kw_only=True):
     taken_at: float | None
     nodes: list[dict[str, Any]]
     pilots: dict[str, int]  # by state
-    demand: list[Demand]
+    demand: list[Demand]  # of one's own functions; of everybody's for an admin
+    demand_of_others: DemandOfOthers
     daemon: dict[str, Any]
 
 

@@ -14,6 +14,7 @@ from harvester_api.auth import Caller
 from harvester_api.problems import Refusal, refusal
 from harvester_api.settings import Role
 
+_SHOWN = 300  # characters of a name that was asked for; the longest there are have fewer
 HINTS = 1000  # names that a misspelt one is held against
 
 
@@ -87,7 +88,7 @@ class Names:
         return refusal(
             404,
             "unknown-version",
-            f"function {text!r} has no version {version}; it has {'…, ' if len(numbers) > 10 else ''}{listed}",
+            f"function {text[:_SHOWN]!r} has no version {version}; it has {'…, ' if len(numbers) > 10 else ''}{listed}",
             field="version",
             remedy="Leave the version out for the newest one.",
         )
@@ -104,7 +105,7 @@ class Names:
         return refusal(
             404,
             "unknown-function",
-            f"there is no function {text!r} of yours, and none is shared with you{hint}",
+            f"there is no function {text[:_SHOWN]!r} of yours, and none is shared with you{hint}",
             field="name",
             remedy="GET /v1/functions lists what you may call; register it with POST /v1/functions.",
         )

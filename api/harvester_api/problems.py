@@ -23,6 +23,7 @@ from harvester_api.failures import FailureDocument, failure_document
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_LONGEST_PATH = 500  # characters
 _encoder = msgspec.json.Encoder()
 
 
@@ -199,12 +200,13 @@ def answered(request: Request, error: Exception) -> Response:
         return answer(error)
     if isinstance(error, StoreError):
         return answer(store_refusal(error))
-    log.error("defect in %s %s", request.method, request.url.path, exc_info=error)
+    path = _path(request)
+    log.error("defect in %s %s", request.method, path, exc_info=error)
     return answer(
         refusal(
             500,
             "internal-error",
-            f"{request.method} {request.url.path} met a defect of the gateway ({type(error).__name__})",
+            f"{request.method} {path} met a defect of the gateway ({type(error).__name__})",
             remedy="Report it with the gateway's log. What was acknowledged before is safe.",
         )
     )
@@ -217,17 +219,24 @@ async def _on_defect(request: Request, error: Exception) -> Response:
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - Starlette hands each handler what it is installed for
     kind, remedy = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-"), ""
-    detail = f"{request.method} {request.url.path}: {error.detail}"
+    path = _path(request)
+    detail = f"{request.method} {path}: {error.detail}"
     if error.status_code == HTTPStatus.NOT_FOUND:
-        kind, detail = "unknown-path", f"there is nothing at {request.url.path}"
+        kind, detail = "unknown-path", f"there is nothing at {path}"
         remedy = "/openapi.json lists every path."
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         # The framework's own Allow names the first route of a path only.
         allowed = ", ".join(_methods(request)) or (error.headers or {}).get("Allow", "")
-        detail = f"{request.url.path} does not take {request.method}"
+        detail = f"{path} does not take {request.method}"
         remedy = f"It takes {allowed}." if allowed else "/openapi.json lists what each path takes."
         return answer(refusal(error.status_code, kind, detail, remedy=remedy, headers={"Allow": allowed}))
     return answer(refusal(error.status_code, kind, detail, remedy=remedy, headers=error.headers))
+
+
+def _path(request: Request) -> str:
+    """Return the path as an answer and the log tell it: enough of it to know it again."""
+    path = request.url.path
+    return path if len(path) <= _LONGEST_PATH else f"{path[:_LONGEST_PATH]}…"
 
 
 def _methods(request: Request) -> list[str]:

@@ -53,6 +53,8 @@ class RunCallers:
                 remedy="A function calls back with the credential of its own run, while it runs.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+        if entry.lease is not None and entry.lease.pilot_id != token.pilot_id:
+            return None  # a key that was kept from another pilot, where this owner's work was once
         if entry.fence != token.fence:
             raise refusal(
                 503,

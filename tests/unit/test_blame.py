@@ -3,11 +3,12 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from harvester.daemon.pauses import STEADY, Pauses
 from harvester.domain.blame import FAILURES, SEVERAL, TRIAL, Blame
 from harvester.domain.control import Control
-from harvester.domain.pilots import PilotState
+from harvester.domain.pilots import BROKEN_UNDER_WORK, PilotState
 from harvester.domain.resources import Resources
 from harvester.store.records import PilotRecord
 
@@ -220,13 +221,22 @@ def test_a_failure_is_told_until_a_pilot_of_the_shape_has_called():
     assert pauses.doubts(now) == ()
 
 
-def call_and_fail(pauses: Pauses, now: float, lived_s: float, *, is_survived: bool = False) -> float:
+def call_and_fail(
+    pauses: Pauses,
+    now: float,
+    lived_s: float,
+    *,
+    is_survived: bool = False,
+    owners: str = "",
+    reason: str = "no python3",
+) -> float:
     """Let a pilot be submitted now, call a second later and fail; return when."""
     called_at = now + 1
     pauses.see([pilot(PilotState.READY, "n1", now, registered_at=called_at)], called_at)
     assert pauses.closed(called_at) == {}, "it has called"
     failed_at = called_at + lived_s
-    pauses.ended(pilot(PilotState.FAILED, "n1", now, registered_at=called_at), failed_at, is_survived=is_survived)
+    record = replace(pilot(PilotState.FAILED, "n1", now, registered_at=called_at), reason=reason)
+    pauses.ended(record, failed_at, is_survived=is_survived, owners=frozenset(owners.split()))
     return failed_at
 
 
@@ -239,6 +249,29 @@ def test_pilots_that_fail_soon_after_they_called_hold_their_shape_back_as_docume
     assert held_s == [5, 15, 60, 300]
     call_and_fail(pauses, now, 2.0)
     assert "shape cpu is paused after 5 failures in a row: no python3" in pauses.reason
+
+
+@pytest.mark.parametrize("owners", [["eve"] * 9, ["eve ada", "eve", "eve bob"] * 3])
+def test_one_user_whose_work_kills_pilots_does_not_get_their_shape_held_back_for_everybody(owners):
+    pauses, now = Pauses(is_off=False), NOW
+    for names in owners:
+        now = call_and_fail(pauses, now, 2.0, owners=names)
+        assert pauses.closed(now) == {}
+
+
+def test_a_shape_whose_pilots_die_under_the_work_of_several_users_is_held_back():
+    pauses, now = Pauses(is_off=False), NOW
+    for names in ("ada", "bob", "eve", "ada", "bob", "eve"):
+        now = call_and_fail(pauses, now, 2.0, owners=names) + 301
+    assert "shape cpu is paused after 5 failures in a row" in pauses.reason
+
+
+def test_pilots_that_break_under_work_hold_nothing_back_and_those_that_break_without_do():
+    pauses = Pauses(is_off=False)
+    now = call_and_fail(pauses, NOW, 2.0, reason=BROKEN_UNDER_WORK)
+    assert pauses.closed(now) == {}
+    now = call_and_fail(pauses, now, 2.0, reason="broken")
+    assert "1 failure" in pauses.closed(now)["cpu"]
 
 
 def test_a_pilot_that_fails_while_others_of_its_shape_live_does_not_hold_it_back():

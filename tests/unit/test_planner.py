@@ -202,7 +202,7 @@ def test_a_stuck_pilot_is_counted_on_where_no_shorter_one_could_run_the_work():
 def test_work_that_is_longer_than_every_length_is_explained_and_submits_nothing():
     plan = POLICY.plan(situation(needs=(work(3, walltime=minutes(90)),)))
     assert submitted(plan) == []
-    assert "3 invocations of f@1 need 1 CPU, a pilot of 90.5 min" in plan.notes[0]
+    assert "3 invocations need 1 CPU, a pilot of 90.5 min" in plan.notes[0]
 
 
 def test_gpu_work_goes_to_the_gpu_shape_and_cpu_work_prefers_the_other():

@@ -68,7 +68,9 @@ def one_line(error: BaseException) -> str:
     """Return the class and the text of an exception."""
     try:
         text = " ".join(str(error).split())
-    except Exception:  # noqa: BLE001 - outermost: this is the user's __str__
+    except (Evicted, Stopped):
+        raise
+    except BaseException:  # noqa: BLE001 - outermost: this is the user's __str__, which may raise SystemExit too
         text = "(its text cannot be read)"
     name = type(error).__name__
     return f"{name}: {_shortened(text, 500)}" if text else name
@@ -120,7 +122,9 @@ def _users_traceback(error: BaseException) -> str:
         frames = frames.tb_next
     try:
         lines = traceback.format_exception(type(error), error, frames)
-    except Exception as own:  # noqa: BLE001 - outermost: formatting calls the user's __str__
+    except (Evicted, Stopped):
+        raise
+    except BaseException as own:  # noqa: BLE001 - outermost: formatting calls the user's __str__
         return f"(the traceback cannot be formatted: {type(own).__name__})"
     return _shortened("".join(_shortened(line, LONGEST_LINE) for line in lines), LONGEST_TRACEBACK)
 

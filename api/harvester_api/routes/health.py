@@ -8,10 +8,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from harvester.domain.functions import split_name
 from harvester.store.records import Demand, PilotRecord
 from harvester.store.store import Store
+from harvester_api.auth import Caller
 from harvester_api.bodies import json_response
-from harvester_api.documents import ClusterDocument, Health, Identity
+from harvester_api.documents import ClusterDocument, DemandOfOthers, Health, Identity
 from harvester_api.openapi import json_of, operation
 from harvester_api.problems import refusal
 from harvester_api.readiness import missing
@@ -59,20 +61,25 @@ async def whoami(request: Request) -> Response:
     **operation("Show the cluster as the daemon last saw it.", {200: ("The cluster.", json_of(ClusterDocument))}),
 )
 async def cluster(request: Request) -> Response:
-    """Without a daemon's note there are no nodes, and `taken_at` is null."""
-    caller_of(request)
-    return json_response(await asyncio.to_thread(_cluster, gateway_of(request).store))
+    """Without a daemon's note there are no nodes, and `taken_at` is null. Others' functions are counted, not named."""
+    caller = caller_of(request)
+    return json_response(await asyncio.to_thread(_cluster, gateway_of(request).store, caller))
 
 
-def _cluster(store: Store) -> dict[str, Any]:
+def _cluster(store: Store, caller: Caller) -> dict[str, Any]:
     alive: list[PilotRecord] = store.pilots(live=True)
     demand: list[Demand] = store.demand()
+    own = [each for each in demand if caller.may_see(split_name(each.function_id)[0])]
     return {
         "scheduler": "",
         "taken_at": None,
         "nodes": [],
         **note(store, "cluster"),
-        "pilots": Counter(pilot.state.value for pilot in alive),  # these three are newer than any note
-        "demand": demand,
+        "pilots": Counter(pilot.state.value for pilot in alive),  # these are newer than any note
+        "demand": own,
+        "demand_of_others": DemandOfOthers(
+            waiting=sum(each.waiting for each in demand) - sum(each.waiting for each in own),
+            held=sum(each.held for each in demand) - sum(each.held for each in own),
+        ),
         "daemon": note(store, DAEMON_NOTE),
     }

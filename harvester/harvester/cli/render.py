@@ -149,7 +149,7 @@ def status(said: Document) -> list[Table | Text]:
     parts: list[Table | Text] = [head]
     counts = Counter(pilot_state(each) for each in said.get("pilots") or ())
     parts.append(table("\npilots", ("state", "count"), sorted(counts.items())) if counts else Text("\nno pilots"))
-    parts.append(_queues(cluster.get("demand") or ()))
+    parts.append(_queues(cluster.get("demand") or (), cluster.get("demand_of_others") or {}))
     parts.append(_nodes(cluster.get("nodes") or ()))
     return parts
 
@@ -221,6 +221,8 @@ def _nodes(nodes: Sequence[Document]) -> Table | Text:
     return table("\nnodes", ("node", "state", "free", "in all"), rows)
 
 
-def _queues(demand: Iterable[Document]) -> Table | Text:
+def _queues(demand: Iterable[Document], of_others: Document) -> Table | Text:
     rows = [(each.get("function_id"), each.get("waiting"), each.get("held")) for each in demand]
+    if of_others.get("waiting") or of_others.get("held"):
+        rows.append(("others' functions", of_others.get("waiting"), of_others.get("held")))
     return table("\nwaiting work", ("function", "waiting", "running"), rows) if rows else Text("\nno work waits")

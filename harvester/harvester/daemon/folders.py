@@ -37,8 +37,13 @@ class PilotFolders:
         """Return where a pilot's stdout and stderr go."""
         return self._root / pilot_id / "output.txt"
 
-    def ending(self, pilot_id: str, reason: str) -> str:
-        """Return why a pilot failed: `reason`, with what its output tells of it, and what to do."""
+    def ending(self, pilot_id: str, reason: str, *, has_called: bool = False) -> str:
+        """Return why a pilot failed: `reason`, with what its output tells of it, and what to do.
+
+        Once it `has_called`, functions of users may have written there, and what they wrote is nobody else's.
+        """
+        if has_called:
+            return pilot_output.ending_of_used(reason, self._tail(pilot_id) or "", str(self.output(pilot_id)))
         return pilot_output.ending(reason, self._tail(pilot_id), str(self._root.parent))
 
     def boot_trouble(self, pilot_id: str) -> str:

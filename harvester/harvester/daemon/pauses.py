@@ -12,7 +12,7 @@ from datetime import timedelta
 from harvester.domain.backoff import CLEAR, SUBMISSIONS, Backoff
 from harvester.domain.blame import Blame
 from harvester.domain.control import Control
-from harvester.domain.pilots import PilotState
+from harvester.domain.pilots import BROKEN_UNDER_WORK, PilotState
 from harvester.store.records import PilotRecord
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ class Pauses:
         self._control = Control()
         self._shapes: dict[str, Backoff] = {}
         self._blame = Blame()
+        self._charged: dict[str, frozenset[str]] = {}  # by shape: whose work was on each of the pilots that died last
 
     def hear(self, said: Control) -> None:
         """Take an admin's word. A resume ends every automatic pause that is older than it."""
@@ -41,21 +42,40 @@ class Pauses:
                 log.warning("daemon.resume shape=%s after %d failures", shape, backoff.failures)
                 del self._shapes[shape]
 
-    def ended(self, pilot: PilotRecord, now: float, *, is_survived: bool = False) -> None:
+    def ended(
+        self, pilot: PilotRecord, now: float, *, is_survived: bool = False, owners: frozenset[str] = frozenset()
+    ) -> None:
         """Take a pilot's end. Only FAILED counts: evictions and cancellations are the normal way out.
 
         Parameters
         ----------
         is_survived: another pilot of its shape has called and is alive.
+        owners: whose work it held.
         """
         self._heard(pilot, now)
         if pilot.state is not PilotState.FAILED:
+            return
+        if pilot.registered_at is not None and self._is_charged(pilot, owners):
+            log.warning("daemon.pauses pilot=%s died under work, which is charged with it", pilot.name)
+            self.blame(pilot.node, pilot.reason, now, pilot.shape)  # a bad node kills what runs there, too
             return
         lived_s = 0.0 if pilot.registered_at is None else now - pilot.registered_at
         if pilot.registered_at is None or not (is_survived or lived_s >= STEADY.total_seconds()):
             self.failed(pilot.shape, pilot.reason, planned_at=pilot.planned_at, now=now, node=pilot.node)
         else:
             self.blame(pilot.node, pilot.reason, now, pilot.shape)
+
+    def _is_charged(self, pilot: PilotRecord, owners: frozenset[str]) -> bool:
+        """Tell whether a pilot's death is the affair of what ran there, and not of its shape.
+
+        The dispatcher charges that work, and fails it in the end. One user must not get a shape paused for everybody:
+        so a death counts only where no one user had work on this pilot and on those that died before it.
+        """
+        if pilot.reason == BROKEN_UNDER_WORK:
+            return True
+        common = self._charged.get(pilot.shape, owners) & owners
+        self._charged[pilot.shape] = common or owners
+        return bool(common)
 
     def failed(self, shape: str, reason: str, *, planned_at: float, now: float, node: str = "") -> None:
         """Count a failure of a shape's pilot. Those planned before the last failure belong to the same wave.

@@ -47,10 +47,12 @@ class Reconciling:
         self._store, self._folders, self._pauses, self._hands = store, folders, pauses, hands
         self._mark, self._clock, self._told = mark, clock, told
         self._memory = Memory()
+        self._live: set[str] = set()  # pilots that had not ended at the last look, and whose end we did not write down
 
     def look(self, snapshot: ClusterSnapshot, pilots: Sequence[KnownPilot]) -> None:
         """Compare a look with `pilots`, as they were before it. Raises `StoreError`."""
         self._pauses.see(self._store.pilots(), self._clock())
+        self._ended_elsewhere({pilot.pilot_id for pilot in pilots})
         outcome = reconcile(snapshot, pilots, self._memory, mark=self._mark, now=self._clock())
         self._memory = outcome.memory
         for effect in outcome.effects:
@@ -68,10 +70,23 @@ class Reconciling:
             if isinstance(effect, Move):
                 self._move(effect)
 
+    def _ended_elsewhere(self, live: set[str]) -> None:
+        """Tell the pauses of pilots whose end the gateway wrote down: those that said that they are broken."""
+        gone, self._live = self._live - live, live
+        for pilot_id in gone:
+            record = self._store.pilot(pilot_id)
+            if record is not None:
+                ended_at = self._clock() if record.ended_at is None else record.ended_at
+                self._pauses.ended(record, ended_at, is_survived=self._is_survived(record))
+
     def _move(self, move: Move) -> None:
+        self._live.discard(move.pilot_id)
+        owners = self._store.owners_on(move.pilot_id)  # before: its end takes all work from it
         reason = move.reason
         if move.event is PilotEvent.FAILED or (reason and move.event is PilotEvent.FINISHED):
-            reason = self._folders.ending(move.pilot_id, reason)
+            before = self._store.pilot(move.pilot_id)
+            has_called = before is not None and before.registered_at is not None
+            reason = self._folders.ending(move.pilot_id, reason, has_called=has_called)
         now = self._clock()
         record = self._store.move_pilot(
             PilotMoved(
@@ -86,7 +101,7 @@ class Reconciling:
         log.info("daemon.reconcile pilot=%s event=%s state=%s %s", record.name, move.event, record.state, reason)
         if record.state is PilotState.FAILED and record.registered_at is None:
             self._told(f"pilot {record.name} failed before it called: {record.reason}")
-        self._pauses.ended(record, now, is_survived=self._is_survived(record))
+        self._pauses.ended(record, now, is_survived=self._is_survived(record), owners=owners)
 
     def _is_survived(self, ended: PilotRecord) -> bool:
         """Tell whether another pilot of the same shape has called and is alive."""

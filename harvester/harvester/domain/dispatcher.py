@@ -27,7 +27,7 @@ from harvester.domain.learning import doubtful, learn
 from harvester.domain.ledger import Ledger
 from harvester.domain.losing import Losing
 from harvester.domain.nesting import Nesting
-from harvester.domain.pilots import DrainReason, PilotEvent, PilotState
+from harvester.domain.pilots import BROKEN_UNDER_WORK, DrainReason, PilotEvent, PilotState
 from harvester.domain.queues import Queues
 from harvester.domain.recalling import recalls
 from harvester.domain.reunion import compare
@@ -201,7 +201,8 @@ class Dispatcher:
         pilot = self._ledger.pilots.get(pilot_id)
         if pilot is None:
             return []
-        move = MovePilot(pilot_id=pilot_id, event=reason.event, reason=reason.value)
+        words = BROKEN_UNDER_WORK if reason is DrainReason.BROKEN and pilot.suspects else reason.value
+        move = MovePilot(pilot_id=pilot_id, event=reason.event, reason=words)
         state = PilotState.FAILED if reason is DrainReason.BROKEN else PilotState.FINISHED
         return [move, *self._give_up(pilot, ActivationEnd.EVICTED, now, state)]
 

@@ -138,6 +138,23 @@ def ending(reason: str, text: str | None, state_dir: str) -> str:
     return f"{reason}; its output says: {line}" + (f"; {todo}" if todo else "")
 
 
+def ending_of_used(reason: str, text: str, path: str) -> str:
+    """Return why a pilot failed that may have run functions: `reason`, with what the scheduler wrote into its output.
+
+    Everybody is shown it, and the rest of the output may be what somebody's function printed.
+
+    Parameters
+    ----------
+    path: where the output lies.
+    """
+    own = [line for line in text.splitlines() if _FROM_SCHEDULER.match(line)]
+    line = telling_line("\n".join(own))
+    if not line:
+        return f"{reason}; the admin finds its output in {path}"
+    todo = remedy(line)
+    return f"{reason}; the scheduler says: {line}" + (f"; {todo}" if todo else "")
+
+
 def _rank(line: str) -> _Rank:
     stamp = _STAMP.match(line)
     if stamp is not None:

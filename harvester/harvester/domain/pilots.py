@@ -57,6 +57,9 @@ class DrainReason(StrEnum):
         return _ENDS.get(self, PilotEvent.FINISHED)
 
 
+BROKEN_UNDER_WORK = "broken under work"
+"""The reason of the end of a pilot that had work when it broke: that is charged, and its shape is not to blame."""
+
 _ENDS = {DrainReason.EVICTED: PilotEvent.PREEMPTED, DrainReason.BROKEN: PilotEvent.FAILED}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, RowMapping, insert, select
 
+from harvester.domain.invocations import InvocationState
 from harvester.domain.pilots import PilotState
 from harvester.domain.resources import Resources
 from harvester.store import pilot_writes
@@ -14,10 +15,11 @@ from harvester.store.errors import PilotNotFound
 from harvester.store.pilot_writes import LIVE_STATES
 from harvester.store.records import PilotRecord
 from harvester.store.room import Room
-from harvester.store.tables import PILOTS
+from harvester.store.tables import INVOCATIONS, PILOTS
 from harvester.store.writes import PilotMoved
 
-_P = PILOTS.c
+_P, _INV = PILOTS.c, INVOCATIONS.c
+_HELD = (InvocationState.LEASED, InvocationState.RUNNING)
 
 
 class Pilots(Room):
@@ -47,6 +49,12 @@ class Pilots(Room):
             query = query.order_by(_P.planned_at.desc(), _P.pilot_id.desc())
         with self._reading() as connection:
             return [_record(row) for row in connection.execute(query).mappings()]
+
+    def owners_on(self, pilot_id: str) -> frozenset[str]:
+        """Return whose work a pilot holds."""
+        query = select(_INV.owner).where(_INV.state.in_(_HELD), _INV.pilot_id == pilot_id).distinct()
+        with self._reading() as connection:
+            return frozenset(connection.execute(query).scalars())
 
     def move_pilot(self, move: PilotMoved) -> PilotRecord:
         """Apply an event and return the pilot as it is after the commit; one that its state forbids changes nothing.

@@ -11,11 +11,11 @@ import msgspec
 from harvester.domain import control, pilot_file
 from harvester.domain.cluster import BatchJob, BatchState
 from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
-from harvester.domain.invocations import InvocationState
-from harvester.domain.pilots import PilotState
+from harvester.domain.invocations import ActivationEnd, InvocationState
+from harvester.domain.pilots import PilotEvent, PilotState
 from harvester.domain.ports import SchedulerUnavailable
 from harvester.domain.resources import Resources
-from harvester.store.writes import Concluded, NewInvocation, PilotSeen
+from harvester.store.writes import Concluded, Granted, NewInvocation, PilotMoved, PilotSeen, Requeued
 
 
 def note(site, key):
@@ -251,6 +251,55 @@ def test_pilots_that_call_and_fail_at_once_are_submitted_five_times_and_then_pau
                 site.scheduler.turn(pilot.batch_job_id, BatchState.FAILED, nodes=("n0",))
     assert len(site.all()) == 5
     assert "paused after 5 failures in a row" in note(site, "daemon")["reason"]
+
+
+def start(site, pilot):
+    """Let a pilot run and call, and the daemon see it alive."""
+    site.scheduler.turn(pilot.batch_job_id, BatchState.RUNNING, nodes=("n0",))
+    site.register(pilot, "n0")
+    site.pass_time(1)
+
+
+def test_pilots_that_die_again_and_again_under_the_work_of_one_user_do_not_hold_back_their_shape(site):
+    wanted(site, 1)
+    deaths = 0
+    while deaths < 7:
+        site.pass_time(1)
+        (pilot,) = [pilot for pilot in site.store.pilots() if pilot.state is PilotState.QUEUED][:1] or [None]
+        assert pilot is not None, f"no pilot follows the one that died as number {deaths}"
+        start(site, pilot)
+        deaths += 1
+        grant = Granted(
+            invocation_id="i0", fence=deaths, attempt=deaths, pilot_id=pilot.pilot_id, resumed=False, at=0.0
+        )
+        site.store.write([grant]).result()
+        site.scheduler.turn(pilot.batch_job_id, BatchState.FAILED, nodes=("n0",))
+        site.pass_time(1)
+        end = Requeued(invocation_id="i0", fence=deaths, end=ActivationEnd.PILOT_LOST, retries_used=0, deaths=1, at=0.0)
+        site.store.write([end]).result()
+        site.scheduler.cancelled.clear()
+    assert note(site, "daemon")["reason"] == ""
+
+
+def test_the_reason_of_a_pilot_that_had_called_tells_nothing_that_functions_printed(site):
+    site.pass_time(1)
+    (pilot,) = site.store.pilots()
+    start(site, pilot)
+    (site.folder / "pilots" / pilot.pilot_id / "output.txt").write_text("error: the password is tiger\n")
+    site.scheduler.turn(pilot.batch_job_id, BatchState.FAILED, nodes=("n0",))
+    site.pass_time(1)
+    assert "tiger" not in site.store.pilot(pilot.pilot_id).reason
+
+
+def test_a_shape_whose_pilots_say_that_they_are_broken_is_held_back(site):
+    site.pass_time(1)
+    (pilot,) = site.store.pilots()
+    start(site, pilot)
+    broken = PilotMoved(pilot_id=pilot.pilot_id, event=PilotEvent.FAILED, at=site.scheduler.now, reason="broken")
+    site.store.move_pilot(broken)
+    site.pass_time(1, ticks=3)
+    assert site.store.pilots() == []
+    assert "after 1 failure: broken" in " ".join(note(site, "daemon")["notes"])
 
 
 def test_the_notes_show_cluster_and_daemon_without_naming_others(site):

@@ -35,3 +35,15 @@ def test_a_gateway_that_does_not_answer_a_starting_pilot_is_told_until_it_does(f
 def test_an_output_that_cannot_be_read_is_said_to_be_so(folders):
     folders.output("p1").mkdir()
     assert "output.txt cannot be read: Is a directory" in folders.ending("p1", "it failed")
+
+
+def test_what_a_function_printed_is_not_told_to_everybody_when_its_pilot_fails(folders):
+    folders.output("p1").write_text("error: the password is tiger\n2026-11-25 18:37:00,001 ERROR my key is 7\n")
+    told = folders.ending("p1", "it failed", has_called=True)
+    assert told == f"it failed; the admin finds its output in {folders.output('p1')}"
+    with folders.output("p1").open("a") as file:
+        file.write("slurmstepd: error: Detected 1 oom_kill event in StepId=7.0\nmy last error\n")
+    told = folders.ending("p1", "it failed", has_called=True)
+    assert "the scheduler says: slurmstepd: error: Detected 1 oom_kill event" in told
+    assert "raise `memory_mb`" in told
+    assert "my last error" not in told

@@ -1,5 +1,6 @@
 """Bad input: each gets a problem document that names the field and the remedy, and loses nothing."""
 
+import asyncio
 import base64
 import pickle
 
@@ -9,6 +10,7 @@ import pytest
 from harvester.domain.functions import FunctionKind, FunctionVersion
 
 PICKLED = base64.b64encode(pickle.dumps(len)).decode()
+ADA = "ada-token"
 INVOKE = "/v1/functions/double/invocations"
 
 
@@ -56,6 +58,29 @@ async def test_an_unknown_function_is_refused_with_the_names_that_are_close(rig,
     document = problem(await rig.http.post(f"{INVOKE}?version=7", json={}), 404)
     assert "version 7" in document["detail"]
     assert "it has 1" in document["detail"]
+
+
+@pytest.mark.parametrize("version", ["0", "-1", "x", "2147483648", "9" * 5000])
+async def test_a_version_that_can_be_none_is_refused(rig, problem, version):
+    await rig.register("double")
+    for method in ("GET", "DELETE"):
+        document = problem(await rig.http.request(method, f"/v1/functions/double/versions/{version}"), 422)
+        assert document["field"] == "version"
+
+
+async def test_a_length_of_thousands_of_digits_is_a_length_as_any_other(rig):
+    start = f"POST /v1/functions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADA}\r\n"
+    request = f"{start}Content-Type: application/json\r\nContent-Length: {'0' * 5000}2\r\n\r\n{{}}"
+    address = httpx2.URL(rig.url)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(request.encode())
+    assert (await reader.readline()).split()[1] == b"422"
+    writer.close()
+
+
+async def test_a_long_path_is_not_sent_back_whole(rig, problem):
+    for path in (f"/{'x' * 20_000}", f"/v1/functions/{'x' * 20_000}"):
+        assert len(problem(await rig.http.get(path), 404)["detail"]) < 1000
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,17 @@ async def test_the_cluster_is_what_the_daemon_noted(rig):
     assert document["daemon"]["reason"] == "three submissions failed"
 
 
+async def test_a_user_is_shown_which_work_waits_of_their_own_functions_and_how_much_of_others(rig):
+    await rig.register()
+    await rig.accepted("double", 1)
+    for client, waits, others in ((rig.http, ["ada/double@1"], 0), (rig.client("bob-token"), [], 1)):
+        document = (await client.get("/v1/cluster")).json()
+        assert [each["function_id"] for each in document["demand"]] == waits
+        assert document["demand_of_others"] == {"waiting": others, "held": 0}
+    document = (await rig.admin.get("/v1/cluster")).json()
+    assert [each["function_id"] for each in document["demand"]] == ["ada/double@1"]
+
+
 async def test_the_openapi_document_describes_every_route_and_refers_to_nothing_missing(rig):
     document = (await rig.http.get("/openapi.json")).json()
     modules = [

@@ -111,3 +111,15 @@ def test_gateway_and_daemon_that_tell_of_the_same_ends_at_once_agree(url, opened
     for pilot in stores[0].pilots(live=False):
         reason = {State.EVICTED: Event.PREEMPTED, State.FAILED: Event.FAILED}[pilot.state].value
         assert pilot.reason == reason
+
+
+def test_a_pilot_is_asked_whose_work_it_holds(store, make):
+    function = store.add_function(make.function(), 0.0).function_id
+    invocations = {"i1": "ann", "i2": "ann", "i3": "bob", "i4": "eve", "i5": "dan"}
+    store.write([make.new(each, owner=owner, function_id=function) for each, owner in invocations.items()]).result()
+    where = {"i1": "p1", "i2": "p1", "i3": "p1", "i4": "p2"}
+    store.write([make.granted(each, pilot_id=pilot_id) for each, pilot_id in where.items()]).result()
+    store.write([make.started("i1"), make.requeued("i3")]).result()
+    assert store.owners_on("p1") == {"ann"}
+    assert store.owners_on("p2") == {"eve"}
+    assert store.owners_on("p3") == frozenset()

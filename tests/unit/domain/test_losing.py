@@ -3,10 +3,10 @@
 import pytest
 
 from harvester.domain.dispatcher import Dispatcher, DispatcherSettings
-from harvester.domain.effects import Arrival, Conclude, Grant, Work
+from harvester.domain.effects import Arrival, Conclude, Grant, MovePilot, Work
 from harvester.domain.explain import explain
 from harvester.domain.invocations import ActivationEnd, FailureKind, InvocationState
-from harvester.domain.pilots import DrainReason, PilotState
+from harvester.domain.pilots import BROKEN_UNDER_WORK, DrainReason, PilotState
 from harvester.domain.resources import Resources
 
 
@@ -176,6 +176,15 @@ def test_who_kills_the_zygote_is_charged_whatever_order_its_pilot_tells_it_in(si
         if ran == ["neighbour"]:
             site.pilot_comes()
     assert site.dispatcher.entry("neighbour") is not None
+
+
+@pytest.mark.parametrize("works", [(), ("killer",)])
+def test_of_a_pilot_that_breaks_it_is_told_whether_it_had_work(site, works):
+    pilot = site.pilot_comes()
+    site.submit(*works)
+    site.see(site.dispatcher.draining(pilot, DrainReason.BROKEN, 0))
+    (move,) = [each for each in site.dispatcher.left(pilot, DrainReason.BROKEN, 0) if isinstance(each, MovePilot)]
+    assert move.reason == (BROKEN_UNDER_WORK if works else "broken")
 
 
 def test_behind_a_short_run_that_kills_its_pilot_nobody_else_is_poison(site):

@@ -40,6 +40,12 @@ def test_another_gateways_signature_counts_for_nothing(running):
     assert callers.caller(token_of(RunCallers(lambda: dispatcher), grant)) is None
 
 
+def test_a_key_that_was_kept_from_another_pilot_counts_for_nothing(running):
+    _, grant, callers = running
+    token = make_token(callers.key("p0", "ann"), "p0", grant.invocation_id, grant.fence)
+    assert callers.caller(token) is None
+
+
 def test_a_credential_ends_with_its_run(running):
     dispatcher, grant, callers = running
     token = token_of(callers, grant)

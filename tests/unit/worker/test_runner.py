@@ -397,3 +397,34 @@ def test_a_result_that_json_would_change_is_refused_by_name(value):
     assert "the result" in failure.message
     assert "JSON" in failure.message
     assert "encoding='pickle'" in failure.message
+
+
+class Rude(Exception):
+    def __str__(self):
+        raise SystemExit(3)
+
+    __repr__ = __str__
+
+
+class Unwound(Exception):
+    def __str__(self):
+        raise Evicted
+
+    __repr__ = __str__
+
+
+def test_an_exception_whose_text_ends_the_process_fails_its_invocation_and_not_the_slot():
+    def rude():
+        raise Rude
+
+    failure = failure_of(runner.call, Loaded(rude), (), {}, context())
+    assert (failure.kind, failure.error_type) == (FailureKind.EXCEPTION, "Rude")
+    assert "cannot be read" in failure.message
+
+
+def test_who_is_unwound_while_an_exception_is_put_into_words_is_unwound():
+    def unwound():
+        raise Unwound
+
+    with pytest.raises(Evicted):
+        runner.call(Loaded(unwound), (), {}, context())

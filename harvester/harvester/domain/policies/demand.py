@@ -57,7 +57,7 @@ def capacity(situation: Situation, shape: Shape) -> int | None:
 
 
 class Draft:
-    """A plan in the making."""
+    """A plan in the making. Its notes name nobody's function: everybody is shown them."""
 
     def __init__(self, situation: Situation) -> None:
         self.now = situation.now
@@ -145,7 +145,7 @@ class Draft:
         while left > 0:
             fresh = self._submit(shape, at_least, f"{left} of {need.function_id} wait")
             if fresh is None:
-                self.notes.append(f"{left} invocations of {need.function_id} wait for a pilot that has room.")
+                self.notes.append(f"{left} invocations that need {need.resources} wait for a pilot that has room.")
                 return
             self.rooms.append(fresh)
             left -= fresh.put(need, left, at_least)
@@ -174,8 +174,7 @@ class Draft:
         if at_least:
             wants.append(f"a pilot of {at_least.total_seconds() / 60:.4g} min")
         return (
-            f"{left} invocations of {need.function_id} need {', '.join(wants)}, which no shape that is open offers "
-            f"({offers or 'none is'})."
+            f"{left} invocations need {', '.join(wants)}, which no shape that is open offers ({offers or 'none is'})."
         )
 
     def keep_ready(self) -> None:
