@@ -104,7 +104,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ends(ids: Sequence[str], stream_id: str = "") -> Operation[Answer]:
-    """Return which of these have ended by now, and how. Of the others the stream, if one is named, tells from now on."""
+    """Return which of these have ended by now, and how; of the others the stream that is named tells from now on."""
     question = {"invocation_ids": list(ids), "wait_s": 0, "results": True}
     answer = yield json_request(
         "POST", "/v1/wait", question, headers={"Harvester-Stream": stream_id} if stream_id else None

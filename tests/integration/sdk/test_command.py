@@ -48,7 +48,6 @@ def test_a_shell_completes_commands(shell):
     ("missing", "words", "extras"),
     [
         ("fastapi", UP, "gateway,daemon,worker,slurm"),
-        ("apscheduler", UP, "gateway,daemon,worker,slurm"),
         ("psij", UP, "gateway,daemon,worker,slurm"),
         ("ClusterShell", (*UP, "--scheduler", "slurm"), "gateway,daemon,worker,slurm"),
         ("ClusterShell", ("windows", "--scheduler", "slurm"), "daemon,slurm"),
