@@ -75,7 +75,7 @@ async def result(request: Request) -> Response:
     ),
 )
 async def wait(request: Request) -> Response:
-    """Answers as soon as one has ended, or wait_s is over. Ask again for what is pending, or listen to the named stream.
+    """Answers as soon as one has ended, or wait_s is over. Ask again for what is pending, or listen to the stream.
 
     A result over 1 MB is not sent along: it is at …/result.
     """
