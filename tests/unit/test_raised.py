@@ -135,3 +135,21 @@ def test_one_with_too_much_in_it_is_not_even_written_to_its_end():
     error.first, error.second = [bytes(LIMIT_BYTES + 1)], Counting()
     assert pickled_exception(error, cloudpickle.Pickler) == b""
     assert seen == []
+
+
+@pytest.mark.parametrize("text", ["x", "x" * LIMIT_BYTES])
+def test_exceptions_within_an_exception_are_made_again_too(text):
+    odd = Wants(7, where="here")
+    odd.first = Doubles(text)
+    made = again(ExceptionGroup("several", [ValueError(text), ExceptionGroup("inner", [odd])]))
+    assert str(made) == "several (2 sub-exceptions)"
+    assert type(made.exceptions[0]) is ValueError
+    inner = made.exceptions[1].exceptions[0]
+    assert (type(inner), inner.code, inner.where) == (Wants, 7, "here")
+    assert type(inner.first) is Doubles
+
+
+def test_exceptions_that_hold_one_another_are_no_endless_work():
+    one, other = Wants(1, where="a"), Wants(2, where="b")
+    one.others, other.others = [other] * 3, [one] * 3
+    pickled_exception(one, cloudpickle.Pickler)

@@ -28,6 +28,7 @@ from harvester.domain.shipped import packages_in
 from harvester_worker import copies
 from harvester_worker.checkpointing import CallContext, CheckpointTooLarge, Evicted, SlotContext, Stopped
 from harvester_worker.failures import RunFailed, failed, one_line, placed, remedy
+from harvester_worker.main_names import offer
 from harvester_worker.payloads import check_size, decode_arguments, encode_result
 
 
@@ -89,7 +90,9 @@ def _without_sdk(loaded: Any) -> Any:  # noqa: ANN401 - whatever was loaded
 
 
 def _load_pickle(function: FunctionVersion) -> Any:  # noqa: ANN401 - whatever was pickled
-    return cloudpickle.loads(function.body)
+    loaded = cloudpickle.loads(function.body)
+    offer(loaded)
+    return loaded
 
 
 def _load_module(function: FunctionVersion) -> Any:  # noqa: ANN401 - whatever the name means

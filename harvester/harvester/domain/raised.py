@@ -16,6 +16,9 @@ LIMIT_BYTES = 64 * 1024
 KEPT = 4096
 """Characters or bytes at each end of a text, where an exception is too large with all of it."""
 
+DEPTH = 8
+"""Of exceptions and lists in one another, of which each may want to be made so; a group in a group takes two."""
+
 
 class Pickler(Protocol):
     """A pickler for functions and classes, as `cloudpickle.Pickler` is one."""
@@ -55,15 +58,14 @@ def pickled_exception(error: BaseException, pickler: Callable[[Any], Pickler]) -
     if not isinstance(error, Exception):
         return b""
     best = b""
-    for written in (error, _Bare(error, error.args, vars(error))):
+    for written in (error, _bare(error)):
         body, is_same = _tried(written, error, pickler)
         if is_same:
             return body
         best = body or best  # its text may name an address in memory
     if best:
         return best
-    attributes = {name: _shortened(value) for name, value in vars(error).items()}
-    return _tried(_Bare(error, tuple(map(_shortened, error.args)), attributes), error, pickler)[0]
+    return _tried(_bare(error, _shortened), error, pickler)[0]
 
 
 def _tried(written: object, error: Exception, pickler: Callable[[Any], Pickler]) -> tuple[bytes, bool]:
@@ -76,6 +78,16 @@ def _tried(written: object, error: Exception, pickler: Callable[[Any], Pickler])
         return (body, str(again) == str(error)) if type(again) is type(error) else (b"", False)
     except Exception:  # noqa: BLE001 - the exception's own code runs here, and may raise anything
         return b"", False
+
+
+def _bare(value: Any, change: Callable[[Any], Any] = lambda value: value, depth: int = DEPTH) -> Any:  # noqa: ANN401 - anything
+    """Return an exception to be pickled without its `__init__`, with those that are in it, as in a group."""
+    if depth and isinstance(value, Exception):
+        args = tuple(_bare(each, change, depth - 1) for each in value.args)
+        return _Bare(value, args, {name: _bare(each, change, depth - 1) for name, each in vars(value).items()})
+    if depth and type(value) in {list, tuple} and any(isinstance(each, Exception) for each in value):
+        return type(value)(_bare(each, change, depth - 1) for each in value)
+    return change(value)
 
 
 def _shortened(value: Any) -> Any:  # noqa: ANN401 - anything

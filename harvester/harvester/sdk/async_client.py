@@ -24,7 +24,8 @@ from harvester.sdk.mapping import MapRun
 from harvester.sdk.options import NO_OPTIONS, Options, make_options
 from harvester.sdk.orders import map_run, outgoing
 from harvester.sdk.outbox import Target
-from harvester.sdk.registry import Invocable, Registration, Registry
+from harvester.sdk.registration import Registration
+from harvester.sdk.registry import Invocable, Registry
 from harvester.sdk.settings import Settings
 from harvester.sdk.shipping import Shipment
 from harvester.sdk.throttle import Throttle, throttle_of
@@ -217,7 +218,7 @@ class _Desk:
     def line(self) -> Line:
         self._check_usable()
         if self._line is None:
-            self._line = Line(self.settings, self._patience_s)
+            self._line = Line(self.settings, self._patience_s, self._registry.renewals)
             self._working = asyncio.create_task(self._work(self._line))
         return self._line
 

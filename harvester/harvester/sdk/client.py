@@ -23,7 +23,8 @@ from harvester.sdk.inside import settings_here
 from harvester.sdk.mapped import Mapped
 from harvester.sdk.options import NO_OPTIONS, Options, make_options
 from harvester.sdk.orders import map_run, outgoing
-from harvester.sdk.registry import Invocable, Registration
+from harvester.sdk.registration import Registration
+from harvester.sdk.registry import Invocable
 from harvester.sdk.shipping import Shipment
 from harvester.sdk.throttle import Throttle, throttle_of
 

@@ -18,7 +18,8 @@ from harvester.sdk.errors import ClientClosed, HarvesterError
 from harvester.sdk.futures import InvocationFuture
 from harvester.sdk.gateway import Gateway
 from harvester.sdk.outbox import Holds, Target
-from harvester.sdk.registry import Invocable, Registration, Registry
+from harvester.sdk.registration import Registration
+from harvester.sdk.registry import Invocable, Registry
 from harvester.sdk.settings import Settings
 from harvester.sdk.shipping import Shipment
 
@@ -63,7 +64,7 @@ class Desk:
         with self._lock:
             self._check_usable()
             if self._engine is None or self._engine.is_broken:
-                self._engine = Engine(self.settings, self._patience_s)
+                self._engine = Engine(self.settings, self._patience_s, self._registry.renewals)
             return self._engine
 
     def wait_for_callbacks(self) -> None:

@@ -21,6 +21,7 @@ from harvester.sdk.exchange import LOG
 from harvester.sdk.line import Line
 from harvester.sdk.mapping import MapRun
 from harvester.sdk.outbox import Holds, Outgoing
+from harvester.sdk.renewals import Renewals
 from harvester.sdk.settings import Settings
 
 FLUSH_S = 10.0  # at the end of the program, what was submitted gets this long to reach the gateway
@@ -34,11 +35,13 @@ class Engine:
     ----------
     settings: the gateway and the token.
     patience_s: seconds for which a failing submission is repeated.
+    renewals: of the client whose thread this is.
     """
 
-    def __init__(self, settings: Settings, patience_s: float) -> None:
+    def __init__(self, settings: Settings, patience_s: float, renewals: Renewals) -> None:
         self._settings = settings
         self._patience_s = patience_s
+        self._renewals = renewals
         self._lock = threading.Lock()
         self._waiting: list[Outgoing] = []
         self._is_closed = False
@@ -163,7 +166,7 @@ class Engine:
         self._callbacks = Callbacks()
         use(self._callbacks)
         try:
-            self._line = Line(self._settings, self._patience_s)
+            self._line = Line(self._settings, self._patience_s, self._renewals)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is for who waits for this thread
             self._started.set_exception(error)
             return

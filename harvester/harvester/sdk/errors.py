@@ -41,6 +41,7 @@ class GatewayError(HarvesterError):
         self.detail = detail
         self.field = field
         self.remedy = remedy
+        self.kind = ""  # of the problem, for programs: "unknown-version"; see rest.md
         self.retry_after_s = 0.0  # with 429: how long the gateway asks us to wait
 
     def __str__(self) -> str:

@@ -213,6 +213,7 @@ def problem(request: Request, answer: Answer, via: str = "") -> GatewayError:
         detail = f"{where} was answered with {answer.status} {answer.reason}"
         by_proxy = (f"{detail}, by {via} or what is behind it", "", _WITHOUT_PROXY) if via else (detail,)
         error = GatewayError(answer.status, answer.reason, *by_proxy)
+    error.kind = str(said.get("type") or "").rpartition(":")[2] if isinstance(said, dict) else ""
     error.retry_after_s = _retry_after_s(answer)
     return error
 

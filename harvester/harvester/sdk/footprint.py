@@ -17,7 +17,7 @@ from typing import Any
 from harvester.domain.callables import DEEPEST
 from harvester.sdk import pickler
 from harvester.sdk.functions import Function
-from harvester.sdk.references import MISSING, Reference, defaults_of, references_of
+from harvester.sdk.references import MISSING, Reference, attributes_of, defaults_of, references_of
 
 LARGEST = 4096
 """Bytes of a container that is compared by its content at each call, which takes up to 10 µs."""
@@ -41,7 +41,7 @@ class Footprint:
     fn: as it is now.
     """
 
-    __slots__ = ("_atoms", "_code", "_defaults", "_inner", "_of", "_others", "_referred", "unseen")
+    __slots__ = ("_atoms", "_attributes", "_code", "_defaults", "_inner", "_of", "_others", "_referred", "unseen")
 
     def __init__(self, fn: types.FunctionType, known: set[int] | None = None) -> None:
         known = {id(fn)} if known is None else known
@@ -55,7 +55,8 @@ class Footprint:
         self._inner: list[Footprint] = []
         self.unseen: list[str] = []  # what may be changed in place, as its user calls it
         is_each = fn.__kwdefaults__ or self._defaults is MISSING
-        for reference in (*references_of(fn), *(defaults_of(fn) if is_each else ())):
+        self._attributes = len(vars(fn))
+        for reference in (*references_of(fn), *(defaults_of(fn) if is_each else ()), *attributes_of(fn)):
             value = reference.of(fn)
             if not self._mark(reference, value):
                 self.unseen.append(reference.words)
@@ -100,6 +101,7 @@ class Footprint:
             fn is not None
             and fn.__code__ is self._code
             and (self._defaults is MISSING or fn.__defaults__ is self._defaults)
+            and len(fn.__dict__) == self._attributes
             and self._do_globals_fit(fn.__globals__.get)
             and self._do_others_fit(fn)
         )

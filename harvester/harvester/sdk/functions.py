@@ -23,7 +23,7 @@ from harvester.sdk.shipping import Traits, check_runs, default_name
 
 if TYPE_CHECKING:
     from harvester.sdk.futures import InvocationFuture
-    from harvester.sdk.registry import Registration
+    from harvester.sdk.registration import Registration
 
 P = ParamSpec("P")
 R = TypeVar("R")

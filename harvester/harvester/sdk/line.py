@@ -21,6 +21,7 @@ from harvester.sdk.gateway import AsyncGateway
 from harvester.sdk.listener import Listener
 from harvester.sdk.mapping import MapRun
 from harvester.sdk.outbox import Holds, Outgoing
+from harvester.sdk.renewals import Renewals
 from harvester.sdk.sender import Sender
 from harvester.sdk.settings import Settings
 from harvester.sdk.shared_directory import SharedDirectory
@@ -36,9 +37,10 @@ class Line:
     ----------
     settings: the gateway and the token.
     patience_s: seconds for which a failing submission is repeated.
+    renewals: of the client whose line this is.
     """
 
-    def __init__(self, settings: Settings, patience_s: float) -> None:
+    def __init__(self, settings: Settings, patience_s: float, renewals: Renewals) -> None:
         self._patience_s = patience_s
         self._gateway = AsyncGateway(settings)
         stream_id = uuid.uuid4().hex
@@ -52,6 +54,7 @@ class Line:
             directory=self._directory,
             collector=self._collector,
             withdraw=self.withdraw,
+            renewals=renewals,
         )
         self._maps: set[MapRun] = set()
         self._throttles: weakref.WeakSet[Holds] = weakref.WeakSet()

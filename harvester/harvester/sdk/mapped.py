@@ -46,10 +46,13 @@ class Mapped:
         """
         end_at = None if timeout is None else time.monotonic() + timeout
         futures.reverse()
-        return self._results(futures, end_at, is_kept=is_kept)
+        results = self._results(futures, end_at, is_kept=is_kept)
+        next(results)  # it has begun: one that is left before its first result is left too
+        return results
 
     def _results(self, futures: list[InvocationFuture[Any]], end_at: float | None, *, is_kept: bool) -> Iterator[Any]:
         try:
+            yield None
             while futures:
                 # The list is the only one that still holds the future, so that its result is freed once it was yielded.
                 left = None if end_at is None else max(0.0, end_at - time.monotonic())

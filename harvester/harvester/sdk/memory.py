@@ -33,7 +33,8 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     traits: Traits
     packages: frozenset[str]
     footprint: Footprint | None  # None where only a name travelled
-    look_at: float  # monotonic seconds, for what the footprint does not show
+    digest: str  # of what travelled
+    look_at: float = 0.0  # monotonic seconds, for what the footprint does not show
 
 
 class Memory:
@@ -65,27 +66,13 @@ class Memory:
         """Return how `fn` was sent the last time."""
         return self._sent.get(fn)
 
-    def remember(
-        self,
-        fn: Callable[..., Any],
-        target: Target,
-        traits: Traits,
-        packages: frozenset[str],
-        *,
-        footprint: Footprint | None,
-        began_at: float,
-    ) -> None:
+    def remember(self, fn: Callable[..., Any], sent: Sent, *, began_at: float) -> None:
         """Take note of a function that was sent; it was looked at from `began_at` on."""
         now = self._clock()
         before = self._sent.get(fn)
-        self._sent[fn] = Sent(
-            target=target,
-            traits=traits,
-            packages=packages,
-            footprint=footprint,
-            look_at=now + max(LOOK_AGAIN_S, COST_SHARE * (now - began_at)),
-        )
-        if before is not None and before.target.name == target.name and before.target != target:
+        look_at = now + max(LOOK_AGAIN_S, COST_SHARE * (now - began_at))
+        self._sent[fn] = msgspec.structs.replace(sent, look_at=look_at)
+        if before is not None and before.target.name == sent.target.name and before.digest != sent.digest:
             _tell_unseen(before)
 
     def count(self, fn: Callable[..., Any]) -> None:

@@ -18,7 +18,8 @@ from harvester.sdk.options import Options
 from harvester.sdk.outbox import Holds, Outgoing, Target
 from harvester.sdk.payloads import encode_arguments
 from harvester.sdk.pickler import NO_PACKAGES
-from harvester.sdk.registry import Invocable, Registration, traits_of
+from harvester.sdk.registration import Registration
+from harvester.sdk.registry import Invocable, traits_of
 
 F = TypeVar("F", bound=Sink)
 

@@ -29,6 +29,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str  # or "owner/name"
     version: int | None = None
+    is_renewable: bool = False  # whether the same content under another number will do; see `renewals`
 
     @property
     def path(self) -> str:

@@ -47,6 +47,12 @@ def defaults_of(fn: types.FunctionType) -> Iterator[Reference]:
         yield Reference(f"the default of {name!r}", _keyword_default(name))
 
 
+def attributes_of(fn: types.FunctionType) -> Iterator[Reference]:
+    """Yield what was set on a function itself, `fn.n = 1`, which travels with it."""
+    for name in vars(fn):
+        yield Reference(f"its attribute {name!r}", _attribute(name))
+
+
 def global_names(code: types.CodeType) -> tuple[str, ...]:
     """Return the globals that code names, functions inside it included. Builtins are none."""
     return tuple(dict.fromkeys(name for name in _names(code) if not hasattr(builtins, name)))
@@ -100,6 +106,10 @@ def _cell(index: int) -> Finder:
 
 def _default(index: int) -> Finder:
     return lambda fn: (*(fn.__defaults__ or ())[index : index + 1], MISSING)[0]
+
+
+def _attribute(name: str) -> Finder:
+    return lambda fn: vars(fn).get(name, MISSING)
 
 
 def _keyword_default(name: str) -> Finder:

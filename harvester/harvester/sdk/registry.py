@@ -1,6 +1,6 @@
 """Which functions this client has registered, so that each travels once.
 
-Owns the one request that registers, as an operation. A function object is pickled at its first use and then remembered
+A function object is pickled at its first use and then remembered
 until it changes (`memory`); another object with the same code is recognised by the hash of its content.
 """
 
@@ -17,37 +17,18 @@ import msgspec
 
 from harvester.domain import hosting
 from harvester.domain.callables import is_generator_function
-from harvester.domain.functions import full_name
-from harvester.sdk.exchange import Operation, json_request, wrong_answer
+from harvester.sdk.exchange import Operation
 from harvester.sdk.footprint import footprint_of
 from harvester.sdk.functions import Function
 from harvester.sdk.labels import packages_of
 from harvester.sdk.layers import callee, innermost_function
-from harvester.sdk.memory import Memory
+from harvester.sdk.memory import Memory, Sent
 from harvester.sdk.outbox import Target
 from harvester.sdk.pickler import NO_PACKAGES
 from harvester.sdk.references import references_of
+from harvester.sdk.registration import Registration, registered
+from harvester.sdk.renewals import Renewals
 from harvester.sdk.shipping import Shipment, Traits, default_name, pickled
-
-
-class Registration(msgspec.Struct, frozen=True, kw_only=True):
-    """A function version as the gateway has it."""
-
-    function_id: str  # "owner/name@version"
-    name: str
-    version: int
-    owner: str = ""  # empty: of a gateway from before functions had owners
-
-    @property
-    def full_name(self) -> str:
-        """The name that means this function to everybody who may call it."""
-        return full_name(self.owner, self.name)
-
-    @property
-    def target(self) -> Target:
-        """Where its invocations go."""
-        return Target(name=self.full_name, version=self.version)
-
 
 _MEMORABLE = frozenset({Function, types.FunctionType, types.BuiltinFunctionType})
 Invocable = str | Registration | Function[..., Any] | Callable[..., Any]
@@ -88,6 +69,7 @@ class Registry:
     """The functions of one client at one gateway, each content once. Its user lets one registration run at a time."""
 
     def __init__(self) -> None:
+        self.renewals = Renewals()
         self._by_digest: dict[str, Registration] = {}
         self._memory = Memory()
 
@@ -97,16 +79,16 @@ class Registry:
         A name means its newest version. Raises `TypeError` for what is none of these.
         """
         if isinstance(fn, types.FunctionType):  # as nearly always, and at each call
-            return self._memory.target(fn) or _running_here(fn)
+            return self._sent(fn) or _running_here(fn)
         if isinstance(fn, Function):
-            return self._memory.target(fn.origin) or _running_here(fn.origin)
+            return self._sent(fn.origin) or _running_here(fn.origin)
         if isinstance(fn, str):
             return Target(name=fn)
         if isinstance(fn, Registration):
             return fn.target
         check_callable(fn)
         beneath = callee(fn)
-        return (self._memory.target(beneath) or _running_here(beneath)) if is_memorable(beneath) else None
+        return (self._sent(beneath) or _running_here(beneath)) if is_memorable(beneath) else None
 
     def target(self, fn: Callable[..., Any]) -> Operation[Target]:
         """Return where invocations of a callable go that is not known.
@@ -116,7 +98,7 @@ class Registry:
         beneath = callee(fn)
         before = self._memory.before(beneath) if is_memorable(beneath) else None
         traits, packages = (before.traits, before.packages) if before else (traits_of(beneath), packages_along(beneath))
-        return (yield from self._send(beneath, traits, packages)).target
+        return self._target((yield from self._send(beneath, traits, packages)))
 
     def register(
         self, fn: Callable[..., Any] | Shipment, name: str | None = None, *, ship_module: bool = False
@@ -137,28 +119,37 @@ class Registry:
             fn = fn.__wrapped__ if fn.bound_to else fn.origin
         return (yield from self._send(fn, traits, packages, anew=True))
 
+    def _sent(self, fn: Callable[..., Any]) -> Target | None:
+        target = self._memory.target(fn)
+        return None if target is None else self.renewals.current(target)
+
     def _send(
         self, fn: Callable[..., Any], traits: Traits, packages: frozenset[str], *, anew: bool = False
     ) -> Operation[Registration]:
         began_at = time.monotonic()
         footprint = footprint_of(fn)  # before it is pickled: what changes meanwhile is then seen
         shipment = pickled(fn, traits, packages)
-        known = self._by_digest.get(shipment.digest)
-        registration = (yield from self._ship(shipment)) if known is None or anew else known
+        digest = shipment.digest
+        known = self._by_digest.get(digest)
         if known is None:
             self._memory.count(fn)
+        is_there = known is not None and self.renewals.current(known.pinned) is not None
+        registration = known if known is not None and is_there and not anew else (yield from self._ship(shipment))
         if is_memorable(fn):
-            self._memory.remember(fn, registration.target, traits, packages, footprint=footprint, began_at=began_at)
+            sent = Sent(
+                target=self._target(registration), traits=traits, packages=packages, footprint=footprint, digest=digest
+            )
+            self._memory.remember(fn, sent, began_at=began_at)
         return registration
 
     def _ship(self, shipment: Shipment) -> Operation[Registration]:
-        answer = yield json_request("POST", "/v1/functions", shipment.request())
-        try:
-            registered = msgspec.json.decode(answer.body, type=Registration)
-        except msgspec.DecodeError as error:
-            raise wrong_answer(answer.status, f"POST /v1/functions: {error}") from error
-        self._by_digest[shipment.digest] = registered
-        return registered
+        registration = yield from registered(shipment)
+        self._by_digest[shipment.digest] = registration
+        self.renewals.keep(registration.pinned, shipment)
+        return registration
+
+    def _target(self, registration: Registration) -> Target:
+        return self.renewals.current(registration.pinned) or registration.pinned
 
 
 def check_callable(fn: object) -> None:

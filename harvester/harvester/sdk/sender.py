@@ -21,8 +21,9 @@ from harvester.sdk.errors import GatewayError
 from harvester.sdk.exchange import LOG, Operation, Request, wrong_answer
 from harvester.sdk.futures import Sink, end
 from harvester.sdk.gateway import AsyncGateway
-from harvester.sdk.outbox import LINGER_S, MAX_IN_FLIGHT, Batch, Outgoing, batches, is_due
+from harvester.sdk.outbox import LINGER_S, MAX_IN_FLIGHT, Batch, Outgoing, Target, batches, is_due
 from harvester.sdk.payloads import BATCH_TYPE, CONTENT_TYPE, encode_batch
+from harvester.sdk.renewals import Renewals, is_gone
 from harvester.sdk.shared_directory import SharedDirectory
 from harvester.sdk.shipping import PYTHON
 
@@ -39,6 +40,8 @@ class _Post(msgspec.Struct, kw_only=True, eq=False):
     batch: Batch
     # A repeated request must not become a second batch of invocations.
     key: str
+    target: Target  # the batch's, or what it was renewed as
+    is_renewed: bool = False
 
 
 class Withdraws(Protocol):
@@ -60,6 +63,7 @@ class Sender:
     directory: where large arguments may be left instead of being sent.
     collector: takes what has an id now.
     withdraw: cancels what its user has cancelled while it was under way.
+    renewals: what the client has sent of its functions.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Sender:
         directory: SharedDirectory,
         collector: Collector,
         withdraw: Withdraws,
+        renewals: Renewals,
     ) -> None:
         self._gateway = gateway
         self._patience_s = patience_s
@@ -78,6 +83,8 @@ class Sender:
         self._directory = directory
         self._collector = collector
         self._withdraw = withdraw
+        self._renewals = renewals
+        self._renewing = asyncio.Lock()
         self._waiting: list[Outgoing] = []
         self._waiting_bytes = 0
         self._waiting_since = 0.0
@@ -125,7 +132,7 @@ class Sender:
         if not self._posts and is_due(len(self._in_flight), len(self._waiting), self._waiting_bytes, waited_s):
             for batch in batches(self._waiting):
                 self._count += 1
-                self._posts.append(_Post(number=self._count, batch=batch, key=str(uuid.uuid4())))
+                self._posts.append(self._post(self._count, batch))
             self._waiting, self._waiting_bytes = [], 0
         while self._posts and len(self._in_flight) < MAX_IN_FLIGHT:
             self._begin(self._posts.popleft())
@@ -153,7 +160,9 @@ class Sender:
                 self._hold(post, error)
             elif error.status in _ONE_OF_THEM and len(post.batch.items) > 1:
                 for half in post.batch.halves():
-                    await self._send(_Post(number=post.number, batch=half, key=str(uuid.uuid4())))
+                    await self._send(self._post(post.number, half))
+            elif is_gone(error) and (renewed := await self._renewed(post)) is not None:
+                await self._send(renewed)
             else:
                 for outgoing in post.batch.items:
                     outgoing.sink.fail(error)
@@ -183,6 +192,26 @@ class Sender:
             # same key and the arguments themselves, either is set right.
         return await self._gateway.run(_submission(post, self._stream_id), self._patience_s)
 
+    def _post(self, number: int, batch: Batch) -> _Post:
+        target = batch.items[0].target
+        return _Post(number=number, batch=batch, key=str(uuid.uuid4()), target=self._renewals.current(target) or target)
+
+    async def _renewed(self, post: _Post) -> _Post | None:
+        """Return what to send in place of a batch whose version the gateway has no longer; None where that is all."""
+        if post.is_renewed or not post.target.is_renewable:
+            return None
+        async with self._renewing:  # of many batches of a version, one has it registered
+            target = self._renewals.current(post.target)
+            if target == post.target:
+                try:
+                    target = await self._gateway.run(self._renewals.renew(post.target), self._patience_s)
+                except GatewayError as error:
+                    LOG.warning("%s is not there any more, and is refused now: %s", post.target.name, error)
+                    return None
+        if target is None:
+            return None
+        return _Post(number=post.number, batch=post.batch, key=str(uuid.uuid4()), target=target, is_renewed=True)
+
     def _hold(self, post: _Post, error: GatewayError) -> None:
         self._refused.append(post)
         self._resume_at = time.monotonic() + max(0.1, error.retry_after_s)
@@ -208,8 +237,8 @@ def _submission(post: _Post, stream_id: str, draft: str | None = None) -> Operat
     is_lone = len(items) == 1
     answer = yield Request(
         method="POST",
-        path=f"{first.target.path}/{'invocations' if is_lone else 'batches'}",
-        params={**first.target.params, **first.options.params()},
+        path=f"{post.target.path}/{'invocations' if is_lone else 'batches'}",
+        params={**post.target.params, **first.options.params()},
         headers={
             "Content-Type": CONTENT_TYPE[first.encoding] if is_lone else BATCH_TYPE[first.encoding],
             "Harvester-Python": PYTHON,

@@ -34,8 +34,13 @@ CALLS_BATCH = "application/vnd.harvester.calls-batch+msgpack"
 ENCODINGS = {PICKLE: "pickle", CALLS: "calls"}
 
 
-def refuse(status, detail, remedy="", field=""):
-    body = {"type": "about:blank", "title": "refused", "status": status, "detail": detail}
+def refuse(status, detail, remedy="", field="", kind=""):
+    body = {
+        "type": f"urn:harvester:problem:{kind}" if kind else "about:blank",
+        "title": "refused",
+        "status": status,
+        "detail": detail,
+    }
     return JSONResponse(body | {"remedy": remedy, "field": field}, status, media_type="application/problem+json")
 
 
@@ -81,6 +86,7 @@ class FakeGateway:
         self.streams, self.call_counts = {}, []
         self.lose_next_answer = False
         self._refused = []
+        self.deleted = set()  # names and versions
         self.port = 0
         self._ids = itertools.count(1)
         self._pool = ThreadPoolExecutor(4)
@@ -272,7 +278,7 @@ class FakeGateway:
     async def _register(self, request):
         said = await request.json()
         versions = self.functions.setdefault(said["name"], [])
-        if versions and versions[-1]["said"] == said:
+        if versions and versions[-1]["said"] == said and (said["name"], len(versions)) not in self.deleted:
             return JSONResponse(versions[-1]["document"], 200)
         version = len(versions) + 1
         document = {"name": said["name"], "version": version, "function_id": f"{said['name']}@{version}"}
@@ -290,12 +296,14 @@ class FakeGateway:
     def _function(self, request):
         versions = self.functions.get(request.path_params["name"], [])
         version = int(request.query_params.get("version", len(versions)))
-        return versions[version - 1] if 0 < version <= len(versions) else None
+        is_there = 0 < version <= len(versions) and (request.path_params["name"], version) not in self.deleted
+        return versions[version - 1] if is_there else None
 
     async def _invoke(self, request):  # noqa: PLR0911 - one return for each answer of the real one
         function = self._function(request)
         if function is None:
-            return refuse(404, f"there is no function {request.path_params['name']!r}", "register it first")
+            text = f"there is no function {request.path_params['name']!r}"
+            return refuse(404, text, "register it first", kind="unknown-version")
         key = request.headers.get("idempotency-key")
         if (refusal := await self._under_pressure()) is not None:
             return refusal
@@ -320,7 +328,8 @@ class FakeGateway:
     async def _batch(self, request):
         function = self._function(request)
         if function is None:
-            return refuse(404, f"there is no function {request.path_params['name']!r}", "register it first")
+            text = f"there is no function {request.path_params['name']!r}"
+            return refuse(404, text, "register it first", kind="unknown-version")
         key = request.headers["idempotency-key"]
         if (refusal := await self._under_pressure()) is not None:
             return refusal

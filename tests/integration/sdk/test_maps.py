@@ -51,6 +51,18 @@ def test_leaving_the_iterator_cancels_chunks(client, gateway):
     assert {invocation.state for invocation in gateway.invocations.values()} == {"cancelled"}
 
 
+def test_an_iterator_that_is_dropped_before_its_first_result_cancels_too(client, gateway):
+    gateway.held = {"held"}
+    results = client.map(held, range(6), chunksize=3)
+    while len(gateway.invocations) < 2:
+        time.sleep(0.01)
+    del results
+    end_at = time.monotonic() + 5
+    while {invocation.state for invocation in gateway.invocations.values()} != {"cancelled"}:
+        assert time.monotonic() < end_at
+        time.sleep(0.01)
+
+
 def test_the_garbage_collector_may_end_an_iterator_wherever_a_lock_is_held(client, gateway):
     gateway.held = {"held"}
     client.submit(add, 1).result(5)

@@ -40,6 +40,11 @@ def by_instance(x):
     return shape.sides
 def by_rows(x):
     return ROWS, math.pi
+def marked():
+    pass
+marked.calls, marked.seen = 1, []
+def by_marked(x):
+    return marked.calls
 def recursive(x):
     return x and recursive(x - 1)
 """
@@ -74,6 +79,10 @@ EDITS = [
     ("by_rows", "import cmath as math"),
     ("recursive", "recursive.__defaults__ = (3,)"),
     ("simple", "simple.__defaults__ = (3,)"),
+    ("simple", "simple.calls = 1"),
+    ("by_marked", "marked.calls = 2"),
+    ("by_marked", "del marked.calls"),
+    ("by_marked", "marked.seen.append(1)"),
     ("simple", "simple.__code__ = (lambda x, y: y).__code__"),
     ("recursive", "def recursive(x): return 5"),
 ]

@@ -6,7 +6,7 @@ from harvester.sdk import outbox
 from harvester.sdk.futures import InvocationFuture
 from harvester.sdk.options import Options
 from harvester.sdk.outbox import LONE_BYTES, MAX_IN_FLIGHT, Outgoing, Target, batches, is_due
-from harvester.sdk.registry import Registration
+from harvester.sdk.registration import Registration
 
 
 def outgoing(name="f", size=1, **said):

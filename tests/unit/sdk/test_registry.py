@@ -17,7 +17,7 @@ from harvester.domain.shipped import label, packages_in
 from harvester.sdk.exchange import Answer
 from harvester.sdk.labels import packages_of
 from harvester.sdk.layers import whole
-from harvester.sdk.memory import COST_SHARE, LOOK_AGAIN_S, MANY_VERSIONS, Memory
+from harvester.sdk.memory import COST_SHARE, LOOK_AGAIN_S, MANY_VERSIONS, Memory, Sent
 from harvester.sdk.registry import Registry, packages_along, traits_of
 from harvester.sdk.shipping import Traits, pickled
 
@@ -183,7 +183,8 @@ def test_looking_takes_a_small_share_of_the_time():
 
     seen = footprint_of(heavy)
     now[0] = 10.0  # so long did it take to pickle it
-    memory.remember(heavy, "target", Traits(name="heavy"), frozenset(), footprint=seen, began_at=0.0)
+    sent = Sent(target="target", traits=Traits(name="heavy"), packages=frozenset(), footprint=seen, digest="")
+    memory.remember(heavy, sent, began_at=0.0)
     now[0] += COST_SHARE * 10.0 - 1
     assert memory.target(heavy) == "target"
     now[0] += 2
