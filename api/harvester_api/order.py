@@ -28,14 +28,21 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 def opened(invocation_id: str, order: Order, now: float) -> OpenInvocation:
     """Return the entry of an invocation that is being accepted at `now`."""
+    return opened_with(invocation_id, order, now, order.arguments, order.key)
+
+
+def opened_with(
+    invocation_id: str, order: Order, now: float, arguments: bytes | BlobRef, key: str | None
+) -> OpenInvocation:
+    """Return the entry of one of a batch, which has arguments and key of its own beside what all have in common."""
     return OpenInvocation(
         invocation_id=invocation_id,
         function=order.function,
         owner=order.owner,
         encoding=order.encoding,
         accepted_at=now,
-        arguments=order.arguments,
-        key=order.key,
+        arguments=arguments,
+        key=key,
         priority=order.priority,
         start_by=None if order.ttl_s is None else now + order.ttl_s,
         end_by=None if order.deadline_s is None else now + order.deadline_s,

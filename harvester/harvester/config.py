@@ -134,7 +134,7 @@ class PilotConfig(_Section, frozen=True):
     handover_s: Seconds = 5.0  # at an eviction, a function with checkpoints may take this long to reach its next one
     checkpoint_interval_s: PositiveSeconds = 5.0
     leave_before_s: Seconds = 15.0  # the pilot starts to leave this long before the end of its walltime
-    warm_slots: Count = 16  # for each CPU: idle processes that are kept for the next run of their function
+    warm_slots: Count = 64  # for each CPU: idle processes that are kept for the next run of their function
     python: str = ""  # the interpreter on the compute nodes; empty: the one that runs the daemon
     python_version: Annotated[str, Meta(pattern=r"^(3\.\d+)?$")] = ""  # of `python`, where it is another one
 

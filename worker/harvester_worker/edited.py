@@ -14,7 +14,7 @@ from harvester_worker.installed import is_installed
 LEAST_S = 0.02
 """Between two looks. A file that was edited and is used again within this time is not seen to be another one."""
 
-SHARE = 50
+SHARE = 200
 """And so many times as long as a look takes: many files on a slow disk must not keep a slot from its runs."""
 
 

@@ -13,6 +13,8 @@ Key = tuple[str, int]
 Tenant = tuple[str, str]
 """Whose slot processes they are: an owner of invocations, and the id of a function."""
 
+NOBODY: Tenant = ("", "")
+
 
 def tenant_of(lease: Lease) -> Tenant:
     """Return whose slot process a lease is to be run in."""

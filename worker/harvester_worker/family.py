@@ -19,7 +19,8 @@ _LOOK = os.WEXITED | os.WNOHANG | os.WNOWAIT | 0x40000000  # __WALL: also those 
 _SIG_IGN = 1
 _SA_NOCLDWAIT = 2
 
-_libc = ctypes.CDLL(None, use_errno=True)
+# Not `CDLL`, which lets go of the interpreter's lock: none of these calls waits for anything.
+_libc = ctypes.PyDLL(None)
 _waitid = _libc.waitid
 _waitid.argtypes = (ctypes.c_int, ctypes.c_uint, ctypes.c_void_p, ctypes.c_int)
 _sigaction = _libc.sigaction

@@ -1,10 +1,18 @@
-"""Installed code: files of Python and of installed packages, as against those that somebody edits."""
+"""Installed code: files of Python and of installed packages, as against those that somebody edits.
+
+The pilot's own packages are installed wherever they are: they stay what they are for as long as it lives.
+"""
 
 import os
 import sysconfig
 from functools import lru_cache
+from pathlib import Path
+
+import harvester
 
 _PYTHONS_OWN = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))
+_OURS = tuple(str(Path(file).parent) + os.sep for file in (harvester.__file__ or __file__, __file__))
+_NOBODY_EDITS = (*_PYTHONS_OWN, *_OURS)
 _PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
@@ -13,4 +21,4 @@ def is_installed(filename: str) -> bool:
     """Tell whether code of this file belongs to Python or to an installed package."""
     if filename.startswith("<frozen "):
         return True
-    return filename.startswith(_PYTHONS_OWN) or any(folder in filename for folder in _PACKAGES)
+    return filename.startswith(_NOBODY_EDITS) or any(folder in filename for folder in _PACKAGES)

@@ -35,6 +35,7 @@ class Leftovers:
         self._umask = os.umask(0o022)
         os.umask(self._umask)
         self._outputs = outputs
+        self._files = {number: _file(copy) for number, copy in outputs.items()}
         self._streams: dict[str, TextIO] = {"stdout": sys.stdout, "stderr": sys.stderr}
 
     @classmethod
@@ -53,7 +54,7 @@ class Leftovers:
         _signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         os.umask(self._umask)
         for name, value in self._devices.items():
-            if os.environ.get(name) != value:
+            if not _is(name, value):
                 _set(name, value)  # or the next function would use a device that another slot has
         with contextlib.suppress(OSError):  # a directory that was removed meanwhile
             os.fchdir(self._directory)
@@ -65,7 +66,7 @@ class Leftovers:
         stream: Any = getattr(sys, name, None)
         try:
             stream.flush()
-            if stream is self._streams[name] and os.path.sameopenfile(number, self._outputs[number]):
+            if stream is self._streams[name] and _file(number) == self._files[number]:
                 return
         except Exception:  # noqa: BLE001, S110 - outermost: `sys.stdout` may be any object of the user's
             pass
@@ -75,6 +76,18 @@ class Leftovers:
             number, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
         )
         setattr(sys, name, self._streams[name])
+
+
+def _file(descriptor: int) -> tuple[int, int]:
+    """Return what a file that stays open is known by."""
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
+
+
+def _is(name: str, value: str | None) -> bool:
+    if name in os.environ:  # first: `get` of what is missing raises and catches, which takes 1 µs
+        return value is not None and os.environ[name] == value
+    return value is None
 
 
 def _set(name: str, value: str | None) -> None:

@@ -68,7 +68,9 @@ def encode_result(encoding: Encoding, value: object, limit_bytes: int) -> list[P
             f"the result, a {type_name(value)}, cannot be encoded as {encoding.value} ({one_line(error)}): {instead}"
         )
         raise failed(FailureKind.RESULT, message, error) from None
-    check_size(f"the result, a {type_name(value)},", sum(map(len, pieces)), limit_bytes)
+    size = sum(map(len, pieces))
+    if size > limit_bytes:
+        check_size(f"the result, a {type_name(value)},", size, limit_bytes)
     return pieces
 
 

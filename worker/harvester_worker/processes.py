@@ -19,6 +19,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES, _HEAP_BYTES = 16 << 20, 8 << 20
 
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -80,10 +82,17 @@ def is_stopped(pid: int) -> bool:
 
 def own_bytes(pid: int) -> int:
     """Return about how much memory a process has for itself, 0 for one that is gone."""
-    with contextlib.suppress(OSError, IndexError):
-        _, resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[:3]
-        return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
-    return 0
+    try:
+        statm = os.open(f"/proc/{pid}/statm", os.O_RDONLY | os.O_CLOEXEC)  # `Path` takes four times as long
+    except OSError:
+        return 0
+    try:
+        _, resident, shared = os.read(statm, 256).split()[:3]
+        return (int(resident) - int(shared)) * _PAGE
+    except (OSError, ValueError):
+        return 0
+    finally:
+        os.close(statm)
 
 
 def descendants(pid: int) -> list[int]:

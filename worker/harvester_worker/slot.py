@@ -70,7 +70,7 @@ class Slot:
         self._placing = Placing()
         self._incoming = frames.Incoming(sock, frames.to_slot)
         self._watch = Watch(orders, on_order=self._obey, look_after=self._look_after, is_needed=self._is_needed)
-        self._speaker = Speaker(sock, on_kept=self._watch.wake)
+        self._speaker = Speaker(sock, on_kept=self._watch.put_off)
         self._code = Code()
         self._home = NOWHERE
         self._host = SlotHost(say=self._tell, wake=self._watch.wake, function_id=self._code.id_of)
@@ -287,7 +287,7 @@ class Slot:
         if active is not None and active.is_stopped and active.is_interruptible:
             return AGAIN_S
         kept = LOOK_S if active is not None and active.context.has_unsent else None
-        due = [each for each in (kept, self._speaker.due_in_s, self._host.due_in_s) if each is not None]
+        due = [each for each in (kept, self._host.due_in_s) if each is not None]
         return min(due, default=None)
 
     def _look_after(self) -> None:

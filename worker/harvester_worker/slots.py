@@ -2,13 +2,15 @@
 
 Owns which process runs what, and how many there are. A process serves one owner's runs of one function, so that nothing
 of a run reaches others; and one number of CPUs and one set of devices, because threads and devices are fixed once a
-library has looked at them. Idle ones are kept for the next such run, as many as there is room for.
+library has looked at them. Idle ones are kept for the next such run, as many as there is room for; one that is nobody's
+yet is there for the next that has none.
 """
 
 import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import cast
 
 import msgspec
@@ -18,9 +20,10 @@ from harvester_worker import processes, slot_wire, zygote
 from harvester_worker.activations import Death
 from harvester_worker.channel import Channel, Message
 from harvester_worker.claims import Claims
-from harvester_worker.effects import Key, Start, tenant_of
+from harvester_worker.effects import NOBODY, Key, Start, tenant_of
 from harvester_worker.hosting import NOWHERE
 from harvester_worker.slot_process import NOT_SHARED, SlotProcess
+from harvester_worker.spare import Spare
 from harvester_worker.surroundings import Surroundings
 from harvester_worker.temporary import TemporaryFolders
 from harvester_worker.warm import Kind, Warm
@@ -74,6 +77,8 @@ class Slots:
         self._zygote = ZygoteLine(to_zygote, zygote_pid, on_news=self._hear_zygote, on_loss=on_disaster)
         self._processes: dict[int, SlotProcess] = {}
         self._warm = Warm(pilot.capacity, pilot.warm_slots)
+        usual = Surroundings(cpus=1, gpus=() if has_gpus else None)
+        self._spare = Spare(usual, fork=self._fork_spare, drop=lambda number: self._let_go(self._processes[number]))
         self._by_key: dict[Key, tuple[SlotProcess, int]] = {}
         self._share = NOT_SHARED
         self._homes: dict[str, slot_wire.Home] = {}  # by owner
@@ -135,6 +140,7 @@ class Slots:
 
     def close(self) -> None:
         """Let go of everything; the zygote then kills every process that is left."""
+        self._spare.close()
         for process in self._processes.values():
             process.channel.close()
         self._zygote.close()
@@ -150,14 +156,23 @@ class Slots:
             return self._processes[number]
         for other in self._warm.with_devices(start.gpus):
             self._kill(self._processes[other])  # it may hold memory of a device that is somebody else's now
+        number = self._spare.take(surroundings)
+        if number is None:
+            self._make_room()
+            return self._fork(kind)
+        process = self._processes[number]
+        process.kind = kind
+        return process
+
+    def _fork_spare(self, surroundings: Surroundings) -> int:
         self._make_room()
-        return self._fork(kind)
+        return self._fork(Kind(surroundings, NOBODY)).number
 
     def _make_room(self) -> None:
-        zygotes = processes.own_bytes(self._zygote.pid)  # what a slot has in common with it weighs nothing
+        zygotes = cache(lambda: processes.own_bytes(self._zygote.pid))  # what a slot has in common with it is not its
 
         def weigh(number: int) -> int:
-            return max(0, processes.own_bytes(self._processes[number].pid) - zygotes)
+            return max(0, processes.own_bytes(self._processes[number].pid) - zygotes())
 
         for number in self._warm.surplus(len(self._processes), self._loop.time(), weigh):
             self._let_go(self._processes[number])
@@ -195,6 +210,7 @@ class Slots:
     def _forget(self, process: SlotProcess) -> None:
         self._processes.pop(process.number, None)
         self._warm.discard(process.number)
+        self._spare.discard(process.number)
         self._unflushed.discard(process)
         process.channel.close()
         process.claims.close()

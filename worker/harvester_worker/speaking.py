@@ -26,7 +26,8 @@ class Speaker:
     Parameters
     ----------
     sock: the main line to the agent, blocking.
-    on_kept: called with the seconds after which `flush_if_due` has to be called, when an end is kept back.
+    on_kept: called with the seconds after which `flush_if_due` has to be called, when an end is kept back; a call takes
+        the place of the one before.
     """
 
     def __init__(self, sock: socket.socket, *, on_kept: Callable[[float], None]) -> None:
@@ -71,13 +72,6 @@ class Speaker:
         """Send what was kept back for long enough."""
         if self._outgoing.messages and time.monotonic() - self._kept_at >= KEEP_S:
             self.flush()
-
-    @property
-    def due_in_s(self) -> float | None:
-        """When `flush_if_due` has something to do, in seconds from now; None while nothing is kept back."""
-        if not self._outgoing.messages:
-            return None
-        return max(0.0, self._kept_at + KEEP_S - time.monotonic())
 
     def _send(self) -> None:
         try:

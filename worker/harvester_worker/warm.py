@@ -21,7 +21,10 @@ MOST = 256
 """So many are kept at most, however many CPUs the pilot has."""
 
 WEIGH_S = 1.0
-"""Their memory is looked at no more often than this."""
+"""Their memory is looked at no more often than this,"""
+
+WEIGH_EACH = 16
+"""but each time that so many for each CPU were started."""
 
 
 class Kind(NamedTuple):
@@ -44,7 +47,8 @@ class Warm:
         cpus = max(1, capacity.cpus)
         self._most = cpus + min(MOST, cpus * for_each_cpu)  # processes, those that run included
         self._most_bytes = int(SHARE * (capacity.memory_mb * 1024**2 or cpus * USUAL_BYTES))
-        self._weigh_at = 0.0
+        self._weigh_at, self._unweighed = 0.0, 0
+        self._most_unweighed = cpus * WEIGH_EACH
         self._kinds: dict[int, Kind] = {}
         self._numbers: dict[Kind, dict[int, None]] = {}
 
@@ -81,9 +85,10 @@ class Warm:
         """
         too_many = max(0, count + 1 - self._most)
         numbers = list(self._kinds)
-        if now < self._weigh_at:
+        self._unweighed += 1
+        if now < self._weigh_at and self._unweighed < self._most_unweighed:
             return numbers[:too_many]
-        self._weigh_at = now + WEIGH_S
+        self._weigh_at, self._unweighed = now + WEIGH_S, 0
         left = self._most_bytes
         for kept, number in enumerate(reversed(numbers)):
             left -= weigh(number)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 from fastapi import APIRouter, Request, Response
 
 from harvester_api.batch_intake import TakenBatch, pieces, read_batch, set_aside
@@ -13,7 +12,7 @@ from harvester_api.documents import BatchAnswer
 from harvester_api.gateway import Gateway
 from harvester_api.intake import Arguments
 from harvester_api.openapi import BATCH_BODY, json_of, operation
-from harvester_api.order import Arrivals, Order, opened
+from harvester_api.order import Arrivals, Order, opened_with
 from harvester_api.orders import OPTIONS, function_of, key_of, options_of
 from harvester_api.parameters import FUNCTION_NAME, FUNCTION_PATH, KEY, PARENT, PYTHON, STREAM
 from harvester_api.repeats import all_ids, batch_key, fresh_ids
@@ -76,6 +75,5 @@ def _arrivals(
     entries = []
     for index, (invocation_id, arguments) in piece:
         its_key = batch_key(key) if key and not index else None
-        its_order = msgspec.structs.replace(order, arguments=arguments, key=its_key)
-        entries.append(opened(invocation_id, its_order, now))
+        entries.append(opened_with(invocation_id, order, now, arguments, its_key))
     return Arrivals.of(entries)

@@ -19,7 +19,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     handover_s: float = 5.0
     checkpoint_interval_s: float = 5.0
     leave_before_s: float = 15.0
-    warm_slots: int = 16
+    warm_slots: int = 64
 
 
 class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):

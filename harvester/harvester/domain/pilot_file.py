@@ -28,7 +28,7 @@ class PilotFile(msgspec.Struct, frozen=True, kw_only=True):
     )
     orphan_after_s: float | None = None  # without word of a live daemon for this long it leaves; None: never for that
     result_limit_bytes: int = 64 * 1024 * 1024
-    warm_slots: int = 16  # for each CPU: idle processes that are kept for the next run of their function
+    warm_slots: int = 64  # for each CPU: idle processes that are kept for the next run of their function
     scratch: str = ""  # folder for the pilot's own files; empty: beside the pilot file
 
 

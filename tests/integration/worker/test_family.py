@@ -262,7 +262,10 @@ async def test_a_slot_has_no_socket_but_its_own_and_dies_with_its_zygote(gateway
         await gateway.send(*order(waits, invocation_id=f"i-{number}"))
         await gateway.wait_for(wire.Started, f"i-{number}")
     zygote, slots = processes_below(agent)
-    assert len(slots) == 2
+    async with asyncio.timeout(10):
+        while len(slots) < 2:  # a third one may be nobody's yet
+            await asyncio.sleep(0.01)
+            zygote, slots = processes_below(agent)
     found = [sockets_of(process) for process in (agent, zygote, *slots)]
     assert all(found)
     assert sum(map(len, found)) == len(set().union(*found)), "a socket is open in two processes"

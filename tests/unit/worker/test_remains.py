@@ -8,13 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import harvester
 from harvester.domain.resources import Resources
+from harvester_worker import installed
 from harvester_worker.edited import EditedModules
 from harvester_worker.installed import is_installed
 from harvester_worker.remains import Threads
 from harvester_worker.stopped import LOOK_S, LOOKS, Stopped
 from harvester_worker.surroundings import Surroundings
-from harvester_worker.warm import MOST, USUAL_BYTES, WEIGH_S, Kind, Warm
+from harvester_worker.warm import MOST, USUAL_BYTES, WEIGH_EACH, WEIGH_S, Kind, Warm
 
 # ---- threads ---------------------------------------------------------------------------------------------------------
 
@@ -70,6 +72,8 @@ def test_installed_code_is_known_by_its_folder():
     assert is_installed(os.__file__)
     assert is_installed(pytest.__file__)
     assert is_installed("<frozen importlib._bootstrap>")
+    assert is_installed(installed.__file__)  # the pilot's own stay what they are
+    assert is_installed(harvester.__file__)
     assert not is_installed(__file__)
     assert not is_installed("<stdin>")
 
@@ -215,6 +219,8 @@ def test_idle_processes_have_a_share_of_the_pilots_memory_and_are_weighed_now_an
     assert warm.surplus(4, 10.0, lambda number: bytes_of[number] * 1024**2) == [1, 2]
     assert warm.surplus(4, 10.0 + WEIGH_S / 2, lambda _: 10**12) == []
     assert warm.surplus(4, 10.0 + WEIGH_S, nothing) == []
+    found = [warm.surplus(4, 11.0 + WEIGH_S, lambda _: 2**40) for _ in range(2 * WEIGH_EACH)]
+    assert [number for number, surplus in enumerate(found) if surplus] == [0, WEIGH_EACH]
     assert some(*everybody).surplus(4, 10.0, lambda _: USUAL_BYTES // 10) == [1, 2]
 
 
