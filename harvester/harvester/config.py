@@ -12,12 +12,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(ge=0)]
-PositiveSeconds = Annotated[float, Meta(gt=0)]
+# Each has an end far beyond what anybody means: infinity and the like cannot be reckoned with, and fail far from here.
+Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+Positive = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+Seconds = Annotated[float, Meta(ge=0, le=1_000_000_000)]
+PositiveSeconds = Annotated[float, Meta(gt=0, le=1_000_000_000)]
 Days = Annotated[float, Meta(gt=0, le=36_500)]
-Minutes = Annotated[float, Meta(gt=0)]
+Minutes = Annotated[float, Meta(gt=0, le=10_000_000)]
 Name = Annotated[str, Meta(min_length=1)]
 
 FIBONACCI_MIN: tuple[Minutes, ...] = (2, 4, 6, 8, 14, 22, 34, 56, 90)

@@ -40,7 +40,8 @@ class StateFolder:
 
     def open(self) -> None:
         """Take the folder for this process. Raises `SchedulerError` while another one has it."""
-        self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)  # `parents` would make it for everybody to look into
+        self._spool.mkdir(mode=0o700, exist_ok=True)
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,5 +1,6 @@
 """The config file: defaults, and errors that name the field and the remedy."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,22 @@ def test_a_duration_is_refused_by_its_key_and_with_its_unit(field, remedy):
         load_config(None, {field: "10min"})
     assert str(told.value).startswith(f'{field}: "10min" will not do: expected `float')
     assert told.value.remedy == remedy
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("gateway.head_s", math.inf),
+        ("harvest.tick_s", 1e300),
+        ("harvest.lengths_min", [math.inf]),
+        ("harvest.longest_min", 1e300),
+        ("scheduler.local.grace_s", math.inf),
+        ("scheduler.local.memory_mb", 10**30),
+        ("gateway.max_open", 2**64),
+    ],
+)
+def test_numbers_that_cannot_be_reckoned_with_are_refused_by_their_key(field: str, value: object):
+    with pytest.raises(ConfigError) as refused:
+        load_config(None, {field: value})
+    assert str(refused.value).startswith(field)
+    assert "will not do: expected" in str(refused.value)

@@ -5,6 +5,7 @@ import pytest
 
 from harvester.cli.build_gateway import gateway_settings
 from harvester.config import Config
+from harvester.config_file import ConfigError
 from harvester.domain.planning import Shape
 from harvester.domain.resources import Resources
 from harvester_api.admission import FunctionDraft, check_function, opened
@@ -54,3 +55,8 @@ def test_every_user_of_the_configuration_has_a_token_and_a_share():
         "token of ada": ("user", 3.0, 10),
         "token of op": ("admin", 1.0, None),
     }
+
+
+def test_two_users_with_one_token_are_refused():
+    with pytest.raises(ConfigError, match=r"tokens/user, tokens/admin: they hold the same token"):
+        gateway_settings(Config(), SHAPES, lambda _: "same-token")

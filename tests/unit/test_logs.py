@@ -2,9 +2,10 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 
-from harvester.cli.logs import LogFile, OnceInAWhile
+from harvester.cli.logs import Lines, LogFile, OnceInAWhile
 
 
 def record(text, level=logging.WARNING):
@@ -44,3 +45,11 @@ def test_a_log_that_cannot_be_written_is_told_once_until_it_can(tmp_path, capsys
     file.close()
     assert (tmp_path / "log").read_text().splitlines() == ["kept", "kept"]
     assert capsys.readouterr().err == ""
+
+
+def test_the_terminal_gets_a_line_where_the_file_gets_a_traceback():
+    try:
+        1 / 0  # noqa: B018
+    except ZeroDivisionError:
+        failed = logging.LogRecord("up", logging.ERROR, __file__, 1, "up %s", ("failed",), sys.exc_info())
+    assert Lines().format(failed) == "ERROR up failed"

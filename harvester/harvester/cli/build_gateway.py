@@ -10,6 +10,7 @@ import cloudpickle
 
 from harvester.cli import build
 from harvester.config import Config
+from harvester.config_file import ConfigError
 from harvester.domain.planning import Shape
 from harvester_api.connections import ConnectionLimits
 from harvester_api.settings import GatewaySettings, Offer, Role, Token
@@ -60,6 +61,12 @@ def gateway_settings(config: Config, found: tuple[Shape, ...], token: Callable[[
 
 
 def _tokens(config: Config, token: Callable[[str], str]) -> tuple[Token, ...]:
+    holders: dict[str, str] = {}
+    for name in ("user", "admin", *(user.name for user in config.user)):
+        other = holders.setdefault(token(name), name)
+        if other != name:
+            problem = f"they hold the same token, so that nobody could tell {other} from {name}"
+            raise ConfigError(f"tokens/{other}, tokens/{name}", problem, "remove one of the two files to have one made")
     return (
         Token(name=getpass.getuser(), role=Role.USER, token=token("user")),
         Token(name="admin", role=Role.ADMIN, token=token("admin")),

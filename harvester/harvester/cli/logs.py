@@ -1,15 +1,17 @@
 """Where the log of `harvester up` goes, and what becomes of it on a bad day.
 
 A disk that is full takes no log either, and a trouble that lasts is logged at every tick. Neither may bury the terminal
-under tracebacks of `logging`, nor fill the log with one line.
+under tracebacks, or under one line.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -38,6 +40,14 @@ class OnceInAWhile(logging.Filter):
         return True
 
 
+class Lines(logging.Formatter):
+    """One line a record: a traceback helps whoever reads the log, not whoever looks at the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return f"{record.levelname} {record.getMessage()}"
+
+
 class LogFile(RotatingFileHandler):
     """The log file. That it takes no line is told once, until it takes one again."""
 
@@ -45,6 +55,11 @@ class LogFile(RotatingFileHandler):
         super().__init__(path, maxBytes=10_000_000, backupCount=3, encoding="utf-8")
         self._is_told = False
         self._has_failed = False
+
+    def _open(self) -> TextIOWrapper:
+        """Open the file for nobody but us: it names functions, nodes and people."""
+        raw = open(self.baseFilename, "ab", opener=_for_us)  # noqa: SIM115 - `opener`; the handler closes it
+        return TextIOWrapper(raw, self.encoding)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""
@@ -63,15 +78,20 @@ class LogFile(RotatingFileHandler):
             sys.stderr.write(f"{words} until it can\n")
 
 
+def _for_us(path: str, flags: int) -> int:
+    file = os.open(path, flags, 0o600)
+    os.fchmod(file, 0o600)  # one that an older version made
+    return file
+
+
 def log_to(path: Path) -> None:
     """Send the log to the file `path`, and warnings to the terminal."""
     file = LogFile(path)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)
-    terminal.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    for handler in (file, terminal):
-        handler.addFilter(OnceInAWhile())
+    terminal.setFormatter(Lines())
+    terminal.addFilter(OnceInAWhile())  # the file has every line: it is bounded by its size
     logging.basicConfig(level=logging.INFO, handlers=[file, terminal], force=True)
     for chatty in ("psij", "websockets", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -5,8 +5,10 @@ Everything in it is the user's alone (0700, 0600).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import re
 import secrets
 import stat
 from pathlib import Path
@@ -14,6 +16,9 @@ from pathlib import Path
 import msgspec
 
 from harvester.cli.logs import log_to
+
+_OURS = {"up", "harvester", "endpoint", "tokens", "blobs", "pilots", "local", "slurm"}  # names in it, without endings
+_TOKEN = re.compile(r"[!-~]{1,4096}")  # what fits a header
 
 
 class StateFolderError(Exception):
@@ -58,8 +63,9 @@ class StateFolder:
                 f"another `harvester up` (process {pid or 'unknown'}) runs over the state folder {path}; "
                 "end that one, or name another folder with --state"
             ) from None
-        os.ftruncate(self._lock, 0)
-        os.write(self._lock, f"{os.getpid()}\n".encode())
+        with contextlib.suppress(OSError):  # it is for the words of whoever comes second; the disk may be full
+            os.ftruncate(self._lock, 0)
+            os.write(self._lock, f"{os.getpid()}\n".encode())
 
     def _narrowed(self) -> bool:
         """Close to others a folder that is ours alone by what lies in it; tell whether it was open. Raises `OSError`.
@@ -69,8 +75,8 @@ class StateFolder:
         mode = self.path.stat().st_mode
         if not mode & 0o077:
             return False
-        names = {path.name for path in self.path.iterdir()}
-        if (not names or "up.lock" in names) and not mode & stat.S_ISVTX:
+        is_ours = all(path.name.partition(".")[0] in _OURS for path in self.path.iterdir())
+        if is_ours and not mode & stat.S_ISVTX:
             self.path.chmod(0o700)
             return True
         if mode & 0o022:
@@ -81,17 +87,34 @@ class StateFolder:
         return False
 
     def token_file(self, name: str) -> Path:
-        """Return where the token called `name` lies, making one the first time."""
+        """Return where the token called `name` lies, making one the first time. Raises `StateFolderError`.
+
+        Nobody else may read it, whoever made the file.
+        """
         path = self.path / "tokens" / name
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        if not path.exists() or not path.read_text(encoding="utf-8").strip():
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            path.parent.chmod(0o700)
             path.touch(mode=0o600)
-            path.write_text(secrets.token_urlsafe(32) + "\n", encoding="utf-8")
+            path.chmod(0o600)
+            if not path.read_bytes().strip():
+                path.write_text(secrets.token_urlsafe(32) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise StateFolderError(
+                f"the token file {path} cannot be used ({error.strerror}); see that there is space and that it is yours"
+            ) from error
         return path
 
     def token(self, name: str) -> str:
-        """Return the token called `name`."""
-        return self.token_file(name).read_text(encoding="utf-8").strip()
+        """Return the token called `name`. Raises `StateFolderError` where the file holds none."""
+        path = self.token_file(name)
+        text = path.read_text(encoding="utf-8", errors="replace").strip()
+        if not _TOKEN.fullmatch(text):
+            raise StateFolderError(
+                f"{path} holds no token: write one word of ASCII letters, digits and signs into it, "
+                "or remove it to have one made"
+            )
+        return text
 
     def announce(self, endpoint: Endpoint) -> None:
         """Write `endpoint.json`, at once as a whole."""

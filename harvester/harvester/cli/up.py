@@ -60,6 +60,11 @@ def run_up(options: UpOptions) -> int:
         errors.print(f"harvester up: others could look into {folder.path}; it is now closed to them (mode 700)")
     try:
         folder.log_to_file()
+    except OSError as error:
+        folder.close()
+        errors.print(f"harvester up: the log {folder.log_file} cannot be opened ({error.strerror}); mend that first")
+        return 1
+    try:
         return _run(config, folder, errors)
     finally:
         folder.close()
@@ -93,13 +98,18 @@ def _run(config: Config, folder: StateFolder, errors: Console) -> int:
     except ConfigError as error:
         errors.print(f"harvester up: {error}")
         return 2
-    except (StoreError, SchedulerError, ServerError) as error:
+    except (StoreError, SchedulerError, ServerError, StateFolderError) as error:
         errors.print(f"harvester up: {error}")
         return 1
     except KeyboardInterrupt:
         errors.print("harvester up: ended before it had started; nothing was submitted")
     except ModuleNotFoundError:  # the command knows which extra brings it
         raise
+    except OSError as error:  # no space, no rights: nobody's defect
+        log.warning("up failed", exc_info=True)
+        where = f" ({error.filename})" if error.filename else ""
+        errors.print(f"harvester up: {error.strerror or error}{where}; {folder.log_file} tells where it was needed")
+        return 1
     except Exception as error:  # outermost: a traceback helps whoever reads the log, not whoever typed the command
         log.exception("up failed")
         errors.print(f"harvester up: unexpected {type(error).__name__}: {error}; {folder.log_file} has the traceback")
