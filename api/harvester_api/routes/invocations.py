@@ -259,7 +259,8 @@ async def explained(request: Request) -> Response:
     why = explain(gateway.dispatcher, record.invocation_id, gateway.clock(), [pilot.state for pilot in pilots])
     if why is None or outcome.is_ended:
         failure = f": {record.failure.message}" if record.failure is not None else ""
-        why = Explanation(summary=f"It is {record.state.value}{failure}.")
+        verb = "is" if record.state is InvocationState.CANCELLED or not outcome.is_ended else "has"
+        why = Explanation(summary=f"It {verb} {record.state.value}{failure}.")
     details = list(why.details)
     if record.state is InvocationState.ACCEPTED:
         trouble = readiness.told(gateway)

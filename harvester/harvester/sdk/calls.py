@@ -51,7 +51,7 @@ def invoke(
     end_at = None if timeout is None else time.monotonic() + timeout
     asked = make_options(priority, ttl, deadline).params()
     target = Target(name=name, version=version)
-    answer = yield _submission(target, args, kwargs or {}, Encoding(encoding), _slice(end_at), asked=asked)
+    answer = yield _submission(target, args, kwargs or {}, _encoding(encoding), _slice(end_at), asked=asked)
     if answer.content_type == PICKLE_TYPE:
         return decode_result(answer.headers.get("harvester-invocation", ""), Encoding.PICKLE, answer.body)
     document = answer.json()
@@ -74,7 +74,7 @@ def start(
     """Invoke a registered function by its name and return the invocation's id. Parameters as for `invoke`."""
     asked = make_options(priority, ttl, deadline).params()
     target = Target(name=name, version=version)
-    answer = yield _submission(target, args, kwargs or {}, Encoding(encoding), 0.0, asked=asked)
+    answer = yield _submission(target, args, kwargs or {}, _encoding(encoding), 0.0, asked=asked)
     if "harvester-invocation" in answer.headers:
         return answer.headers["harvester-invocation"]
     return str(answer.json()["invocation_id"])
@@ -167,6 +167,12 @@ def _submission(
         content=encode_arguments(args, kwargs, encoding),
         wait_s=wait_s,
     )
+
+
+def _encoding(said: Encoding | str) -> Encoding:
+    if said not in CONTENT_TYPE or said == Encoding.CALLS:  # which is the SDK's own
+        raise ValueError(f'encoding: {said!r} is none: write "json" or "pickle"')
+    return Encoding(said)
 
 
 def _slice(end_at: float | None) -> float:

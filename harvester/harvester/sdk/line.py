@@ -17,6 +17,7 @@ from harvester.domain.invocations import InvocationState
 from harvester.sdk import views
 from harvester.sdk.collector import Collector
 from harvester.sdk.errors import ClientClosed, GatewayError, HarvesterError
+from harvester.sdk.exchange import LOG
 from harvester.sdk.gateway import AsyncGateway
 from harvester.sdk.listener import Listener
 from harvester.sdk.mapping import MapRun
@@ -27,6 +28,10 @@ from harvester.sdk.settings import Settings
 from harvester.sdk.shared_directory import SharedDirectory
 
 MAX_CANCELS = 8  # side by side
+_UNSENT = (
+    "the client was closed before the gateway had answered this submission, which may not have reached it: see whether "
+    "`harvester invocations` lists it, else submit it again"
+)
 _CLOSED = "the client was closed before this invocation ended; it goes on, and Client.result(invocation_id) fetches it"
 
 
@@ -152,19 +157,21 @@ class Line:
         while not (self._sender.is_quiet and not self._cancels) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - as below
             await asyncio.sleep(0.005)  # at the end of a program only
 
-    def fail(self, why: Exception) -> None:
-        """End all that is open with this error. `run` must be over."""
+    def fail(self, why: Exception, unsent: Exception | None = None) -> None:
+        """End all that is open with this error, and what the gateway has not answered with the other one."""
         for run in tuple(self._maps):
             run.fail(why)
         for throttle in tuple(self._throttles):
             throttle.fail(why)
-        self._sender.abandon(why)
+        lost = self._sender.abandon(unsent or why)
+        if lost:
+            LOG.warning("the client ends, and %d submissions may not have reached the gateway", lost)
         self._collector.abandon(why)
 
     async def close(self, reason: Exception | None = None) -> None:
         """End all that is open with `ClientClosed`, or with `reason`. `run` must be over."""
         why = reason or ClientClosed(_CLOSED)
-        self.fail(why)
+        self.fail(why, reason or ClientClosed(_UNSENT))
         await self._collector.stop(why)
         for task in self._cancels:
             task.cancel()

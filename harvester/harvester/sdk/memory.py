@@ -66,11 +66,11 @@ class Memory:
         """Return how `fn` was sent the last time."""
         return self._sent.get(fn)
 
-    def remember(self, fn: Callable[..., Any], sent: Sent, *, began_at: float) -> None:
-        """Take note of a function that was sent; it was looked at from `began_at` on."""
+    def remember(self, fn: Callable[..., Any], sent: Sent, *, took_s: float) -> None:
+        """Take note of a function that was sent, and how long it took to pickle it, which is what a look costs."""
         now = self._clock()
         before = self._sent.get(fn)
-        look_at = now + max(LOOK_AGAIN_S, COST_SHARE * (now - began_at))
+        look_at = now + max(LOOK_AGAIN_S, COST_SHARE * took_s)
         self._sent[fn] = msgspec.structs.replace(sent, look_at=look_at)
         if before is not None and before.target.name == sent.target.name and before.digest != sent.digest:
             _tell_unseen(before)

@@ -123,13 +123,9 @@ def encoding_of(content_type: str) -> Encoding:
 
 
 def _undecodable(invocation_id: str, error: BaseException) -> InvocationFailed:
-    return InvocationFailed(
-        invocation_id,
-        "result",
-        "the result cannot be decoded on this machine; its classes must be importable here",
-        type(error).__name__,
-        _text(error),
-    )
+    what = f"{type(error).__name__}: {_text(error)}"
+    message = f"the result cannot be decoded on this machine ({what}); its classes must be importable here"
+    return InvocationFailed(invocation_id, "result", message)  # the function raised nothing, and nothing is of its node
 
 
 def _text(error: BaseException) -> str:

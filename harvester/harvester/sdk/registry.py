@@ -129,6 +129,7 @@ class Registry:
         began_at = time.monotonic()
         footprint = footprint_of(fn)  # before it is pickled: what changes meanwhile is then seen
         shipment = pickled(fn, traits, packages)
+        took_s = time.monotonic() - began_at
         digest = shipment.digest
         known = self._by_digest.get(digest)
         if known is None:
@@ -139,7 +140,7 @@ class Registry:
             sent = Sent(
                 target=self._target(registration), traits=traits, packages=packages, footprint=footprint, digest=digest
             )
-            self._memory.remember(fn, sent, began_at=began_at)
+            self._memory.remember(fn, sent, took_s=took_s)
         return registration
 
     def _ship(self, shipment: Shipment) -> Operation[Registration]:

@@ -219,15 +219,18 @@ class Sender:
             self._has_complained = True
             LOG.warning("%s; what was submitted waits here and is sent again", error.detail or error.title)
 
-    def abandon(self, error: Exception) -> None:
-        """End everything that is not sent, or under way, with `error`."""
+    def abandon(self, error: Exception) -> int:
+        """End everything that is not sent, or under way, with `error`; return how many that are."""
         posts = [*self._in_flight.values(), *self._refused, *self._posts]
         for task in self._in_flight:
             task.cancel()
-        for outgoing in (*(each for post in posts for each in post.batch.items), *self._waiting):
+        left = [*(each for post in posts for each in post.batch.items), *self._waiting]
+        lost = sum(not outgoing.sink.cancelled() for outgoing in left)
+        for outgoing in left:
             end(outgoing.sink, error)
         self._refused, self._waiting = [], []
         self._posts.clear()
+        return lost
 
 
 def _submission(post: _Post, stream_id: str, draft: str | None = None) -> Operation[list[str]]:

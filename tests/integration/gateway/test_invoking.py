@@ -52,6 +52,8 @@ async def test_a_result_can_be_fetched_later_and_waited_for(rig):
     answer = await waiting
     assert (answer.status_code, answer.json()) == (200, 8)
     assert answer.headers["harvester-state"] == "succeeded"
+    explained = (await rig.http.get(f"/v1/invocations/{invocation_id}/explain")).json()
+    assert explained["summary"] == "It has succeeded."
 
 
 async def test_a_wait_that_is_over_before_the_end_answers_202(rig):

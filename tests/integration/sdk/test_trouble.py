@@ -81,6 +81,21 @@ def test_closing_ends_open_futures_and_says_how_to_get_their_results(client, gat
         client.submit(add, 1)
 
 
+def test_what_the_gateway_has_not_answered_when_the_client_closes_is_told_of_as_such(client, gateway, caplog):
+    client.submit(add, 1).result(5)
+    gateway.stop()
+    try:
+        futures = [client.submit(add, number) for number in range(3)]
+        futures[0].cancel()
+        client._desk._engine.close(0.1)
+    finally:
+        gateway.start()
+    for future in futures[1:]:
+        with pytest.raises(harvester.ClientClosed, match="may not have reached it"):
+            future.result(5)
+    assert "2 submissions may not have reached the gateway" in caplog.text
+
+
 def test_a_client_in_a_forked_process_says_that_it_is_of_no_use(client, monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(harvester.HarvesterError, match="each process"):

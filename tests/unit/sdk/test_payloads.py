@@ -201,6 +201,14 @@ def test_a_result_that_exits_when_it_is_opened_is_a_failure(error):
         decode_result("i", Encoding.PICKLE, pickle.dumps(Leaves(error)))
 
 
+def test_a_result_that_is_none_here_says_why_and_blames_no_node():
+    with pytest.raises(InvocationFailed) as caught:
+        decode_result("i", Encoding.PICKLE, pickle.dumps(Leaves(ValueError("no such shape"))))
+    assert "on this machine (ValueError: no such shape)" in str(caught.value)
+    assert "compute node" not in str(caught.value)
+    assert (caught.value.error_type, caught.value.traceback) == ("", "")
+
+
 def test_ctrl_c_while_a_result_is_opened_is_the_users():
     with pytest.raises(KeyboardInterrupt):
         decode_result("i", Encoding.PICKLE, pickle.dumps(Leaves(KeyboardInterrupt())))

@@ -7,6 +7,7 @@ import operator
 import pickle
 import sys
 import threading
+import time
 import warnings
 
 import msgspec
@@ -182,13 +183,29 @@ def test_looking_takes_a_small_share_of_the_time():
     from harvester.sdk.footprint import footprint_of
 
     seen = footprint_of(heavy)
-    now[0] = 10.0  # so long did it take to pickle it
+    now[0] = 10.0
     sent = Sent(target="target", traits=Traits(name="heavy"), packages=frozenset(), footprint=seen, digest="")
-    memory.remember(heavy, sent, began_at=0.0)
+    memory.remember(heavy, sent, took_s=10.0)
     now[0] += COST_SHARE * 10.0 - 1
     assert memory.target(heavy) == "target"
     now[0] += 2
     assert memory.target(heavy) is None
+
+
+def test_a_slow_gateway_makes_no_look_rarer():
+    later = [0.0]
+    gateway = Gateway(lambda: time.monotonic() + later[0])
+    answer, box = gateway.answer, [object()]
+    gateway.answer = lambda said: time.sleep(0.1) or answer(said)
+
+    def opaque():
+        return box
+
+    assert gateway.submit(opaque) == ("opaque", 1)
+    box.append(1)
+    later[0] = LOOK_AGAIN_S + 0.2
+    with pytest.warns(RuntimeWarning, match="changed in place"):
+        assert gateway.submit(opaque) == ("opaque", 2)
 
 
 def test_a_new_closure_at_each_turn_is_told_of_once(gateway):
