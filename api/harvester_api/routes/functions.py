@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from harvester.domain.functions import FunctionKind
 from harvester_api.admission import Opened, check_function, opened
+from harvester_api.auth import Caller
 from harvester_api.bodies import decoded, json_response, read_json, read_json_into
 from harvester_api.documents import (
     FunctionDocument,
@@ -53,13 +54,13 @@ async def register(request: Request) -> Response:
     caller = caller_of(request)
     gateway = gateway_of(request)
     limit = gateway.settings.payload_limit_bytes
-    found = await _opened(request, gateway)
+    found = await _opened(request, gateway, caller)
     wanted = check_function(found, gateway.settings.offers, limit)
     function, is_new = await gateway.catalog.register(caller, wanted, found.draft.share, gateway.clock())
     return json_response(function_document(function), 201 if is_new else 200)
 
 
-async def _opened(request: Request, gateway: Gateway) -> Opened:
+async def _opened(request: Request, gateway: Gateway, caller: Caller) -> Opened:
     """Return the function that a request describes. Raises `Refusal` (400, 413, 415, 422)."""
     # Base64 and escapes make the document larger than the body that it holds; `check_function` looks at that one.
     limit = 2 * gateway.settings.payload_limit_bytes + 65_536
@@ -69,7 +70,7 @@ async def _opened(request: Request, gateway: Gateway) -> Opened:
             draft = decoded(spool.small(), FunctionDraft)
             if draft.kind is not FunctionKind.SOURCE or len(draft.body) <= LONGEST_SOURCE:
                 return opened(draft)
-        return await gateway.large.function(spool)
+        return await gateway.door(caller.name).large.function(spool)
 
 
 @router.get(
