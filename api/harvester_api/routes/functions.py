@@ -31,6 +31,9 @@ router = APIRouter(tags=["functions"])
 
 AFTER = Parameter(name="after", description="Start behind this one: `next` of the page before.")
 LIMIT = limit_of(100, 1000)
+BEFORE = Parameter(
+    name="before", description="Only versions older than this one: `next` of the page before.", schema=VERSION.schema
+)
 VERSION_PART = Parameter(name="version", where="path", description="The version.", schema=VERSION.schema)
 
 
@@ -103,17 +106,22 @@ async def functions(request: Request) -> Response:
 @router.get(
     f"{FUNCTION_PATH}/versions",
     **operation(
-        "List all versions of a function.",
-        {200: ("All versions.", json_of(FunctionVersions))},
-        parameters=(FUNCTION_NAME,),
-        refuses=(404, 409),
+        "List the versions of a function.",
+        {200: ("A page, newest first.", json_of(FunctionVersions))},
+        parameters=(FUNCTION_NAME, BEFORE, LIMIT),
+        refuses=(404, 409, 422),
     ),
 )
 async def versions(request: Request) -> Response:
-    """Newest first."""
+    """`next` is the `before` of the following page, null on the last."""
     caller = caller_of(request)
-    found = await gateway_of(request).catalog.versions(caller, request.path_params["name"])
-    return json_response(FunctionVersions(items=[function_document(listed) for listed in found]))
+    before, limit = BEFORE.integer(request), LIMIT.integer(request) or 100
+    found = await gateway_of(request).catalog.versions(caller, request.path_params["name"], before, limit)
+    page = FunctionVersions(
+        items=[function_document(listed) for listed in found],
+        next=found[-1].function.version if len(found) == limit else None,
+    )
+    return json_response(page)
 
 
 @router.get(
