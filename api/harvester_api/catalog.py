@@ -86,9 +86,9 @@ class Catalog:
         """Return a version with what belongs to its name. Raises `Refusal` (404, 409)."""
         return await asyncio.to_thread(self._listed, caller, name, version)
 
-    async def versions(self, caller: Caller, name: str) -> list[ListedFunction]:
-        """Return all versions of a function, the newest first. Raises `Refusal` (404, 409)."""
-        return await asyncio.to_thread(self._versions, caller, name)
+    async def versions(self, caller: Caller, name: str, before: int | None, limit: int) -> list[ListedFunction]:
+        """Return versions of a function, the newest first; those older than `before`. Raises `Refusal` (404, 409)."""
+        return await asyncio.to_thread(self._versions, caller, name, before, limit)
 
     # ---- changes ----
 
@@ -154,9 +154,9 @@ class Catalog:
             raise self._names.unknown_version(owner, name, text, version)
         return found
 
-    def _versions(self, caller: Caller, text: str) -> list[ListedFunction]:
+    def _versions(self, caller: Caller, text: str, before: int | None, limit: int) -> list[ListedFunction]:
         owner, name = self._names.owner_of(caller, text)
-        return self._store.function_versions(name, owner=owner)
+        return self._store.function_versions(name, owner=owner, before=before, limit=limit)
 
     def _register(
         self, caller: Caller, draft: FunctionVersion, sharing: Sharing | None, now: float

@@ -51,9 +51,10 @@ class FunctionPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FunctionVersions(msgspec.Struct, frozen=True, kw_only=True):
-    """All versions of one function."""
+    """Versions of one function."""
 
     items: list[FunctionDocument]
+    next: int | None
 
 
 class ActivationDocument(msgspec.Struct, frozen=True, kw_only=True):

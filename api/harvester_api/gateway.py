@@ -54,8 +54,8 @@ class Gateway:
         self.blobs = None if settings.blobs is None else Blobs(settings.blobs, settings.blob_bytes)
         self.payloads = Payloads(store, self.blobs)
         self.pressure = Pressure(settings, self.book)
-        self.large = LargeBodies()
-        self.door = Door(settings=settings, blobs=self.blobs, large=self.large)
+        self._large = LargeBodies()
+        self._doors: dict[str, Door] = {}  # by the name of a caller
         self.catalog = Catalog(store, [token.name for token in settings.tokens if token.role is Role.ADMIN])
         self.repeats = Repeats(self.book, store, self.blobs)
         self._spilling = None if self.blobs is None else Spilling(store.write, self.blobs)
@@ -130,7 +130,14 @@ class Gateway:
             log.error("the store did not take the last writes; pilots will report the results again")
         if self._spilling is not None:
             self._spilling.close()
-        self.large.close()
+        self._large.close()
+
+    def door(self, caller: str) -> Door:
+        """Return what the bodies of a caller are read with."""
+        found = self._doors.get(caller)
+        if found is None:
+            found = self._doors[caller] = Door(settings=self.settings, blobs=self.blobs, large=self._large.of_one())
+        return found
 
     def release(self) -> None:
         """Answer every long poll now, and end the streams."""

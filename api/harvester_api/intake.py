@@ -19,7 +19,7 @@ from harvester.domain.functions import Encoding, FunctionVersion
 from harvester_api.arguments import check_payload, encoding_of
 from harvester_api.blobs import Blobs, Draft, NoDraft
 from harvester_api.bodies import COUNTED_BYTES, check_length, check_size, chunks_of, read_body
-from harvester_api.large_bodies import LargeBodies, is_quick
+from harvester_api.large_bodies import BodiesOf, is_quick
 from harvester_api.parameters import DRAFT, headers_of
 from harvester_api.pressure import Held
 from harvester_api.problems import invalid, too_large
@@ -39,11 +39,11 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Door(msgspec.Struct, frozen=True, kw_only=True):
-    """What bodies are read with."""
+    """What the bodies of one caller are read with."""
 
     settings: GatewaySettings
     blobs: Blobs | None
-    large: LargeBodies
+    large: BodiesOf
 
 
 async def read_one(request: Request, function: FunctionVersion, door: Door, held: Held) -> Taken:

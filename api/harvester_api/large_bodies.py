@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -24,7 +24,8 @@ from harvester_api.spool import KEPT_BYTES
 MOST_ELEMENTS = 10_000  # decoding more of them would hold the event loop for more than a few milliseconds
 LONGEST_SOURCE = 2048  # characters that are parsed on the event loop
 _PATIENCE_S = 60  # the process ends itself before, by its limit of CPU time
-_READERS = 2  # at a time
+_READERS = 3  # at a time
+_READERS_EACH = 2  # of one caller: hostile bodies take half a minute each, and others' must not wait for them
 
 Span = tuple[int, int]
 Rest = Callable[[int], bytes]  # reads so many bytes from behind a verdict
@@ -60,6 +61,23 @@ class LargeBodies:
         """End the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    def of_one(self) -> BodiesOf:
+        """Return what reads the bodies of one caller, a few at a time, in the order in which they came."""
+        return BodiesOf(self._threads)
+
+
+class BodiesOf:
+    """The readers, for one caller.
+
+    Parameters
+    ----------
+    threads: everybody's, which wait for the processes.
+    """
+
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        self._threads = threads
+        self._turns = asyncio.Semaphore(_READERS_EACH)
+
     async def check_one(self, body: Body) -> None:
         """Check the JSON arguments of one invocation. Raises `Refusal` (400, 413, 422)."""
         await self._read("one", body, "arguments", 0, lambda _verdict, _rest: None)
@@ -77,9 +95,21 @@ class LargeBodies:
         return await self._read("function", body, "body", 0, _opened)
 
     async def _read(self, kind: str, body: Body, field: str, most: int, take: Callable[[Verdict, Rest], T]) -> T:
-        file = os.dup(body.fileno())  # a caller may go, and what they sent with them, while it is read
+        await self._turns.acquire()
+        try:
+            file = os.dup(body.fileno())  # a caller may go, and what they sent with them, while it is read
+        except OSError:  # no descriptor is free
+            self._turns.release()
+            raise
         asked = _Asked(kind=kind, size=body.size, field=field, most=most)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, _read, file, asked, take)
+        reading = asyncio.get_running_loop().run_in_executor(self._threads, _read, file, asked, take)
+        reading.add_done_callback(self._is_read)
+        return await asyncio.shield(reading)  # the process of a caller who goes reads on, and is still theirs
+
+    def _is_read(self, reading: asyncio.Future[Any]) -> None:
+        self._turns.release()
+        if not reading.cancelled():
+            reading.exception()  # nobody may be there any more to take it
 
 
 class _Asked(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from harvester_api.problems import Refusal, refusal
 from harvester_api.settings import Role
 
 _SHOWN = 300  # characters of a name that was asked for; the longest there are have fewer
+_LISTED = 10  # versions that are told where another was asked for
 HINTS = 1000  # names that a misspelt one is held against
 
 
@@ -83,12 +84,13 @@ class Names:
 
     def unknown_version(self, owner: str, name: str, text: str, version: int | None) -> Refusal:
         """Return the refusal (404) for a version that a function does not have."""
-        numbers = sorted(known.function.version for known in self._store.function_versions(name, owner=owner))
-        listed = ", ".join(map(str, numbers[-10:]))
+        newest = self._store.function_versions(name, owner=owner, limit=_LISTED + 1)
+        numbers = sorted(known.function.version for known in newest)
+        listed = ("…, " if len(numbers) > _LISTED else "") + ", ".join(map(str, numbers[-_LISTED:]))
         return refusal(
             404,
             "unknown-version",
-            f"function {text[:_SHOWN]!r} has no version {version}; it has {'…, ' if len(numbers) > 10 else ''}{listed}",
+            f"function {text[:_SHOWN]!r} has no version {version}; it has {listed}",
             field="version",
             remedy="Leave the version out for the newest one.",
         )

@@ -44,9 +44,12 @@ class FunctionStore:
         found = self.by_id.get(function_id)
         return None if found is None else structs.replace(found)  # read anew, it is another object
 
-    def function_versions(self, name: str, *, owner: str = "") -> list[ListedFunction]:
+    def function_versions(
+        self, name: str, *, owner: str = "", before: int | None = None, limit: int | None = None
+    ) -> list[ListedFunction]:
         versions = self.there.get((owner, name), {})
-        return [self._listed(versions[number]) for number in sorted(versions, reverse=True)]
+        numbers = [number for number in sorted(versions, reverse=True) if before is None or number < before]
+        return [self._listed(versions[number]) for number in numbers[:limit]]
 
     def listed(self, function_id: str) -> ListedFunction | None:
         found = self.function_by_id(function_id)

@@ -10,6 +10,7 @@ import msgspec
 from harvester.domain.blobs import BlobRef
 from harvester.domain.functions import Encoding, FunctionVersion
 from harvester.domain.invocations import Failure
+from harvester.domain.told import Seconds
 
 LARGEST_ORDER = 4096
 """Bytes of a message of the other line."""
@@ -122,7 +123,7 @@ class Ended(_Message, frozen=True):
     number: int = 0
     value: Payload = b""
     failure: Failure | None = None
-    duration_s: float = 0.0
+    duration_s: Seconds = 0.0
     is_evicted: bool = False  # it handed its state over, as it was asked to
     is_signalled: bool = False  # the scheduler's signal reached the slot during the run
     had_descendants: bool = False  # it has started processes

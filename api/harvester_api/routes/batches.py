@@ -38,7 +38,7 @@ async def batch(request: Request) -> Response:
     function = await function_of(request, gateway, caller)
     options, key = options_of(request, caller), key_of(request)
     with gateway.pressure.holding() as held:
-        taken = await read_batch(request, function, gateway.door, held)
+        taken = await read_batch(request, function, gateway.door(caller.name), held)
         order = Order(function=function, owner=caller.name, encoding=taken.encoding, arguments=b"", **options)
         ids = await _accepted(gateway, order, taken, key)
     return json_response(BatchAnswer(invocation_ids=ids), 202)

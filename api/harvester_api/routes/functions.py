@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from harvester.domain.functions import FunctionKind
 from harvester_api.admission import Opened, check_function, opened
+from harvester_api.auth import Caller
 from harvester_api.bodies import decoded, json_response, read_json, read_json_into
 from harvester_api.documents import (
     FunctionDocument,
@@ -30,6 +31,9 @@ router = APIRouter(tags=["functions"])
 
 AFTER = Parameter(name="after", description="Start behind this one: `next` of the page before.")
 LIMIT = limit_of(100, 1000)
+BEFORE = Parameter(
+    name="before", description="Only versions older than this one: `next` of the page before.", schema=VERSION.schema
+)
 VERSION_PART = Parameter(name="version", where="path", description="The version.", schema=VERSION.schema)
 
 
@@ -53,13 +57,13 @@ async def register(request: Request) -> Response:
     caller = caller_of(request)
     gateway = gateway_of(request)
     limit = gateway.settings.payload_limit_bytes
-    found = await _opened(request, gateway)
+    found = await _opened(request, gateway, caller)
     wanted = check_function(found, gateway.settings.offers, limit)
     function, is_new = await gateway.catalog.register(caller, wanted, found.draft.share, gateway.clock())
     return json_response(function_document(function), 201 if is_new else 200)
 
 
-async def _opened(request: Request, gateway: Gateway) -> Opened:
+async def _opened(request: Request, gateway: Gateway, caller: Caller) -> Opened:
     """Return the function that a request describes. Raises `Refusal` (400, 413, 415, 422)."""
     # Base64 and escapes make the document larger than the body that it holds; `check_function` looks at that one.
     limit = 2 * gateway.settings.payload_limit_bytes + 65_536
@@ -69,7 +73,7 @@ async def _opened(request: Request, gateway: Gateway) -> Opened:
             draft = decoded(spool.small(), FunctionDraft)
             if draft.kind is not FunctionKind.SOURCE or len(draft.body) <= LONGEST_SOURCE:
                 return opened(draft)
-        return await gateway.large.function(spool)
+        return await gateway.door(caller.name).large.function(spool)
 
 
 @router.get(
@@ -102,17 +106,22 @@ async def functions(request: Request) -> Response:
 @router.get(
     f"{FUNCTION_PATH}/versions",
     **operation(
-        "List all versions of a function.",
-        {200: ("All versions.", json_of(FunctionVersions))},
-        parameters=(FUNCTION_NAME,),
-        refuses=(404, 409),
+        "List the versions of a function.",
+        {200: ("A page, newest first.", json_of(FunctionVersions))},
+        parameters=(FUNCTION_NAME, BEFORE, LIMIT),
+        refuses=(404, 409, 422),
     ),
 )
 async def versions(request: Request) -> Response:
-    """Newest first."""
+    """`next` is the `before` of the following page, null on the last."""
     caller = caller_of(request)
-    found = await gateway_of(request).catalog.versions(caller, request.path_params["name"])
-    return json_response(FunctionVersions(items=[function_document(listed) for listed in found]))
+    before, limit = BEFORE.integer(request), LIMIT.integer(request) or 100
+    found = await gateway_of(request).catalog.versions(caller, request.path_params["name"], before, limit)
+    page = FunctionVersions(
+        items=[function_document(listed) for listed in found],
+        next=found[-1].function.version if len(found) == limit else None,
+    )
+    return json_response(page)
 
 
 @router.get(

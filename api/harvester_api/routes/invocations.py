@@ -95,7 +95,7 @@ async def invoke(request: Request) -> Response:
     is_raw = RAW.flag(request) or _asks_for_bytes(request)
     options, key = options_of(request, caller), key_of(request)
     with gateway.pressure.holding() as held:
-        taken = await read_one(request, function, gateway.door, held)
+        taken = await read_one(request, function, gateway.door(caller.name), held)
         order = Order(
             function=function,
             owner=caller.name,

@@ -19,6 +19,7 @@ from harvester.domain.functions import Encoding, FunctionVersion
 from harvester.domain.invocations import ActivationEnd, Failure
 from harvester.domain.pilots import DrainReason
 from harvester.domain.resources import Resources
+from harvester.domain.told import Seconds, Word
 
 PROTOCOL_VERSION = 5
 LINK_PATH = "/v1/link"
@@ -45,11 +46,11 @@ class Hello(_Message, frozen=True):
 
     protocol: int
     pilot_id: str
-    python: str  # "3.11"
-    node: str  # host name
-    batch_job_id: str  # the scheduler's id, empty where it told none
+    python: Word  # "3.11"
+    node: Word  # host name
+    batch_job_id: Word  # the scheduler's id, empty where it told none
     capacity: Resources  # in all, also when part of it is in use
-    time_left_s: float  # until the pilot will leave by itself
+    time_left_s: Seconds  # until the pilot will leave by itself
     held: tuple[Held, ...] = ()  # after a reconnect: what it still runs or has not yet reported
     drain: DrainReason | None = None  # it is leaving already
 
@@ -57,7 +58,7 @@ class Hello(_Message, frozen=True):
 class Heartbeat(_Message, frozen=True):
     """Renews every lease of the pilot. Answered by `Heard`."""
 
-    time_left_s: float
+    time_left_s: Seconds
 
 
 class Started(_Message, frozen=True):
@@ -98,7 +99,7 @@ class Finished(_Message, frozen=True):
     fence: int
     value: bytes | BlobRef = b""
     failure: Failure | None = None
-    duration_s: float = 0.0  # of the run; one that is over before its `Started` was sent is told of by this alone
+    duration_s: Seconds = 0.0  # of the run; one that is over before its `Started` was sent is told of by this alone
 
 
 class GivenBack(_Message, frozen=True):

@@ -29,19 +29,12 @@ def invocations(
 
 def functions() -> Operation[list[Document]]:
     """Return the functions that one may call, each in its newest version: one's own, and those that are shared."""
-    found: list[Document] = []
-    params = {"limit": "200"}
-    while True:
-        page = yield from _json("GET", "/v1/functions", params)
-        found += page["items"]
-        if not page.get("next"):
-            return found
-        params = {**params, "after": str(page["next"])}
+    return _all_pages("/v1/functions", "after")
 
 
 def function_versions(name: str) -> Operation[list[Document]]:
     """Return all versions of a function, the newest first."""
-    return _items(f"{function_path(name)}/versions", {})
+    return _all_pages(f"{function_path(name)}/versions", "before")
 
 
 def share(name: str, with_whom: str = "all") -> Operation[Document]:
@@ -122,6 +115,18 @@ def _document(request: Request) -> Operation[Document]:
     answer = yield request
     document: Document = answer.json()
     return document
+
+
+def _all_pages(path: str, follow: str) -> Operation[list[Document]]:
+    """Return what all pages of a list hold; `follow` is the parameter that takes a page's `next`."""
+    found: list[Document] = []
+    params = {"limit": "200"}
+    while True:
+        page = yield from _json("GET", path, params)
+        found += page["items"]
+        if not page.get("next"):
+            return found
+        params = {**params, follow: str(page["next"])}
 
 
 def _items(path: str, params: Mapping[str, str]) -> Operation[list[Document]]:

@@ -88,9 +88,12 @@ class Functions(Room):
         are_same = and_(*(_F[name] == newest.c[name] for name in ("owner", "name", "version")))
         return self._listed(_LISTED.join(newest, are_same).order_by(_F.name, _F.owner))
 
-    def function_versions(self, name: str, *, owner: str = "") -> list[ListedFunction]:
-        """Return all versions of an owner's function, the newest first."""
-        return self._listed(_LISTED.where(*_is_one(owner, name, None)).order_by(_F.version.desc()))
+    def function_versions(
+        self, name: str, *, owner: str = "", before: int | None = None, limit: int | None = None
+    ) -> list[ListedFunction]:
+        """Return the versions of an owner's function, the newest first; those older than `before`, at most `limit`."""
+        query = _LISTED.where(*_is_one(owner, name, None)).order_by(_F.version.desc()).limit(limit)
+        return self._listed(query if before is None else query.where(_F.version < before))
 
     def listed(self, function_id: str) -> ListedFunction | None:
         """Return a version as lists show it."""

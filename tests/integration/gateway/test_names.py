@@ -141,3 +141,14 @@ class TestOldVersions:
         assert await called(rig.http) == "ada/f@2"
         await rig.server.app.state.gateway._retention.look()
         assert rig.store.listed("ada/f@2").used_at > 1.0
+
+
+async def test_versions_are_listed_a_page_at_a_time(rig):
+    for number in range(5):
+        await rig.register("f", body=f"package.module:f{number}")
+    seen, query = [], "?limit=2"
+    while query:
+        page = (await rig.http.get(f"/v1/functions/f/versions{query}")).json()
+        seen.append([item["version"] for item in page["items"]])
+        query = page["next"] and f"?limit=2&before={page['next']}"
+    assert seen == [[5, 4], [3, 2], [1]]

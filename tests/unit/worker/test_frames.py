@@ -1,5 +1,6 @@
 """Frames over a socket pair, in whatever pieces they arrive."""
 
+import math
 import socket
 
 import pytest
@@ -68,7 +69,13 @@ def test_the_end_of_the_line_is_an_error():
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"\xff" * 16, b"\x01" + bytes(15) + b"\xc1", written([(Ended(number=1), ())])[:16] + b"\x00" * 400]
+    "garbage",
+    [
+        written([(Ended(number=1, duration_s=math.nan), ())]),
+        b"\xff" * 16,
+        b"\x01" + bytes(15) + b"\xc1",
+        written([(Ended(number=1), ())])[:16] + b"\x00" * 400,
+    ],
 )
 def test_what_no_slot_says_is_no_frame(garbage):
     ours, its = socket.socketpair()

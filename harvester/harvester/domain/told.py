@@ -1,0 +1,13 @@
+"""What processes that run users' code may tell: bounded, so that nothing they say spoils the sums it goes into."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+Seconds = Annotated[float, Meta(ge=-1e9, le=1e9)]
+"""A length of time; NaN and infinities are none."""
+
+Word = Annotated[str, Meta(max_length=255, pattern=r"\A[^\x00]*\Z")]
+"""A name or a version, which a database takes and a list shows."""
