@@ -121,6 +121,8 @@ class Session:
             self._activity.abandon((held.invocation_id, held.fence))
         if self.drain:  # it may have begun since `Hello`
             self._reporter.send(wire.Draining(reason=self.drain.reason))
+        if self._sharing.is_with(welcome):  # before the results: a gateway takes none by reference without it
+            self._reporter.send(wire.SharesBlobs())
         self._reporter.send_again()
         self._nesting.tell_again()
         self._reporter.effects += self._sharing.welcomed(welcome)

@@ -25,6 +25,10 @@ class Sharing:
             effects.append(LookAtBlobs(directory=welcome.blobs, mark=welcome.blobs_mark))
         return effects
 
+    def is_with(self, welcome: Welcome) -> bool:
+        """Whether it is on already, with the directory that a gateway names: results for it may lie there."""
+        return self.is_on and (welcome.blobs, welcome.blobs_mark) == (self._directory, self._mark)
+
     def seen(self, directory: str, mark: str) -> list[ShareBlobs]:
         """Take note that the directory is there; nothing follows if it is not the one that counts by now."""
         if not directory or (directory, mark) != (self._directory, self._mark):

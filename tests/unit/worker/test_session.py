@@ -514,6 +514,21 @@ def test_a_look_that_was_answered_too_late_shares_nothing():
     assert session.blobs_seen("/shared", "m", 0.3) == []
 
 
+def test_a_result_by_reference_is_told_to_a_gateway_that_came_back_only_after_the_sharing():
+    session = linked()
+    session.received([BLOBS], 0.1)
+    session.blobs_seen("/shared", "m", 0.2)
+    session.received([lease("a")], 0.3)
+    session.unlinked(0.4)
+    session.ended([(("a", 1), Ended(value=BlobRef(name="aa/a-r1", size=5)))], 0.5)
+    session.hello(0.6)
+    assert [type(message) for message in sent(session.received([BLOBS], 0.7))] == [wire.SharesBlobs, wire.Finished]
+    session.unlinked(0.8)
+    session.hello(0.9)
+    elsewhere = msgspec.structs.replace(BLOBS, blobs_mark="another")
+    assert wire.SharesBlobs() not in sent(session.received([elsewhere], 1.0))
+
+
 def test_a_pilot_that_loses_the_directory_gives_the_work_back_and_calls_anew():
     session = linked()
     session.received([BLOBS], 0.1)
