@@ -33,7 +33,7 @@ def look(fields, *answers):
 
 
 def test_a_scheduler_that_must_tell_what_pilots_are_is_asked_until_it_answers():
-    found, said, waits = look(SLURM, DOWN, DOWN, TIMEOUT, TIMEOUT, LOOK)
+    found, said, waits = look(SLURM, DOWN, DOWN, TIMEOUT, DOWN, LOOK)
     assert found is LOOK
     assert waits == [2, 4, 8, 15]
     assert [words.partition(";")[0] for words in said] == [

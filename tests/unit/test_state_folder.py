@@ -81,3 +81,15 @@ def test_a_full_disk_is_told_by_what_could_not_be_written(tmp_path, monkeypatch)
     with pytest.raises(StateFolderError, match=r"tokens/user cannot be used \(No space left on device\)"):
         folder.token_file("user")
     folder.close()
+
+
+def test_a_token_that_is_a_link_is_read_and_left_as_it_is(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("from-elsewhere\n")
+    secret.chmod(0o444)
+    (tmp_path / "state" / "tokens").mkdir(parents=True)
+    (tmp_path / "state" / "tokens" / "admin").symlink_to(secret)
+    folder = StateFolder(tmp_path / "state")
+    assert folder.token("admin") == "from-elsewhere"
+    folder.close()
+    assert mode(secret) == 0o444

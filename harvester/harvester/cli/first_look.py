@@ -28,7 +28,7 @@ def first_look(
     before its Slurm controller needs nobody. One whose commands are not here at all is not waited for.
     """
     is_needed = not config.pilot and config.scheduler.kind != "local"
-    refusals, told = CLEAR, ""
+    refusals, told = CLEAR, set[str]()  # of several commands now this one fails first, now that one
     while True:
         try:
             return adapter.snapshot()
@@ -40,9 +40,9 @@ def first_look(
                 words += (
                     "; nothing starts before it answers, since no [[pilot]] table says what pilots are (Ctrl-C ends it)"
                 )
-            if words != told:
+            if words not in told:
                 say(words)
-                told = words
+                told.add(words)
             if is_final:
                 return None
             now = time.monotonic()

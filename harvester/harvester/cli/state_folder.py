@@ -89,14 +89,16 @@ class StateFolder:
     def token_file(self, name: str) -> Path:
         """Return where the token called `name` lies, making one the first time. Raises `StateFolderError`.
 
-        Nobody else may read it, whoever made the file.
+        Nobody else may read it, whoever made the file. One that is a link is left as it is.
         """
         path = self.path / "tokens" / name
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            path.parent.chmod(0o700)
-            path.touch(mode=0o600)
-            path.chmod(0o600)
+            if not path.exists():
+                path.touch(mode=0o600)
+            for each, mode in ((path.parent, 0o700), (path, 0o600)):
+                if not each.is_symlink() and each.stat().st_mode & 0o077:  # where a link leads is somebody's own affair
+                    each.chmod(mode)
             if not path.read_bytes().strip():
                 path.write_text(secrets.token_urlsafe(32) + "\n", encoding="utf-8")
         except OSError as error:

@@ -1,10 +1,16 @@
 """`harvester up` in a process of its own: the story with the local scheduler, restarts, and refusals."""
 
 import json
+import os
 import signal
 import socket
 import stat
+import subprocess
 import time
+
+import pytest
+
+from .conftest import UP
 
 ADD = {"name": "add", "kind": "source", "entry": "add", "body": "def add(a, b):\n    return a + b\n"}
 COUNT = {
@@ -177,3 +183,20 @@ def test_a_gateway_that_compute_nodes_cannot_reach_is_one_clear_line(refused):
     assert line.count("\n") == 1
     assert "gateway.host" in line
     assert "set gateway.url to an address that compute nodes reach" in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_slurm_that_does_not_answer_yet_is_waited_for_until_a_signal(tmp_path, monkeypatch, number):
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2\nexit 1\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    argv = (*UP, "--state", str(tmp_path / "state"), "--scheduler", "slurm", "--port", "0")
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        told = process.stderr.readline()
+        process.send_signal(number)
+        printed, rest = process.communicate(timeout=30)
+    assert "Unable to contact slurm controller; nothing starts before it answers" in told
+    assert (process.returncode, printed) == (0, "")
+    assert rest.endswith("harvester up: ended before it had started; nothing was submitted\n")
+    assert "Traceback" not in rest
