@@ -84,6 +84,9 @@ class Settling:
     def ended(self, activation: Activation, end: Ended, now: float) -> None:
         """Take the end of a run that nobody has cancelled."""
         key = activation.key
+        if not self._unsettled and not (end.had_descendants or end.is_evicted or end.failure):
+            self._tell_end(activation, end)  # the usual case, and the agent hears of thousands in a second
+            return
         has_nothing_to_keep = end.is_evicted and key not in self._unsettled
         at = now if has_nothing_to_keep else self._believed_at(now, end)
         if at == inf or self._is_broken(end):
