@@ -85,6 +85,10 @@ class Looking:
             log.warning("daemon.observe: the scheduler answers again after %d failures", self._answers.failures)
         self._answers = CLEAR
         self._seen_at = self._clock()
+        if before.looked_at is None:
+            # What the start costs is not saved for: what becomes of the first pilots is told soon, or why they fail.
+            self._count(self._seen_at)
+            self._pace = replace(self._pace, bucket=None)
         return snapshot
 
     def glance(self, ours: Collection[str]) -> bool:
