@@ -8,10 +8,10 @@ import sysconfig
 from functools import lru_cache
 from pathlib import Path
 
-import harvester
+import harvester.domain
 
 _PYTHONS_OWN = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))
-_OURS = tuple(str(Path(file).parent) + os.sep for file in (harvester.__file__ or __file__, __file__))
+_OURS = tuple(str(folder) + os.sep for folder in (Path(harvester.domain.__path__[0]).parent, Path(__file__).parent))
 _NOBODY_EDITS = (*_PYTHONS_OWN, *_OURS)
 _PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 

@@ -469,7 +469,9 @@ class DispatcherMachine(RuleBasedStateMachine):
                 taken = sum(cpus for lease, cpus in leases if not lease.is_lent)
                 assert taken + pilot.free_cpus == pilot.capacity.cpus
                 brief = sum(cpus for lease, cpus in leases if lease.is_brief)
-                spare = self.fleet[pilot.pilot_id].spare_cpus()
+                went_on = self.fleet[pilot.pilot_id].went_on  # in the books until the pilot has told its end
+                keys = [((name, entry.lease.fence), entry) for name, entry in pilot.leases.items()]
+                spare = sum(entry.lane.function.resources.cpus for key, entry in keys if key in went_on)
                 assert pilot.free_cpus >= -brief - spare, "only what is over soon, or went on, goes beyond"
                 # What has a slot in the books fits, but for what began there while its predecessor's end is on its way.
                 unbegun = [each for each in leases if not each[0].is_ahead and each[0].begun_at is None]
