@@ -9,8 +9,9 @@ import tracemalloc
 from collections import deque
 
 from harvester.domain.dispatcher import Dispatcher, DispatcherSettings
-from harvester.domain.effects import Arrival, Grant, Work
+from harvester.domain.effects import Arrival, Grant
 from harvester.domain.resources import Resources
+from harvester.domain.work import Work
 
 ONE = Resources(cpus=1)
 BRIEF_S = 0.0002  # of a no-op, as pilots measure it

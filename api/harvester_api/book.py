@@ -12,27 +12,16 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from harvester.domain.blobs import BlobRef
-from harvester.domain.effects import Work
 from harvester.domain.functions import Encoding, FunctionVersion
 from harvester.domain.invocations import InvocationState
+from harvester.domain.work import Work
 from harvester.store.records import InvocationRecord
 from harvester.store.store import StoreError
 from harvester.store.writes import Concluded, NewInvocation
 from harvester_api.journal import Acceptance
+from harvester_api.outcome import Outcome
 
 Waiter = asyncio.Future[None]
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """An invocation as it stands: its record, and the result where it is at hand."""
-
-    record: InvocationRecord
-    value: bytes | BlobRef | None = None  # None: not ended, or to be read from the store
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether the invocation is over."""
-        return self.record.ended_at is not None
 
 
 class OpenInvocation(msgspec.Struct, kw_only=True, eq=False):

@@ -16,8 +16,8 @@ from harvester.domain.functions import Encoding, FunctionKind, Sharing, name_in
 from harvester.domain.invocations import ActivationEnd, InvocationState
 from harvester.domain.resources import Resources
 from harvester.store.records import ActivationRecord, Demand, ListedFunction
-from harvester_api.book import Outcome
 from harvester_api.failures import FailureDocument, failure_document
+from harvester_api.outcome import Outcome
 from harvester_api.pilot_documents import PilotDocument
 from harvester_api.settings import Role
 

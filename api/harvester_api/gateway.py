@@ -21,7 +21,7 @@ from harvester.store.store import Store
 from harvester_api.absent import Absent
 from harvester_api.acceptances import Acceptances
 from harvester_api.blobs import Blobs
-from harvester_api.book import Book, OpenInvocation, Outcome, reopened
+from harvester_api.book import Book, OpenInvocation, reopened
 from harvester_api.catalog import Catalog
 from harvester_api.daemon_line import DaemonLine
 from harvester_api.endings import Endings
@@ -29,6 +29,7 @@ from harvester_api.hearing import Hearing
 from harvester_api.intake import Door
 from harvester_api.journal import Journal
 from harvester_api.large_bodies import LargeBodies
+from harvester_api.outcome import Outcome
 from harvester_api.payloads import Payloads
 from harvester_api.performer import Link, Performer
 from harvester_api.pressure import Pressure

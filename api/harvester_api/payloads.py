@@ -9,7 +9,7 @@ from pathlib import Path
 from harvester.domain.blobs import BlobRef
 from harvester.store.store import Store, StoreError
 from harvester_api.blobs import Blobs
-from harvester_api.book import Outcome
+from harvester_api.outcome import Outcome
 
 
 class Payloads:

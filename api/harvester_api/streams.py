@@ -16,8 +16,9 @@ import msgspec
 from harvester.domain import stream
 from harvester.domain.blobs import BlobRef
 from harvester.domain.invocations import InvocationState
-from harvester_api.book import OpenInvocation, Outcome
+from harvester_api.book import OpenInvocation
 from harvester_api.documents import invocation_document
+from harvester_api.outcome import Outcome
 from harvester_api.problems import refusal
 
 PUSHED_BYTES = 1024 * 1024  # a larger value is not pushed

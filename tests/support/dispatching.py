@@ -1,9 +1,10 @@
 """What tests of the dispatcher begin with: works, pilots, and functions whose runs are known."""
 
 from harvester.domain.dispatcher import Dispatcher, DispatcherSettings
-from harvester.domain.effects import Arrival, Grant, Work
+from harvester.domain.effects import Arrival, Grant
 from harvester.domain.pilots import DrainReason
 from harvester.domain.resources import Resources
+from harvester.domain.work import Work
 
 LONG = 3600.0
 

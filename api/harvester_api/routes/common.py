@@ -18,10 +18,10 @@ from harvester.domain.functions import Encoding
 from harvester.store.records import ActivationRecord
 from harvester_api.auth import Auth, Caller
 from harvester_api.bodies import SENT_BYTES, LargeResponse, bytes_response, json_response
-from harvester_api.book import Outcome
 from harvester_api.documents import invocation_document
 from harvester_api.encodings import JSON_TYPE, RESULT_TYPES
 from harvester_api.gateway import Gateway
+from harvester_api.outcome import Outcome
 from harvester_api.problems import Refusal, answer, refusal
 
 

@@ -15,7 +15,6 @@ from harvester.store.store import StoreError
 from harvester_api import readiness, standing
 from harvester_api.auth import Caller
 from harvester_api.bodies import json_response
-from harvester_api.book import Outcome
 from harvester_api.documents import (
     ExplanationDocument,
     InvocationDocument,
@@ -28,6 +27,7 @@ from harvester_api.intake import read_one
 from harvester_api.openapi import ARGUMENTS_BODY, RAW_RESULT, json_of, operation
 from harvester_api.order import Order
 from harvester_api.orders import OPTIONS, function_of, key_of, options_of
+from harvester_api.outcome import Outcome
 from harvester_api.parameters import (
     DRAFT,
     FUNCTION_NAME,

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 
 from harvester.domain.dispatcher_settings import DispatcherSettings
 from harvester.domain.durations import Estimate
-from harvester.domain.effects import Acknowledge, Arrival, Effect, Greet, KeepCheckpoint, MovePilot, SendDrain, Work
+from harvester.domain.effects import Acknowledge, Arrival, Effect, Greet, KeepCheckpoint, MovePilot, SendDrain
 from harvester.domain.entries import Entry, PilotEntry
 from harvester.domain.expiry import Expiry
 from harvester.domain.granting import Granting
@@ -33,6 +33,7 @@ from harvester.domain.recalling import recalls
 from harvester.domain.reunion import compare
 from harvester.domain.steps import Steps
 from harvester.domain.wire import AckKind
+from harvester.domain.work import Work
 
 __all__ = ["Dispatcher", "DispatcherSettings"]
 

@@ -13,11 +13,11 @@ from collections import deque
 import msgspec
 
 from harvester.domain.durations import Duration
-from harvester.domain.effects import Work
 from harvester.domain.invocations import INVOCATION, InvocationEvent, InvocationState
 from harvester.domain.ranking import Ranking
 from harvester.domain.resources import Resources
 from harvester.domain.shares import GPU_CPUS, Clock, Share
+from harvester.domain.work import Work
 
 _ROWS = INVOCATION.rows
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harvester.domain.durations import KNOWN
-from harvester.domain.effects import Work
 from harvester.domain.entries import Entry, Lease, PilotEntry
 from harvester.domain.invocations import InvocationEvent
 from harvester.domain.queues import Queues
 from harvester.domain.shares import UNKNOWN_S
+from harvester.domain.work import Work
 
 DEEPER = 10_000
 """What has submitted others waits for them: they go before all else that their owner has, whatever the priorities."""

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from itertools import islice
 
 from harvester.domain.durations import Durations
-from harvester.domain.effects import Work
 from harvester.domain.invocations import InvocationState
 from harvester.domain.lanes import Entry, FunctionEntry, Group, Lane, Owner, Shape, Waiting
 from harvester.domain.shares import Clock
+from harvester.domain.work import Work
 
 EXACT = 256  # places that are counted one by one
 IDLE_LANES = 256  # lanes without an open invocation that may stay, for the next one

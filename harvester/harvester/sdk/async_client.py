@@ -23,11 +23,11 @@ from harvester.sdk.line import Line
 from harvester.sdk.mapping import MapRun
 from harvester.sdk.options import NO_OPTIONS, Options, make_options
 from harvester.sdk.orders import map_run, outgoing
-from harvester.sdk.outbox import Target
 from harvester.sdk.registration import Registration
 from harvester.sdk.registry import Invocable, Registry
 from harvester.sdk.settings import Settings
 from harvester.sdk.shipping import Shipment
+from harvester.sdk.target import Target
 from harvester.sdk.throttle import Throttle, throttle_of
 
 P = ParamSpec("P")

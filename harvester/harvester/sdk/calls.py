@@ -18,9 +18,9 @@ from harvester.domain.functions import Encoding
 from harvester.sdk.errors import GatewayError
 from harvester.sdk.exchange import Operation, Request, json_request, wrong_answer
 from harvester.sdk.options import make_options
-from harvester.sdk.outbox import Target
 from harvester.sdk.payloads import CONTENT_TYPE, PICKLE_TYPE, Ended, decode_result, encode_arguments, encoding_of
 from harvester.sdk.shipping import PYTHON
+from harvester.sdk.target import Target
 
 WAIT_S = 20.0  # of one long-poll
 

@@ -17,11 +17,12 @@ from harvester.sdk.engine import Engine
 from harvester.sdk.errors import ClientClosed, HarvesterError
 from harvester.sdk.futures import InvocationFuture
 from harvester.sdk.gateway import Gateway
-from harvester.sdk.outbox import Holds, Target
+from harvester.sdk.outbox import Holds
 from harvester.sdk.registration import Registration
 from harvester.sdk.registry import Invocable, Registry
 from harvester.sdk.settings import Settings
 from harvester.sdk.shipping import Shipment
+from harvester.sdk.target import Target
 
 _ENDED_OTHERWISE = frozenset({"succeeded", "failed", "expired"})
 

@@ -19,8 +19,9 @@ from harvester.sdk.chunking import Chunking
 from harvester.sdk.errors import InvocationFailed
 from harvester.sdk.futures import Sink
 from harvester.sdk.options import Options
-from harvester.sdk.outbox import Holds, Outgoing, Target
+from harvester.sdk.outbox import Holds, Outgoing
 from harvester.sdk.payloads import decode_pickle, failed
+from harvester.sdk.target import Target
 
 # A chunk that ended so may have one call to blame: each of its calls is sent again, alone.
 _TOO_MUCH = frozenset({"result", "poison"})

@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from harvester.sdk.footprint import Footprint
-from harvester.sdk.outbox import Target
 from harvester.sdk.shipping import Traits
+from harvester.sdk.target import Target
 
 LOOK_AGAIN_S = 1.0
 COST_SHARE = 20

@@ -15,11 +15,12 @@ from harvester.sdk.futures import Sink
 from harvester.sdk.layers import innermost_function, whole
 from harvester.sdk.mapping import Call, MapRun
 from harvester.sdk.options import Options
-from harvester.sdk.outbox import Holds, Outgoing, Target
+from harvester.sdk.outbox import Holds, Outgoing
 from harvester.sdk.payloads import encode_arguments
 from harvester.sdk.pickler import NO_PACKAGES
 from harvester.sdk.registration import Registration
 from harvester.sdk.registry import Invocable, traits_of
+from harvester.sdk.target import Target
 
 F = TypeVar("F", bound=Sink)
 

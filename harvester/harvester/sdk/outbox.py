@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Protocol
-from urllib.parse import quote
 
 import msgspec
 
 from harvester.domain.functions import Encoding
 from harvester.sdk.futures import Sink
 from harvester.sdk.options import NO_OPTIONS, Options
+from harvester.sdk.target import Target
 
 MAX_ITEMS = 1000
 MAX_BYTES = 8 * 1024 * 1024
@@ -22,29 +22,6 @@ MAX_IN_FLIGHT = 4
 FULL_ITEMS = 200  # enough for a request of its own beside the one under way
 FULL_BYTES = 256 * 1024
 LINGER_S = 0.005  # what waits longer than this does not wait for the request under way
-
-
-class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """A function at the gateway; without a version, its newest one."""
-
-    name: str  # or "owner/name"
-    version: int | None = None
-    is_renewable: bool = False  # whether the same content under another number will do; see `renewals`
-
-    @property
-    def path(self) -> str:
-        """The function's path."""
-        return function_path(self.name)
-
-    @property
-    def params(self) -> dict[str, str]:
-        """The query that pins the version."""
-        return {} if self.version is None else {"version": str(self.version)}
-
-
-def function_path(name: str) -> str:
-    """Return the path of a function, by its name or as owner/name."""
-    return f"/v1/functions/{quote(name, safe='/')}"
 
 
 class Holds(Protocol):

@@ -6,8 +6,8 @@ import msgspec
 
 from harvester.domain.functions import full_name
 from harvester.sdk.exchange import Operation, json_request, wrong_answer
-from harvester.sdk.outbox import Target
 from harvester.sdk.shipping import Shipment
+from harvester.sdk.target import Target
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,12 +23,12 @@ from harvester.sdk.functions import Function
 from harvester.sdk.labels import packages_of
 from harvester.sdk.layers import callee, innermost_function
 from harvester.sdk.memory import Memory, Sent
-from harvester.sdk.outbox import Target
 from harvester.sdk.pickler import NO_PACKAGES
 from harvester.sdk.references import references_of
 from harvester.sdk.registration import Registration, registered
 from harvester.sdk.renewals import Renewals
 from harvester.sdk.shipping import Shipment, Traits, default_name, pickled
+from harvester.sdk.target import Target
 
 _MEMORABLE = frozenset({Function, types.FunctionType, types.BuiltinFunctionType})
 Invocable = str | Registration | Function[..., Any] | Callable[..., Any]

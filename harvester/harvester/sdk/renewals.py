@@ -11,9 +11,9 @@ import threading
 
 from harvester.sdk.errors import GatewayError
 from harvester.sdk.exchange import Operation
-from harvester.sdk.outbox import Target
 from harvester.sdk.registration import registered
 from harvester.sdk.shipping import Shipment
+from harvester.sdk.target import Target
 
 MAX_BYTES = 16 * 1024 * 1024
 """Of functions kept: what is sent again is what was sent, whatever has become of the function. The latest ones stay."""

@@ -21,11 +21,12 @@ from harvester.sdk.errors import GatewayError
 from harvester.sdk.exchange import LOG, Operation, Request, wrong_answer
 from harvester.sdk.futures import Sink, end
 from harvester.sdk.gateway import AsyncGateway
-from harvester.sdk.outbox import LINGER_S, MAX_IN_FLIGHT, Batch, Outgoing, Target, batches, is_due
+from harvester.sdk.outbox import LINGER_S, MAX_IN_FLIGHT, Batch, Outgoing, batches, is_due
 from harvester.sdk.payloads import BATCH_TYPE, CONTENT_TYPE, encode_batch
 from harvester.sdk.renewals import Renewals, is_gone
 from harvester.sdk.shared_directory import SharedDirectory
 from harvester.sdk.shipping import PYTHON
+from harvester.sdk.target import Target
 
 _ONE_OF_THEM = frozenset({400, 413, 422})  # refusals that may be about one invocation of a batch
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from harvester.sdk.exchange import Operation, Request, json_request
-from harvester.sdk.outbox import function_path
 from harvester.sdk.payloads import Document
+from harvester.sdk.target import function_path
 
 
 def invocation(invocation_id: str, wait_s: float = 0.0) -> Operation[Document]:

@@ -14,7 +14,6 @@ from harvester.domain.effects import (
     Requeue,
     Revoke,
     SendDrain,
-    Work,
 )
 from harvester.domain.explain import explain
 from harvester.domain.invocations import ActivationEnd, Failure, FailureKind, InvocationState
@@ -22,6 +21,7 @@ from harvester.domain.losing import GONE
 from harvester.domain.pilots import DrainReason, PilotEvent, PilotState
 from harvester.domain.resources import Resources
 from harvester.domain.wire import Held
+from harvester.domain.work import Work
 
 LONG = 3600.0
 

@@ -23,13 +23,13 @@ from harvester.domain.effects import (
     Requeue,
     Revoke,
     SendDrain,
-    Work,
 )
 from harvester.domain.invocations import ActivationEnd, Failure, FailureKind, InvocationState
 from harvester.domain.pilots import PILOT, DrainReason, PilotState
 from harvester.domain.placement import obstacle
 from harvester.domain.resources import Resources
 from harvester.domain.wire import Held
+from harvester.domain.work import Work
 
 BROKEN = Failure(kind=FailureKind.EXCEPTION, message="ValueError")
 SETTINGS = DispatcherSettings(

@@ -3,11 +3,12 @@
 import pytest
 
 from harvester.domain.dispatcher import Dispatcher, DispatcherSettings
-from harvester.domain.effects import Arrival, Conclude, Grant, MovePilot, Work
+from harvester.domain.effects import Arrival, Conclude, Grant, MovePilot
 from harvester.domain.explain import explain
 from harvester.domain.invocations import ActivationEnd, FailureKind, InvocationState
 from harvester.domain.pilots import BROKEN_UNDER_WORK, DrainReason, PilotState
 from harvester.domain.resources import Resources
+from harvester.domain.work import Work
 
 
 class Site:

@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harvester.domain.dispatcher import Dispatcher, DispatcherSettings
-from harvester.domain.effects import Arrival, Grant, Work
+from harvester.domain.effects import Arrival, Grant
 from harvester.domain.lanes import Lane
 from harvester.domain.ranking import Ranking
 from harvester.domain.resources import Resources
 from harvester.domain.shares import Clock, Share
+from harvester.domain.work import Work
 
 ONE = Resources(cpus=1)
 

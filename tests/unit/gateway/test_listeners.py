@@ -8,8 +8,9 @@ from harvester.domain import stream
 from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
 from harvester.domain.invocations import InvocationState
 from harvester.store.records import InvocationRecord
-from harvester_api.book import OpenInvocation, Outcome
+from harvester_api.book import OpenInvocation
 from harvester_api.journal import Acceptance
+from harvester_api.outcome import Outcome
 from harvester_api.problems import Refusal
 from harvester_api.streams import Frames, Streams, event_of
 

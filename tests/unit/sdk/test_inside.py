@@ -13,8 +13,8 @@ from harvester.domain.hosting import RunOver
 from harvester.sdk import default
 from harvester.sdk.futures import AsyncInvocationFuture, InvocationFuture
 from harvester.sdk.inside import OpenFutures, settings_here
-from harvester.sdk.outbox import Target
 from harvester.sdk.registry import Registry
+from harvester.sdk.target import Target
 
 
 class Host:

@@ -5,8 +5,9 @@ from harvester.domain.functions import Encoding
 from harvester.sdk import outbox
 from harvester.sdk.futures import InvocationFuture
 from harvester.sdk.options import Options
-from harvester.sdk.outbox import LONE_BYTES, MAX_IN_FLIGHT, Outgoing, Target, batches, is_due
+from harvester.sdk.outbox import LONE_BYTES, MAX_IN_FLIGHT, Outgoing, batches, is_due
 from harvester.sdk.registration import Registration
+from harvester.sdk.target import Target
 
 
 def outgoing(name="f", size=1, **said):

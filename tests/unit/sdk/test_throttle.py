@@ -6,7 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from harvester.sdk.outbox import Outgoing, Target
+from harvester.sdk.outbox import Outgoing
+from harvester.sdk.target import Target
 from harvester.sdk.throttle import Throttle
 
 
