@@ -8,10 +8,10 @@ import time
 import tracemalloc
 from collections import deque
 
-from harvester.domain.dispatcher import Dispatcher, DispatcherSettings
-from harvester.domain.effects import Arrival, Grant
-from harvester.domain.resources import Resources
-from harvester.domain.work import Work
+from harvester.domain.dispatch.dispatcher import Dispatcher, DispatcherSettings
+from harvester.domain.dispatch.ledger.effects import Arrival, Grant
+from harvester.domain.dispatch.queueing.work import Work
+from harvester.domain.model.resources import Resources
 
 ONE = Resources(cpus=1)
 BRIEF_S = 0.0002  # of a no-op, as pilots measure it

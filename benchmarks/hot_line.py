@@ -18,9 +18,9 @@ from benchmarks import figures, load
 from benchmarks.figures import Report, at_least, at_most
 from benchmarks.load import Endpoint, Line, Took, ask_all, hammer, request
 from benchmarks.system import harvester_up
-from harvester.domain.functions import Encoding
+from harvester.domain.model.functions import Encoding
 from harvester.sdk.client import Client
-from harvester.sdk.payloads import encode_arguments
+from harvester.sdk.payload.payloads import encode_arguments
 
 MEGABYTE = bytes(1_000_000)
 BATCH = 1000

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from harvester.simulator.idle_log import IdleLog
+from harvester.simulator.inputs.idle_log import IdleLog
 
 DRAWS = 40
 

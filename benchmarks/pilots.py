@@ -17,10 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.load import Endpoint
 from benchmarks.websocket import WebSocket
-from harvester.domain import wire
-from harvester.domain.invocations import ActivationEnd
-from harvester.domain.pilots import DrainReason, PilotState
-from harvester.domain.resources import Resources
+from harvester.domain.model.invocations import ActivationEnd
+from harvester.domain.model.pilots import DrainReason, PilotState
+from harvester.domain.model.resources import Resources
+from harvester.domain.protocol import wire
 from harvester.store.records import PilotRecord
 from harvester.store.store import open_store
 

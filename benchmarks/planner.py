@@ -10,15 +10,23 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from harvester.domain import windows
-from harvester.domain.cluster import BatchJob, BatchState, ClusterSnapshot, Node, NodeState, Partition, Reservation
-from harvester.domain.contention import contention
-from harvester.domain.pilots import PilotState
-from harvester.domain.planner import decide
-from harvester.domain.planning import HarvestMode, HarvestSettings, KnownPilot, Need, Shape, Situation
-from harvester.domain.policies import by_name
-from harvester.domain.resources import Resources
-from harvester.domain.survival import Survival
+from harvester.domain.cluster import windows
+from harvester.domain.cluster.snapshot import (
+    BatchJob,
+    BatchState,
+    ClusterSnapshot,
+    Node,
+    NodeState,
+    Partition,
+    Reservation,
+)
+from harvester.domain.cluster.survival import Survival
+from harvester.domain.contention.contention import contention
+from harvester.domain.harvest.planner import decide
+from harvester.domain.harvest.planning import HarvestMode, HarvestSettings, KnownPilot, Need, Shape, Situation
+from harvester.domain.harvest.policies import by_name
+from harvester.domain.model.pilots import PilotState
+from harvester.domain.model.resources import Resources
 
 NODES, JOBS, PILOTS = 10_000, 20_000, 500
 NOW = 1_000_000.0

@@ -21,13 +21,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from harvester.domain import policies
-from harvester.domain.planning import HarvestMode
-from harvester.simulator import idle_log, swf
-from harvester.simulator.cluster_model import simulate_jobs
-from harvester.simulator.daemon_model import simulate_idle_log
+from harvester.domain.harvest import policies
+from harvester.domain.harvest.planning import HarvestMode
+from harvester.simulator.inputs import idle_log, swf
+from harvester.simulator.model.cluster_model import simulate_jobs
+from harvester.simulator.model.daemon_model import simulate_idle_log
 from harvester.simulator.parameters import Parameters, TimeMin
-from harvester.simulator.report import Report
+from harvester.simulator.report.report import Report
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs/simulator.md"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.domain import nodelist
+from harvester.domain.cluster import nodelist
 
 SCRIPT = """#!/bin/bash
 # FILE SECONDS, or FILE @MICROSECONDS since 1970 until when it runs

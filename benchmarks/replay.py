@@ -28,11 +28,11 @@ from benchmarks.harvest_up import HarvestUp, harvest_up, settings
 from benchmarks.idle_stretch import Busy, Stretch
 from benchmarks.prime_script import PrimeRun
 from benchmarks.slurm_site import Site, SiteKind, site
-from harvester.domain import policies
-from harvester.simulator import idle_log
-from harvester.simulator.daemon_model import simulate_idle_log
+from harvester.domain.harvest import policies
+from harvester.simulator.inputs import idle_log
+from harvester.simulator.model.daemon_model import simulate_idle_log
 from harvester.simulator.parameters import Parameters
-from harvester.simulator.report import Report
+from harvester.simulator.report.report import Report
 
 LEAD_S = 40.0  # all nodes busy, while harvester up starts and its first pilots wait
 SPARE_S = 10.0  # a prime job's limit is so much beyond its end, and in whole minutes

@@ -26,7 +26,7 @@ from benchmarks.harvest_up import HarvestUp, harvest_up, settings
 from benchmarks.slurm_site import Site, SiteError, SiteKind, site
 from benchmarks.soak_faults import Faults
 from benchmarks.soak_load import Load
-from harvester.domain import nodelist
+from harvester.domain.cluster import nodelist
 
 SETTLE_S = 15.0
 CALM_S = 240.0  # after the last fault, until every result must be there

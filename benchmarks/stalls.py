@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from harvester.cli.process import GC_THRESHOLDS
+from harvester.cli.up.process import GC_THRESHOLDS
 from harvester.store.store import open_store
 from harvester_api.app import create_app
 from harvester_api.server import GatewayServer, listen

@@ -115,9 +115,9 @@ def allow_files() -> None:
 
 
 def _serve(folder: Path, lease_s: float) -> None:
-    from harvester.cli import build  # noqa: PLC0415 - only the gateway's process needs it
-    from harvester.cli.build_gateway import gateway_settings  # noqa: PLC0415 - as above
-    from harvester.cli.process import prepare_process  # noqa: PLC0415 - as above
+    from harvester.cli.up import build  # noqa: PLC0415 - only the gateway's process needs it
+    from harvester.cli.up.build_gateway import gateway_settings  # noqa: PLC0415 - as above
+    from harvester.cli.up.process import prepare_process  # noqa: PLC0415 - as above
     from harvester.config_file import load_config  # noqa: PLC0415 - as above
     from harvester_api.app import create_app  # noqa: PLC0415 - as above
     from harvester_api.server import listen  # noqa: PLC0415 - as above

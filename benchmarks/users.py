@@ -12,8 +12,8 @@ import uuid
 import msgspec
 
 from benchmarks.load import Endpoint, Line, LoadError, request
-from harvester.domain import stream
-from harvester.domain.invocations import InvocationState
+from harvester.domain.model.invocations import InvocationState
+from harvester.domain.protocol import stream
 
 FUNCTION = "nothing"
 

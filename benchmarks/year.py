@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from random import Random
 
-from harvester.domain import policies
-from harvester.domain.planning import HarvestMode
-from harvester.simulator.cluster_model import simulate_jobs
-from harvester.simulator.jobs import JobTrace, PrimeJob
+from harvester.domain.harvest import policies
+from harvester.domain.harvest.planning import HarvestMode
+from harvester.simulator.inputs.jobs import JobTrace, PrimeJob
+from harvester.simulator.model.cluster_model import simulate_jobs
 from harvester.simulator.parameters import Parameters
 
 NODES, JOBS, YEAR_S = 4360, 24_000, 365 * 86_400.0

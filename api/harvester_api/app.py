@@ -10,16 +10,17 @@ from typing import cast
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from harvester.domain import wire
+from harvester.domain.protocol import wire
 from harvester.domain.steady import Clock
 from harvester.store.store import Store
-from harvester_api import docs_page, openapi, problems
-from harvester_api.auth import Auth, Caller
+from harvester_api import problems
 from harvester_api.connections import Connections
-from harvester_api.declared import Table, serve
-from harvester_api.gateway import Gateway
-from harvester_api.link import serve_pilot
+from harvester_api.http import docs_page, openapi
+from harvester_api.http.auth import Auth, Caller
+from harvester_api.http.routing import Table, serve
+from harvester_api.pilot_connection import serve_pilot
 from harvester_api.routes import batches, daemon, directory, functions, health, invocations, pilots, results, streams
+from harvester_api.service.gateway import Gateway
 from harvester_api.settings import GatewaySettings
 
 _NOUNS = (invocations, results, batches, streams, functions, pilots, daemon, directory, health)

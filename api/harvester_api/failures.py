@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from harvester.domain.invocations import Failure, FailureKind
+from harvester.domain.model.invocations import Failure, FailureKind
 
 
 class FailureDocument(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from harvester.domain.blobs import BlobRef
+from harvester.domain.payload.blobs import BlobRef
 from harvester.store.records import InvocationRecord
 
 

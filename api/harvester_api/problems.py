@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
-from harvester.domain.invocations import Failure
+from harvester.domain.model.invocations import Failure
 from harvester.store.store import StoreError, StoreFull, Unstorable
 from harvester_api.doubt import InDoubt
 from harvester_api.failures import FailureDocument, failure_document

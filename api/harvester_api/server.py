@@ -22,7 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from harvester_api.connections import ConnectionLimits, Connections
-from harvester_api.sockets import GatewayConfig, HttpConnection, PilotConnection
+from harvester_api.http.sockets import GatewayConfig, HttpConnection, PilotConnection
 
 log = logging.getLogger(__name__)
 

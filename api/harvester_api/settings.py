@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.domain.dispatcher_settings import DispatcherSettings
-from harvester.domain.resources import Resources
+from harvester.domain.dispatch.settings import DispatcherSettings
+from harvester.domain.model.resources import Resources
 from harvester_api.connections import ConnectionLimits
 
 

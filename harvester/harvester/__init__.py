@@ -9,10 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from harvester.sdk.default import Caller, provide
+from harvester.sdk.registration.default import Caller, provide
 
 if TYPE_CHECKING:
-    from harvester.domain.context import Context, context
+    from harvester.domain.model.context import Context, context
     from harvester.sdk.async_client import AsyncClient
     from harvester.sdk.client import Client, default_client
     from harvester.sdk.errors import (
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
         InvocationFailed,
     )
     from harvester.sdk.executor import Executor
-    from harvester.sdk.functions import Function, function
     from harvester.sdk.futures import AsyncInvocationFuture, InvocationFuture
     from harvester.sdk.progress import progress
+    from harvester.sdk.registration.functions import Function, function
 
     __version__: str
 
@@ -36,17 +36,17 @@ _HOMES = {
     "Client": "harvester.sdk.client",
     "ClientClosed": "harvester.sdk.errors",
     "ConfigurationError": "harvester.sdk.errors",
-    "Context": "harvester.domain.context",
+    "Context": "harvester.domain.model.context",
     "Executor": "harvester.sdk.executor",
-    "Function": "harvester.sdk.functions",
+    "Function": "harvester.sdk.registration.functions",
     "GatewayError": "harvester.sdk.errors",
     "GatewayUnreachable": "harvester.sdk.errors",
     "HarvesterError": "harvester.sdk.errors",
     "InvocationFailed": "harvester.sdk.errors",
     "InvocationFuture": "harvester.sdk.futures",
-    "context": "harvester.domain.context",
+    "context": "harvester.domain.model.context",
     "default_client": "harvester.sdk.client",
-    "function": "harvester.sdk.functions",
+    "function": "harvester.sdk.registration.functions",
     "progress": "harvester.sdk.progress",
 }
 

@@ -16,8 +16,8 @@ import msgspec
 from msgspec import structs
 
 from harvester.config import Config, PilotConfig, UserConfig
-from harvester.domain import quiet
-from harvester.domain.policies import by_name
+from harvester.domain.harvest import quiet_hours
+from harvester.domain.harvest.policies import by_name
 
 Tables = dict[str, Any]
 _UNITS = {"_s": "seconds", "_min": "minutes", "_days": "days"}
@@ -208,7 +208,7 @@ def _check_harvest(config: Config, source: str) -> None:
         raise ConfigError("harvest.everything", problem, 'write policy = "gap", or leave it out', source)
     for number, text in enumerate(harvest.quiet_hours):
         try:
-            quiet.parse(text, harvest.time_zone)
+            quiet_hours.parse(text, harvest.time_zone)
         except ValueError as error:
             problem, _, remedy = str(error).partition("; ")
             field = "harvest.time_zone" if "time zone" in problem else f"harvest.quiet_hours[{number}]"

@@ -16,7 +16,7 @@ from datetime import timedelta
 
 import msgspec
 
-from harvester.domain.ports import SchedulerAbsent, SchedulerUnavailable
+from harvester.domain.cluster.ports import SchedulerAbsent, SchedulerUnavailable
 
 _REAP_S = 2.0  # how long the pipes of a killed command may stay open
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harvester.domain.cluster import BatchState, NodeState, WaitsFor
-from harvester.domain.ports import PilotOrder, SubmissionRejected
-from harvester.domain.resources import Resources
-from harvester_adapters.slurm import SlurmAdapter
+from harvester.domain.cluster.ports import PilotOrder, SubmissionRejected
+from harvester.domain.cluster.snapshot import BatchState, NodeState, WaitsFor
+from harvester.domain.model.resources import Resources
+from harvester_adapters.slurm.adapter import SlurmAdapter
 
 pytestmark = pytest.mark.slurm
 

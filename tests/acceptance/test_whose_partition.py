@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from harvester.cli import build
+from harvester.cli.up import build
 from harvester.config_file import ConfigError, load_config
-from harvester.domain.cluster import BatchState, ClusterSnapshot
-from harvester.domain.planning import Shape
-from harvester.domain.ports import PilotOrder
-from harvester.domain.resources import Resources
-from harvester_adapters.slurm import SlurmAdapter
+from harvester.domain.cluster.ports import PilotOrder
+from harvester.domain.cluster.snapshot import BatchState, ClusterSnapshot
+from harvester.domain.harvest.planning import Shape
+from harvester.domain.model.resources import Resources
+from harvester_adapters.slurm.adapter import SlurmAdapter
 
 pytestmark = pytest.mark.slurm
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harvester.domain import windows
-from harvester.domain.cluster import BatchState
-from harvester.domain.contention import contention
-from harvester.domain.ports import PilotOrder
-from harvester.domain.resources import Resources
-from harvester_adapters.slurm import SlurmAdapter
+from harvester.domain.cluster import windows
+from harvester.domain.cluster.ports import PilotOrder
+from harvester.domain.cluster.snapshot import BatchState
+from harvester.domain.contention.contention import contention
+from harvester.domain.model.resources import Resources
+from harvester_adapters.slurm.adapter import SlurmAdapter
 
 pytestmark = pytest.mark.slurm
 

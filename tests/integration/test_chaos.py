@@ -18,7 +18,7 @@ from support.running import Running, free_port
 from support.unruly import UnrulyProxy
 
 import harvester
-from harvester.store import tables
+from harvester.store.db import tables
 
 INVOCATIONS, STEPS, STEP_S = 300, 6, 0.05
 SEED = int(os.environ.get("HARVESTER_CHAOS_SEED", "1"))

@@ -1,10 +1,10 @@
 """What tests of the dispatcher begin with: works, pilots, and functions whose runs are known."""
 
-from harvester.domain.dispatcher import Dispatcher, DispatcherSettings
-from harvester.domain.effects import Arrival, Grant
-from harvester.domain.pilots import DrainReason
-from harvester.domain.resources import Resources
-from harvester.domain.work import Work
+from harvester.domain.dispatch.dispatcher import Dispatcher, DispatcherSettings
+from harvester.domain.dispatch.ledger.effects import Arrival, Grant
+from harvester.domain.dispatch.queueing.work import Work
+from harvester.domain.model.pilots import DrainReason
+from harvester.domain.model.resources import Resources
 
 LONG = 3600.0
 

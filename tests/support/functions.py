@@ -2,7 +2,7 @@
 
 from msgspec import structs
 
-from harvester.domain.functions import FunctionKind, FunctionVersion, Sharing, function_id
+from harvester.domain.model.functions import FunctionKind, FunctionVersion, Sharing, function_id
 from harvester.store.records import ListedFunction
 
 

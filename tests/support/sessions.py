@@ -4,15 +4,15 @@ from typing import Any
 
 import msgspec
 
-from harvester.domain import wire
-from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
-from harvester.domain.pilot_file import PilotFile
-from harvester.domain.resources import Resources
-from harvester_worker.activations import Death
-from harvester_worker.allocation import Host
-from harvester_worker.effects import Send
-from harvester_worker.session import Session
-from harvester_worker.slot_wire import Progress
+from harvester.domain.model.functions import Encoding, FunctionKind, FunctionVersion
+from harvester.domain.model.resources import Resources
+from harvester.domain.protocol import wire
+from harvester.domain.protocol.pilot_file import PilotFile
+from harvester_worker.core.activations import Death
+from harvester_worker.core.effects import Send
+from harvester_worker.core.pilot_core import Session
+from harvester_worker.devices.allocation import Host
+from harvester_worker.ipc.slot_messages import Progress
 
 PILOT = PilotFile(
     pilot_id="p",

@@ -5,7 +5,7 @@ import random
 
 from websockets.frames import Frame, Opcode, apply_mask
 
-from harvester.domain import wire
+from harvester.domain.protocol import wire
 from support.proxy import Pipe, Proxy
 
 REPEATED, DELAYED = 0.15, 0.15  # shares of the results

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harvester.domain.invocations import INVOCATION
-from harvester.domain.pilots import PILOT
+from harvester.domain.model.invocations import INVOCATION
+from harvester.domain.model.pilots import PILOT
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("slurm-test/*.md")])

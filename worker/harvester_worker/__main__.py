@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.domain import pilot_file
-from harvester_worker import processes, zygote
-from harvester_worker.outlet import Outlet
-from harvester_worker.temporary import TemporaryFolders
+from harvester.domain.protocol import pilot_file
+from harvester_worker.isolation.temporary_folders import TemporaryFolders
+from harvester_worker.pool import processes, zygote
+from harvester_worker.pool.output_limit import Outlet
 
 EXIT_UNUSABLE = 2
 

@@ -18,12 +18,11 @@ from functools import partial
 from types import FrameType
 from typing import Any, assert_never
 
-from harvester.domain import wire
-from harvester.domain.pilot_file import PilotFile
-from harvester.domain.pilots import DrainReason
-from harvester_worker import allocation, blob_files, gpus, processes
-from harvester_worker.devices import is_amd
-from harvester_worker.effects import (
+from harvester.domain.model.pilots import DrainReason
+from harvester.domain.protocol import wire
+from harvester.domain.protocol.pilot_file import PilotFile
+from harvester_worker.connection import Link, Refused
+from harvester_worker.core.effects import (
     Effect,
     HandOver,
     KeepKey,
@@ -37,11 +36,14 @@ from harvester_worker.effects import (
     StopSlot,
     TakeBack,
 )
-from harvester_worker.link import Link, Refused
-from harvester_worker.session import Session
-from harvester_worker.slot_wire import Share
-from harvester_worker.slots import Slots
-from harvester_worker.temporary import TemporaryFolders
+from harvester_worker.core.pilot_core import Session
+from harvester_worker.devices import allocation, gpus
+from harvester_worker.devices.variables import is_amd
+from harvester_worker.ipc import blob_files
+from harvester_worker.ipc.slot_messages import Share
+from harvester_worker.isolation.temporary_folders import TemporaryFolders
+from harvester_worker.pool import processes
+from harvester_worker.pool.slots import Slots
 
 log = logging.getLogger(__name__)
 

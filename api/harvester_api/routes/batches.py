@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
-from harvester_api.batch_intake import TakenBatch, pieces, read_batch, set_aside
-from harvester_api.bodies import json_response
-from harvester_api.documents import BatchAnswer
-from harvester_api.gateway import Gateway
-from harvester_api.intake import Arguments
-from harvester_api.openapi import BATCH_BODY, json_of, operation
-from harvester_api.order import Arrivals, Order, opened_with
-from harvester_api.orders import OPTIONS, function_of, key_of, options_of
-from harvester_api.parameters import FUNCTION_NAME, FUNCTION_PATH, KEY, PARENT, PYTHON, STREAM
-from harvester_api.repeats import all_ids, batch_key, fresh_ids
+from harvester_api.http.bodies import json_response
+from harvester_api.http.openapi import BATCH_BODY, json_of, operation
+from harvester_api.http.parameters import FUNCTION_NAME, FUNCTION_PATH, KEY, PARENT, PYTHON, STREAM
+from harvester_api.invoking.batch_intake import TakenBatch, pieces, read_batch, set_aside
+from harvester_api.invoking.body_intake import Arguments
+from harvester_api.invoking.idempotency import all_ids, batch_key, fresh_ids
+from harvester_api.invoking.order import Arrivals, Order, opened_with
 from harvester_api.routes.common import caller_of, gateway_of
+from harvester_api.routes.orders import OPTIONS, function_of, key_of, options_of
+from harvester_api.schemas.responses import BatchAnswer
+from harvester_api.service.gateway import Gateway
 
 router = APIRouter(tags=["invocations"])
 

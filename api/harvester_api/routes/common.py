@@ -13,16 +13,16 @@ from starlette.requests import HTTPConnection
 from starlette.responses import FileResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from harvester.domain.blobs import BlobRef
-from harvester.domain.functions import Encoding
+from harvester.domain.model.functions import Encoding
+from harvester.domain.payload.blobs import BlobRef
 from harvester.store.records import ActivationRecord
-from harvester_api.auth import Auth, Caller
-from harvester_api.bodies import SENT_BYTES, LargeResponse, bytes_response, json_response
-from harvester_api.documents import invocation_document
-from harvester_api.encodings import JSON_TYPE, RESULT_TYPES
-from harvester_api.gateway import Gateway
+from harvester_api.http.auth import Auth, Caller
+from harvester_api.http.bodies import SENT_BYTES, LargeResponse, bytes_response, json_response
+from harvester_api.media_types import JSON_TYPE, RESULT_TYPES
 from harvester_api.outcome import Outcome
 from harvester_api.problems import Refusal, answer, refusal
+from harvester_api.schemas.responses import invocation_document
+from harvester_api.service.gateway import Gateway
 
 
 def gateway_of(connection: HTTPConnection) -> Gateway:

@@ -14,16 +14,18 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from harvester.domain import control, nodelist
-from harvester.domain.control import Control
+from harvester.domain.cluster import nodelist
+from harvester.domain.protocol import control
+from harvester.domain.protocol.control import Control
 from harvester.store.store import Store
-from harvester_api import readiness, standing
-from harvester_api.bodies import json_response, read_json
-from harvester_api.documents import DaemonDocument
-from harvester_api.drafts import NodesRequest, PauseRequest
-from harvester_api.openapi import body_of, json_of, operation
+from harvester_api.http.bodies import json_response, read_json
+from harvester_api.http.openapi import body_of, json_of, operation
 from harvester_api.problems import refusal
 from harvester_api.routes.common import admin_of, caller_of, gateway_of
+from harvester_api.schemas import daemon_status
+from harvester_api.schemas.requests import NodesRequest, PauseRequest
+from harvester_api.schemas.responses import DaemonDocument
+from harvester_api.service import readiness
 
 router = APIRouter(tags=["daemon"])
 log = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ async def daemon(request: Request) -> Response:
     caller_of(request)
     gateway = gateway_of(request)
     return json_response(
-        await asyncio.to_thread(standing.read, gateway.store, gateway.clock(), readiness.told(gateway))
+        await asyncio.to_thread(daemon_status.read, gateway.store, gateway.clock(), readiness.told(gateway))
     )
 
 
@@ -139,7 +141,7 @@ async def _named(request: Request) -> frozenset[str]:
 
 def _known(store: Store) -> tuple[frozenset[str], frozenset[str]]:
     """Return the cluster's nodes, none before a first look, and those that are drained: one may be gone meanwhile."""
-    return standing.nodes(store), frozenset(control.decode(store.note(control.CONTROL_NOTE)).drained)
+    return daemon_status.nodes(store), frozenset(control.decode(store.note(control.CONTROL_NOTE)).drained)
 
 
 async def _say(request: Request, change: Callable[[Control, float], Control]) -> Response:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from harvester_api.bodies import json_response
-from harvester_api.documents import DirectoryDocument
-from harvester_api.openapi import json_of, operation
+from harvester_api.http.bodies import json_response
+from harvester_api.http.openapi import json_of, operation
 from harvester_api.routes.common import caller_of, gateway_of
+from harvester_api.schemas.responses import DirectoryDocument
 
 router = APIRouter(tags=["directory"])
 

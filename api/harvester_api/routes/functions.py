@@ -7,25 +7,25 @@ from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
-from harvester.domain.functions import FunctionKind
-from harvester_api.admission import Opened, check_function, opened
-from harvester_api.auth import Caller
-from harvester_api.bodies import decoded, json_response, read_json, read_json_into
-from harvester_api.documents import (
+from harvester.domain.model.functions import FunctionKind
+from harvester_api.http.auth import Caller
+from harvester_api.http.bodies import decoded, json_response, read_json, read_json_into
+from harvester_api.http.body_spool import Spool
+from harvester_api.http.openapi import body_of, json_of, operation
+from harvester_api.http.parameters import FUNCTION_NAME, FUNCTION_PATH, VERSION, Parameter, limit_of
+from harvester_api.problems import refusal
+from harvester_api.routes.common import caller_of, gateway_of
+from harvester_api.schemas.requests import FunctionDraft, SharingRequest
+from harvester_api.schemas.responses import (
     FunctionDocument,
     FunctionPage,
     FunctionVersions,
     function_document,
 )
-from harvester_api.drafts import FunctionDraft, SharingRequest
-from harvester_api.gateway import Gateway
-from harvester_api.large_bodies import LONGEST_SOURCE, is_quick
-from harvester_api.openapi import body_of, json_of, operation
-from harvester_api.parameters import FUNCTION_NAME, FUNCTION_PATH, VERSION, Parameter, limit_of
-from harvester_api.problems import refusal
-from harvester_api.routes.common import caller_of, gateway_of
+from harvester_api.service.gateway import Gateway
 from harvester_api.settings import Role
-from harvester_api.spool import Spool
+from harvester_api.validation.functions import Opened, check_function, opened
+from harvester_api.validation.large_bodies import LONGEST_SOURCE, is_quick
 
 router = APIRouter(tags=["functions"])
 

@@ -8,17 +8,17 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from harvester.domain.functions import split_name
+from harvester.domain.model.functions import split_name
 from harvester.store.records import Demand, PilotRecord
 from harvester.store.store import Store
-from harvester_api.auth import Caller
-from harvester_api.bodies import json_response
-from harvester_api.documents import ClusterDocument, DemandOfOthers, Health, Identity
-from harvester_api.openapi import json_of, operation
+from harvester_api.http.auth import Caller
+from harvester_api.http.bodies import json_response
+from harvester_api.http.openapi import json_of, operation
 from harvester_api.problems import refusal
-from harvester_api.readiness import missing
 from harvester_api.routes.common import caller_of, gateway_of
-from harvester_api.standing import DAEMON_NOTE, note
+from harvester_api.schemas.daemon_status import DAEMON_NOTE, note
+from harvester_api.schemas.responses import ClusterDocument, DemandOfOthers, Health, Identity
+from harvester_api.service.readiness import missing
 
 router = APIRouter(tags=["health"])
 

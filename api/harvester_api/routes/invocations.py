@@ -7,28 +7,15 @@ from datetime import timedelta
 
 from fastapi import APIRouter, Request, Response
 
-from harvester.domain.explain import Explanation, explain
-from harvester.domain.function_names import normal
-from harvester.domain.functions import Encoding
-from harvester.domain.invocations import InvocationState
+from harvester.domain.dispatch.explain import Explanation, explain
+from harvester.domain.model.function_names import normal
+from harvester.domain.model.functions import Encoding
+from harvester.domain.model.invocations import InvocationState
 from harvester.store.store import StoreError
-from harvester_api import readiness, standing
-from harvester_api.auth import Caller
-from harvester_api.bodies import json_response
-from harvester_api.documents import (
-    ExplanationDocument,
-    InvocationDocument,
-    InvocationPage,
-    invocation_document,
-)
-from harvester_api.encodings import CALLS_TYPE, PICKLE_TYPE
-from harvester_api.gateway import Gateway
-from harvester_api.intake import read_one
-from harvester_api.openapi import ARGUMENTS_BODY, RAW_RESULT, json_of, operation
-from harvester_api.order import Order
-from harvester_api.orders import OPTIONS, function_of, key_of, options_of
-from harvester_api.outcome import Outcome
-from harvester_api.parameters import (
+from harvester_api.http.auth import Caller
+from harvester_api.http.bodies import json_response
+from harvester_api.http.openapi import ARGUMENTS_BODY, RAW_RESULT, json_of, operation
+from harvester_api.http.parameters import (
     DRAFT,
     FUNCTION_NAME,
     FUNCTION_PATH,
@@ -43,7 +30,10 @@ from harvester_api.parameters import (
     headers_of,
     limit_of,
 )
-from harvester_api.pilot_documents import pilot_document
+from harvester_api.invoking.body_intake import read_one
+from harvester_api.invoking.order import Order
+from harvester_api.media_types import CALLS_TYPE, PICKLE_TYPE
+from harvester_api.outcome import Outcome
 from harvester_api.problems import Refusal
 from harvester_api.routes.common import (
     caller_of,
@@ -53,6 +43,17 @@ from harvester_api.routes.common import (
     raw_result,
     visible,
 )
+from harvester_api.routes.orders import OPTIONS, function_of, key_of, options_of
+from harvester_api.schemas import daemon_status
+from harvester_api.schemas.pilot_responses import pilot_document
+from harvester_api.schemas.responses import (
+    ExplanationDocument,
+    InvocationDocument,
+    InvocationPage,
+    invocation_document,
+)
+from harvester_api.service import readiness
+from harvester_api.service.gateway import Gateway
 
 router = APIRouter(tags=["invocations"])
 
@@ -264,7 +265,9 @@ async def explained(request: Request) -> Response:
     details = list(why.details)
     if record.state is InvocationState.ACCEPTED:
         trouble = readiness.told(gateway)
-        details += standing.words(await asyncio.to_thread(standing.read, gateway.store, gateway.clock(), trouble))
+        details += daemon_status.words(
+            await asyncio.to_thread(daemon_status.read, gateway.store, gateway.clock(), trouble)
+        )
     document = ExplanationDocument(
         invocation_id=record.invocation_id,
         state=record.state,

@@ -6,16 +6,17 @@ import asyncio
 
 from fastapi import APIRouter, Request, Response
 
-from harvester.domain.entries import PilotEntry
-from harvester.domain.pilots import PILOT, PilotEvent
+from harvester.domain.dispatch.ledger.entries import PilotEntry
+from harvester.domain.model.pilots import PILOT, PilotEvent
 from harvester.store.records import PilotRecord
-from harvester.store.writes import PilotMoved
-from harvester_api.auth import Caller
-from harvester_api.bodies import json_response
-from harvester_api.gateway import Gateway
-from harvester_api.openapi import json_of, operation
-from harvester_api.parameters import PILOT_ID, Parameter
-from harvester_api.pilot_documents import (
+from harvester.store.writes.changes import PilotMoved
+from harvester_api.http.auth import Caller
+from harvester_api.http.bodies import json_response
+from harvester_api.http.openapi import json_of, operation
+from harvester_api.http.parameters import PILOT_ID, Parameter
+from harvester_api.problems import refusal
+from harvester_api.routes.common import admin_of, caller_of, gateway_of
+from harvester_api.schemas.pilot_responses import (
     PilotDocument,
     PilotPage,
     SlotActivation,
@@ -23,8 +24,7 @@ from harvester_api.pilot_documents import (
     SlotPage,
     pilot_document,
 )
-from harvester_api.problems import refusal
-from harvester_api.routes.common import admin_of, caller_of, gateway_of
+from harvester_api.service.gateway import Gateway
 
 router = APIRouter(tags=["pilots"])
 

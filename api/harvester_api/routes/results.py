@@ -7,20 +7,20 @@ import logging
 
 from fastapi import APIRouter, Request, Response
 
-from harvester.domain.blobs import BlobRef
-from harvester.domain.invocations import InvocationState
+from harvester.domain.model.invocations import InvocationState
+from harvester.domain.payload.blobs import BlobRef
 from harvester.store.store import StoreError
-from harvester_api.auth import Caller
-from harvester_api.bodies import json_response, read_json
-from harvester_api.documents import InvocationDocument, WaitAnswer, invocation_document
-from harvester_api.drafts import WaitRequest
-from harvester_api.gateway import Gateway
-from harvester_api.openapi import RAW_RESULT, body_of, json_of, operation
-from harvester_api.orders import stream_of
+from harvester_api.http.auth import Caller
+from harvester_api.http.bodies import json_response, read_json
+from harvester_api.http.openapi import RAW_RESULT, body_of, json_of, operation
+from harvester_api.http.parameters import INVOCATION_ID, STREAM, WAIT
 from harvester_api.outcome import Outcome
-from harvester_api.parameters import INVOCATION_ID, STREAM, WAIT
 from harvester_api.problems import refusal
 from harvester_api.routes.common import caller_of, expired_result, gateway_of, raw_result, unknown_invocation, visible
+from harvester_api.routes.orders import stream_of
+from harvester_api.schemas.requests import WaitRequest
+from harvester_api.schemas.responses import InvocationDocument, WaitAnswer, invocation_document
+from harvester_api.service.gateway import Gateway
 
 router = APIRouter(tags=["results"])
 log = logging.getLogger(__name__)

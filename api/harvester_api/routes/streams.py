@@ -9,13 +9,13 @@ import re
 from fastapi import APIRouter, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from harvester.domain.stream import STREAM_TYPE
-from harvester_api.openapi import BINARY, operation
-from harvester_api.orders import STREAM_REMEDY
-from harvester_api.parameters import STREAM_ID, headers_of
+from harvester.domain.protocol.stream import STREAM_TYPE
+from harvester_api.http.openapi import BINARY, operation
+from harvester_api.http.parameters import STREAM_ID, headers_of
 from harvester_api.problems import invalid, refusal
 from harvester_api.routes.common import caller_of, gateway_of
-from harvester_api.streams import Events, Frames, Streams
+from harvester_api.routes.orders import STREAM_REMEDY
+from harvester_api.runtime.streams import Events, Frames, Streams
 
 router = APIRouter(tags=["streams"])
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 import harvester
-from harvester.cli import commands, functions, remedies, simulate, start, switch, windows
+from harvester.cli.commands import control, functions, simulate, start, user, windows
+from harvester.cli.render import remedies
 from harvester.cli.session import Connection
 from harvester.sdk.errors import GatewayError, HarvesterError, InvocationFailed
 
@@ -71,20 +72,20 @@ def connect(
 
 
 # A negative number among the arguments is no option.
-app.command(context_settings={"ignore_unknown_options": True})(commands.invoke)
+app.command(context_settings={"ignore_unknown_options": True})(user.invoke)
 for _command in (
-    commands.status,
-    commands.whoami,
-    commands.invocations,
-    commands.result,
-    commands.cancel,
-    commands.explain,
-    commands.pilots,
-    commands.evict,
-    switch.pause,
-    switch.resume,
-    switch.drain,
-    switch.undrain,
+    user.status,
+    user.whoami,
+    user.invocations,
+    user.result,
+    user.cancel,
+    user.explain,
+    user.pilots,
+    user.evict,
+    control.pause,
+    control.resume,
+    control.drain,
+    control.undrain,
     start.up,
     start.demo,
     windows.windows,

@@ -13,32 +13,32 @@ from datetime import timedelta
 
 import msgspec
 
-from harvester.daemon.evictions import Evictions
-from harvester.daemon.folders import PilotFolders
-from harvester.daemon.hands import Hands
-from harvester.daemon.harm import Harm
 from harvester.daemon.instants import ByOurClock, Jumps
-from harvester.daemon.launcher import Launcher
-from harvester.daemon.looking import Looking
 from harvester.daemon.notes import CLUSTER_NOTE, DAEMON_NOTE, DaemonNote, cluster_note
-from harvester.daemon.pauses import Pauses
-from harvester.daemon.reconciling import Reconciling
-from harvester.daemon.senses import EVERY_S, Senses
+from harvester.daemon.observing.harm import Harm
+from harvester.daemon.observing.looking import Looking
+from harvester.daemon.observing.senses import EVERY_S, Senses
+from harvester.daemon.pilots.evictions import Evictions
+from harvester.daemon.pilots.folders import PilotFolders
+from harvester.daemon.pilots.hands import Hands
+from harvester.daemon.pilots.launcher import Launcher
+from harvester.daemon.pilots.pauses import Pauses
+from harvester.daemon.pilots.reconciling import Reconciling
 from harvester.daemon.settings import DaemonSettings
 from harvester.daemon.situations import Situations
 from harvester.daemon.ticking import Ticking
-from harvester.domain import control
-from harvester.domain.cluster import ClusterSnapshot
-from harvester.domain.looks import Cause, Facts, LookKind
-from harvester.domain.outlook import departs_at
-from harvester.domain.pilots import PilotState
-from harvester.domain.planner import decide
-from harvester.domain.planning import CancelPilot, Policy, SubmitPilot
-from harvester.domain.policies import by_name
-from harvester.domain.ports import SchedulerAdapter
+from harvester.domain.cluster.ports import SchedulerAdapter
+from harvester.domain.cluster.snapshot import ClusterSnapshot
+from harvester.domain.cluster.survival import GapFigures, figures
+from harvester.domain.cluster.windows import WindowGroup, grouped
+from harvester.domain.harvest.planner import decide
+from harvester.domain.harvest.planning import CancelPilot, Policy, SubmitPilot
+from harvester.domain.harvest.policies import by_name
+from harvester.domain.harvest.usable_windows import departs_at
+from harvester.domain.model.pilots import PilotState
+from harvester.domain.protocol import control
 from harvester.domain.steady import Clock, Steady
-from harvester.domain.survival import GapFigures, figures
-from harvester.domain.windows import WindowGroup, grouped
+from harvester.domain.supervision.looks import Cause, Facts, LookKind
 from harvester.store.store import Store, StoreError
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from harvester.domain.cluster import BatchJob, ClusterSnapshot
-from harvester.domain.ports import PilotOrder, SchedulerAdapter
+from harvester.domain.cluster.ports import PilotOrder, SchedulerAdapter
+from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot
 from harvester.domain.steady import Clock, Steady, jumped
 
 log = logging.getLogger(__name__)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
-from harvester.domain.cluster import BatchJob, BatchState, ClusterSnapshot
-from harvester.domain.resources import Resources
-from harvester.domain.survival import GapFigures
-from harvester.domain.windows import WindowGroup
+from harvester.domain.cluster.snapshot import BatchJob, BatchState, ClusterSnapshot
+from harvester.domain.cluster.survival import GapFigures
+from harvester.domain.cluster.windows import WindowGroup
+from harvester.domain.model.resources import Resources
 
 CLUSTER_NOTE = "cluster"
 DAEMON_NOTE = "daemon"

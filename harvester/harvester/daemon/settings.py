@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.domain.looks import LookSettings
-from harvester.domain.planning import HarvestSettings
+from harvester.domain.harvest.planning import HarvestSettings
+from harvester.domain.supervision.looks import LookSettings
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):

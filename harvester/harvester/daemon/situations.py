@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from harvester.daemon import views
-from harvester.daemon.harm import Harm
-from harvester.daemon.lore import Lore
-from harvester.daemon.pauses import Pauses
-from harvester.domain.cluster import ClusterSnapshot, NodeState
-from harvester.domain.control import Control
-from harvester.domain.outlook import with_outlook
-from harvester.domain.planning import HarvestSettings, KnownPilot, Situation, SubmitPilot
+from harvester.daemon.observing import views
+from harvester.daemon.observing.harm import Harm
+from harvester.daemon.observing.lore import Lore
+from harvester.daemon.pilots.pauses import Pauses
+from harvester.domain.cluster.snapshot import ClusterSnapshot, NodeState
+from harvester.domain.harvest.planning import HarvestSettings, KnownPilot, Situation, SubmitPilot
+from harvester.domain.harvest.usable_windows import with_outlook
+from harvester.domain.protocol.control import Control
 from harvester.store.records import PilotRecord
 from harvester.store.store import Store
 

@@ -11,24 +11,24 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
-from harvester.domain import hosting
-from harvester.sdk import calls, views
+from harvester.domain.model import hosting
 from harvester.sdk.errors import CannotTravel, ClientClosed, HarvesterError
-from harvester.sdk.exchange import LOG, Operation
-from harvester.sdk.functions import Function
 from harvester.sdk.futures import AsyncInvocationFuture
-from harvester.sdk.gateway import AsyncGateway, awaitable
-from harvester.sdk.inside import OpenFutures, settings_here
-from harvester.sdk.line import Line
-from harvester.sdk.mapping import MapRun
+from harvester.sdk.http.drivers import AsyncGateway, awaitable
+from harvester.sdk.http.messages import LOG, Operation
+from harvester.sdk.inside_function import OpenFutures, settings_here
+from harvester.sdk.operations import calls, views
 from harvester.sdk.options import NO_OPTIONS, Options, make_options
-from harvester.sdk.orders import map_run, outgoing
-from harvester.sdk.registration import Registration
-from harvester.sdk.registry import Invocable, Registry
+from harvester.sdk.payload.shipping import Shipment
+from harvester.sdk.registration.functions import Function
+from harvester.sdk.registration.registry import Invocable, Registry
+from harvester.sdk.registration.request import Registration
+from harvester.sdk.registration.target import Target
 from harvester.sdk.settings import Settings
-from harvester.sdk.shipping import Shipment
-from harvester.sdk.target import Target
-from harvester.sdk.throttle import Throttle, throttle_of
+from harvester.sdk.submit.mapping import MapRun
+from harvester.sdk.submit.requests import map_run, outgoing
+from harvester.sdk.submit.session import Line
+from harvester.sdk.submit.throttle import Throttle, throttle_of
 
 P = ParamSpec("P")
 R = TypeVar("R")

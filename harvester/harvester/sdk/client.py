@@ -10,23 +10,23 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
-from harvester.domain import hosting
-from harvester.sdk import calls, views
-from harvester.sdk.default import default_caller
-from harvester.sdk.desk import Desk
+from harvester.domain.model import hosting
 from harvester.sdk.errors import CannotTravel
-from harvester.sdk.exchange import Operation
-from harvester.sdk.functions import Function
 from harvester.sdk.futures import InvocationFuture
-from harvester.sdk.gateway import blocking
-from harvester.sdk.inside import settings_here
-from harvester.sdk.mapped import Mapped
+from harvester.sdk.http.drivers import blocking
+from harvester.sdk.http.messages import Operation
+from harvester.sdk.inside_function import settings_here
+from harvester.sdk.operations import calls, views
 from harvester.sdk.options import NO_OPTIONS, Options, make_options
-from harvester.sdk.orders import map_run, outgoing
-from harvester.sdk.registration import Registration
-from harvester.sdk.registry import Invocable
-from harvester.sdk.shipping import Shipment
-from harvester.sdk.throttle import Throttle, throttle_of
+from harvester.sdk.payload.shipping import Shipment
+from harvester.sdk.registration.default import default_caller
+from harvester.sdk.registration.functions import Function
+from harvester.sdk.registration.registry import Invocable
+from harvester.sdk.registration.request import Registration
+from harvester.sdk.submit.desk import Desk
+from harvester.sdk.submit.mapped import Mapped
+from harvester.sdk.submit.requests import map_run, outgoing
+from harvester.sdk.submit.throttle import Throttle, throttle_of
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -63,7 +63,7 @@ class InvocationFailed(HarvesterError):
     Parameters
     ----------
     invocation_id: which one.
-    kind: a value of `harvester.domain.invocations.FailureKind`, or "expired".
+    kind: a value of `harvester.domain.model.invocations.FailureKind`, or "expired".
     message: one line: what was wrong, where, what to do.
     error_type: the class of the exception that the function raised; empty where it raised none.
     traceback: the traceback on the compute node, as text.

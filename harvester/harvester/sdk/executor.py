@@ -15,11 +15,11 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from harvester.sdk.client import Client, default_client
 from harvester.sdk.errors import CannotTravel
-from harvester.sdk.functions import Function, make_traits
 from harvester.sdk.futures import InvocationFuture
-from harvester.sdk.layers import innermost_function
-from harvester.sdk.mapped import Mapped
-from harvester.sdk.registry import check_callable
+from harvester.sdk.registration.callables import innermost_function
+from harvester.sdk.registration.functions import Function, make_traits
+from harvester.sdk.registration.registry import check_callable
+from harvester.sdk.submit.mapped import Mapped
 
 P = ParamSpec("P")
 R = TypeVar("R")

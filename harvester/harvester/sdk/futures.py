@@ -14,11 +14,11 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from typing import Any, NoReturn, Protocol, TypeVar
 
-from harvester.domain import hosting
-from harvester.domain.invocations import InvocationState
-from harvester.sdk.callbacks import hand_over
+from harvester.domain.model import hosting
+from harvester.domain.model.invocations import InvocationState
+from harvester.sdk.done_callbacks import hand_over
 from harvester.sdk.errors import CannotTravel
-from harvester.sdk.inside import TellingCondition, TellingWaiters
+from harvester.sdk.inside_function import TellingCondition, TellingWaiters
 
 R = TypeVar("R")
 Callback = Callable[[Future[Any]], object]

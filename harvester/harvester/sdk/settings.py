@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
-from harvester.domain.hosting import Access
+from harvester.domain.model.hosting import Access
 from harvester.sdk.errors import ConfigurationError
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from harvester.domain.planning import HarvestMode
+from harvester.domain.harvest.planning import HarvestMode
 from harvester.simulator.errors import SimulationError
 from harvester.simulator.measures import positive, share
 

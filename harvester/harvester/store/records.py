@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from harvester.domain.blobs import BlobRef
-from harvester.domain.functions import Encoding, FunctionVersion, Sharing
-from harvester.domain.invocations import ActivationEnd, Failure, InvocationState
-from harvester.domain.pilots import PilotState
-from harvester.domain.resources import Resources
+from harvester.domain.model.functions import Encoding, FunctionVersion, Sharing
+from harvester.domain.model.invocations import ActivationEnd, Failure, InvocationState
+from harvester.domain.model.pilots import PilotState
+from harvester.domain.model.resources import Resources
+from harvester.domain.payload.blobs import BlobRef
 
 
 class ListedFunction(msgspec.Struct, frozen=True, kw_only=True):

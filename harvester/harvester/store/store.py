@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from harvester.store import schema
-from harvester.store.engine import make_engine, shown
-from harvester.store.errors import (
+from harvester.store.db import schema
+from harvester.store.db.engine import make_engine, shown
+from harvester.store.db.errors import (
     AlreadyThere,
     CommitUnknown,
     FunctionNotFound,
@@ -21,14 +21,14 @@ from harvester.store.errors import (
     Unstorable,
     translated,
 )
-from harvester.store.function_life import FunctionLife
-from harvester.store.functions import Functions
-from harvester.store.invocations import Invocations
-from harvester.store.notes import Notes
-from harvester.store.pilots import Pilots
-from harvester.store.retention import Retention
-from harvester.store.writer import Writer
-from harvester.store.writes import Write
+from harvester.store.reads.function_life import FunctionLife
+from harvester.store.reads.functions import Functions
+from harvester.store.reads.invocations import Invocations
+from harvester.store.reads.notes import Notes
+from harvester.store.reads.pilots import Pilots
+from harvester.store.reads.retention import Retention
+from harvester.store.writes.changes import Write
+from harvester.store.writes.writer import Writer
 
 __all__ = [
     "AlreadyThere",

@@ -12,14 +12,14 @@ from msgspec.structs import replace
 
 from harvester.daemon.daemon import Daemon
 from harvester.daemon.settings import DaemonSettings, Orders
-from harvester.domain.cluster import BatchJob, BatchState, ClusterSnapshot, Node, NodeState, Partition
-from harvester.domain.pilots import PilotEvent
-from harvester.domain.planning import HarvestSettings, Shape
-from harvester.domain.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected
-from harvester.domain.resources import Resources
+from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected
+from harvester.domain.cluster.snapshot import BatchJob, BatchState, ClusterSnapshot, Node, NodeState, Partition
+from harvester.domain.harvest.planning import HarvestSettings, Shape
+from harvester.domain.model.pilots import PilotEvent
+from harvester.domain.model.resources import Resources
 from harvester.store.records import PilotRecord
 from harvester.store.store import Store, open_store
-from harvester.store.writes import PilotMoved
+from harvester.store.writes.changes import PilotMoved
 
 RESOURCES = Resources(cpus=2)
 

@@ -8,14 +8,14 @@ from datetime import timedelta
 
 import msgspec
 
-from harvester.domain import control, pilot_file
-from harvester.domain.cluster import BatchJob, BatchState
-from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
-from harvester.domain.invocations import ActivationEnd, InvocationState
-from harvester.domain.pilots import PilotEvent, PilotState
-from harvester.domain.ports import SchedulerUnavailable
-from harvester.domain.resources import Resources
-from harvester.store.writes import Concluded, Granted, NewInvocation, PilotMoved, PilotSeen, Requeued
+from harvester.domain.cluster.ports import SchedulerUnavailable
+from harvester.domain.cluster.snapshot import BatchJob, BatchState
+from harvester.domain.model.functions import Encoding, FunctionKind, FunctionVersion
+from harvester.domain.model.invocations import ActivationEnd, InvocationState
+from harvester.domain.model.pilots import PilotEvent, PilotState
+from harvester.domain.model.resources import Resources
+from harvester.domain.protocol import control, pilot_file
+from harvester.store.writes.changes import Concluded, Granted, NewInvocation, PilotMoved, PilotSeen, Requeued
 
 
 def note(site, key):

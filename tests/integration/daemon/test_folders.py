@@ -2,8 +2,8 @@
 
 import pytest
 
-from harvester.daemon.folders import PilotFolders
-from harvester.domain.pilot_output import UNREACHABLE
+from harvester.daemon.pilots.folders import PilotFolders
+from harvester.domain.supervision.pilot_output import UNREACHABLE
 
 LINE = f"2026-11-25 18:37:00,001 ERROR {UNREACHABLE}: no gateway answers at http://h:1 (Connection refused): set …\n"
 

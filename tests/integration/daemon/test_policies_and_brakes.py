@@ -5,10 +5,10 @@ from datetime import timedelta
 import msgspec
 from msgspec.structs import replace
 
-from harvester.domain import survival
-from harvester.domain.cluster import BatchJob, BatchState, WaitsFor
-from harvester.domain.planning import HarvestMode
-from harvester.domain.quiet import QuietHours
+from harvester.domain.cluster import survival
+from harvester.domain.cluster.snapshot import BatchJob, BatchState, WaitsFor
+from harvester.domain.harvest.planning import HarvestMode
+from harvester.domain.harvest.quiet_hours import QuietHours
 
 
 def note(site, key: str) -> dict:

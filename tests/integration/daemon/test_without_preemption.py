@@ -6,13 +6,13 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from harvester.domain import control
-from harvester.domain.cluster import BatchJob, BatchState
-from harvester.domain.looks import LookSettings
-from harvester.domain.pilots import PilotState
-from harvester.domain.planning import HarvestMode
-from harvester.domain.ports import SchedulerUnavailable
-from harvester.domain.resources import Resources
+from harvester.domain.cluster.ports import SchedulerUnavailable
+from harvester.domain.cluster.snapshot import BatchJob, BatchState
+from harvester.domain.harvest.planning import HarvestMode
+from harvester.domain.model.pilots import PilotState
+from harvester.domain.model.resources import Resources
+from harvester.domain.protocol import control
+from harvester.domain.supervision.looks import LookSettings
 
 
 def note(site) -> dict:

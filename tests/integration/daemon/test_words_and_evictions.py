@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from harvester.domain import word
-from harvester.domain.cluster import BatchJob, BatchState
-from harvester.domain.looks import LookSettings
-from harvester.domain.pilots import PilotState
+from harvester.domain.cluster.snapshot import BatchJob, BatchState
+from harvester.domain.model.pilots import PilotState
+from harvester.domain.protocol import word
+from harvester.domain.supervision.looks import LookSettings
 
 RARELY = LookSettings(rest=timedelta(seconds=60), busy=timedelta(seconds=20), per_minute=8.0)
 

@@ -17,14 +17,15 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from harvester.domain import wire
-from harvester.domain.functions import FunctionKind, name_in
-from harvester.domain.pilots import DrainReason, PilotState
-from harvester.domain.resources import Resources
+from harvester.domain.model.functions import FunctionKind, name_in
+from harvester.domain.model.pilots import DrainReason, PilotState
+from harvester.domain.model.resources import Resources
+from harvester.domain.protocol import wire
 from harvester.store.records import PilotRecord
 from harvester.store.store import Store, open_store
-from harvester_api import documents, pilot_documents, problems
+from harvester_api import problems
 from harvester_api.app import create_app
+from harvester_api.schemas import pilot_responses
 from harvester_api.server import GatewayServer, listen
 from harvester_api.settings import GatewaySettings, Offer, Role, Token
 
@@ -237,7 +238,7 @@ class Rig:
             record = (
                 problems.Problem
                 if name == "Problem"
-                else getattr(documents, name, None) or getattr(pilot_documents, name)
+                else getattr(responses, name, None) or getattr(pilot_responses, name)
             )
             msgspec.json.decode(await answer.aread(), type=record)
 

@@ -5,8 +5,8 @@ import asyncio
 import msgspec
 import pytest
 
-from harvester.domain import wire
-from harvester.domain.invocations import InvocationState
+from harvester.domain.model.invocations import InvocationState
+from harvester.domain.protocol import wire
 from harvester.store.store import StoreError
 
 BATCHES = "/v1/functions/double/batches"

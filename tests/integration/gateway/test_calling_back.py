@@ -1,7 +1,7 @@
 """Functions that call the gateway back: with what their pilot was given, and what they wait for goes first."""
 
-from harvester.domain import wire
-from harvester.domain.run_tokens import make_token
+from harvester.domain.model.run_tokens import make_token
+from harvester.domain.protocol import wire
 
 
 async def test_a_run_submits_waits_and_reads_with_the_credential_that_its_pilot_was_given(rig):

@@ -7,8 +7,8 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from harvester.domain import wire
-from harvester.domain.resources import Resources
+from harvester.domain.model.resources import Resources
+from harvester.domain.protocol import wire
 from harvester_api.connections import ConnectionLimits
 
 SHORT = timedelta(seconds=0.3)
@@ -135,7 +135,7 @@ async def test_where_all_connections_are_taken_by_those_who_are_known_nobody_els
 
 
 async def test_a_pilot_that_never_says_hello_is_sent_away(rig, come, add_pilot, monkeypatch):
-    monkeypatch.setattr("harvester_api.link.HELLO_WITHIN", SHORT)
+    monkeypatch.setattr("harvester_api.pilot_connection.HELLO_WITHIN", SHORT)
     add_pilot(rig.store, "p1", Resources(cpus=1))
     caller = await come(UPGRADE)
     said = await asyncio.wait_for(caller.reader.readuntil(b"no Hello within 0.3 s"), 5)

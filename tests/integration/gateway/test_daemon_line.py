@@ -4,8 +4,8 @@ import time
 
 import msgspec
 
-from harvester.domain import wire, word
-from harvester.domain.pilots import DrainReason
+from harvester.domain.model.pilots import DrainReason
+from harvester.domain.protocol import wire, word
 
 
 def said(rig):

@@ -6,7 +6,7 @@ import time
 import msgspec
 import pytest
 
-from harvester.domain import control
+from harvester.domain.protocol import control
 
 
 def tick(store, ago_s=0.0, **more):

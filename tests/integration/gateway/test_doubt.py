@@ -7,10 +7,10 @@ from concurrent.futures import Future
 
 import pytest
 
-from harvester.domain import wire
-from harvester.domain.pilots import PilotState
+from harvester.domain.model.pilots import PilotState
+from harvester.domain.protocol import wire
 from harvester.store.store import CommitUnknown, StoreError, Unstorable
-from harvester.store.writes import NewInvocation
+from harvester.store.writes.changes import NewInvocation
 
 KEY = {"Idempotency-Key": "k"}
 

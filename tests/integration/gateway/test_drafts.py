@@ -9,10 +9,10 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from harvester.domain import stream, wire
-from harvester.domain.blobs import DRAFTS, MARK, BlobRef, blob_name
-from harvester.sdk.listener import frames
-from harvester_api import retention
+from harvester.domain.payload.blobs import DRAFTS, MARK, BlobRef, blob_name
+from harvester.domain.protocol import stream, wire
+from harvester.sdk.submit.result_stream import frames
+from harvester_api.service import retention
 from harvester_api.settings import GatewaySettings
 
 INVOCATIONS = "/v1/functions/double/invocations"

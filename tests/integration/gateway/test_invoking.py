@@ -8,9 +8,9 @@ from base64 import b64decode, b64encode
 import msgspec
 import pytest
 
-from harvester.domain import wire
-from harvester.domain.functions import Encoding
-from harvester.domain.invocations import ActivationEnd, Failure, FailureKind
+from harvester.domain.model.functions import Encoding
+from harvester.domain.model.invocations import ActivationEnd, Failure, FailureKind
+from harvester.domain.protocol import wire
 
 PICKLE = {"Content-Type": "application/x-python-pickle", "Harvester-Python": "3.11"}
 

@@ -8,10 +8,10 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from harvester.domain import wire
-from harvester.domain.blobs import MARK, BlobRef, blob_name
-from harvester.domain.buffers import join
-from harvester_api.retention import Retention
+from harvester.domain.payload.blobs import MARK, BlobRef, blob_name
+from harvester.domain.payload.buffers import join
+from harvester.domain.protocol import wire
+from harvester_api.service.retention import Retention
 from harvester_api.settings import GatewaySettings
 
 INVOCATIONS = "/v1/functions/double/invocations"

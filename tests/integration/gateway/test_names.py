@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from support.functions import draft
 
-from harvester.domain import wire
-from harvester_api.unused import Unused
+from harvester.domain.protocol import wire
+from harvester_api.functions.unused_versions import Unused
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import httpx2
 import msgspec
 import pytest
 
-from harvester.domain import wire
-from harvester.domain.calls import encode_calls, encode_outcomes
-from harvester.domain.functions import Encoding
-from harvester_api.encodings import CALLS_BATCH_TYPE, CALLS_TYPE, LINES_TYPE
+from harvester.domain.model.functions import Encoding
+from harvester.domain.payload.calls import encode_calls, encode_outcomes
+from harvester.domain.protocol import wire
+from harvester_api.media_types import CALLS_BATCH_TYPE, CALLS_TYPE, LINES_TYPE
 
 INVOCATIONS = "/v1/functions/double/invocations"
 BATCHES = "/v1/functions/double/batches"

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from harvester.domain import wire
-from harvester.domain.invocations import ActivationEnd
-from harvester.domain.pilots import DrainReason, PilotEvent, PilotState
-from harvester.domain.resources import Resources
-from harvester.store.writes import PilotMoved
+from harvester.domain.model.invocations import ActivationEnd
+from harvester.domain.model.pilots import DrainReason, PilotEvent, PilotState
+from harvester.domain.model.resources import Resources
+from harvester.domain.protocol import wire
+from harvester.store.writes.changes import PilotMoved
 
 
 def errors(caplog):

@@ -7,7 +7,7 @@ import pickle
 import httpx2
 import pytest
 
-from harvester.domain.functions import FunctionKind, FunctionVersion
+from harvester.domain.model.functions import FunctionKind, FunctionVersion
 
 PICKLED = base64.b64encode(pickle.dumps(len)).decode()
 ADA = "ada-token"

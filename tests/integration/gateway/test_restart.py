@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from harvester.domain import wire
-from harvester.domain.pilots import PilotState
-from harvester.domain.resources import Resources
+from harvester.domain.model.pilots import PilotState
+from harvester.domain.model.resources import Resources
+from harvester.domain.protocol import wire
 from harvester.store.store import Store
 
 INVOKE = "/v1/functions/double/invocations"

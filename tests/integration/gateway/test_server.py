@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 import harvester
-from harvester.domain import wire
-from harvester.domain.resources import Resources
-from harvester.store import writer
+from harvester.domain.model.resources import Resources
+from harvester.domain.protocol import wire
 from harvester.store.store import StoreError, StoreFull
+from harvester.store.writes import writer
 from harvester_api import routes
 from harvester_api.app import create_app
 from harvester_api.server import PortInUse, ServerError, listen

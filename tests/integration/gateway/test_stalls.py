@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from benchmarks.stalls import MB, Watch, cases, loop_of, measured, served, settings_of
 
-from harvester.cli.process import GC_THRESHOLDS
-from harvester.domain import wire
-from harvester.domain.invocations import ActivationEnd
+from harvester.cli.up.process import GC_THRESHOLDS
+from harvester.domain.model.invocations import ActivationEnd
+from harvester.domain.protocol import wire
 
 BOUND_S = 0.06  # of computing; some milliseconds on a quiet machine, and seconds where something is decoded as a whole
 COUNT = 10_000

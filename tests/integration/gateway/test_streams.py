@@ -6,8 +6,8 @@ import contextlib
 import msgspec
 import pytest
 
-from harvester.domain import stream, wire
-from harvester.domain.invocations import InvocationState
+from harvester.domain.model.invocations import InvocationState
+from harvester.domain.protocol import stream, wire
 from harvester_api.routes import streams as routes
 
 FRAMES = {"Accept": stream.STREAM_TYPE}
@@ -101,7 +101,7 @@ async def test_ends_are_pushed_as_frames_those_of_a_commit_together(rig, plain):
 
 
 async def test_failures_come_with_their_reason_and_large_values_are_left_to_be_fetched(rig, plain, monkeypatch):
-    monkeypatch.setattr("harvester_api.streams.PUSHED_BYTES", 100)
+    monkeypatch.setattr("harvester_api.runtime.streams.PUSHED_BYTES", 100)
     await rig.register()
     pilot = await rig.pilot()
     async with reading(plain, f"/v1/streams/{ID}", FRAMES) as reader:
@@ -218,7 +218,7 @@ async def test_a_header_that_names_no_stream_is_refused(rig, problem):
 
 
 async def test_one_caller_cannot_open_any_number_of_streams(rig, plain, problem, monkeypatch):
-    monkeypatch.setattr("harvester_api.streams.PER_OWNER", 2)
+    monkeypatch.setattr("harvester_api.runtime.streams.PER_OWNER", 2)
     async with reading(plain, f"/v1/streams/{ID}", FRAMES), reading(plain, "/v1/events", EVENTS):
         refused = await rig.http.get("/v1/streams/another-one", headers=FRAMES)
         assert problem(refused, 429)["type"].endswith("too-many-streams")

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harvester.domain.ports import PilotOrder
-from harvester.domain.resources import Resources
-from harvester_adapters.local import LocalAdapter
+from harvester.domain.cluster.ports import PilotOrder
+from harvester.domain.model.resources import Resources
+from harvester_adapters.local.adapter import LocalAdapter
 
 PILOT = """
 import os, signal, subprocess, sys, time

@@ -10,9 +10,9 @@ from datetime import timedelta
 import psutil
 import pytest
 
-from harvester.domain.cluster import BatchState, NodeState
-from harvester.domain.ports import SchedulerAdapter, SchedulerError, SchedulerUnavailable, SubmissionRejected
-from harvester_adapters.local_files import read_state, request_prime
+from harvester.domain.cluster.ports import SchedulerAdapter, SchedulerError, SchedulerUnavailable, SubmissionRejected
+from harvester.domain.cluster.snapshot import BatchState, NodeState
+from harvester_adapters.local.files import read_state, request_prime
 
 from .conftest import batch_job, processes_of, wait_for, wait_for_state
 
@@ -172,7 +172,7 @@ def test_another_process_can_ask_for_a_prime_batch_job_and_watch_it(local):
     pilot = adapter.submit(local.order())
     local.words()
     code = (
-        "import sys, datetime, pathlib; from harvester_adapters.local_files import request_prime;"
+        "import sys, datetime, pathlib; from harvester_adapters.local.files import request_prime;"
         "print(request_prime(pathlib.Path(sys.argv[1]), 2, datetime.timedelta(seconds=0.3), 'big'))"
     )
     prime = subprocess.check_output([sys.executable, "-c", code, str(folder)], text=True).strip()
@@ -239,11 +239,13 @@ def test_pilots_are_not_taken_up_on_nodes_of_another_shape(local):
 
 
 def test_a_pilot_whose_daemon_died_before_it_started_is_not_waited_for(local, monkeypatch):
-    monkeypatch.setattr("harvester_adapters.local.Processes.start", lambda *_: None)  # as kill -9 at that moment
+    monkeypatch.setattr(
+        "harvester_adapters.local.adapter.Processes.start", lambda *_: None
+    )  # as kill -9 at that moment
     first = local.open()
     batch_job_id = first.submit(local.order())
     first.close()
-    monkeypatch.setattr("harvester_adapters.local_processes.BOOT_LIMIT_S", 0.3)
+    monkeypatch.setattr("harvester_adapters.local.processes.BOOT_LIMIT_S", 0.3)
     second = local.open()
     assert "never started" in wait_for_state(second, batch_job_id, BatchState.NODE_FAIL).reason
 
@@ -260,9 +262,9 @@ def test_a_step_ends_a_pilot_that_nobody_else_ends(local):
 DAEMON = """
 import sys, time, datetime, pathlib, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-from harvester.domain.resources import Resources
-from harvester_adapters.local import LocalAdapter
-from harvester.domain.ports import PilotOrder
+from harvester.domain.model.resources import Resources
+from harvester_adapters.local.adapter import LocalAdapter
+from harvester.domain.cluster.ports import PilotOrder
 import msgspec
 folder, output, *command = sys.argv[1:]
 adapter = LocalAdapter(state_dir=pathlib.Path(folder), nodes=2, node_resources=Resources(cpus=2),
@@ -325,5 +327,5 @@ def test_ended_pilots_are_forgotten_and_their_files_removed(local):
 
 
 def test_importing_the_local_scheduler_does_not_import_psij():
-    code = "import sys, harvester_adapters.local; sys.exit('psij' in sys.modules)"
+    code = "import sys, harvester_adapters.local.adapter; sys.exit('psij' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

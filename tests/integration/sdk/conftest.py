@@ -20,10 +20,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 import harvester
-from harvester.domain import buffers, calls, stream
-from harvester.domain.functions import Encoding
-from harvester.domain.invocations import Failure, InvocationState
-from harvester.domain.raised import pickled_exception
+from harvester.domain.model.functions import Encoding
+from harvester.domain.model.invocations import Failure, InvocationState
+from harvester.domain.payload import buffers, calls
+from harvester.domain.payload.exceptions import pickled_exception
+from harvester.domain.protocol import stream
 
 TOKEN = "user-token"
 LIMIT = 4_000_000  # bytes of one invocation's arguments

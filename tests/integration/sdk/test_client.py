@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import harvester
-from harvester.sdk.default import forget
+from harvester.sdk.registration.default import forget
 
 
 def add(a, b=0):

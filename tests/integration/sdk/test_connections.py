@@ -9,11 +9,11 @@ import threading
 
 import pytest
 
-from harvester.sdk import async_connections, connections
-from harvester.sdk.async_connections import MAX_CONNECTIONS, AsyncConnections
-from harvester.sdk.connections import Connections
-from harvester.sdk.exchange import Request
-from harvester.sdk.peer import Peer
+from harvester.sdk.http import async_pool, sync_pool
+from harvester.sdk.http.async_pool import MAX_CONNECTIONS, AsyncConnections
+from harvester.sdk.http.endpoint import Peer
+from harvester.sdk.http.messages import Request
+from harvester.sdk.http.sync_pool import Connections
 from harvester.sdk.settings import Settings
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -176,7 +176,7 @@ async def test_an_answer_that_breaks_off_is_an_error(serve, connect):
 
 
 async def test_silence_is_not_waited_for_any_longer_than_asked(serve, connect, monkeypatch):
-    for module in (connections, async_connections):
+    for module in (sync_pool, async_pool):
         monkeypatch.setattr(module, "ANSWER_S", 0.1)
     with pytest.raises(TimeoutError):
         await connect(serve(lambda sock, _: sock.recv(1 << 16) and sock.recv(1)).url).ask(GET)
@@ -239,7 +239,7 @@ async def test_a_gateway_with_tls_is_verified_and_reached_through_a_proxy(serve,
             pump(sock, beyond)
             back.join(10)
 
-    monkeypatch.setattr("harvester.sdk.proxies._is_here", lambda _host: False)  # as if it were another machine
+    monkeypatch.setattr("harvester.sdk.http.proxies._is_here", lambda _host: False)  # as if it were another machine
     monkeypatch.setenv("HTTPS_PROXY", serve(proxy).url)
     line = connect(url)
     assert [(await line.ask(GET)).body for _ in range(2)] == [b"ok", b"ok"]

@@ -11,12 +11,12 @@ import pytest
 from tests.support.losing import lose_answer
 
 import harvester
-from harvester.domain.blobs import DRAFTS, MARK, BlobRef
-from harvester.domain.buffers import join
-from harvester.sdk import shared_directory
+from harvester.domain.payload.blobs import DRAFTS, MARK, BlobRef
+from harvester.domain.payload.buffers import join
 from harvester.sdk.errors import GatewayError
-from harvester.sdk.exchange import Answer
-from harvester.sdk.shared_directory import SharedDirectory
+from harvester.sdk.http.messages import Answer
+from harvester.sdk.payload import shared_directory
+from harvester.sdk.payload.shared_directory import SharedDirectory
 from harvester.store.store import open_store
 from harvester_api.app import create_app
 from harvester_api.server import listen

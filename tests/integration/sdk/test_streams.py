@@ -7,7 +7,7 @@ import time
 import pytest
 
 import harvester
-from harvester.sdk.outbox import MAX_IN_FLIGHT
+from harvester.sdk.submit.batching import MAX_IN_FLIGHT
 
 
 def add(a, b=0):

@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from harvester.cli.app import app
-from harvester.domain import policies
-from harvester.domain.planning import HarvestMode
-from harvester.simulator import idle_log, swf
-from harvester.simulator.cluster_model import simulate_jobs
-from harvester.simulator.daemon_model import simulate_idle_log
+from harvester.domain.harvest import policies
+from harvester.domain.harvest.planning import HarvestMode
+from harvester.simulator.inputs import idle_log, swf
+from harvester.simulator.model.cluster_model import simulate_jobs
+from harvester.simulator.model.daemon_model import simulate_idle_log
 from harvester.simulator.parameters import Parameters
 
 KEYS = {

@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
-from harvester.simulator import idle_log, sacct, swf
 from harvester.simulator.errors import SimulationError
+from harvester.simulator.inputs import idle_log, sacct, swf
 
 SWF = "1 100 0 60 2 -1 -1 2 120 -1 1 1 1 -1 -1 -1 -1 -1"
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from harvester.domain.ports import PilotOrder
-from harvester.domain.resources import Resources
-from harvester_adapters.slurm import SlurmAdapter
+from harvester.domain.cluster.ports import PilotOrder
+from harvester.domain.model.resources import Resources
+from harvester_adapters.slurm.adapter import SlurmAdapter
 
-SAMPLES = Path(__file__).parents[2] / "unit" / "slurm_samples" / "22.05.8"
+SAMPLES = Path(__file__).parents[2] / "unit/adapters/slurm/samples" / "22.05.8"
 
 
 class FakeSlurm:

@@ -13,9 +13,9 @@ import msgspec
 import psutil
 import pytest
 
-from harvester.domain.cluster import BatchState, NodeState
-from harvester.domain.ports import SchedulerUnavailable, SubmissionRejected
-from harvester_adapters.slurm import SlurmAdapter
+from harvester.domain.cluster.ports import SchedulerUnavailable, SubmissionRejected
+from harvester.domain.cluster.snapshot import BatchState, NodeState
+from harvester_adapters.slurm.adapter import SlurmAdapter
 
 NO_CONTACT = [
     "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
@@ -25,7 +25,7 @@ NO_CONTACT = [
     "sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received",
     "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying",
 ]
-SAMPLES = Path(__file__).parents[2] / "unit" / "slurm_samples" / "22.05.8"
+SAMPLES = Path(__file__).parents[2] / "unit/adapters/slurm/samples" / "22.05.8"
 REFUSALS = [
     "sbatch: error: Batch job submission failed: Invalid partition name specified",
     "sbatch: error: Batch job submission failed: Requested node configuration is not available",
@@ -274,7 +274,7 @@ def test_reservations_are_asked_more_often_than_what_hardly_ever_changes(fake_sl
 def test_a_partition_that_nobody_told_of_is_asked_for_at_once_but_not_again_and_again(
     fake_slurm, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("harvester_adapters.slurm_slow._DOUBT_S", 0.5)
+    monkeypatch.setattr("harvester_adapters.slurm.slow_look._DOUBT_S", 0.5)
     adapter = SlurmAdapter(work_dir=tmp_path / "psij", cache_for=timedelta(0))
     adapter.snapshot()
     fake_slurm.change("scontrol", "*node) cat", "*node) sed s/Partitions=prime,/Partitions=new,/")

@@ -17,13 +17,13 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
-from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
-from harvester.domain.invocations import ActivationEnd, InvocationState
-from harvester.domain.pilots import PilotState
-from harvester.domain.resources import Resources
+from harvester.domain.model.functions import Encoding, FunctionKind, FunctionVersion
+from harvester.domain.model.invocations import ActivationEnd, InvocationState
+from harvester.domain.model.pilots import PilotState
+from harvester.domain.model.resources import Resources
 from harvester.store.records import PilotRecord
 from harvester.store.store import Store, open_store
-from harvester.store.writes import CheckpointKept, Concluded, Granted, NewInvocation, Requeued, Started
+from harvester.store.writes.changes import CheckpointKept, Concluded, Granted, NewInvocation, Requeued, Started
 
 HOW = (
     "no PostgreSQL to test with: set HARVESTER_TEST_POSTGRES to the URL of an empty database "

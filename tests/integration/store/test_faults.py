@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from harvester.domain.invocations import InvocationState
-from harvester.domain.pilots import PilotEvent
+from harvester.domain.model.invocations import InvocationState
+from harvester.domain.model.pilots import PilotEvent
 from harvester.store.store import CommitUnknown, Store, StoreError
-from harvester.store.writes import PilotMoved, PilotSeen
+from harvester.store.writes.changes import PilotMoved, PilotSeen
 
 OF_THE_POOL = {"ROLLBACK", ";"}  # before and after use: a connection that cannot do that is replaced
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harvester.domain.functions import Sharing
+from harvester.domain.model.functions import Sharing
 
 DAY = 86_400.0
 

@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from msgspec import structs
 
-from harvester.domain.functions import Sharing
-from harvester.domain.resources import Resources
+from harvester.domain.model.functions import Sharing
+from harvester.domain.model.resources import Resources
 
 
 def test_versions_count_up_and_what_is_identical_to_the_newest_is_that_one(store, make):

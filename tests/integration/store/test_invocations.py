@@ -2,9 +2,9 @@
 
 import pytest
 
-from harvester.domain.blobs import BlobRef
-from harvester.domain.invocations import ActivationEnd, Failure, FailureKind, InvocationState
-from harvester.domain.resources import Resources
+from harvester.domain.model.invocations import ActivationEnd, Failure, FailureKind, InvocationState
+from harvester.domain.model.resources import Resources
+from harvester.domain.payload.blobs import BlobRef
 from harvester.store.records import ActivationRecord, Demand, InvocationRecord
 from harvester.store.store import AlreadyThere
 

@@ -6,9 +6,9 @@ import time
 import pytest
 from sqlalchemy import create_engine, inspect, make_url, text
 
-from harvester.domain.functions import Encoding
-from harvester.domain.invocations import InvocationState
-from harvester.domain.resources import Resources
+from harvester.domain.model.functions import Encoding
+from harvester.domain.model.invocations import InvocationState
+from harvester.domain.model.resources import Resources
 from harvester.store.store import StoreError, open_store
 
 VERSION_1 = """

@@ -6,9 +6,9 @@ from uuid import uuid4
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harvester.domain.blobs import BlobRef
-from harvester.domain.invocations import ActivationEnd, InvocationState
-from harvester.store.writes import CheckpointKept, Concluded, Granted, NewInvocation, Requeued, Started
+from harvester.domain.model.invocations import ActivationEnd, InvocationState
+from harvester.domain.payload.blobs import BlobRef
+from harvester.store.writes.changes import CheckpointKept, Concluded, Granted, NewInvocation, Requeued, Started
 
 State, End = InvocationState, ActivationEnd
 HELD = (State.LEASED, State.RUNNING)

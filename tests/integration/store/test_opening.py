@@ -7,8 +7,8 @@ import stat
 import pytest
 from sqlalchemy import update
 
+from harvester.store.db.tables import META
 from harvester.store.store import StoreError, open_store
-from harvester.store.tables import META
 
 
 def test_a_database_keeps_its_instance_and_counts_the_starts_of_gateways(url, opened):

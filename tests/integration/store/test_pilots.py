@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import pytest
 
-from harvester.domain.pilots import PILOT, PilotEvent, PilotState
+from harvester.domain.model.pilots import PILOT, PilotEvent, PilotState
 from harvester.store.store import AlreadyThere, PilotNotFound
-from harvester.store.writes import PilotMoved, PilotSeen
+from harvester.store.writes.changes import PilotMoved, PilotSeen
 
 Event, State = PilotEvent, PilotState
 

@@ -2,8 +2,8 @@
 
 import time
 
-from harvester.domain.blobs import BlobRef
-from harvester.domain.invocations import InvocationState
+from harvester.domain.model.invocations import InvocationState
+from harvester.domain.payload.blobs import BlobRef
 from harvester.store.records import Purged
 
 

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import event
 
-from harvester.domain.invocations import ActivationEnd, InvocationState
+from harvester.domain.model.invocations import ActivationEnd, InvocationState
 from harvester.store.store import AlreadyThere, StoreError, StoreFull
-from harvester.store.writes import Concluded
+from harvester.store.writes.changes import Concluded
 
 
 @contextmanager
@@ -298,10 +298,10 @@ def test_a_server_that_dropped_its_connections_is_called_again(postgres_url, ope
 
 KILLED = """
 import itertools, os, sys
-from harvester.domain.functions import Encoding
-from harvester.domain.invocations import InvocationState
+from harvester.domain.model.functions import Encoding
+from harvester.domain.model.invocations import InvocationState
 from harvester.store.store import open_store
-from harvester.store.writes import Concluded, Granted, NewInvocation
+from harvester.store.writes.changes import Concluded, Granted, NewInvocation
 
 store = open_store(sys.argv[1])
 for number in itertools.count():
@@ -321,9 +321,9 @@ for number in itertools.count():
 
 ONE = """
 import os, sys
-from harvester.domain.functions import Encoding
+from harvester.domain.model.functions import Encoding
 from harvester.store.store import open_store
-from harvester.store.writes import NewInvocation
+from harvester.store.writes.changes import NewInvocation
 
 store = open_store(sys.argv[1])
 for number in range(3):

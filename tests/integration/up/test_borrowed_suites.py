@@ -22,7 +22,7 @@ import pytest
 from support.running import Running, free_port
 
 import harvester
-from harvester.domain.invocations import InvocationState
+from harvester.domain.model.invocations import InvocationState
 from harvester.sdk.futures import InvocationFuture
 
 pytestmark = pytest.mark.timeout(300)

@@ -3,7 +3,7 @@
 import numpy as np
 
 import harvester
-from harvester.sdk import calls
+from harvester.sdk.operations import calls
 
 
 def test_a_large_array_there_and_back_as_files(system, monkeypatch):

@@ -17,11 +17,11 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from harvester.domain import pilot_file, wire
-from harvester.domain.blobs import BlobRef
-from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
-from harvester.domain.pilot_file import PilotFile
-from harvester.domain.resources import Resources
+from harvester.domain.model.functions import Encoding, FunctionKind, FunctionVersion
+from harvester.domain.model.resources import Resources
+from harvester.domain.payload.blobs import BlobRef
+from harvester.domain.protocol import pilot_file, wire
+from harvester.domain.protocol.pilot_file import PilotFile
 
 TOKEN = "the pilot's own"
 ONE_CPU = Resources(cpus=1)

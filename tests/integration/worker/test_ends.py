@@ -7,7 +7,7 @@ import signal
 import psutil
 import pytest
 
-from harvester.domain import wire
+from harvester.domain.protocol import wire
 
 
 def starts_stubborn_processes():

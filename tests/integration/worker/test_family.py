@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harvester.domain import wire
-from harvester.domain.invocations import ActivationEnd
-from harvester.domain.resources import Resources
-from harvester_worker.family import Family
+from harvester.domain.model.invocations import ActivationEnd
+from harvester.domain.model.resources import Resources
+from harvester.domain.protocol import wire
+from harvester_worker.isolation.descendants import Family
 
 
 def value_of(finished):
@@ -186,7 +186,7 @@ async def test_what_a_dead_slot_has_started_does_not_outlive_it(gateway, pilots,
 
 LOOK = """
 import os, signal, subprocess, sys
-from harvester_worker.family import Family
+from harvester_worker.isolation.descendants import Family
 family = Family()
 seen = []
 def say():

@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harvester.domain import wire
-from harvester.domain.invocations import ActivationEnd
-from harvester.domain.pilots import DrainReason
+from harvester.domain.model.invocations import ActivationEnd
+from harvester.domain.model.pilots import DrainReason
+from harvester.domain.protocol import wire
 
 
 def family_of(pid):

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from harvester.domain import wire
+from harvester.domain.protocol import wire
 
 
 def value_of(ended):

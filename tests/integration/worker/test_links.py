@@ -8,8 +8,8 @@ import time
 from support.proxy import Proxy
 from support.running import free_port
 
-from harvester.domain import wire
-from harvester.domain.pilot_output import unreachable
+from harvester.domain.protocol import wire
+from harvester.domain.supervision.pilot_output import unreachable
 
 
 def slow_pid():

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from harvester.domain import wire
+from harvester.domain.protocol import wire
 
 PROGRAM = """
 import concurrent.futures, multiprocessing

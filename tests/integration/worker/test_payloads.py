@@ -8,11 +8,12 @@ import time
 
 import pytest
 
-from harvester.domain import buffers, wire
-from harvester.domain.blobs import MARK, BlobRef, blob_name
-from harvester.domain.calls import decode_outcomes, encode_calls
-from harvester.domain.functions import Encoding
-from harvester.domain.invocations import ActivationEnd, Failure, FailureKind
+from harvester.domain.model.functions import Encoding
+from harvester.domain.model.invocations import ActivationEnd, Failure, FailureKind
+from harvester.domain.payload import buffers
+from harvester.domain.payload.blobs import MARK, BlobRef, blob_name
+from harvester.domain.payload.calls import decode_outcomes, encode_calls
+from harvester.domain.protocol import wire
 
 MEGABYTE = 1_000_000
 

@@ -9,9 +9,9 @@ import time
 import psutil
 import pytest
 
-from harvester.domain import wire
-from harvester.domain.invocations import ActivationEnd, FailureKind
-from harvester.domain.resources import Resources
+from harvester.domain.model.invocations import ActivationEnd, FailureKind
+from harvester.domain.model.resources import Resources
+from harvester.domain.protocol import wire
 
 ONE_SLOT = Resources(cpus=1)
 

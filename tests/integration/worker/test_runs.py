@@ -6,10 +6,10 @@ import pickle
 import msgspec
 import pytest
 
-from harvester.domain import wire
-from harvester.domain.functions import Encoding, FunctionKind, FunctionVersion
-from harvester.domain.invocations import ActivationEnd, FailureKind
-from harvester.domain.resources import Resources
+from harvester.domain.model.functions import Encoding, FunctionKind, FunctionVersion
+from harvester.domain.model.invocations import ActivationEnd, FailureKind
+from harvester.domain.model.resources import Resources
+from harvester.domain.protocol import wire
 
 
 def value_of(finished):
@@ -254,7 +254,7 @@ async def test_a_large_result_arrives(gateway, pilots, order):
 
 async def test_large_arguments_and_checkpoints_arrive(gateway, pilots, order):
     def keep(data):
-        from harvester.domain.context import context
+        from harvester.domain.model.context import context
 
         context().checkpoint(data)
         return len(data)

@@ -7,9 +7,9 @@ import msgspec
 import psutil
 import pytest
 
-from harvester.domain import wire
-from harvester.domain.invocations import ActivationEnd
-from harvester.domain.resources import Resources
+from harvester.domain.model.invocations import ActivationEnd
+from harvester.domain.model.resources import Resources
+from harvester.domain.protocol import wire
 
 ONE_SLOT = Resources(cpus=1)
 

@@ -10,7 +10,7 @@ from benchmarks.replay import lost
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harvester.simulator.idle_log import IdleLog
+from harvester.simulator.inputs.idle_log import IdleLog
 
 NODES = tuple(f"p{number:02}" for number in range(12))
 

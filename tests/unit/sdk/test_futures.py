@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError, wait
 import pytest
 
 import harvester
-from harvester.domain.invocations import InvocationState
+from harvester.domain.model.invocations import InvocationState
 from harvester.sdk.errors import GatewayError, InvocationFailed
 from harvester.sdk.futures import InvocationFuture
 

@@ -5,7 +5,7 @@ import pytest
 
 import harvester
 from harvester.sdk.options import make_options
-from harvester.sdk.registry import Registry
+from harvester.sdk.registration.registry import Registry
 
 
 @pytest.mark.parametrize("value", ["10min", "", [], math.nan, math.inf])

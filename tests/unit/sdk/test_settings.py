@@ -1,6 +1,6 @@
 import pytest
 
-from harvester.domain.hosting import Access
+from harvester.domain.model.hosting import Access
 from harvester.sdk.errors import ConfigurationError
 from harvester.sdk.settings import Settings, find_settings
 

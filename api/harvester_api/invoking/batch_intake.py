@@ -1,0 +1,150 @@
+"""The arguments of a batch: read, counted, checked, and put where they belong.
+
+Owns the way from a body to the arguments of each invocation. However the body is made, the event loop goes on in
+between: elements are counted before they are decoded, what would make many objects is read by `large_bodies`, and the
+rest is looked at in pieces. Raises `Refusal` and `StoreError`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+import msgspec
+from fastapi import Request
+
+from harvester.domain.model.functions import Encoding, FunctionVersion
+from harvester.domain.payload.blobs import BlobRef, blob_name
+from harvester.store.store import StoreError
+from harvester_api.http.bodies import COUNTED_BYTES, check_length, check_size, chunks_of
+from harvester_api.http.body_spool import KEPT_BYTES, Spool
+from harvester_api.http.parameters import DRAFT, headers_of
+from harvester_api.invoking.body_intake import Arguments, Door
+from harvester_api.invoking.limits import Held
+from harvester_api.media_types import LINES_TYPE, media_type
+from harvester_api.problems import invalid, too_large, too_many
+from harvester_api.storage.blobs import Blobs
+from harvester_api.validation.arguments import check_line, encoding_of, json_items, packed_spans
+from harvester_api.validation.large_bodies import Span, is_quick
+
+PIECE = 250
+"""Invocations that are taken in at a time: a few milliseconds of the event loop."""
+
+Part = bytes | memoryview
+T = TypeVar("T")
+
+
+class TakenBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch brought."""
+
+    encoding: Encoding
+    arguments: list[Part]
+
+
+async def pieces(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
+    """Yield items a few at a time, and let others have the event loop in between."""
+    for at in range(0, len(items), PIECE):
+        if at:
+            await asyncio.sleep(0)
+        yield items[at : at + PIECE]
+
+
+async def read_batch(request: Request, function: FunctionVersion, door: Door, held: Held) -> TakenBatch:
+    """Return the arguments of each invocation of a batch. `held` counts what of it is in memory."""
+    if headers_of(request).get("harvester-draft") is not None:
+        raise invalid(DRAFT.name, "a batch is sent as a body", "Send the body itself.")
+    settings = door.settings
+    encoding = encoding_of(headers_of(request), function, settings.offers, is_batch=True)
+    with Spool() as spool:
+        await _read(request, settings.batch_limit_bytes, spool, held)
+        if encoding is not Encoding.JSON:
+            items = await _packed(spool, encoding, door)
+        elif media_type(headers_of(request)) == LINES_TYPE:
+            items = await _lines(spool, door)
+        else:
+            items = await _array(spool, door)
+    if len(items) > settings.batch_limit:
+        raise too_many(len(items), settings.batch_limit)
+    largest = max(map(len, items), default=0)
+    if largest > settings.payload_limit_bytes:
+        raise too_large("arguments of one invocation in the batch", largest, settings.payload_limit_bytes)
+    return TakenBatch(encoding=encoding, arguments=items)
+
+
+async def _read(request: Request, limit: int, spool: Spool, held: Held) -> None:
+    check_length(request, limit, "batch")
+    async for chunk in chunks_of(await request.receive(), request.receive):
+        size = spool.size + len(chunk)
+        check_size(size, limit, "batch")
+        if size > COUNTED_BYTES:
+            held.grow(size)
+        spool.write(chunk)
+
+
+async def _array(spool: Spool, door: Door) -> list[Part]:
+    if spool.is_small and is_quick(spool.small()):
+        return list(json_items(spool.small()))
+    return await _parts(spool, await door.large.spans_of_array(spool, door.settings.batch_limit), door)
+
+
+async def _lines(spool: Spool, door: Door) -> list[Part]:
+    """Return the lines of a batch; empty ones are passed over."""
+    if not (spool.is_small and is_quick(spool.small())):
+        return await _parts(spool, await door.large.spans_of_lines(spool, door.settings.batch_limit), door)
+    items: list[Part] = []
+    for number, line in enumerate(spool.small().split(b"\n"), 1):
+        if line.strip():
+            check_line(line, number)
+            items.append(line)
+    return items
+
+
+async def _packed(spool: Spool, encoding: Encoding, door: Door) -> list[Part]:
+    most = door.settings.batch_limit
+    if not spool.is_small:
+        spans = await asyncio.to_thread(lambda: list(packed_spans(encoding, spool.mapped(), most)))
+        return await _parts(spool, spans, door)
+    body, items = spool.small(), list[Part]()
+    found = packed_spans(encoding, body, most)
+    while piece := list(islice(found, PIECE)):
+        if items:
+            await asyncio.sleep(0)
+        items += [body[begin:end] for begin, end in piece]
+    return items
+
+
+async def _parts(spool: Spool, spans: Sequence[Span], door: Door) -> list[Part]:
+    """Return parts of a body: the bytes, but views of what is large enough to go into a file."""
+    least = math.inf if door.blobs is None else door.blobs.least
+    view = spool.mapped()
+
+    def part(begin: int, end: int) -> Part:
+        if end - begin >= least:
+            return view[begin:end]
+        return bytes(view[begin:end]) if end - begin <= KEPT_BYTES else spool.read(begin, end)
+
+    return await asyncio.to_thread(lambda: [part(begin, end) for begin, end in spans])
+
+
+async def set_aside(items: Sequence[Part], ids: Sequence[str], blobs: Blobs | None) -> list[Arguments]:
+    """Return the arguments of a batch with the large ones written down, all or none."""
+    if blobs is None or max(map(len, items), default=0) < blobs.least:
+        return [item if isinstance(item, bytes) else bytes(item) for item in items]
+    return await asyncio.to_thread(_set_aside, items, ids, blobs)
+
+
+def _set_aside(items: Sequence[Part], ids: Sequence[str], blobs: Blobs) -> list[Arguments]:
+    placed: list[Arguments] = []
+    try:
+        for item, invocation_id in zip(items, ids, strict=True):
+            if len(item) >= blobs.least:
+                placed.append(blobs.write_now(blob_name(invocation_id, "args"), item))
+            else:
+                placed.append(bytes(item))
+    except StoreError:
+        blobs.delete(item for item in placed if isinstance(item, BlobRef))
+        raise
+    return placed

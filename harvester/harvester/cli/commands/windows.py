@@ -1,0 +1,89 @@
+"""`harvester windows`: which nodes are free for how long, and why no longer.
+
+Reads what the daemon noted of its last look, from the gateway; with `--config` or `--scheduler` it asks the scheduler
+itself, so that a site can see its windows before anything runs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from harvester.cli.extras import needing
+from harvester.cli.options import Scheduler
+from harvester.cli.session import AsJson, connected, print_json
+from harvester.domain.cluster.survival import GapFigures
+from harvester.domain.cluster.windows import WindowGroup, compute, grouped
+from harvester.sdk.errors import HarvesterError
+
+
+def windows(
+    ctx: typer.Context,
+    config: Annotated[Path | None, typer.Option(help="A config file: ask its scheduler, not the gateway.")] = None,
+    scheduler: Annotated[Scheduler | None, typer.Option(help="Ask this scheduler, not the gateway.")] = None,
+    ahead: Annotated[float, typer.Option(min=0, help="Minutes to look ahead, when a scheduler is asked.")] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Show the backfill windows: which nodes are free until when, and why they end."""
+    gaps: GapFigures | None = None
+    if config is None and scheduler is None:
+        found, taken_at, gaps = _of_gateway(ctx)
+    else:
+        with needing("daemon", "slurm"):
+            found, taken_at = _of_scheduler(config, scheduler, timedelta(minutes=ahead))
+    if as_json:
+        each = [window for group in found for window in _one_by_one(group)]
+        print_json({"taken_at": taken_at, "windows": each, "gaps": gaps})
+        return
+    from rich.console import Console  # noqa: PLC0415 - rich's tables cost start-up time
+
+    from harvester.cli.render import windows  # noqa: PLC0415 - brings them
+
+    console = Console(soft_wrap=False)
+    console.print(windows.table_of(found, time.time()) if found else "no node is free")
+    if gaps is not None and gaps.seen:
+        console.print(windows.learned(gaps))
+
+
+def _of_gateway(ctx: typer.Context) -> tuple[Sequence[WindowGroup], float | None, GapFigures | None]:
+    with connected(ctx) as client:
+        document = client.cluster()
+    noted = document.get("daemon") or {}
+    if "windows" not in noted:
+        raise HarvesterError("the daemon has noted no windows: see that it runs, or ask a scheduler with --scheduler")
+    gaps = msgspec.convert(noted.get("gaps"), GapFigures | None)
+    return msgspec.convert(noted["windows"], list[WindowGroup]), document.get("taken_at"), gaps
+
+
+def _of_scheduler(
+    path: Path | None, scheduler: Scheduler | None, ahead: timedelta
+) -> tuple[Sequence[WindowGroup], float]:
+    from harvester.cli.up import build  # noqa: PLC0415 - an adapter needs more than a user's laptop has
+    from harvester.config_file import ConfigError, load_config  # noqa: PLC0415 - as above
+    from harvester.domain.cluster.ports import SchedulerError  # noqa: PLC0415 - as above
+
+    try:
+        config = load_config(path, {"scheduler.kind": scheduler})
+        if config.scheduler.kind == "local":
+            raise HarvesterError("the local scheduler lives in `harvester up`: leave out --config and --scheduler")
+        adapter = build.adapter(config)
+        try:
+            snapshot = adapter.snapshot()
+        finally:
+            adapter.close()
+    except (ConfigError, SchedulerError) as error:
+        raise HarvesterError(str(error)) from error
+    return grouped(compute(snapshot, snapshot.taken_at, horizon=ahead)), snapshot.taken_at
+
+
+def _one_by_one(group: WindowGroup) -> list[dict[str, Any]]:
+    lasts = None if group.until_at is None else group.until_at - group.from_at
+    rest: dict[str, Any] = msgspec.to_builtins(group)
+    nodes = rest.pop("nodes")
+    return [{"node": node, **rest, "lasts_s": lasts} for node in nodes]

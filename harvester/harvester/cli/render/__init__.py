@@ -1,0 +1,4 @@
+"""Render: documents as text for a terminal. Pure.
+
+Begin with `tables`.
+"""

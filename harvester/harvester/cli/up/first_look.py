@@ -1,0 +1,50 @@
+"""The look at the scheduler before a harvester starts, and how long one waits for it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from harvester.config import Config
+from harvester.domain.cluster.ports import SchedulerAbsent, SchedulerAdapter, SchedulerUnavailable
+from harvester.domain.cluster.snapshot import ClusterSnapshot
+from harvester.domain.supervision.backoff import ANSWERS, CLEAR
+
+log = logging.getLogger(__name__)
+
+
+def first_look(
+    config: Config,
+    adapter: SchedulerAdapter,
+    say: Callable[[str], None],
+    *,
+    wait: Callable[[float], None] = time.sleep,
+) -> ClusterSnapshot | None:
+    """Look once before anything starts, so that a partition that does not exist is told at once.
+
+    A scheduler that does not answer holds nobody up who has configured what pilots are: None is returned. Where only
+    the scheduler can tell it (its partitions and nodes), it is asked until it answers, so that a host that starts
+    before its Slurm controller needs nobody. One whose commands are not here at all is not waited for.
+    """
+    is_needed = not config.pilot and config.scheduler.kind != "local"
+    refusals, told = CLEAR, set[str]()  # of several commands now this one fails first, now that one
+    while True:
+        try:
+            return adapter.snapshot()
+        except SchedulerUnavailable as error:
+            words = f"the scheduler does not answer, it is asked again: {error}"
+            log.info("up: %s", words)  # `say` is for the terminal
+            is_final = not is_needed or isinstance(error, SchedulerAbsent)
+            if is_needed and not is_final:
+                words += (
+                    "; nothing starts before it answers, since no [[pilot]] table says what pilots are (Ctrl-C ends it)"
+                )
+            if words not in told:
+                say(words)
+                told.add(words)
+            if is_final:
+                return None
+            now = time.monotonic()
+            refusals = refusals.failed(ANSWERS, str(error), now)
+            wait(refusals.until_at - now)

@@ -1,0 +1,139 @@
+"""The state folder of one `harvester up`: its lock, its tokens, its endpoint file, its log.
+
+Everything in it is the user's alone (0700, 0600).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+
+import msgspec
+
+from harvester.cli.up.logs import log_to
+
+_OURS = {"up", "harvester", "endpoint", "tokens", "blobs", "pilots", "local", "slurm"}  # names in it, without endings
+_TOKEN = re.compile(r"[!-~]{1,4096}")  # what fits a header
+
+
+class StateFolderError(Exception):
+    """The state folder cannot be used; the message says why and what to do."""
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """`endpoint.json`: where a running gateway is, for tools on the same machine."""
+
+    url: str
+    user_token_file: str
+    admin_token_file: str
+    pid: int
+    scheduler: str
+
+
+class StateFolder:
+    """A state folder that is ours until `close`. Raises `StateFolderError` where it cannot be.
+
+    Parameters
+    ----------
+    path: made when missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.was_open = self._narrowed()
+            # The lock goes with the process, however it ends; the file stays.
+            self._lock = os.open(path / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateFolderError(
+                f"the state folder {path} cannot be used ({error.strerror}); name another with --state"
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pid = os.read(self._lock, 20).decode(errors="replace").strip()
+            os.close(self._lock)
+            raise StateFolderError(
+                f"another `harvester up` (process {pid or 'unknown'}) runs over the state folder {path}; "
+                "end that one, or name another folder with --state"
+            ) from None
+        with contextlib.suppress(OSError):  # it is for the words of whoever comes second; the disk may be full
+            os.ftruncate(self._lock, 0)
+            os.write(self._lock, f"{os.getpid()}\n".encode())
+
+    def _narrowed(self) -> bool:
+        """Close to others a folder that is ours alone by what lies in it; tell whether it was open. Raises `OSError`.
+
+        Raises `StateFolderError` for another folder that others may write to: closing it might harm somebody.
+        """
+        mode = self.path.stat().st_mode
+        if not mode & 0o077:
+            return False
+        is_ours = all(path.name.partition(".")[0] in _OURS for path in self.path.iterdir())
+        if is_ours and not mode & stat.S_ISVTX:
+            self.path.chmod(0o700)
+            return True
+        if mode & 0o022:
+            raise StateFolderError(
+                f"others may write to the state folder {self.path} (mode {stat.S_IMODE(mode):o}); "
+                "close it with chmod 700, or name another with --state"
+            )
+        return False
+
+    def token_file(self, name: str) -> Path:
+        """Return where the token called `name` lies, making one the first time. Raises `StateFolderError`.
+
+        Nobody else may read it, whoever made the file. One that is a link is left as it is.
+        """
+        path = self.path / "tokens" / name
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            if not path.exists():
+                path.touch(mode=0o600)
+            for each, mode in ((path.parent, 0o700), (path, 0o600)):
+                if not each.is_symlink() and each.stat().st_mode & 0o077:  # where a link leads is somebody's own affair
+                    each.chmod(mode)
+            if not path.read_bytes().strip():
+                path.write_text(secrets.token_urlsafe(32) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise StateFolderError(
+                f"the token file {path} cannot be used ({error.strerror}); see that there is space and that it is yours"
+            ) from error
+        return path
+
+    def token(self, name: str) -> str:
+        """Return the token called `name`. Raises `StateFolderError` where the file holds none."""
+        path = self.token_file(name)
+        text = path.read_text(encoding="utf-8", errors="replace").strip()
+        if not _TOKEN.fullmatch(text):
+            raise StateFolderError(
+                f"{path} holds no token: write one word of ASCII letters, digits and signs into it, "
+                "or remove it to have one made"
+            )
+        return text
+
+    def announce(self, endpoint: Endpoint) -> None:
+        """Write `endpoint.json`, at once as a whole."""
+        fresh = self.path / "endpoint.json.new"
+        fresh.write_bytes(msgspec.json.format(msgspec.json.encode(endpoint), indent=2))
+        fresh.replace(self.path / "endpoint.json")
+
+    @property
+    def log_file(self) -> Path:
+        """Where the log goes."""
+        return self.path / "harvester.log"
+
+    def log_to_file(self) -> None:
+        """Send the log to `log_file`, and warnings to the terminal."""
+        log_to(self.log_file)
+
+    def close(self) -> None:
+        """Let go of the folder after a clean end."""
+        (self.path / "endpoint.json").unlink(missing_ok=True)
+        os.close(self._lock)

@@ -1,0 +1,36 @@
+"""The planner: a policy's plan, held to what no policy may break.
+
+Owns the order: cancellations come first, because they make room under the caps. What is forbidden is `brakes`'s.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from harvester.domain.harvest.brakes import Brakes
+from harvester.domain.harvest.modes import settings_of
+from harvester.domain.harvest.planning import CancelPilot, HarvestMode, Plan, Policy, Situation, SubmitPilot
+from harvester.domain.harvest.usable_windows import with_outlook
+
+
+def decide(policy: Policy, situation: Situation, *, paused: str = "") -> Plan:
+    """Return the plan of `policy` for `situation`, without what the brakes forbid.
+
+    Parameters
+    ----------
+    paused: why nothing is submitted; empty while something may be. Pilots are still let go while paused.
+    """
+    situation = replace(situation, settings=settings_of(situation.settings))
+    if situation.settings.mode is not HarvestMode.PREEMPTIBLE:
+        situation = with_outlook(situation)  # policy and brakes need the same one
+    brakes = Brakes(situation, paused)
+    departures = brakes.departures()
+    wish = policy.plan(situation)
+    cancels = [brakes.cancellation(effect) for effect in wish.effects if isinstance(effect, CancelPilot)]
+    submissions = [brakes.submission(effect) for effect in wish.effects if isinstance(effect, SubmitPilot)]
+    effects = (*departures, *cancels, *submissions)
+    return Plan(
+        effects=tuple(effect for effect in effects if effect is not None),
+        held=brakes.held(),
+        notes=tuple(dict.fromkeys((*brakes.notes(), *wish.notes))),
+    )

@@ -1,0 +1,56 @@
+"""The default client of this process: made at its first use, by whoever was handed over as its maker.
+
+Owns the one client that decorated functions go through. Knows no client: `harvester` hands the maker over, so that a
+decorated function needs not import what it is submitted with.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from harvester.domain.model import hosting
+
+
+class Caller(Protocol):
+    """What a decorated function asks of the client; see `harvester.Client`."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any function, any result
+        """Invoke `fn`."""
+        ...
+
+    def map(self, fn: Any, /, *iterables: Any, timeout: float | None, chunksize: int | None) -> Any:  # noqa: ANN401 - as above
+        """Invoke `fn` for each set of arguments."""
+        ...
+
+    def register(self, fn: Any, /) -> Any:  # noqa: ANN401 - as above
+        """Register `fn`."""
+        ...
+
+
+_clients: dict[int, Caller] = {}  # by process id: a forked process makes its own
+_makers: list[Callable[[], Caller]] = []
+_lock = threading.Lock()
+
+
+def provide(maker: Callable[[], Caller]) -> None:
+    """Have default clients made by `maker` from now on."""
+    _makers[:] = [maker]
+
+
+def default_caller() -> Caller:
+    """Return this process's client. Raises what making it raises."""
+    with _lock:
+        if os.getpid() not in _clients:
+            _clients[os.getpid()] = _makers[0]()
+            if (host := hosting.host()) is not None:
+                host.at_end(forget)  # the client closes itself when the run ends
+        return _clients[os.getpid()]
+
+
+def forget() -> None:
+    """Let the next use make another client; the old one stays open."""
+    with _lock:
+        _clients.clear()

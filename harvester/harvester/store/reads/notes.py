@@ -1,0 +1,29 @@
+"""Notes: small documents that daemon and gateway leave for each other."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select
+
+from harvester.store.db.dialect import inserting
+from harvester.store.db.tables import NOTES
+from harvester.store.reads.reader import Room
+
+
+class Notes(Room):
+    """The room of notes."""
+
+    def put_note(self, key: str, value: bytes) -> None:
+        """Keep `value` (JSON) under `key`, in the place of what was there. Returns after the commit."""
+
+        def put(connection: Connection) -> None:
+            statement = inserting(connection, NOTES).values(key=key, value=value)
+            changed = {"value": statement.excluded.value}
+            connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=changed))
+
+        self._commit(put)
+
+    def note(self, key: str) -> bytes | None:
+        """Return what lies under `key`."""
+        with self._reading() as connection:
+            value: bytes | None = connection.execute(select(NOTES.c.value).where(NOTES.c.key == key)).scalar()
+            return value

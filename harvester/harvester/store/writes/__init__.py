@@ -1,0 +1,4 @@
+"""Writes: one thread commits all changes of the hot path in groups.
+
+Imports `db`. Begin with `changes`, then `writer`.
+"""

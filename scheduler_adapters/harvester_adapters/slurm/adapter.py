@@ -1,0 +1,234 @@
+"""The Slurm adapter: what is asked of a Slurm, and how often; pilots in and out.
+
+Owns the commands and their environment, and counts them. What they print is read by `slurm_queue`, `slurm_nodes` and
+`slurm_slow`; what is submitted is made by `slurm_submit`. Decides nothing about pilots, and remembers nothing that
+Slurm could tell again.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable
+from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot
+from harvester_adapters.scheduler_command import Answer, run
+from harvester_adapters.slurm import squeue
+from harvester_adapters.slurm.excluded import ExcludedNodes, excluded_arguments, excluded_nodes
+from harvester_adapters.slurm.nodes import nodes
+from harvester_adapters.slurm.slow_look import Slow, SlowLook, Submitter
+from harvester_adapters.slurm.squeue import batch_jobs, glimpses
+from harvester_adapters.slurm.submission import EXPORTED, PilotExecutor, checked_ids
+
+_WHOLE_MINUTES = timedelta(minutes=1)
+# What a single id that Slurm has forgotten is answered with; several of which some are known are no error.
+_FORGOTTEN = re.compile(r"invalid job id", re.IGNORECASE)
+_NOT_PENDING = re.compile(
+    r"invalid job id|no longer pending|already (running|complet|finish)|job/step already", re.IGNORECASE
+)
+
+
+class SlurmAdapter:
+    """The port `SchedulerAdapter` on Slurm's commands.
+
+    Parameters
+    ----------
+    work_dir: where batch scripts lie for the moment of their submission; made when missing.
+    account: what pilots are submitted with; empty: the user's default one.
+    qos: what pilots are submitted with; empty: what Slurm gives where none is named.
+    command_timeout: how long a snapshot, a submission or a cancellation may take before it is given up.
+    cache_for: a snapshot younger than this is returned again; a submission or cancellation makes it old.
+    slow_cache_for: how long the partitions, the QOSs and the configuration are believed.
+    reservations_for: how long the reservations are believed.
+    exported: the variables of this process's environment that a pilot gets. No others reach it.
+    """
+
+    def __init__(
+        self,
+        *,
+        work_dir: Path,
+        account: str = "",
+        qos: str = "",
+        command_timeout: timedelta = timedelta(seconds=10),
+        cache_for: timedelta = timedelta(seconds=1),
+        slow_cache_for: timedelta = timedelta(minutes=30),
+        reservations_for: timedelta = timedelta(minutes=5),
+        exported: Sequence[str] = EXPORTED,
+    ) -> None:
+        self._exported = (*exported, "SLURM_CONF")
+        self._timeout = command_timeout
+        self._cache_for = cache_for.total_seconds()
+        self._lock = threading.Lock()  # one look at a time; whoever waits for it gets the cached one
+        self._snapshot: ClusterSnapshot | None = None
+        self._read_at = 0.0  # monotonic
+        self._slow = SlowLook(
+            ask=self._ask,
+            submitter=Submitter(user=getpass.getuser(), account=account, qos=qos),
+            keep_for=slow_cache_for,
+            reservations_for=reservations_for,
+        )
+        self._excluded = ExcludedNodes()
+        self._commands = 0
+        self._counting = threading.Lock()
+        self._executor = PilotExecutor(work_dir=work_dir, run=self._run)
+
+    @property
+    def commands(self) -> int:
+        """How many commands have been sent to Slurm so far."""
+        return self._commands
+
+    def snapshot(self) -> ClusterSnapshot:
+        """Look at the nodes and what has not ended: scontrol and squeue once, or the last look while it is fresh.
+
+        Raises `SchedulerUnavailable` with the command, its exit code and its words.
+        """
+        with self._lock:
+            if self._snapshot is None or time.monotonic() - self._read_at >= self._cache_for:
+                self._snapshot = self._look()
+                self._read_at = time.monotonic()
+            return self._snapshot
+
+    def glance(self) -> tuple[BatchJob, ...]:
+        """Return what has not ended, with little of each: one squeue. Raises `SchedulerUnavailable`."""
+        question = squeue.at_a_glance(_nonce())
+        return glimpses(self._ask(("squeue", *question.arguments), self._give_up_at()), question)
+
+    def ended(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
+        """Return what became of batch jobs: one squeue, while Slurm remembers them. Raises `SchedulerUnavailable`."""
+        if not batch_job_ids:
+            return ()
+        question = squeue.by_id(_nonce(), checked_ids(batch_job_ids))
+        answer = self._answer(("squeue", *question.arguments), self._give_up_at())
+        if answer.exit_code and _FORGOTTEN.search(answer.words):
+            return ()
+        return batch_jobs(answer.expect_success(), question)
+
+    def submit(self, order: PilotOrder) -> str:
+        """Submit a pilot and return its batch job id. Raises `SubmissionRejected` or `SchedulerUnavailable`."""
+        # Where --time-min gives the minimum and no more, a pilot is better off with the walltime that it asks for.
+        known = self._slow.known
+        if order.time_min is not None and not (known is not None and known.site.cuts_time_min):
+            order = msgspec.structs.replace(order, time_min=None)
+        try:
+            return self._executor.submit_pilot(order)
+        finally:
+            self._forget()
+
+    def cancel(self, *batch_job_ids: str) -> None:
+        """Cancel batch jobs: one scancel; those that are over are no error. Raises `SchedulerUnavailable`."""
+        if not batch_job_ids:
+            return
+        try:
+            self._executor.cancel_pilots(batch_job_ids)
+        finally:
+            self._forget()
+
+    def hold(self, *batch_job_ids: str) -> None:
+        """Keep pending batch jobs from being started. Raises `SchedulerUnavailable`."""
+        # Not `hold`: of root or an operator that is an administrator's hold, also on batch jobs of their own.
+        self._control("uhold", batch_job_ids)
+
+    def release(self, *batch_job_ids: str) -> None:
+        """Let held batch jobs be started again. Raises `SchedulerUnavailable`."""
+        self._control("release", batch_job_ids)
+
+    def _control(self, verb: str, batch_job_ids: Sequence[str]) -> None:
+        if not batch_job_ids:
+            return
+        try:
+            answer = self._run(("scontrol", verb, ",".join(checked_ids(batch_job_ids))))
+        finally:
+            self._forget()
+        # One that has started meanwhile, or is over, is refused, and the others are done nevertheless.
+        if answer.exit_code and not _NOT_PENDING.search(answer.words):
+            answer.expect_success()
+
+    def close(self) -> None:
+        """Nothing to let go: there is no thread, and no file outlives its submission."""
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._snapshot = None
+
+    def _look(self) -> ClusterSnapshot:
+        give_up_at = self._give_up_at()
+        taken_at = time.time()
+        slow = self._slow.look(give_up_at)
+        # Nodes before batch jobs: a batch job that starts in between makes a node look idle that its job names, which
+        # reads as "taken"; the other order would show a free node that nobody has.
+        seen = nodes(self._ask(("scontrol", "--details", "--oneliner", "--all", "show", "node"), give_up_at))
+        question = squeue.not_ended(_nonce())
+        queue = batch_jobs(self._ask(("squeue", *question.arguments), give_up_at), question)
+        if slow.misses(seen, queue):
+            slow = self._slow.look_again(give_up_at)
+        queue = self._with_excluded(queue, slow, give_up_at)
+        return ClusterSnapshot(
+            taken_at=taken_at,
+            scheduler=f"slurm {slow.site.version}",
+            nodes=seen,
+            batch_jobs=queue,
+            partitions=slow.partitions,
+            reservations=slow.reservations,
+            grain=_WHOLE_MINUTES,
+            cuts_time_min=slow.site.cuts_time_min,
+        )
+
+    def _with_excluded(self, queue: tuple[BatchJob, ...], slow: Slow, give_up_at: float) -> tuple[BatchJob, ...]:
+        """Return the batch jobs with the nodes that they exclude, where this Slurm has not shown them."""
+        if slow.site.shows_excluded:
+            return queue
+        if self._excluded.lacks(queue):
+            nonce = _nonce()
+            text = self._ask(("squeue", *excluded_arguments(nonce)), give_up_at)
+            self._excluded.learn(excluded_nodes(text, nonce))
+        return self._excluded.added(queue)
+
+    def _give_up_at(self) -> float:
+        return time.monotonic() + self._timeout.total_seconds()
+
+    def _ask(self, argv: Sequence[str], give_up_at: float) -> str:
+        return self._answer(argv, give_up_at).expect_success()
+
+    def _answer(self, argv: Sequence[str], give_up_at: float) -> Answer:
+        left = timedelta(seconds=give_up_at - time.monotonic())
+        if left <= timedelta(0):
+            raise SchedulerUnavailable(
+                f"the look at the cluster took longer than {self._timeout.total_seconds():g} s;"
+                f" {argv[0]} was not asked any more"
+            )
+        self._count()
+        return run(argv, timeout=left, environment=_asking())
+
+    def _run(self, argv: Sequence[str]) -> Answer:
+        self._count()
+        environment = {name: os.environ[name] for name in self._exported if name in os.environ}
+        return run(argv, timeout=self._timeout, environment=environment)
+
+    def _count(self) -> None:
+        with self._counting:  # looks and submissions may come from two threads
+            self._commands += 1
+
+
+def _nonce() -> str:
+    return "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(6))
+
+
+def _asking() -> dict[str, str]:
+    """Return the environment for questions: this process's, without what would change their answers.
+
+    SQUEUE_* and SLURM_TIME_FORMAT are a person's taste at a terminal.
+    """
+    changing = ("SLURM_", "SQUEUE_", "SCONTROL_", "SACCTMGR_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(changing)}
+    if "SLURM_CONF" in os.environ:
+        kept["SLURM_CONF"] = os.environ["SLURM_CONF"]
+    return kept | {"TZ": "UTC", "SLURM_BITSTR_LEN": "0"}  # 0: lists of array elements are not cut off

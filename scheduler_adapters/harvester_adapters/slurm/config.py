@@ -1,0 +1,46 @@
+"""What we must know of a site's slurm.conf: the version, and how it preempts."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from harvester_adapters.slurm.words import malformed
+
+
+class SiteConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The controller's configuration, as far as it matters to pilots."""
+
+    version: str  # "22.05.8"
+    preempt_type: str  # "preempt/none", "preempt/partition_prio", "preempt/qos"
+    preempt_mode: str  # the cluster's: "CANCEL", "GANG,SUSPEND"
+
+    @property
+    def cuts_time_min(self) -> bool:
+        """Whether backfill gives a batch job with --time-min the largest walltime that fits.
+
+        From 20.11 to 25.05.4 it gave exactly the minimum, whatever the room.
+        """
+        return self._numbers >= [25, 5, 5]
+
+    @property
+    def shows_excluded(self) -> bool:
+        """Whether `squeue --Format` has ExcNodes."""
+        return self._numbers >= [24, 5, 0]
+
+    @property
+    def _numbers(self) -> list[int]:
+        numbers = [int(part) for part in re.findall(r"\d+", self.version)[:3]]
+        return [*numbers, 0, 0, 0][:3]
+
+
+def site_config(text: str) -> SiteConfig:
+    """Return the configuration in the output of `scontrol show config`."""
+    words = dict(re.findall(r"^(\w+)\s*=[ \t]*(.*?)\s*$", text, flags=re.MULTILINE))
+    try:
+        return SiteConfig(
+            version=words["SLURM_VERSION"], preempt_type=words["PreemptType"], preempt_mode=words["PreemptMode"]
+        )
+    except KeyError as error:
+        raise malformed(f"scontrol's configuration (it has no {error.args[0]})", text) from error

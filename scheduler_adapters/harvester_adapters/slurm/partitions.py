@@ -1,0 +1,75 @@
+"""Slurm's partitions: what `scontrol show partition` prints, and who can be evicted from which.
+
+Pure: text in, records out. A text that is not understood raises `SchedulerUnavailable` naming the place.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from harvester.domain.cluster.snapshot import Partition
+from harvester_adapters.slurm.config import SiteConfig
+from harvester_adapters.slurm.preemption import PilotQos, Tier, not_by_qos, not_by_tier
+from harvester_adapters.slurm.words import NOTHING, duration, lines, malformed, node_names
+
+
+def partitions(text: str, site: SiteConfig, qos: PilotQos) -> tuple[Partition, ...]:
+    """Return the partitions in the output of `scontrol --oneliner --all show partition`.
+
+    Parameters
+    ----------
+    qos: the QOSs; asked only where the site preempts by them.
+    """
+    found = list(lines(text, "PartitionName"))
+    tiers = [_tier(line, words) for line, words in found]
+    return tuple(
+        _partition(line, words, _why_not(tier, tiers, site, qos), _grace(site, qos))
+        for (line, words), tier in zip(found, tiers, strict=True)
+    )
+
+
+def _why_not(tier: Tier, tiers: list[Tier], site: SiteConfig, qos: PilotQos) -> str:
+    match site.preempt_type:
+        case "preempt/partition_prio":
+            return not_by_tier(tier, tiers, cluster=site.preempt_mode)
+        case "preempt/qos":
+            return not_by_qos(qos, cluster=site.preempt_mode)
+        case other:
+            name = "preempt/none" if other in NOTHING else other  # newer versions show "(null)"
+            return f"nobody is preempted here (PreemptType is {name})"
+
+
+def _grace(site: SiteConfig, qos: PilotQos) -> timedelta | None:
+    """Return the grace time where the QOS and not the partition gives it."""
+    if site.preempt_type != "preempt/qos" or qos.own is None:
+        return None
+    return qos.own.grace_time
+
+
+def _tier(line: str, words: dict[str, str]) -> Tier:
+    try:
+        return Tier(
+            name=words["PartitionName"],
+            tier=int(words["PriorityTier"]),
+            nodes=frozenset(node_names(words["Nodes"])),
+            preempt_mode=words["PreemptMode"],
+            takes_turns=words["OverSubscribe"].startswith("FORCE"),
+        )
+    except (KeyError, ValueError) as error:
+        raise malformed("a partition of scontrol", line) from error
+
+
+def _partition(line: str, words: dict[str, str], why_not: str, grace: timedelta | None) -> Partition:
+    try:
+        return Partition(
+            name=words["PartitionName"],
+            is_up=words["State"] == "UP",
+            max_time=duration(words["MaxTime"]),
+            grace_time=timedelta(seconds=int(words["GraceTime"])) if grace is None else grace,
+            is_preemptible=not why_not,
+            why_not=why_not,
+            is_default=words["Default"] == "YES",
+            priority_tier=int(words["PriorityTier"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise malformed("a partition of scontrol", line) from error

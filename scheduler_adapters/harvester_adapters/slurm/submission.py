@@ -1,0 +1,251 @@
+"""Pilots into and out of Slurm, through PSI/J: one long-lived executor that submits and cancels.
+
+Owns the batch script, sbatch's options, and the judgement of what sbatch and scancel answer. Of PSI/J it takes the way
+of a submission; PSI/J's own idea of a batch job's state is switched off, because it takes a preempted or a missing
+batch job for a failed or completed one and has no time limit: the adapter's snapshot tells the states.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, Any
+
+from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
+from packaging.version import Version
+from psij import Job, JobAttributes, JobSpec
+from psij.executors.batch.slurm import SlurmExecutorConfig, SlurmJobExecutor
+
+from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected
+from harvester_adapters.scheduler_command import Answer
+
+# All that sbatch, and so the pilot, gets of the daemon's environment; Slurm adds its own SLURM_*. The choice is made
+# here and not by --export: ALL would hand on the daemon's secrets, and both NONE and a list of names make slurmd run
+# the user's login shell before the pilot (SLURM_GET_USER_ENV, seen on 22.05), which can take minutes.
+EXPORTED = ("HOME", "LANG", "LOGNAME", "PATH", "USER")
+
+# sbatch's words for "no answer" as against "no". After some of these the batch job exists nevertheless.
+_NO_CONTACT = re.compile(
+    r"unable to contact slurm controller|socket timed out|zero bytes were transmitted|connection refused"
+    r"|connection (failure|error|reset)|message (receive|send) failure|not responding|in standby mode"
+    r"|could not establish a configuration source|failed to fetch config|authentication (error|failure)"
+    r"|munge|temporarily un|slurmctld is|host is down|no route to host|transport endpoint|unexpected message",
+    re.IGNORECASE,
+)
+_OVER = re.compile(r"invalid job id|already complet|job/step already", re.IGNORECASE)
+
+
+def sbatch_arguments(order: PilotOrder, now: float) -> list[str]:
+    """Return sbatch's options for a pilot that is submitted `now` (Unix seconds).
+
+    They are on the command line, not in the script, because a site's or a user's SBATCH_* variables override what is in
+    a script. Slurm rounds the walltime up to whole minutes.
+    """
+    resources = order.resources
+    options = [
+        f"--job-name={order.name}",
+        f"--partition={order.partition}",
+        "--nodes=1",
+        "--ntasks=1",
+        f"--cpus-per-task={resources.cpus}",
+        f"--time={_clock(order.walltime)}",
+        # From 24.11 on, a pilot preempted with REQUEUE is put back even when it ended with 0.
+        "--no-requeue",
+        "--export=ALL",  # of the few variables that sbatch is run with
+        f"--chdir={order.output.parent}",
+        f"--output={str(order.output).replace('%', '%%')}",  # sbatch reads %j and its like as patterns
+    ]
+    if resources.memory_mb:
+        options.append(f"--mem={resources.memory_mb}M")
+    if resources.gpus:
+        options.append(f"--gres=gpu:{resources.gpus}")
+    if order.nice:
+        options.append(f"--nice={order.nice}")
+    if order.account:
+        options.append(f"--account={order.account}")
+    if order.qos:
+        options.append(f"--qos={order.qos}")
+    return options + _placement(order, now)
+
+
+def _placement(order: PilotOrder, now: float) -> list[str]:
+    """Return the options that say where and until when a pilot may run."""
+    options = []
+    if order.time_min is not None:
+        options.append(f"--time-min={_clock(order.time_min)}")
+    if order.exclude:
+        options.append(f"--exclude={NodeSet.fromlist(order.exclude, resolver=RESOLVER_NOGROUP)}")
+    if order.node:
+        options.append(f"--nodelist={order.node}")
+    if order.end_by is not None:
+        # Relative, so that no time zone of sbatch's environment can shift it. Slurm takes a batch job out of the queue
+        # once it could no longer end by then.
+        options.append(f"--deadline=now+{max(1, math.floor(order.end_by - now))}")
+    return options
+
+
+def batch_script(order: PilotOrder) -> str:
+    """Return the batch script: the pilot as one srun step.
+
+    At a preemption Slurm tells the steps at once and the batch shell only when the grace time is over. `exec` keeps the
+    pilot's exit code. --export=ALL hands the script's (small) environment on; --cpus-per-task because srun has not
+    inherited it from sbatch since 22.05, --mpi=none because a pilot needs no PMI server.
+    """
+    step = ["srun", "--ntasks=1", f"--cpus-per-task={order.resources.cpus}", "--export=ALL", "--mpi=none"]
+    if order.resources.gpus:
+        step.append(f"--gres=gpu:{order.resources.gpus}")
+    return f"#!/bin/bash\nexec {shlex.join([*step, *order.command])}\n"
+
+
+def batch_job_id(order_name: str, output: str) -> str:
+    """Return the id in the output of `sbatch --parsable` (`123` or `123;cluster`).
+
+    Raises `SchedulerUnavailable` where there is none: sbatch said that it succeeded, so the batch job may exist.
+    """
+    last = output.strip().rpartition("\n")[2]
+    if not (match := re.fullmatch(r"(\d+)(;.*)?", last.strip())):
+        raise SchedulerUnavailable(
+            f"sbatch submitted {order_name} but told no id: {output.strip()[:300]!r}; look for it by its name"
+        )
+    return match[1]
+
+
+def judge_submission(order_name: str, answer: Answer) -> None:
+    """Raise what an unsuccessful sbatch deserves."""
+    if not answer.exit_code:
+        return
+    words = answer.words or f"nothing, exit code {answer.exit_code}"
+    if answer.exit_code < 0 or _NO_CONTACT.search(words):
+        raise SchedulerUnavailable(f"sbatch reached no controller for {order_name} (it may exist): {words}")
+    raise SubmissionRejected(f"sbatch refused {order_name}: {words}")
+
+
+def judge_cancellation(answer: Answer) -> None:
+    """Raise `SchedulerUnavailable` unless every batch job is cancelled or was over already."""
+    complaints = [line for line in answer.stderr.splitlines() if line.strip()]
+    if answer.exit_code and not (complaints and all(_OVER.search(line) for line in complaints)):
+        answer.expect_success()
+
+
+def checked_ids(batch_job_ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the ids. Raises `ValueError` for what is none: it could be an option of a command."""
+    for batch_job_id in batch_job_ids:
+        if not re.fullmatch(r"\d+", batch_job_id):
+            raise ValueError(f"{batch_job_id!r} is no id of a Slurm batch job")
+    return tuple(batch_job_ids)
+
+
+def _clock(walltime: timedelta) -> str:
+    seconds = max(1, math.ceil(walltime.total_seconds()))
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+class _PilotJob(Job):
+    """A PSI/J job that carries its order, which says more than a JobSpec can."""
+
+    def __init__(self, order: PilotOrder) -> None:
+        super().__init__(
+            JobSpec(
+                name=order.name,
+                executable=order.command[0],
+                arguments=list(order.command[1:]),
+                inherit_environment=False,
+                launcher="srun",
+                attributes=JobAttributes(duration=order.walltime, queue_name=order.partition),
+            )
+        )
+        self.order = order
+
+
+class _NoPolling:
+    """In the place of PSI/J's polling thread: nothing is polled, nothing is remembered."""
+
+    def register_job(self, job: Job) -> None:
+        """Do nothing."""
+
+
+class PilotExecutor(SlurmJobExecutor):
+    """PSI/J's Slurm executor for pilots.
+
+    Parameters
+    ----------
+    work_dir: where batch scripts lie for the moment of their submission; only this process reads it.
+    run: runs a command with a time limit and the environment that a pilot may have; `SchedulerUnavailable` when it
+        does not answer.
+    """
+
+    _NAME_ = "slurm-pilots"
+    _VERSION_ = Version("1.0.0")
+
+    def __init__(self, *, work_dir: Path, run: Callable[[Sequence[str]], Answer]) -> None:
+        self._run = run
+        super().__init__(config=SlurmExecutorConfig(work_directory=work_dir))
+
+    def submit_pilot(self, order: PilotOrder) -> str:
+        """Submit a pilot and return its batch job id. Raises as `SchedulerAdapter.submit` does."""
+        job = _PilotJob(order)
+        try:
+            self.submit(job)
+        except OSError as error:
+            raise SchedulerUnavailable(f"no batch script can be written in {self.work_directory}: {error}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                self._script(job).unlink()  # sbatch has sent it to the controller
+        return str(job.native_id)
+
+    def cancel_pilots(self, batch_job_ids: Sequence[str]) -> None:
+        """Cancel batch jobs, submitted by this process or by an earlier one. Raises `SchedulerUnavailable`.
+
+        One scancel for all, which PSI/J has no word for.
+        """
+        self._run_command(["scancel", *checked_ids(batch_job_ids)])
+
+    # ---- PSI/J's hooks ---------------------------------------------------------------------------------------------
+
+    def _start_queue_poll_thread(self) -> Any:  # noqa: ANN401 - PSI/J's type is the thread that we replace
+        return _NoPolling()
+
+    def _create_script_context(self, job: Job) -> dict[str, object]:
+        # PSI/J would deploy its launcher scripts here; the nodes may not see this folder, and srun is one line.
+        return {}
+
+    def generate_submit_script(self, job: Job, context: dict[str, object], submit_file: IO[str]) -> None:
+        """Write the batch script."""
+        submit_file.write(batch_script(_order(job)))
+
+    def get_submit_command(self, job: Job, submit_file_path: Path) -> list[str]:
+        """Return sbatch's command line."""
+        return ["sbatch", "--parsable", *sbatch_arguments(_order(job), time.time()), str(submit_file_path.absolute())]
+
+    def get_cancel_command(self, native_id: str) -> list[str]:
+        """Return scancel's command line."""
+        return ["scancel", native_id]
+
+    def job_id_from_submit_output(self, out: str) -> str:
+        """Return the batch job id, which `_run_command` has found already."""
+        return out
+
+    def _run_command(self, cmd: list[str]) -> str:
+        """Run sbatch or scancel with a time limit, which PSI/J has none of, and judge the answer."""
+        answer = self._run(cmd)
+        if cmd[0] == "sbatch":
+            name = next(option.partition("=")[2] for option in cmd if option.startswith("--job-name="))
+            judge_submission(name, answer)
+            return batch_job_id(name, answer.stdout)
+        judge_cancellation(answer)
+        return answer.stdout
+
+    def _script(self, job: Job) -> Path:
+        return Path(self.work_directory) / f"{job.id}.job"
+
+
+def _order(job: Job) -> PilotOrder:
+    if not isinstance(job, _PilotJob):
+        raise TypeError(f"{job} was not made by submit_pilot")
+    return job.order

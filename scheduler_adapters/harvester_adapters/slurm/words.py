@@ -1,0 +1,135 @@
+"""Slurm's words, read: times, limits, sizes, resources, lists of nodes, and scontrol's lines of `key=value`.
+
+Pure. Knows no record of the cluster: who reads nodes, batch jobs or partitions puts these words together. A word that
+is not understood raises `ValueError`; `malformed` makes the error of it that names the place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
+
+from harvester.domain.cluster.ports import SchedulerUnavailable
+from harvester.domain.model.resources import Resources
+
+NOTHING = frozenset({"", "(null)", "N/A", "NONE", "None", "Unknown", "n/a"})
+_NO_LIMIT = frozenset({"UNLIMITED", "INFINITE", "NOT_SET", "Partition_Limit", "INVALID"})
+_SIZES = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3}
+
+
+def malformed(what: str, line: str) -> SchedulerUnavailable:
+    """Return the error for an answer that is not understood: `what` it is, and the place."""
+    shown = line if len(line) <= 300 else line[:297] + "..."
+    return SchedulerUnavailable(f"{what} is not understood, so the whole answer is not believed: {shown!r}")
+
+
+def lines(text: str, first: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield each line of scontrol with its `key=value` words; free text comes last and never replaces a word."""
+    found = [line for line in text.split("\n") if line.strip()]  # splitlines() would split at more than line ends
+    if not found:
+        raise SchedulerUnavailable(f"scontrol showed no {first} at all, which cannot be; the answer is not believed")
+    for line in found:
+        if not line.startswith(f"{first}="):
+            raise malformed("a line of scontrol", line)
+        words: dict[str, str] = {}
+        for word in line.split():
+            key, _, value = word.partition("=")
+            words.setdefault(key, value)
+        yield line, words
+
+
+def instant(word: str) -> float | None:
+    """Return Unix seconds for Slurm's `2026-11-22T01:04:03` in UTC; None for N/A and its like."""
+    if word in NOTHING:
+        return None
+    return datetime.fromisoformat(word).replace(tzinfo=UTC).timestamp()
+
+
+def duration(word: str) -> timedelta | None:
+    """Return a limit such as `2-00:00:00`, `02:00:00` or `30:00`; None for UNLIMITED, and where none is told."""
+    if word in _NO_LIMIT or word in NOTHING:
+        return None
+    days, _, clock = word.rpartition("-")
+    seconds = 0
+    for part in clock.split(":"):
+        seconds = seconds * 60 + int(part)
+    return timedelta(days=int(days or 0), seconds=seconds)
+
+
+def tres(word: str) -> Resources:
+    """Return the resources in `cpu=4,mem=2000M,node=1,billing=4,gres/gpu=2`; 0 for what is not in it."""
+    cpus = gpus = memory_mb = 0
+    for item in word.split(","):
+        key, _, value = item.partition("=")
+        if key == "cpu":
+            cpus = int(value)
+        elif key == "mem":
+            memory_mb = megabytes(value)
+        elif key == "gres/gpu":
+            gpus = int(value)
+    return Resources(cpus=cpus, gpus=gpus, memory_mb=memory_mb)
+
+
+def tres_nodes(word: str) -> int:
+    """Return the nodes in `cpu=4,mem=2000M,node=1`; 0 where none are told."""
+    found = re.search(r"(?:^|,)node=(\d+)", word)
+    return int(found[1]) if found else 0
+
+
+def gpu_count(word: str) -> int:
+    """Return the GPUs in `gpu:2`, `gpu:a100:2(S:0-1)`, `gres/gpu:1`, `gres:gpu:1`, `gpu:2(IDX:0-1)`, `(null)`."""
+    bare = re.sub(r"\([^)]*\)", "", word)  # socket and index lists hold commas
+    return sum(_gpus(item) for item in bare.split(",") if item)
+
+
+def _gpus(item: str) -> int:
+    parts = re.sub(r"^gres[:/]", "", item).replace("=", ":").split(":")
+    if parts[0] != "gpu":
+        return 0
+    if len(parts) > 1 and parts[-1].isdecimal():
+        return int(parts[-1])
+    if parts[-1] and not parts[-1][0].isdecimal():  # `gpu` or `gpu:a100` asks for one
+        return 1
+    raise ValueError(item)
+
+
+def megabytes(word: str) -> int:
+    """Return MiB for `500M`, `0.50G`, `2048K` or `7`."""
+    factor = _SIZES.get(word[-1:], 0)
+    return round(float(word[:-1]) * factor) if factor else int(word)
+
+
+@lru_cache(maxsize=4096)
+def node_names(word: str) -> tuple[str, ...]:
+    """Return the nodes of a list such as `n[1-3,7],gpu01`. Raises `ValueError`."""
+    if word in NOTHING:
+        return ()
+    try:
+        return tuple(NodeSet(word, resolver=RESOLVER_NOGROUP))
+    except NodeSetException as error:
+        raise ValueError(word) from error
+
+
+def elements(word: str) -> int:
+    """Return how many elements of an array `3-10:2%2`, `1,4-6` or `N/A` may run at a time; 1 for a batch job alone.
+
+    Elements beyond the limit behind `%` wait for their siblings, whatever is free. A list that Slurm has cut off with
+    `...` counts what is left of it.
+    """
+    items, _, most = word.partition("%")
+    if items in NOTHING:
+        return 1
+    count = sum(_span(item) for item in items.split(",") if item.strip("."))
+    return max(1, min(count, int(most)) if most and int(most) else count)
+
+
+def _span(item: str) -> int:
+    span, _, step = item.partition(":")
+    first, _, last = span.partition("-")
+    if not last:
+        return 1
+    return (int(last) - int(first)) // int(step or 1) + 1

@@ -1,0 +1,54 @@
+"""The look before a start: who is waited for, who is not, and what is said meanwhile."""
+
+import pytest
+
+from harvester.cli.up.first_look import first_look
+from harvester.config_file import load_config
+from harvester.domain.cluster.ports import SchedulerAbsent, SchedulerUnavailable
+from harvester.domain.cluster.snapshot import ClusterSnapshot
+
+SLURM = {"scheduler.kind": "slurm"}
+SHAPE = {"pilot": [{"name": "a", "partition": "p", "cpus": 1}]}
+LOOK = ClusterSnapshot(taken_at=0.0, scheduler="fake", nodes=(), batch_jobs=(), partitions=())
+DOWN, TIMEOUT = SchedulerUnavailable("Connection refused"), SchedulerUnavailable("no answer within 10 s")
+
+
+class Answering:
+    """A scheduler that gives these answers, one after the other."""
+
+    def __init__(self, *answers: ClusterSnapshot | Exception) -> None:
+        self.answers = list(answers)
+
+    def snapshot(self) -> ClusterSnapshot:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def look(fields, *answers):
+    said, waits = [], []
+    found = first_look(load_config(None, fields), Answering(*answers), said.append, wait=waits.append)
+    return found, said, [round(seconds) for seconds in waits]
+
+
+def test_a_scheduler_that_must_tell_what_pilots_are_is_asked_until_it_answers():
+    found, said, waits = look(SLURM, DOWN, DOWN, TIMEOUT, DOWN, LOOK)
+    assert found is LOOK
+    assert waits == [2, 4, 8, 15]
+    assert [words.partition(";")[0] for words in said] == [
+        "the scheduler does not answer, it is asked again: Connection refused",
+        "the scheduler does not answer, it is asked again: no answer within 10 s",
+    ]
+    assert "nothing starts before it answers, since no [[pilot]] table says what pilots are" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [(SLURM | SHAPE, DOWN), (SLURM, SchedulerAbsent("scontrol cannot be run")), ({"scheduler.kind": "local"}, DOWN)],
+    ids=["pilots are configured", "no such command", "local"],
+)
+def test_nobody_waits_for_an_answer_that_is_not_needed_or_cannot_come(fields, error):
+    found, said, waits = look(fields, error)
+    assert (found, waits) == (None, [])
+    assert said == [f"the scheduler does not answer, it is asked again: {error}"]

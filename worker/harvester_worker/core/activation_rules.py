@@ -1,0 +1,296 @@
+"""The activity: what is done with the activations of a pilot, from the lease to the report.
+
+Pure: stimulus and `now` in; the effects gather in the reporter. It knows whether the pilot leaves, and decides nothing
+about that; it knows no connection and no clock.
+"""
+
+from collections.abc import Iterable
+
+from harvester.domain.model.functions import FunctionVersion
+from harvester.domain.model.invocations import ActivationEnd
+from harvester.domain.payload.blobs import BlobRef
+from harvester.domain.protocol import wire
+from harvester_worker.core.activations import Activation, ActivationEvent, ActivationState, Death, Verdict, Wish
+from harvester_worker.core.effects import HandOver, Key, KillSlot, StopSlot, TakeBack
+from harvester_worker.core.leases import Holdings
+from harvester_worker.core.reporter import Reporter
+from harvester_worker.core.settling import Settling
+from harvester_worker.ipc.slot_messages import Ended, Progress
+from harvester_worker.timing import drain
+
+CANCEL_S = 1.0
+"""A cancelled function may take this long to unwind before its process is killed."""
+
+
+class Activity:
+    """The activations of one pilot.
+
+    Parameters
+    ----------
+    holdings: its leases and its room.
+    reporter: what it says.
+    """
+
+    def __init__(self, holdings: Holdings, reporter: Reporter) -> None:
+        self.plan: drain.DrainPlan | None = None  # the pilot leaves
+        self._holdings = holdings
+        self._reporter = reporter
+        self.settling = Settling(reporter, holdings.pace)
+
+    # ---- the gateway's word ------------------------------------------------------------------------------------------
+
+    def take(self, lease: wire.Lease, function: FunctionVersion | None, *, shares: bool) -> None:
+        """Take a lease, or give it back at once."""
+        key = (lease.invocation_id, lease.fence)
+        if key in self._holdings or key in self.settling or self._reporter.outbox.has_reported(key):
+            return  # a repetition
+        is_readable = shares or not isinstance(lease.arguments, BlobRef)
+        if self.plan or function is None or not is_readable or not lease.resources.fits(self._holdings.capacity):
+            self._reporter.give_back(key, ActivationEnd.UNSTARTED)
+        else:
+            self._holdings.add(lease, function)
+
+    def cancel(self, key: Key, now: float) -> None:
+        """Stop an activation softly, or give it back if it has not begun."""
+        if (activation := self._holdings.waiting.get(key)) is not None:
+            self._holdings.drop(activation)
+            self._reporter.give_back(key, ActivationEnd.CANCELLED)
+        elif (activation := self._holdings.running.get(key)) is not None:
+            self._stop(activation, now)
+        elif key in self.settling:
+            self.settling.forget([key])
+            self._reporter.give_back(key, ActivationEnd.CANCELLED)
+        else:
+            self._wish(key, Wish.CANCEL)
+
+    def recall(self, key: Key) -> None:
+        """Give an activation back if it has not begun."""
+        if (activation := self._holdings.waiting.get(key)) is not None:
+            self._holdings.drop(activation)
+            self._reporter.give_back(key, ActivationEnd.UNSTARTED)
+        else:
+            self._wish(key, Wish.RECALL)
+
+    def abandon(self, key: Key) -> None:
+        """Forget an activation that is somebody else's now, and stop it."""
+        self._reporter.forget(key)
+        self.settling.forget([key])
+        if (activation := self._holdings.waiting.get(key)) is not None:
+            self._holdings.drop(activation)
+        elif (activation := self._holdings.running.get(key)) is not None:
+            self._kill(activation)
+        else:
+            self._wish(key, Wish.ABANDON)
+
+    def _wish(self, key: Key, wish: Wish) -> None:
+        activation = self._holdings.queued.get(key)
+        if activation is not None:
+            activation.wish = wish
+            activation.at.is_closed = True  # or something might be queued there while the slot is asked
+            self._reporter.effects.append(TakeBack(key=activation.at.head.key))
+
+    def _stop(self, activation: Activation, now: float) -> None:
+        if activation.state is ActivationState.STOPPING:
+            return
+        activation.advance(ActivationEvent.CANCELLED)
+        activation.limit(now + CANCEL_S, Verdict.CANCELLED)
+        activation.verdict = Verdict.CANCELLED
+        self._reporter.effects.append(StopSlot(key=activation.key))
+
+    # ---- the slots' word ---------------------------------------------------------------------------------------------
+
+    def checkpointed(self, key: Key, progress: Progress, now: float) -> None:
+        """Take a checkpoint from a slot."""
+        activation = self._holdings.running.get(key)
+        if activation is not None:
+            activation.has_checkpointed = True
+            self.settling.checkpointed(activation, progress, now)
+
+    def counted(self, key: Key, calls: int, now: float) -> None:
+        """Limit an activation that makes so many calls and began just now."""
+        activation = self._holdings.running.get(key)
+        if activation is not None and (walltime_s := activation.function.walltime_s) is not None:
+            activation.limit(now + walltime_s * max(1, calls), Verdict.WALLTIME)
+
+    def ended(self, key: Key, end: Ended, now: float) -> None:
+        """Take the end of an activation from its slot, which is at the next one now."""
+        activation = self._holdings.running.get(key)
+        if activation is None:
+            return  # killed and reported a moment ago: the process was faster than the signal
+        was_cancelled = activation.state is ActivationState.STOPPING
+        following = self._holdings.end(activation, now)
+        if was_cancelled or end.is_unshared:
+            self.settling.forget([key])
+            self._reporter.give_back(key, ActivationEnd.CANCELLED if was_cancelled else ActivationEnd.UNSTARTED)
+        else:
+            self.settling.ended(activation, end, now)
+        if following is not None:
+            self._begun(following, now)
+
+    def _begun(self, activation: Activation, now: float) -> None:
+        """Do with an activation what was wanted of it while it was queued, now that a slot has begun it."""
+        self._reporter.begun(activation.key, now)
+        if activation.wish is Wish.CANCEL:
+            self._stop(activation, now)
+        elif activation.wish is Wish.ABANDON:
+            self._reporter.forget(activation.key)
+            self._kill(activation)
+            return
+        if self.plan is not None:
+            self._ask(activation, self.plan, now)
+
+    def taken_back(self, keys: Iterable[Key]) -> None:
+        """Take note that a slot has let go of activations that it had not begun."""
+        self._unbegun([activation for key in keys if (activation := self._holdings.queued.get(key)) is not None])
+
+    def _unbegun(self, activations: Iterable[Activation]) -> None:
+        """Give activations back or let them wait again, that were at a slot and have no outcome."""
+        back = []
+        for activation in activations:
+            if activation.wish is None and self.plan is None:
+                self._reporter.not_begun(activation.key)
+                back.append(activation)
+                continue
+            self._holdings.drop(activation)
+            if activation.wish is not Wish.ABANDON:
+                is_cancelled = activation.wish is Wish.CANCEL
+                end = ActivationEnd.CANCELLED if is_cancelled else ActivationEnd.UNSTARTED
+                self._reporter.give_back(activation.key, end)
+        self._holdings.put_back(back)
+
+    def slot_died(self, death: Death) -> None:
+        """Take note that a slot's process is gone, with all that was there."""
+        holdings = self._holdings
+        self.settling.forget(death.keys)
+        found = holdings.at_slot(death.keys)
+        if not found:
+            return
+        lane = found[0].at
+        killed, head_key = lane.head.key in holdings.killed, lane.head.key
+        holdings.release(lane)
+        again: list[Activation] = []
+        for activation in found:
+            if killed and activation.key == head_key:
+                continue  # reported when it was killed
+            has_begun = activation.key in death.begun
+            is_wanted = activation.state is not ActivationState.STOPPING and not (self.plan and has_begun)
+            if activation.key == death.blamed or not is_wanted:
+                self._blame(activation)
+            else:
+                activation.is_suspect = has_begun
+                again.append(activation)
+        self._unbegun(again)
+
+    def _blame(self, activation: Activation) -> None:
+        """Give back what must not run again here, because its slot died of it or the pilot leaves."""
+        was_cancelled = activation.state is ActivationState.STOPPING or activation.wish is Wish.CANCEL
+        self._holdings.drop(activation)
+        if activation.wish is Wish.ABANDON:
+            return
+        end = ActivationEnd.EVICTED if self.plan else ActivationEnd.SLOT_DIED
+        self._reporter.give_back(activation.key, ActivationEnd.CANCELLED if was_cancelled else end)
+
+    # ---- time --------------------------------------------------------------------------------------------------------
+
+    def start_what_fits(self, now: float, *, leave_in_s: float) -> None:
+        """Start what there is room for, and queue short runs at slots that are at short ones."""
+        for activation in self._holdings.startable():
+            lane = self._holdings.start(activation, now)
+            self._reporter.start(activation, gpus=lane.gpus, leave_in_s=leave_in_s)
+            self._reporter.begun(activation.key, now)
+        if self._holdings.waiting:
+            for activation, lane in self._holdings.queueable(now):
+                self._reporter.start(activation, gpus=lane.gpus, leave_in_s=leave_in_s, behind=lane.head.key)
+
+    def look_after(self, now: float) -> None:
+        """Tell what is settled, kill what is overdue, and take back what is stuck behind a long run."""
+        self.settling.look_after(now)
+        for activation in self._holdings.overdue(now):
+            if activation.verdict is Verdict.WALLTIME and activation.at.queue:
+                self._overran_behind(activation, now)
+                continue
+            self._kill(activation)
+            match activation.verdict:
+                case Verdict.WALLTIME:
+                    self._reporter.overran(activation, now)
+                case Verdict.EVICTED:
+                    self._reporter.give_back(activation.key, ActivationEnd.EVICTED)
+                case Verdict.CANCELLED:
+                    self._reporter.give_back(activation.key, ActivationEnd.CANCELLED)
+        for lane in self._holdings.stalled(now):
+            self._reporter.effects.append(TakeBack(key=lane.head.key))
+
+    def _overran_behind(self, head: Activation, now: float) -> None:
+        """Limit the run that a slot is at, where that is another than the one whose end it told last.
+
+        A function that holds the interpreter's lock keeps the slot from telling the ends before it. What has not begun
+        was taken back by now, so of what is still queued the last one is at work, and all before it are over.
+        """
+        lane = head.at
+        at_work = lane.queue[-1]
+        if not lane.is_closed:
+            head.deadline = lane.stalls_at  # then it is taken back
+        elif lane.at_work is not at_work:
+            lane.at_work, at_work.started_at = at_work, now
+            walltime_s = at_work.walltime_s
+            head.deadline = None if walltime_s is None else now + walltime_s
+        else:
+            head.deadline = None
+            self._holdings.drop(at_work)
+            self._reporter.overran(at_work, now)
+            self._reporter.effects.append(KillSlot(key=head.key))  # those before it run again when it is dead
+
+    def _kill(self, activation: Activation) -> None:
+        self._holdings.kill(activation)
+        self.settling.forget([activation.key])
+        if self.plan is not None:
+            self._give_up_behind(activation)
+        self._reporter.effects.append(KillSlot(key=activation.key))
+
+    def _give_up_behind(self, killed: Activation) -> None:
+        """Give back what is queued at a slot that is being killed: a pilot that leaves does not wait to see it dead."""
+        for behind in list(killed.at.queue):
+            self._blame(behind)
+
+    # ---- leaving -----------------------------------------------------------------------------------------------------
+
+    def leave(self, plan: drain.DrainPlan, now: float) -> None:
+        """Give back what has not begun, and ask what runs for its state."""
+        self.plan, self.settling.is_leaving = plan, True
+        for activation in list(self._holdings.waiting.values()):
+            self._holdings.drop(activation)
+            self._reporter.give_back(activation.key, ActivationEnd.UNSTARTED)
+        for activation in self._holdings.killed.values():
+            self._give_up_behind(activation)
+        for activation in self._holdings.running.values():
+            if activation.at.queue:
+                self._reporter.effects.append(TakeBack(key=activation.key))
+            self._ask(activation, plan, now)
+
+    def _ask(self, activation: Activation, plan: drain.DrainPlan, now: float) -> None:
+        deadline = plan.resumable_by if activation.is_resumable else plan.others_by
+        if activation.state is ActivationState.STOPPING:
+            activation.limit(deadline, Verdict.CANCELLED)
+            return
+        activation.advance(ActivationEvent.ASKED)
+        activation.limit(deadline, Verdict.EVICTED)
+        is_signalled = plan.reason in drain.HARSH
+        self._reporter.effects.append(
+            HandOver(key=activation.key, within_s=max(0.0, deadline - now), is_signalled=is_signalled)
+        )
+
+    def drop_everything(self) -> None:
+        """Forget all activations, and end their processes."""
+        for activation in [*self._holdings.waiting.values(), *self._holdings.queued.values()]:
+            self._holdings.drop(activation)
+        self._reporter.clear()
+        self.settling.clear()
+        for activation in list(self._holdings.running.values()):
+            self._kill(activation)
+
+    def drop_unreadable(self) -> None:
+        """Give back what waits and has its arguments in a directory that is not shared any more."""
+        for activation in list(self._holdings.waiting.values()):
+            if isinstance(activation.lease.arguments, BlobRef):
+                self._holdings.drop(activation)
+                self._reporter.give_back(activation.key, ActivationEnd.UNSTARTED)

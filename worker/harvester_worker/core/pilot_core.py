@@ -1,0 +1,270 @@
+"""The session: what a pilot decides. Stimulus and `now` in, effects out.
+
+Owns the conversation with the gateway, and when the pilot leaves; what is done with activations is the activity's
+affair. Reads no clock, knows no socket and no process. All instants are seconds on the one clock that the caller uses
+throughout, a monotonic one in a pilot.
+"""
+
+from collections.abc import Iterable
+from math import inf
+from typing import assert_never
+
+import msgspec
+
+from harvester.domain.model.functions import FunctionVersion
+from harvester.domain.model.pilots import DrainReason
+from harvester.domain.protocol import wire
+from harvester.domain.protocol.pilot_file import PilotFile
+from harvester_worker.core.activation_rules import Activity
+from harvester_worker.core.activations import Death
+from harvester_worker.core.blob_directory import Sharing
+from harvester_worker.core.effects import Effect, KeepKey, Key, Leave, Reconnect
+from harvester_worker.core.leases import Holdings
+from harvester_worker.core.nesting import Nesting
+from harvester_worker.core.reporter import Reporter
+from harvester_worker.devices.allocation import Host
+from harvester_worker.ipc.slot_messages import Ended, Progress
+from harvester_worker.timing import drain
+from harvester_worker.timing.daemon_silence import DaemonWord
+from harvester_worker.timing.heartbeat import Pulse
+
+PATIENCE_S = 600.0
+"""A pilot that has no gateway and no work for this long leaves."""
+
+
+class Session:
+    """One pilot's state.
+
+    Parameters
+    ----------
+    pilot: its orders.
+    host: how it introduces itself.
+    gpus: ids of the devices that it may give to activations; their number is the capacity in GPUs.
+    now, end_at: the present and the end of the allocation.
+    """
+
+    def __init__(self, pilot: PilotFile, host: Host, gpus: tuple[str, ...], *, now: float, end_at: float) -> None:
+        self.pilot = pilot
+        self.host = host
+        self.drain: drain.DrainPlan | None = None
+        self._end_at = end_at
+        self._walltime_drain_at = end_at - pilot.leave_before_s
+        self._holdings = Holdings(msgspec.structs.replace(pilot.capacity, gpus=len(gpus)), gpus)
+        self._functions: dict[str, FunctionVersion] = {}
+        self._reporter = Reporter()
+        self._activity = Activity(self._holdings, self._reporter)
+        self._nesting = Nesting(self._holdings, self._reporter)
+        self._sharing = Sharing()
+        self._pulse = Pulse()
+        self._daemon = DaemonWord(pilot.orphan_after_s, now)
+        self._unlinked_at = now
+        self._idle_at: float | None = None  # since when a draining pilot holds nothing
+        self._has_left = False
+
+    # ---- the gateway -------------------------------------------------------------------------------------------------
+
+    def hello(self, now: float) -> wire.Hello:
+        """Return the introduction for a new connection."""
+        return wire.Hello(
+            protocol=wire.PROTOCOL_VERSION,
+            pilot_id=self.pilot.pilot_id,
+            python=self.host.python,
+            node=self.host.node,
+            batch_job_id=self.host.batch_job_id,
+            capacity=self._holdings.capacity,
+            time_left_s=self._time_left_s(now),
+            held=tuple(self._holdings.held() + self._activity.settling.held() + self._reporter.held()),
+            drain=self.drain.reason if self.drain else None,
+        )
+
+    def unlinked(self, now: float) -> list[Effect]:
+        """Take note that the connection is gone; work goes on."""
+        if self._reporter.is_linked:
+            self._reporter.is_linked, self._unlinked_at = False, now
+            self._functions.clear()  # on a new connection the gateway sends again what it needs
+            self._pulse.end()
+        return self._settle(now)
+
+    def received(self, messages: Iterable[wire.ToPilot], now: float) -> list[Effect]:  # noqa: C901 - one line a message
+        """Obey the gateway."""
+        self._pulse.heard(now)
+        for message in messages:
+            match message:
+                case wire.Lease():
+                    self._activity.take(message, self._functions.get(message.function_id), shares=self._sharing.is_on)
+                case wire.Ack():
+                    self._reporter.acknowledge(message)
+                case wire.Heard():
+                    self._daemon.heard(message.daemon_age_s, now)
+                case wire.Function():
+                    self._functions[message.function.function_id] = message.function
+                case wire.Forget():
+                    self._functions.pop(message.function_id, None)
+                case wire.OwnerKey():
+                    self._reporter.effects.append(KeepKey(owner=message.owner, key=message.key))
+                case wire.Cancel():
+                    self._activity.cancel((message.invocation_id, message.fence), now)
+                case wire.Recall():
+                    self._activity.recall((message.invocation_id, message.fence))
+                case wire.Drain():
+                    self._leave(message.reason, now)
+                case wire.Welcome():
+                    self._linked(message, now)
+                case _:
+                    assert_never(message)
+        return self._settle(now)
+
+    def _linked(self, welcome: wire.Welcome, now: float) -> None:
+        self._reporter.is_linked = True
+        self._pulse.begin(welcome, now)
+        for held in welcome.abandon:
+            self._activity.abandon((held.invocation_id, held.fence))
+        if self.drain:  # it may have begun since `Hello`
+            self._reporter.send(wire.Draining(reason=self.drain.reason))
+        if self._sharing.is_with(welcome):  # before the results: a gateway takes none by reference without it
+            self._reporter.send(wire.SharesBlobs())
+        self._reporter.send_again()
+        self._nesting.tell_again()
+        self._reporter.effects += self._sharing.welcomed(welcome)
+
+    def blobs_seen(self, directory: str, mark: str, now: float) -> list[Effect]:
+        """Take note that this node has the directory of large payloads that it was to look at."""
+        if effects := self._sharing.seen(directory, mark):
+            self._reporter.effects += effects
+            self._reporter.send(wire.SharesBlobs())
+        return self._settle(now)
+
+    # ---- slots -------------------------------------------------------------------------------------------------------
+
+    def checkpointed(self, key: Key, progress: Progress, now: float) -> list[Effect]:
+        """Take a checkpoint from a slot."""
+        self._activity.checkpointed(key, progress, now)
+        return self._settle(now)
+
+    def counted(self, key: Key, calls: int, now: float) -> list[Effect]:
+        """Take note of how many calls an activation makes, whose arguments lie in a file."""
+        self._activity.counted(key, calls, now)
+        return self._settle(now)
+
+    def waits(self, key: Key, now: float, *, is_over: bool = False) -> list[Effect]:
+        """Take note that an activation waits for others that it has submitted, or does so no longer."""
+        if is_over:
+            self._nesting.goes_on(key)
+        else:
+            self._nesting.waits(key)
+        return self._settle(now)
+
+    def ended(self, ends: Iterable[tuple[Key, Ended]], now: float) -> list[Effect]:
+        """Take the ends of activations from their slot, in order; it is at what was queued behind them, or free."""
+        for key, end in ends:
+            self._activity.ended(key, end, now)
+            if end.is_unshared and self._sharing.is_on:
+                self._reporter.effects += self._sharing.lost()
+                self._activity.drop_unreadable()
+        return self._settle(now)
+
+    def taken_back(self, keys: Iterable[Key], now: float) -> list[Effect]:
+        """Take note of what a slot had not begun when it was told to let go of what is queued there."""
+        self._activity.taken_back(keys)
+        return self._settle(now)
+
+    def slot_died(self, death: Death, now: float) -> list[Effect]:
+        """Take note that the process of a slot is gone."""
+        self._activity.slot_died(death)
+        return self._settle(now)
+
+    # ---- leaving -----------------------------------------------------------------------------------------------------
+
+    def leave(self, reason: DrainReason, now: float) -> list[Effect]:
+        """Begin to leave, or hurry: the scheduler sent a signal, an admin asked for it."""
+        self._leave(reason, now)
+        return self._settle(now)
+
+    def _leave(self, reason: DrainReason, now: float) -> None:
+        previous = self.drain
+        plan = drain.tighten(previous, drain.plan(reason, self.pilot, now=now, end_at=self._end_at))
+        if reason is DrainReason.EVICTED and now >= self._walltime_drain_at:
+            # So near to the end the scheduler's signal is for the walltime, whatever its number. As urgent anyway.
+            plan = msgspec.structs.replace(plan, reason=DrainReason.WALLTIME)
+        self.drain = plan
+        if previous is None or previous.reason is not plan.reason:
+            self._reporter.send(wire.Draining(reason=plan.reason))
+        if reason is DrainReason.DISMISSED:
+            self._activity.drop_everything()
+        if reason in drain.HARSH:
+            self._activity.settling.signalled(now)
+        self._activity.leave(plan, now)
+
+    def _leave_when_done(self, plan: drain.DrainPlan, now: float) -> None:
+        if self._holdings.running or self._holdings.queued:
+            return
+        if self._activity.settling.next_at() < inf:
+            if now < plan.gone_by:
+                return
+            self._activity.settling.give_up(now)
+        self._idle_at = now if self._idle_at is None else self._idle_at
+        if now < plan.stays_until or (self._reporter.outbox and now < self._gone_at(plan)):
+            return
+        self._reporter.goodbye(plan.reason)
+        self._reporter.effects.append(Leave(reason=plan.reason))
+        self._has_left = True
+
+    def _gone_at(self, plan: drain.DrainPlan) -> float:
+        # Without a connection the pilot waits for one as long as it may: what it holds is worth more than a second.
+        if self._idle_at is None or not self._reporter.is_linked:
+            return plan.gone_by
+        return min(plan.gone_by, self._idle_at + drain.acknowledge_s(self._reporter.outbox.size))
+
+    # ---- time --------------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> list[Effect]:
+        """Do what is due."""
+        if self._reporter.is_linked and now >= self._pulse.due_at:
+            if self._pulse.beat(now):
+                self._reporter.send(wire.Heartbeat(time_left_s=self._time_left_s(now)))
+            else:
+                self._reporter.effects.append(Reconnect())
+        if self.drain is None and now >= self._walltime_drain_at:
+            self._leave(DrainReason.WALLTIME, now)
+        elif self.drain is None and now >= self._daemon.orphaned_at:
+            self._leave(DrainReason.ORPHANED, now)
+        elif self.drain is None and now >= self._patience_ends_at:
+            self._reporter.clear()  # nobody asked for it in all that time
+            self._leave(DrainReason.ASKED, now)
+        return self._settle(now)
+
+    @property
+    def next_at(self) -> float:
+        """When `tick` has to be called at the latest."""
+        own = self._leaves_at if self.drain is None else self._drain_next_at(self.drain, self._idle_at is not None)
+        settled_at = self._activity.settling.next_at()
+        return min(own, settled_at, self._pulse.due_at, self._holdings.next_at(), self._reporter.next_at())
+
+    def _drain_next_at(self, plan: drain.DrainPlan, is_idle: bool) -> float:
+        # Once it has nothing left to do it may only be waiting for the time that it stays at least.
+        return plan.stays_until if is_idle and not self._reporter.outbox else self._gone_at(plan)
+
+    @property
+    def _leaves_at(self) -> float:
+        return min(self._walltime_drain_at, self._daemon.orphaned_at, self._patience_ends_at)
+
+    @property
+    def _patience_ends_at(self) -> float:
+        is_useful = self._reporter.is_linked or self._holdings.running or self._activity.settling.next_at() < inf
+        return inf if is_useful else self._unlinked_at + PATIENCE_S
+
+    def _time_left_s(self, now: float) -> float:
+        return max(0.0, self._walltime_drain_at - now)
+
+    def _settle(self, now: float) -> list[Effect]:
+        if self._has_left:
+            self._reporter.take_effects()
+            return []
+        self._activity.look_after(now)
+        self._reporter.tell_begun(now)
+        self._nesting.lend()
+        if self.drain:
+            self._leave_when_done(self.drain, now)
+        elif self._holdings.waiting:
+            self._activity.start_what_fits(now, leave_in_s=self._time_left_s(now))
+        return self._reporter.take_effects()

@@ -1,0 +1,151 @@
+"""The reporter: what the pilot says to the gateway about its activations.
+
+Owns the outbox, whether there is a connection, and which beginnings are still to be told. It turns what happened into
+messages; without a connection it keeps what the gateway must not miss and drops the rest.
+"""
+
+from math import inf
+
+from harvester.domain.model.invocations import ActivationEnd, Failure, FailureKind
+from harvester.domain.model.pilots import DrainReason
+from harvester.domain.protocol import wire
+from harvester_worker.core.activations import Activation
+from harvester_worker.core.effects import Effect, Key, Send, Start
+from harvester_worker.core.outbox import Outbox
+from harvester_worker.ipc.slot_messages import Beside, Ended
+
+LINGER_S = 0.003
+"""A beginning is told after so long. A run that is over by then is told of by its end alone."""
+
+
+class Reporter:
+    """Messages to the gateway, as effects."""
+
+    def __init__(self) -> None:
+        self.outbox = Outbox()
+        self.is_linked = False
+        self.effects: list[Effect] = []  # also those of the session: one list, because their order counts
+        self._untold: dict[Key, float] = {}  # when what runs has begun, oldest first
+
+    def take_effects(self) -> list[Effect]:
+        """Return the effects since the last call."""
+        effects, self.effects = self.effects, []
+        return effects
+
+    def send(self, *messages: wire.ToGateway) -> None:
+        """Send what may be lost with the connection."""
+        if self.is_linked:
+            self.effects += [Send(message=message) for message in messages]
+
+    def goodbye(self, reason: DrainReason) -> None:
+        """Say the last word, also while the gateway has not answered `Hello` yet."""
+        self.effects.append(Send(message=wire.Goodbye(reason=reason)))
+
+    def send_again(self) -> None:
+        """Send everything unacknowledged on a new connection."""
+        self.send(*self.outbox.again())
+
+    def acknowledge(self, ack: wire.Ack) -> None:
+        """Forget what the gateway has on disk."""
+        if messages := self.outbox.acknowledge(ack):
+            self.send(*messages)
+
+    def forget(self, key: Key) -> None:
+        """Say nothing more of an activation."""
+        self.outbox.forget(key)
+        self._untold.pop(key, None)
+
+    def clear(self) -> None:
+        """Say nothing more of any activation."""
+        self.outbox.clear()
+        self._untold.clear()
+
+    def held(self) -> list[wire.Held]:
+        """Return the activations whose end the gateway may not have heard, as `Hello` tells them."""
+        return [wire.Held(invocation_id=key[0], fence=key[1], is_started=True) for key in self.outbox.reported]
+
+    # ---- beginnings --------------------------------------------------------------------------------------------------
+
+    def start(
+        self, activation: Activation, *, gpus: tuple[str, ...], leave_in_s: float, behind: Key | None = None
+    ) -> None:
+        """Send an activation to a slot."""
+        self.effects.append(
+            Start(
+                lease=activation.lease,
+                function=activation.function,
+                gpus=gpus,
+                leave_in_s=leave_in_s,
+                behind=behind,
+            )
+        )
+
+    def begun(self, key: Key, now: float) -> None:
+        """Take note that a slot has begun an activation."""
+        self._untold[key] = now
+
+    def not_begun(self, key: Key) -> None:
+        """Take note that it has to begin again."""
+        self._untold.pop(key, None)
+
+    def tell_begun(self, now: float) -> None:
+        """Tell what began long enough ago."""
+        while self._untold:
+            key, began_at = next(iter(self._untold.items()))
+            if began_at + LINGER_S > now:
+                return
+            self._tell_begun(key)
+
+    def _tell_begun(self, key: Key) -> None:
+        if self._untold.pop(key, None) is not None:
+            self.send(wire.Started(invocation_id=key[0], fence=key[1]))
+
+    def waits(self, key: Key, *, is_lent: bool) -> None:
+        """Tell that an activation waits for others."""
+        self._tell_begun(key)
+        self.send(wire.Waits(invocation_id=key[0], fence=key[1], is_lent=is_lent))
+
+    def goes_on(self, key: Key) -> None:
+        """Tell that it waits no longer."""
+        self.send(wire.GoesOn(invocation_id=key[0], fence=key[1]))
+
+    def next_at(self) -> float:
+        """Return when `tell_begun` has something to tell."""
+        for began_at in self._untold.values():
+            return began_at + LINGER_S
+        return inf
+
+    # ---- reports -----------------------------------------------------------------------------------------------------
+
+    def checkpointed(self, activation: Activation, state: bytes, *, in_a_hurry: bool) -> None:
+        """Tell the newest state of an activation."""
+        self._tell_begun(activation.key)
+        invocation_id, fence = activation.key
+        checkpoint = wire.Checkpoint(invocation_id=invocation_id, fence=fence, seq=activation.seq, state=state)
+        self.send(*self.outbox.add_checkpoint(checkpoint, in_a_hurry=in_a_hurry))
+
+    def give_back(self, key: Key, end: ActivationEnd) -> None:
+        """Tell that an activation ended without a result."""
+        self._untold.pop(key, None)
+        report = wire.GivenBack(invocation_id=key[0], fence=key[1], end=end)
+        self.send(*self.outbox.add_report(report, is_resumable=end is not ActivationEnd.CANCELLED))
+
+    def finished(self, key: Key, end: Ended) -> None:
+        """Tell the result of an activation."""
+        self._untold.pop(key, None)
+        if isinstance(end.value, Beside):
+            raise TypeError("what is beside a message was not put into its place")
+        report = wire.Finished(
+            invocation_id=key[0], fence=key[1], value=end.value, failure=end.failure, duration_s=end.duration_s
+        )
+        self.send(*self.outbox.add_report(report, is_resumable=False))
+
+    def overran(self, activation: Activation, now: float) -> None:
+        """Tell that an activation took longer than its function declares."""
+        declared = f"the {activation.function.walltime_s:g} s that it declares"
+        message = (
+            f"{activation.function.function_id} ran longer than {declared}: "
+            "declare a longer walltime, or do less in one invocation"
+        )
+        failure = Failure(kind=FailureKind.WALLTIME, message=message)
+        self.finished(activation.key, Ended(failure=failure, duration_s=now - activation.started_at))

@@ -1,0 +1,40 @@
+"""Remains: what goes on after a run that has started it, in the place of the next one.
+
+A process of the run, wherever it sits below the slot; and a thread that is at code of the user's. A thread at nothing
+but Python's and installed packages' code is a library's own, such as the idle worker of a pool or the monitor of a
+progress bar, and does nobody any harm.
+"""
+
+import _thread
+import sys
+import threading
+
+from harvester_worker.isolation.installed import is_installed
+
+
+class Threads:
+    """The threads of a process.
+
+    To be made when there are none but ours.
+    """
+
+    def __init__(self) -> None:
+        self._ours = frozenset(thread.ident for thread in threading.enumerate())
+        self._count = _thread._count()  # noqa: SLF001 - documented, in spite of its name
+
+    def are_at_users_code(self) -> bool:
+        """Tell whether a thread that is not ours is at code of a user's, or will call some at its time."""
+        if _thread._count() == self._count:  # noqa: SLF001 - as above
+            return False  # the usual case, and `threading` takes a lock to count
+        frames = sys._current_frames()  # noqa: SLF001 - as above
+        for thread in threading.enumerate():
+            if thread.ident in self._ours:
+                continue
+            if isinstance(thread, threading.Timer) and not thread.finished.is_set():
+                return True
+            frame = frames.get(thread.ident or 0)
+            while frame is not None:
+                if not is_installed(frame.f_code.co_filename):
+                    return True
+                frame = frame.f_back
+        return False

@@ -1,0 +1,46 @@
+"""Placing: where a run's arguments are found and where its result is put: in the message, beside it, or in a file.
+
+Owns what the pilot shares with the gateway, as its slot knows it.
+"""
+
+from collections.abc import Sequence
+
+from harvester.domain.model.invocations import FailureKind
+from harvester.domain.payload.blobs import blob_name
+from harvester.domain.payload.buffers import Part
+from harvester_worker.ipc import blob_files, frames
+from harvester_worker.ipc.slot_messages import Beside, Payload, Run, Share
+from harvester_worker.slot.failures import failed
+
+
+class Placing:
+    """One slot's arguments and results."""
+
+    def __init__(self) -> None:
+        self.share = Share(directory="", mark="", blob_bytes=0)
+
+    def arguments(self, run: Run, beside: memoryview | None) -> Part:
+        """Return the arguments of a run. Raises `RunFailed` and `DirectoryLost`."""
+        arguments = run.arguments
+        if isinstance(arguments, bytes):
+            return arguments
+        if isinstance(arguments, Beside):
+            return beside if beside is not None else b""
+        try:
+            return blob_files.mapped(self.share.directory, self.share.mark, arguments)
+        except blob_files.BlobMissing as error:
+            message = f"the arguments cannot be read from their file, {error}: invoke the function again"
+            raise failed(FailureKind.ARGUMENTS, message) from None
+
+    def placed(self, run: Run, pieces: list[Part]) -> tuple[Payload, Sequence[Part]]:
+        """Return what tells where the result is, and the pieces to be sent beside it."""
+        size = sum(map(len, pieces))
+        if self.share.directory and size >= self.share.blob_bytes:
+            name = blob_name(run.invocation_id, f"r{run.fence}")
+            try:
+                return blob_files.write(self.share.directory, name, pieces), ()
+            except OSError:
+                pass  # the disk is full, or the directory is gone: it travels as any other
+        if size >= frames.BESIDE_BYTES:
+            return Beside(size), pieces
+        return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces), ()

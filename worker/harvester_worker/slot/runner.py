@@ -1,0 +1,260 @@
+"""The runner: loads a function and calls it, once or many times.
+
+Owns how plain, async and generator functions are called, and how many calls in one invocation are made. Knows neither
+socket nor pilot; a broken function ends in a `Failure`, never in a broken slot.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import linecache
+import operator
+import sys
+import time
+from collections.abc import Callable, Coroutine, Generator
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, ModuleType
+from typing import Any
+
+import cloudpickle
+
+from harvester.domain.model.callables import is_generator_function, state_parameter
+from harvester.domain.model.context import CURRENT, PROCESS
+from harvester.domain.model.functions import Encoding, FunctionKind, FunctionVersion
+from harvester.domain.model.invocations import FailureKind
+from harvester.domain.payload import calls
+from harvester.domain.payload.buffers import Part
+from harvester.domain.payload.calls import Outcome
+from harvester.domain.payload.shipped import packages_in
+from harvester_worker.isolation import forks
+from harvester_worker.slot.checkpointing import CallContext, CheckpointTooLarge, Evicted, SlotContext, Stopped
+from harvester_worker.slot.failures import RunFailed, failed, one_line, placed, remedy
+from harvester_worker.slot.main_names import offer
+from harvester_worker.slot.payloads import check_size, decode_arguments, encode_result
+
+
+class Loaded:
+    """A function that is ready to be called.
+
+    Parameters
+    ----------
+    function: any callable.
+    shipped: the packages that came with it by value.
+    """
+
+    __slots__ = ("function", "is_generator", "shipped", "state")
+
+    def __init__(self, function: Callable[..., Any], shipped: frozenset[str] = frozenset()) -> None:
+        self.function = function
+        self.shipped = shipped
+        self.is_generator = is_generator_function(function)  # asked once, not at each call: `inspect` is slow
+        self.state = state_parameter(function)
+
+
+# ---- the function --------------------------------------------------------------------------------------------------
+
+
+def load(function: FunctionVersion) -> Loaded:
+    """Return the callable of a registered function. Raises `RunFailed`."""
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if function.kind is FunctionKind.PICKLE and function.python and function.python != here:
+        # Unpickled bytecode of another minor version crashes the interpreter; so it is not even tried.
+        raise failed(
+            FailureKind.FUNCTION,
+            f"{function.function_id} was pickled by Python {function.python}, this pilot runs Python {here}: register "
+            f"it from Python {here}, or as module:function or source",
+        )
+    shipped = packages_in(function.body) if function.kind is FunctionKind.PICKLE else frozenset()
+    try:
+        loaded = _LOADERS[function.kind](function)
+    except (Evicted, Stopped):
+        raise
+    except BaseException as error:  # noqa: BLE001 - outermost: the module of a user may raise anything, SystemExit too
+        made_by = f", pickled with cloudpickle {function.cloudpickle}" if function.cloudpickle else ""
+        what = f"{function.function_id} ({function.kind.value}{made_by})"
+        instead = remedy(error, is_pickle=function.kind is FunctionKind.PICKLE, shipped=shipped)
+        message = f"{what} cannot be loaded: {one_line(error)}{instead}"
+        raise failed(FailureKind.FUNCTION, message, error) from None
+    loaded = _without_sdk(loaded)
+    if not callable(loaded):
+        raise failed(FailureKind.FUNCTION, f"{function.function_id} is a {type(loaded).__name__}, not a function")
+    return Loaded(loaded, shipped)
+
+
+def _without_sdk(loaded: Any) -> Any:  # noqa: ANN401 - whatever was loaded
+    """Return the plain function of one that `@harvester.function` decorates.
+
+    The SDK's object runs a generator function to its end by itself, which here would go past its checkpoints.
+    """
+    is_sdks = type(loaded).__module__.startswith("harvester.sdk.")
+    return getattr(loaded, "__wrapped__", loaded) if is_sdks else loaded
+
+
+def _load_pickle(function: FunctionVersion) -> Any:  # noqa: ANN401 - whatever was pickled
+    loaded = cloudpickle.loads(function.body)
+    offer(loaded)
+    return loaded
+
+
+def _load_module(function: FunctionVersion) -> Any:  # noqa: ANN401 - whatever the name means
+    module, _, name = function.body.decode().partition(":")
+    found: object = operator.attrgetter(name)(importlib.import_module(module))
+    return found
+
+
+def _load_source(function: FunctionVersion) -> Any:  # noqa: ANN401 - whatever the name means
+    # Named alike in every slot, so that a checkpoint can hold objects of its classes.
+    name = "harvester_source_" + "".join(c if f"_{c}".isidentifier() else "_" for c in function.function_id)
+    filename = f"<{function.function_id}>"
+    text = function.body.decode()
+    module = ModuleType(name)
+    module.__file__ = filename
+    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)  # for tracebacks
+    sys.modules[name] = module
+    exec(compile(text, filename, "exec"), module.__dict__)  # noqa: S102 - running users' code is what a pilot is for
+    return getattr(module, function.entry)
+
+
+_LOADERS: dict[FunctionKind, Callable[[FunctionVersion], Any]] = {
+    FunctionKind.PICKLE: _load_pickle,
+    FunctionKind.MODULE: _load_module,
+    FunctionKind.SOURCE: _load_source,
+}
+
+
+# ---- a run ---------------------------------------------------------------------------------------------------------
+
+
+def run(
+    loaded: Loaded, encoding: Encoding, arguments: Part, context: SlotContext, *, limit_bytes: int, interval_s: float
+) -> list[Part]:
+    """Run one activation and return its result as the pieces of one payload.
+
+    Parameters
+    ----------
+    loaded: the function.
+    encoding, arguments: of the invocation.
+    context: of the activation.
+    limit_bytes: of the result.
+    interval_s: how often many calls are saved in quiet times, in seconds.
+
+    Raises `RunFailed`, `Evicted` and `Stopped`.
+    """
+    if encoding is Encoding.CALLS:
+        return _run_calls(loaded, arguments, context, limit_bytes, interval_s)
+    args, kwargs = decode_arguments(encoding, arguments, loaded.shipped)
+    try:
+        return encode_result(encoding, call(loaded, args, kwargs, context), limit_bytes)
+    except RunFailed as error:
+        raise (error.with_exception() if encoding is Encoding.PICKLE else error) from None
+
+
+def _run_calls(
+    loaded: Loaded, arguments: Part, context: SlotContext, limit_bytes: int, interval_s: float
+) -> list[Part]:
+    """Make many calls one after another; their outcomes so far are the checkpoint, and who resumes goes on there."""
+    try:
+        bodies = calls.decode_calls(arguments if isinstance(arguments, bytes) else memoryview(arguments))
+    except calls.CallsError as error:
+        message = f"the arguments cannot be decoded as {Encoding.CALLS.value}: {error}"
+        raise failed(FailureKind.ARGUMENTS, message) from None
+    outcomes: list[Outcome] = context.restore([])
+    context.stand_by(lambda: list(outcomes))
+    each = CallContext(context)
+    token = CURRENT.set(each)
+    before = PROCESS.begin(each)  # for threads that a call starts
+    save_at = time.monotonic() + interval_s
+    try:
+        for body in bodies[len(outcomes) :]:
+            if context.is_leaving or time.monotonic() >= save_at:
+                _save(context, outcomes)
+                save_at = time.monotonic() + interval_s
+            outcomes.append(_outcome(loaded, body, each, limit_bytes))
+    finally:
+        CURRENT.reset(token)
+        PROCESS.begin(before)
+    encoded = calls.encode_outcomes(outcomes)
+    check_size(f"the array of {len(outcomes)} results", len(encoded), limit_bytes)
+    return [encoded]
+
+
+def _save(context: SlotContext, outcomes: list[Outcome]) -> None:
+    with contextlib.suppress(CheckpointTooLarge):  # the result may still fit, and says so itself if it does not
+        context.checkpoint(outcomes)
+
+
+def _outcome(loaded: Loaded, body: bytes, context: CallContext, limit_bytes: int) -> Outcome:
+    try:
+        args, kwargs = decode_arguments(Encoding.PICKLE, body, loaded.shipped)
+        pieces = encode_result(Encoding.PICKLE, call(loaded, args, kwargs, context), limit_bytes)
+    except RunFailed as error:
+        return placed(error.with_exception().failure, context.attempt)
+    return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
+
+
+def call(loaded: Loaded, args: tuple[Any, ...], kwargs: dict[str, Any], context: SlotContext | CallContext) -> Any:  # noqa: ANN401 - a user's result
+    """Call a user's function, plain, async or generator, and return its result.
+
+    Raises `RunFailed` when it raises, `Evicted` and `Stopped` when it was unwound.
+    """
+    try:
+        if loaded.state is not None and not loaded.state.is_positional_in(args):
+            nothing: Any = None
+            kwargs = loaded.state.filled(kwargs, context.restore(nothing))
+        value = loaded.function(*args, **kwargs)
+        kind = type(value)
+        if kind is GeneratorType and loaded.is_generator:
+            value = _drive(value, context)
+            kind = type(value)
+        elif kind is CoroutineType:
+            value = _awaited(value)
+            kind = type(value)
+    except BaseException as error:
+        forks.end_if_copy(error)
+        if isinstance(error, (Evicted, Stopped)):
+            raise
+        # Also a user's SystemExit, which must not end the slot.
+        raise failed(FailureKind.EXCEPTION, one_line(error), error) from None
+    forks.end_if_copy()
+    if kind is GeneratorType or kind is AsyncGeneratorType:
+        raise _not_driven(kind)
+    return value
+
+
+def _not_driven(kind: type) -> RunFailed:
+    """Return the failure of a function that returned a generator which nobody asked us to run."""
+    what = "a generator" if kind is GeneratorType else "an async generator"
+    return failed(
+        FailureKind.RESULT,
+        f"the function returned {what}, which cannot leave the pilot: return list(…) of it; or `yield` in the "
+        "function itself, whose yields then are checkpoints and whose `return` is the result",
+    )
+
+
+def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a user's result
+    # Not `asyncio.run`: it leaves the thread without an event loop, so `asyncio.get_event_loop` of the next run fails.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(_ending_copies(coroutine))
+
+
+async def _ending_copies(coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a user's result
+    """Await a coroutine. A copy ends in here: if it closed the loop, the slot's would hear of nothing any more."""
+    try:
+        value = await coroutine
+    except BaseException as error:
+        forks.end_if_copy(error)
+        raise
+    forks.end_if_copy()
+    return value
+
+
+def _drive(generator: Generator[Any, Any, Any], context: SlotContext | CallContext) -> Any:  # noqa: ANN401 - a user's result
+    """Run a generator function to its end; what it yields are checkpoints, what it returns is the result."""
+    try:
+        while True:
+            try:
+                state = next(generator)
+            except StopIteration as end:
+                return end.value
+            context.checkpoint(state)
+    finally:
+        generator.close()

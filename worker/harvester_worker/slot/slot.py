@@ -1,0 +1,301 @@
+"""The slot: one process that runs activations one after the other.
+
+The main thread reads what is to be run and runs the user's function, because signals and many libraries want it. A
+watching thread hears what must reach a slot in the middle of a run, sends what the main thread has no time to send, and
+ends the process when the agent is gone. The function, one for all runs, stays loaded for the next one. The process ends
+itself where the next run would find what it must not: something that goes on since an earlier one, or code that has
+changed on disk. What it was sent and has not begun, the agent gives to another one.
+"""
+
+import _signal  # type: ignore[import-not-found] # what `signal` wraps into enums, which takes 2 µs for each of five signals before each run
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+import msgspec
+
+from harvester.domain.model import hosting
+from harvester.domain.model.functions import Encoding
+from harvester.domain.payload.blobs import BlobRef
+from harvester.domain.payload.buffers import Part
+from harvester.domain.payload.calls import CallsError, count_calls
+from harvester_worker.ipc import blob_files, frames
+from harvester_worker.ipc.run_claims import Claims
+from harvester_worker.ipc.slot_messages import Counted, Ended, HandOver, Home, Load, Payload, Progress, Run, Stop, Waits
+from harvester_worker.isolation import forks
+from harvester_worker.isolation.changed_modules import EditedModules
+from harvester_worker.isolation.descendants import Family
+from harvester_worker.isolation.environment_reset import Leftovers
+from harvester_worker.isolation.remaining_threads import Threads
+from harvester_worker.slot import runner
+from harvester_worker.slot.checkpointing import Evicted, SlotContext, Stopped
+from harvester_worker.slot.control_thread import Watch
+from harvester_worker.slot.current_run import Active
+from harvester_worker.slot.failures import RunFailed, placed
+from harvester_worker.slot.hosting import NOWHERE, SlotHost
+from harvester_worker.slot.loaded_function import Code
+from harvester_worker.slot.outbound import Speaker
+from harvester_worker.slot.placement import Placing
+
+STOP_SIGNAL = signal.SIGRTMIN
+"""From the watching thread to the main thread: interrupt the function. Libraries leave this signal alone."""
+
+SCHEDULERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+"""Slurm sends them to every process of the step. What follows is the agent's decision, so a slot only takes note."""
+
+AGAIN_S = 0.05  # a signal that comes just before a system call does not interrupt it, so it is sent until heeded
+LOOK_S = 0.5  # how often the watching thread looks whether an unsent checkpoint is due
+
+
+class Slot:
+    """The process's state, shared by its two threads.
+
+    Parameters
+    ----------
+    sock: the main line to the agent, blocking.
+    orders: the other line.
+    claims: which runs are this slot's.
+    """
+
+    def __init__(self, sock: socket.socket, orders: socket.socket, claims: Claims) -> None:
+        self._sock, self._orders = sock, orders
+        self._claims = claims
+        self._family = Family()
+        self._modules = EditedModules()
+        self._placing = Placing()
+        self._incoming = frames.Incoming(sock, frames.to_slot)
+        self._watch = Watch(orders, on_order=self._obey, look_after=self._look_after, is_needed=self._is_needed)
+        self._speaker = Speaker(sock, on_kept=self._watch.put_off)
+        self._code = Code()
+        self._home = NOWHERE
+        self._host = SlotHost(say=self._tell, wake=self._watch.wake, function_id=self._code.id_of)
+        self._active: Active | None = None
+        self._runs: deque[tuple[Run, memoryview | None, Home]] = deque()  # received, not begun
+        self._ordered: deque[HandOver | Stop] = deque()  # for the present run, or for one that is still to begin
+
+    def serve(self) -> NoReturn:
+        """Run what the agent sends, until it is gone."""
+        forks.remember()
+        os.register_at_fork(after_in_child=self._become_users_child)
+        self._own_signals()
+        leftovers = Leftovers.remember()
+        threading.Thread(target=self._watch.keep, name="harvester-watch", daemon=True).start()
+        threads = Threads()
+        self._host.settle_in()
+        hosting.provide(self._host)
+        while True:
+            while not self._runs:
+                self._receive()
+            if self._modules.have_changed():
+                self._leave()  # before the run is claimed: it begins in a process that imports them anew
+            run, beside, home = self._runs.popleft()
+            if not self._claims.begin(run.number):
+                continue  # the agent has taken it back
+            if not self._code.is_loaded:
+                self._speaker.flush()  # loading may take long, and may end this process
+            self._own_signals()  # the previous function may have installed its own
+            ended, pieces = self._run(run, beside, home)
+            leftovers.clear()
+            if (ended.had_descendants and self._family.lives()) or threads.are_at_users_code():
+                ended = msgspec.structs.replace(ended, is_last=True)
+            self._claims.end(run.number)
+            if ended.is_last:
+                self._speaker.tell(ended, pieces, behind=0)
+                self._leave()
+            self._modules.take_note(ended.duration_s)
+            if self._speaker.tell(ended, pieces, behind=len(self._runs)) and self._runs:
+                self._receive(socket.MSG_DONTWAIT)
+
+    # ---- the main thread ---------------------------------------------------------------------------------------------
+
+    def _leave(self) -> NoReturn:
+        """Make room for a new process. The zygote ends what is left of this one's family."""
+        self._speaker.flush()
+        os._exit(0)
+
+    def _receive(self, flags: int = 0) -> None:
+        try:
+            received = self._incoming.receive(flags)
+        except BlockingIOError:
+            return
+        except OSError:
+            os._exit(0)  # the agent is gone, and the node may be somebody else's already
+        for message, beside in received:
+            if isinstance(message, Run):
+                self._runs.append((message, beside, self._home))
+            elif isinstance(message, Load):
+                self._code.take(message.function)
+            elif isinstance(message, Home):
+                self._home = message
+            else:
+                self._placing.share = message
+
+    def _run(self, run: Run, beside: memoryview | None, home: Home) -> tuple[Ended, Sequence[Part]]:
+        began_at = time.monotonic()
+        active = Active(run)
+        active.context = self._context(active)
+        self._active = active
+        self._family.begin()
+        self._host.begin(run, home, active.context)
+        value: Payload = b""
+        pieces: Sequence[Part] = ()
+        failure, is_unwound, is_unshared = None, False, False
+        try:
+            for order in list(self._ordered):
+                self._apply(order)  # it was faster than its run
+            active.is_interruptible = True
+            if active.is_stopped:
+                raise Stopped  # noqa: TRY301 - it was cancelled before it began
+            result = self._result(active, beside)
+            active.is_interruptible = False
+            value, pieces = self._placing.placed(run, result)
+        except (Evicted, Stopped):
+            is_unwound = True
+        except blob_files.DirectoryLost:
+            is_unshared = True
+        except RunFailed as error:
+            failure = placed(error.failure, run.attempt)
+        finally:
+            active.is_interruptible = False
+            self._host.close()
+            self._host.end()
+            active.context.end()
+            self._active = None
+            while self._ordered and self._ordered[0].number <= run.number:
+                self._ordered.popleft()
+        is_evicted = active.context.was_handed_over  # also where the function took `Evicted` for its own affair
+        if is_evicted or is_unwound:
+            value, pieces, failure = b"", (), None
+        return Ended(
+            number=run.number,
+            value=value,
+            failure=failure,
+            duration_s=time.monotonic() - began_at,
+            is_evicted=is_evicted,
+            is_signalled=active.is_signalled,
+            had_descendants=self._family.has_been(),
+            is_unshared=is_unshared,
+        ), pieces
+
+    def _result(self, active: Active, beside: memoryview | None) -> list[Part]:
+        run = active.run
+        try:
+            return runner.run(
+                self._code.loaded(),
+                run.encoding,
+                self._arguments(active, beside),
+                active.context,
+                limit_bytes=run.payload_limit_bytes,
+                interval_s=run.checkpoint_interval_s,
+            )
+        except BaseException as error:
+            forks.end_if_copy(error)  # of what loads, unpickles or pickles; those of a function have ended by now
+            raise
+
+    def _arguments(self, active: Active, beside: memoryview | None) -> Part:
+        run = active.run
+        arguments = self._placing.arguments(run, beside)
+        is_in_file = isinstance(run.arguments, BlobRef)
+        if is_in_file and run.encoding is Encoding.CALLS and self._code.has_walltime:
+            with contextlib.suppress(CallsError):  # the run fails of it, and says why
+                self._say(active, Counted(number=run.number, calls=count_calls(memoryview(arguments))))
+        return arguments
+
+    def _context(self, active: Active) -> SlotContext:
+        run = active.run
+        return SlotContext(
+            invocation_id=run.invocation_id,
+            attempt=run.attempt,
+            restored=run.checkpoint,
+            send=lambda saved: self._say(active, Progress(number=run.number, **saved._asdict())),
+            interval_s=run.checkpoint_interval_s,
+            limit_bytes=run.payload_limit_bytes,
+            leave_in_s=run.leave_in_s,
+            on_kept=lambda: self._watch.wake(LOOK_S),
+            evidence=lambda: (self._family.has_been(), active.is_signalled),
+        )
+
+    def _tell(self, message: Waits) -> None:
+        if (active := self._active) is not None:
+            self._say(active, message)
+
+    def _say(self, active: Active, message: Progress | Counted | Waits) -> None:
+        if not active.is_interruptible or threading.current_thread() is not threading.main_thread():
+            self._speaker.say(message)
+            return
+        active.is_interruptible = False  # half a frame on the line would be the end of it
+        self._speaker.say(message)
+        if active.is_stopped:
+            raise Stopped
+        active.is_interruptible = True
+
+    # ---- signals -----------------------------------------------------------------------------------------------------
+
+    def _own_signals(self) -> None:
+        # Handlers, not SIG_IGN: exec keeps what is ignored, and the programs of a function must find the defaults.
+        for number in SCHEDULERS_SIGNALS:
+            _signal.signal(number, self._take_note)
+        _signal.signal(STOP_SIGNAL, self._interrupt)
+
+    def _take_note(self, _number: int, _frame: FrameType | None) -> None:
+        if self._active is not None:
+            self._active.is_signalled = True
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        active = self._active
+        if active is not None and active.is_interruptible and active.is_stopped:
+            active.is_interruptible = False  # once
+            raise Stopped
+
+    def _become_users_child(self) -> None:
+        for number in (*SCHEDULERS_SIGNALS, STOP_SIGNAL):
+            signal.signal(number, signal.SIG_DFL)
+        self._host.detach()
+        self._sock.close()  # or the agent would not see this slot's end
+        self._orders.close()
+
+    # ---- the watching thread -----------------------------------------------------------------------------------------
+
+    def _obey(self, order: HandOver | Stop) -> None:
+        self._ordered.append(order)  # first, so that a run that begins now finds it
+        self._apply(order)
+
+    def _apply(self, order: HandOver | Stop) -> None:
+        active = self._active
+        if active is None or active.run.number != order.number:
+            return
+        if isinstance(order, HandOver):
+            active.context.hand_over(order.within_s)
+            if order.is_signalled and self._family.has_been():
+                self._speaker.flush()
+                os._exit(0)  # the node is wanted, and what this run still does is in no result
+        else:
+            active.is_stopped = True
+            self._signal()
+
+    def _signal(self) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, STOP_SIGNAL)
+
+    def _is_needed(self) -> float | None:
+        """Return in how many seconds something has to be looked after at the latest, None where nothing has."""
+        active = self._active
+        if active is not None and active.is_stopped and active.is_interruptible:
+            return AGAIN_S
+        kept = LOOK_S if active is not None and active.context.has_unsent else None
+        due = [each for each in (kept, self._host.due_in_s) if each is not None]
+        return min(due, default=None)
+
+    def _look_after(self) -> None:
+        self._speaker.flush_if_due()
+        self._host.look()
+        if (active := self._active) is not None:
+            active.context.flush()
+            if active.is_stopped and active.is_interruptible:
+                self._signal()
