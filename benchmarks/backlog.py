@@ -12,18 +12,19 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import figures, load
+from benchmarks import figures
 from benchmarks.figures import Report, at_least, at_most
-from benchmarks.pilots import Fleet, around, write_down
-from benchmarks.system import USER, OneGateway, allow_files
-from benchmarks.users import User
+from benchmarks.gateway import http_load
+from benchmarks.gateway.pilots import Fleet, around, write_down
+from benchmarks.gateway.system import USER, OneGateway, allow_files
+from benchmarks.gateway.users import User
 
 PILOTS, SLOTS = 20, 8
 FEW, SOME = 10, 20_000
 
 
 async def measure(gateway: OneGateway, report: Report, count: int, batch: int, seconds: float) -> None:
-    endpoint = load.Endpoint.of(gateway.start())
+    endpoint = http_load.Endpoint.of(gateway.start())
     user = User(endpoint, USER)
     await user.register()
     await _few(endpoint, report)
@@ -42,13 +43,13 @@ async def measure(gateway: OneGateway, report: Report, count: int, batch: int, s
     gateway.kill()
     user.close()
     begun_at = time.perf_counter()
-    endpoint = load.Endpoint.of(await asyncio.to_thread(gateway.start))
+    endpoint = http_load.Endpoint.of(await asyncio.to_thread(gateway.start))
     user = User(endpoint, USER)
     while True:
         try:
             await user.get("/readyz")
             break
-        except load.LoadError:
+        except http_load.LoadError:
             await asyncio.sleep(0.05)
     report.add("kill -9 until ready again, all recovered from disk", "s", time.perf_counter() - begun_at, at_most(30))
     report.add("gateway recovered", "MB", gateway.rss_mb, at_most(1500))
@@ -69,13 +70,13 @@ async def _asking(user: User, report: Report) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _connected(endpoint: load.Endpoint, ids: list[str], slots: int) -> Fleet:
+async def _connected(endpoint: http_load.Endpoint, ids: list[str], slots: int) -> Fleet:
     fleet = Fleet(ids, slots, around(0))
     await fleet.connect(endpoint)
     return fleet
 
 
-async def _few(endpoint: load.Endpoint, report: Report) -> None:
+async def _few(endpoint: http_load.Endpoint, report: Report) -> None:
     """One pilot with one slot and a queue of ten, filled again when it is empty: from a result to the next lease."""
     user = User(endpoint, USER)
     await user.listen()
@@ -98,7 +99,7 @@ async def _few(endpoint: load.Endpoint, report: Report) -> None:
     user.close()
 
 
-async def _many(endpoint: load.Endpoint, report: Report, count: int, seconds: float) -> None:
+async def _many(endpoint: http_load.Endpoint, report: Report, count: int, seconds: float) -> None:
     one = await _connected(endpoint, ["second-00000"], 1)
     while one.finished < 1000:
         await asyncio.sleep(0.001)
@@ -133,7 +134,7 @@ def main() -> None:
         for prefix in ("sim", "more"):
             write_down(gateway.database, PILOTS, SLOTS, prefix)
         try:
-            load.run(measure(gateway, report, chosen.count, chosen.batch, chosen.seconds))
+            http_load.run(measure(gateway, report, chosen.count, chosen.batch, chosen.seconds))
         finally:
             gateway.stop()
     figures.finish(report, chosen.json)

@@ -21,13 +21,15 @@ from typing import Any
 
 import msgspec
 
-from benchmarks import figures, node_time, prime_load, prime_player
-from benchmarks.delays import LATE_S, Delay, Summary, Waits, delays, summary
-from benchmarks.harvest_up import HarvestUp, harvest_up, settings
-from benchmarks.prime_load import PrimeJob
-from benchmarks.prime_player import Play
-from benchmarks.room import Room, rooms
-from benchmarks.slurm_site import Site, SiteKind, site
+from benchmarks import figures
+from benchmarks.prime import load, player
+from benchmarks.prime.load import PrimeJob
+from benchmarks.prime.player import Play
+from benchmarks.site import node_time
+from benchmarks.site.delays import LATE_S, Delay, Summary, Waits, delays, summary
+from benchmarks.site.harvest_up import HarvestUp, harvest_up, settings
+from benchmarks.site.room import Room, rooms
+from benchmarks.site.slurm import Site, SiteKind, site
 
 SETTLE_S = 15.0  # the pilots are there before the load begins
 SITES = {"preemptible": "", "strict": "no-preemption", "yielding": "no-preemption"}
@@ -120,7 +122,7 @@ def _cases(chosen: argparse.Namespace) -> list[Case]:
 
 
 def _jobs(case: Case, chosen: argparse.Namespace) -> list[PrimeJob]:
-    return prime_load.draw(case.seed, chosen.minutes, chosen.nodes, SiteKind().cpus)
+    return load.draw(case.seed, chosen.minutes, chosen.nodes, SiteKind().cpus)
 
 
 def _run(case: Case, chosen: argparse.Namespace) -> Outcome:
@@ -130,11 +132,11 @@ def _run(case: Case, chosen: argparse.Namespace) -> Outcome:
     with site(SiteKind(nodes=chosen.nodes, site=case.site, clock=case.clock)) as slurm:
         if not case.mode:
             time.sleep(SETTLE_S)
-            play = prime_player.play(slurm, jobs)
+            play = player.play(slurm, jobs)
             return Outcome(case=case, waits_s=play.waits(jobs), rooms=_rooms(jobs, play, slurm), play=play)
         with harvest_up(slurm, *_wishes(case, chosen)) as harvest:
             time.sleep(SETTLE_S)
-            play = prime_player.play(slurm, jobs)
+            play = player.play(slurm, jobs)
             if chosen.keep:
                 harvest.keep(chosen.keep / f"{case.mode}-{case.clock or 'tuned'}-seed{case.seed}")
             return _harvested(case, chosen, slurm, harvest, play)

@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 import psutil
 
-from benchmarks import figures, load
+from benchmarks import figures
 from benchmarks.figures import Report, at_least, at_most
-from benchmarks.pilots import Fleet, around, write_down
-from benchmarks.system import ADMIN, USER, OneGateway, allow_files
-from benchmarks.users import User
+from benchmarks.gateway import http_load
+from benchmarks.gateway.pilots import Fleet, around, write_down
+from benchmarks.gateway.system import ADMIN, USER, OneGateway, allow_files
+from benchmarks.gateway.users import User
 
 FEEDERS = 3  # batches that are submitted at a time
 
@@ -42,7 +43,7 @@ class Wishes(NamedTuple):
 
 
 async def measure(gateway: OneGateway, wishes: Wishes, report: Report, ids: list[str]) -> None:
-    endpoint = load.Endpoint.of(gateway.start())
+    endpoint = http_load.Endpoint.of(gateway.start())
     report.add("gateway, idle", "MB", gateway.rss_mb)
     fleet = Fleet(ids, wishes.slots, around(wishes.mean_s))
     begun_at = time.perf_counter()
@@ -138,7 +139,7 @@ def main() -> None:
         gateway = OneGateway(Path(folder), chosen.lease_s)
         ids = write_down(gateway.database, wishes.pilots, wishes.slots)
         try:
-            load.run(measure(gateway, wishes, report, ids))
+            http_load.run(measure(gateway, wishes, report, ids))
         finally:
             gateway.stop()
     figures.finish(report, chosen.json)

@@ -14,10 +14,11 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from benchmarks import figures, load
+from benchmarks import figures
 from benchmarks.figures import Report, at_least, at_most
-from benchmarks.load import Endpoint, Line, Took, ask_all, hammer, request
-from benchmarks.system import harvester_up
+from benchmarks.gateway import http_load
+from benchmarks.gateway.http_load import Endpoint, Line, Took, ask_all, hammer, request
+from benchmarks.gateway.system import harvester_up
 from harvester.domain.model.functions import Encoding
 from harvester.sdk.client import Client
 from harvester.sdk.payload.payloads import encode_arguments
@@ -108,7 +109,7 @@ async def _until_done(endpoint: Endpoint, token: str) -> Took:
 
 
 def _run(coroutine: Awaitable[Took]) -> Took:
-    took = load.run(coroutine)
+    took = http_load.run(coroutine)
     assert isinstance(took, Took)
     return took
 

@@ -23,11 +23,13 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import controller_log, figures, idle_stretch, node_time, prime_script
-from benchmarks.harvest_up import HarvestUp, harvest_up, settings
-from benchmarks.idle_stretch import Busy, Stretch
-from benchmarks.prime_script import PrimeRun
-from benchmarks.slurm_site import Site, SiteKind, site
+from benchmarks import figures
+from benchmarks.prime import batch_script
+from benchmarks.prime.batch_script import PrimeRun
+from benchmarks.site import controller_log, idle_stretch, node_time
+from benchmarks.site.harvest_up import HarvestUp, harvest_up, settings
+from benchmarks.site.idle_stretch import Busy, Stretch
+from benchmarks.site.slurm import Site, SiteKind, site
 from harvester.domain.harvest import policies
 from harvester.simulator.inputs import idle_log
 from harvester.simulator.model.daemon_model import simulate_idle_log
@@ -101,7 +103,7 @@ def replay(stretch: Stretch, chosen: argparse.Namespace) -> Measured:
     with site(kind) as slurm, tempfile.TemporaryDirectory(prefix="harvester-replay-") as folder:
         stamps = Path(folder, "stamps")
         stamps.mkdir()
-        player = _Player(slurm, prime_script.put(Path(folder)), stamps, idle_stretch.busy(stretch.log))
+        player = _Player(slurm, batch_script.put(Path(folder)), stamps, idle_stretch.busy(stretch.log))
         player.begin()  # all nodes are busy before the harvester comes
         with harvest_up(slurm, *_wishes(chosen)) as harvest:
             player.finish(until_s=stretch.log.ends_at)
@@ -151,7 +153,7 @@ class _Player:
         time.sleep(max(0.0, self.begun_at + until_s - time.time()))
 
     def runs(self) -> dict[str, PrimeRun]:
-        return prime_script.read(self._stamps)
+        return batch_script.read(self._stamps)
 
     def _submit(self, index: int, job: Busy) -> None:
         minutes = math.ceil((job.end_s - job.begin_s + SPARE_S) / 60)

@@ -11,8 +11,8 @@ import statistics
 import time
 from collections import Counter
 
-from benchmarks.harvest_up import harvest_up, settings
-from benchmarks.slurm_site import Site, SiteKind, site
+from benchmarks.site.harvest_up import harvest_up, settings
+from benchmarks.site.slurm import Site, SiteKind, site
 from harvester.sdk.client import Client
 
 NODES = 8

@@ -20,12 +20,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks import completing, figures, prime_script, soak_script
-from benchmarks.completing import Completing, Streak
-from benchmarks.harvest_up import HarvestUp, harvest_up, settings
-from benchmarks.slurm_site import Site, SiteError, SiteKind, site
-from benchmarks.soak_faults import Faults
-from benchmarks.soak_load import Load
+from benchmarks import figures
+from benchmarks.hostile import schedule
+from benchmarks.hostile.faults import Faults
+from benchmarks.hostile.load import Load
+from benchmarks.prime import batch_script
+from benchmarks.site import completing
+from benchmarks.site.completing import Completing, Streak
+from benchmarks.site.harvest_up import HarvestUp, harvest_up, settings
+from benchmarks.site.slurm import Site, SiteError, SiteKind, site
 from harvester.domain.cluster import nodelist
 
 SETTLE_S = 15.0
@@ -36,7 +39,7 @@ GONE_S = 30.0  # after the harvester's end, until every node is idle
 
 def main() -> None:
     chosen = _options()
-    faults = soak_script.draw(chosen.seed, chosen.minutes, chosen.nodes, chosen.every)
+    faults = schedule.draw(chosen.seed, chosen.minutes, chosen.nodes, chosen.every)
     print(f"seed {chosen.seed}: {len(faults)} faults in {chosen.minutes:g} minutes", file=sys.stderr, flush=True)
     with (
         site(SiteKind(nodes=chosen.nodes)) as slurm,
@@ -45,7 +48,7 @@ def main() -> None:
         stamps = Path(folder, "stamps")
         stamps.mkdir()
         with harvest_up(slurm, *_wishes(chosen)) as harvest:
-            strikes = Faults(slurm, harvest, prime_script.put(Path(folder)), stamps)
+            strikes = Faults(slurm, harvest, batch_script.put(Path(folder)), stamps)
             report, violations = _soak(chosen, slurm, harvest, strikes, faults)
             if chosen.keep:
                 harvest.keep(chosen.keep)
@@ -76,7 +79,7 @@ def _wishes(chosen: argparse.Namespace) -> list[str]:
 
 
 def _soak(
-    chosen: argparse.Namespace, slurm: Site, harvest: HarvestUp, strikes: Faults, faults: list[soak_script.Fault]
+    chosen: argparse.Namespace, slurm: Site, harvest: HarvestUp, strikes: Faults, faults: list[schedule.Fault]
 ) -> tuple[figures.Report, list[str]]:
     report = figures.Report(f"soak of {chosen.minutes:g} minutes, seed {chosen.seed}")
     with harvest.client() as client, _Watch(slurm) as watch:
@@ -118,7 +121,7 @@ def _tell_load(report: figures.Report, load: Load, wrong: list[str]) -> None:
 
 
 def _tell_faults(report: figures.Report, strikes: Faults) -> None:
-    runs = prime_script.read(strikes.stamps)
+    runs = batch_script.read(strikes.stamps)
     waits = [run.started_at - strikes.submitted_at[key] for key, run in runs.items()]
     report.add("prime job submitted until it runs, whatever else was broken", "s", waits or 0.0)
     report.add("drained nodes with a pilot 10 s later", "of all", len(strikes.stayed))

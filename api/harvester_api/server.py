@@ -31,7 +31,7 @@ def _is_no_denial(record: logging.LogRecord) -> bool:
     """Tell whether a line of uvicorn's is to be logged.
 
     Its sans-I/O WebSocket sends the response that denies an upgrade, and then complains that there was no handshake,
-    because it notes that only once the socket is closed. `link` either accepts or denies, and logs why it denies.
+    because it notes that only once the socket is closed. `pilot_connection` either accepts or denies, and logs why it denies.
     """
     return record.msg != "ASGI callable returned without completing handshake."
 

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import figures, load
+from benchmarks import figures
+from benchmarks.gateway import http_load
 from benchmarks.peers.face import NotOffered, Peer
 
 NAMES = {
@@ -100,17 +101,17 @@ def _each_ms(work: Callable[[], object], count: int) -> list[float]:
 
 def _over_http(peer: Peer, seconds: float) -> Samples:
     where = peer.http()
-    endpoint = load.Endpoint.of(where.url)
-    what = load.request(endpoint, where.path, token=where.token, body=where.body)
+    endpoint = http_load.Endpoint.of(where.url)
+    what = http_load.request(endpoint, where.path, token=where.token, body=where.body)
 
-    async def both() -> tuple[load.Took, load.Took]:
-        await load.hammer(endpoint, what, connections=4, seconds=0.5)
+    async def both() -> tuple[http_load.Took, http_load.Took]:
+        await http_load.hammer(endpoint, what, connections=4, seconds=0.5)
         return (
-            await load.hammer(endpoint, what, connections=1, seconds=seconds),
-            await load.hammer(endpoint, what, connections=64, seconds=seconds),
+            await http_load.hammer(endpoint, what, connections=1, seconds=seconds),
+            await http_load.hammer(endpoint, what, connections=64, seconds=seconds),
         )
 
-    one, many = load.run(both())  # type: ignore[misc]
+    one, many = http_load.run(both())  # type: ignore[misc]
     return {
         "HTTP 1 connection p50": one.quantile_ms(0.5),
         "HTTP 1 connection p99": one.quantile_ms(0.99),

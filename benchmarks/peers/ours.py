@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from benchmarks.gateway.system import harvester_up
 from benchmarks.peers.face import WORKERS, Address, Base, Sizes, nothing, same
-from benchmarks.system import harvester_up
 
 
 class Ours(Base):

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from harvester.sdk.executor import Executor
     from harvester.sdk.futures import AsyncInvocationFuture, InvocationFuture
     from harvester.sdk.progress import progress
-    from harvester.sdk.registration.functions import Function, function
+    from harvester.sdk.registration.decorator import function
+    from harvester.sdk.registration.functions import Function
 
     __version__: str
 
@@ -46,7 +47,7 @@ _HOMES = {
     "InvocationFuture": "harvester.sdk.futures",
     "context": "harvester.domain.model.context",
     "default_client": "harvester.sdk.client",
-    "function": "harvester.sdk.registration.functions",
+    "function": "harvester.sdk.registration.decorator",
     "progress": "harvester.sdk.progress",
 }
 

@@ -4,16 +4,17 @@ import os
 import subprocess
 
 import pytest
-from benchmarks import prime_script, soak_functions
-from benchmarks.command_count import CommandCount
+from benchmarks.hostile import functions
+from benchmarks.prime import batch_script
+from benchmarks.site.command_count import CommandCount
 
 
 def test_the_batch_script_notes_start_and_end(tmp_path):
-    script = prime_script.put(tmp_path)
+    script = batch_script.put(tmp_path)
     environment = {"PATH": "/usr/bin:/bin", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_ARRAY_TASK_ID": "4"}
     subprocess.run(["bash", str(script), str(tmp_path / "9"), "0"], env=environment, check=True)
     subprocess.run(["bash", str(script), str(tmp_path / "9"), "@1"], env=environment, check=True)
-    found = prime_script.parse("9.4", (tmp_path / "9.4").read_text())
+    found = batch_script.parse("9.4", (tmp_path / "9.4").read_text())
     assert found.nodes == ("n1", "n2")
     assert found.started_at <= found.ended_at
 
@@ -31,6 +32,6 @@ def test_a_counted_command_does_what_it_does(tmp_path, monkeypatch):
     assert count.between(0.0, 9e12) == {"squeue": 1}
 
 
-@pytest.mark.parametrize("function", list(soak_functions.EXPECTED), ids=lambda function: function.__name__)
+@pytest.mark.parametrize("function", list(functions.EXPECTED), ids=lambda function: function.__name__)
 def test_undisturbed_functions_return_what_is_expected_of_them(function):
-    assert function(3, 0.0) == soak_functions.EXPECTED[function](3)
+    assert function(3, 0.0) == functions.EXPECTED[function](3)

@@ -1,7 +1,7 @@
 """The functions that invocations name, kept at hand so that a call costs no look into the store.
 
-Owns what is remembered, and for how long it is believed. What a name means is `names`' to say, whether a function may
-be registered at all `admission`'s.
+Owns what is remembered, and for how long it is believed. What a name means is `visibility`' to say, whether a function may
+be registered at all `functions`'s.
 """
 
 from __future__ import annotations

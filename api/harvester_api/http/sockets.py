@@ -152,7 +152,7 @@ class PilotConnection(WebSocketsSansIOProtocol):
         await super().run_asgi()
 
     def is_overdue(self, limits: ConnectionLimits) -> bool:
-        """Whether it has kept silent for too long; `link` watches a pilot that is known."""
+        """Whether it has kept silent for too long; `pilot_connection` watches a pilot that is known."""
         return not self.is_known and self.loop.time() - self._since > limits.head.total_seconds()
 
     def end(self, _why: str) -> None:

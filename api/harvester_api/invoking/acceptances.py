@@ -1,7 +1,7 @@
 """Acceptances: how invocations come in, all of a request's or none, and what happens when their write fails.
 
 Owns the order between the journal, the book and the dispatcher for what is new. Whether a request may come in at all
-is `admission`'s and `pressure`'s, what a failed write means is `doubt`'s.
+is `functions`'s and `limits`'s, what a failed write means is `doubt`'s.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a request wants run: the function, the options, the key, the stream. The arguments are `intake`'s.
+"""What a request wants run: the function, the options, the key, the stream. The arguments are `body_intake`'s.
 
 Owns how those are read out of a request; raises `Refusal` and changes nothing.
 """

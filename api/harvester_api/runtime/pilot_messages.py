@@ -1,6 +1,6 @@
 """What pilots say, as stimuli for the dispatcher.
 
-Owns the translation of the wire's messages, and the limit on results. Knows no socket: `link` decodes frames.
+Owns the translation of the wire's messages, and the limit on results. Knows no socket: `pilot_connection` decodes frames.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The JSON documents that callers send. `openapi` draws its schemas from these very records.
 
-Owns their fields and bounds; what else must hold is `admission`'s to say.
+Owns their fields and bounds; what else must hold is `functions`'s to say.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harvester.domain.model.resources import Resources
 MOST = 2**31 - 1  # of any resource: what every database holds in an integer
 LONGEST_S = 366 * 86_400  # of a walltime: more than any partition gives, and less than a timedelta takes
 
-# `admission` holds to these in its own words; here they are for the OpenAPI document.
+# `functions` holds to these in its own words; here they are for the OpenAPI document.
 _BOUNDS = {
     "properties": {
         "cpus": {"minimum": 1, "maximum": MOST},
@@ -44,7 +44,7 @@ class FunctionDraft(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Meta(
             description="pickle: standard base64 of the whole pickle. module: `package.module:function`. source: the "
             "file, which has to parse and define `entry`. Anything else is refused with 400 or 422.",
-            extra_json_schema={"minLength": 1},  # `admission` says what else is missing
+            extra_json_schema={"minLength": 1},  # `functions` says what else is missing
         ),
     ]
     entry: str = ""  # of a source file: the function to call

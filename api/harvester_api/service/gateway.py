@@ -1,6 +1,6 @@
 """The gateway's shell: owns the dispatcher and the clock, feeds it what users and pilots say, and waits for ends.
 
-Everything runs on one event loop. Decisions are the dispatcher's, performing them is `performer`'s, order and
+Everything runs on one event loop. Decisions are the dispatcher's, performing them is `effects`'s, order and
 durability the journal's; what a request looks like is the routes' to know.
 """
 

@@ -17,7 +17,8 @@ from harvester.sdk.client import Client, default_client
 from harvester.sdk.errors import CannotTravel
 from harvester.sdk.futures import InvocationFuture
 from harvester.sdk.registration.callables import innermost_function
-from harvester.sdk.registration.functions import Function, make_traits
+from harvester.sdk.registration.decorator import make_traits
+from harvester.sdk.registration.functions import Function
 from harvester.sdk.registration.registry import check_callable
 from harvester.sdk.submit.mapped import Mapped
 

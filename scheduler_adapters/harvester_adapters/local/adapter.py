@@ -1,6 +1,6 @@
 """The embedded `local` scheduler: pilots are processes of this machine on nodes that do not exist.
 
-Owns the thread that drives the emulation: it reads requests, looks at processes, lets `local_cluster` decide, saves the
+Owns the thread that drives the emulation: it reads requests, looks at processes, lets `rules` decide, saves the
 state and performs the effects. Needs no scheduler, no root and no network. Pilots outlive it: a new `LocalAdapter` over
 the same folder takes them up again.
 """

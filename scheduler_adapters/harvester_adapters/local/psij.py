@@ -21,7 +21,7 @@ from psij.executors.local import LocalJobExecutor  # noqa: E402 - as above
 
 
 class _StepLauncher(Launcher):
-    """Starts `local_step` in the place of psij's bash script.
+    """Starts `step` in the place of psij's bash script.
 
     The script has the pilot's output as an unquoted word (a blank in the path breaks it), dies of the signals that a
     pilot survives, and loses the exit code with the daemon.

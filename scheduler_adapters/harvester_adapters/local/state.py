@@ -1,6 +1,6 @@
 """The records of the embedded `local` scheduler: its nodes, its batch jobs, what it is told and what it orders.
 
-Owns the shape of the emulated cluster's state, which is also what is kept on disk. Holds no rule (`local_cluster`), and
+Owns the shape of the emulated cluster's state, which is also what is kept on disk. Holds no rule (`rules`), and
 knows no process and no file.
 """
 

@@ -1,7 +1,7 @@
 """The Slurm adapter: what is asked of a Slurm, and how often; pilots in and out.
 
-Owns the commands and their environment, and counts them. What they print is read by `slurm_queue`, `slurm_nodes` and
-`slurm_slow`; what is submitted is made by `slurm_submit`. Decides nothing about pilots, and remembers nothing that
+Owns the commands and their environment, and counts them. What they print is read by `squeue`, `nodes` and
+`slow_look`; what is submitted is made by `submission`. Decides nothing about pilots, and remembers nothing that
 Slurm could tell again.
 """
 

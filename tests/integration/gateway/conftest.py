@@ -26,6 +26,7 @@ from harvester.store.store import Store, open_store
 from harvester_api import problems
 from harvester_api.app import create_app
 from harvester_api.schemas import pilot_responses
+from harvester_api.schemas import responses as documents
 from harvester_api.server import GatewayServer, listen
 from harvester_api.settings import GatewaySettings, Offer, Role, Token
 
@@ -238,7 +239,7 @@ class Rig:
             record = (
                 problems.Problem
                 if name == "Problem"
-                else getattr(responses, name, None) or getattr(pilot_responses, name)
+                else getattr(documents, name, None) or getattr(pilot_responses, name)
             )
             msgspec.json.decode(await answer.aread(), type=record)
 

@@ -4,9 +4,9 @@ from datetime import datetime
 from itertools import pairwise
 
 import pytest
-from benchmarks import controller_log, idle_stretch
-from benchmarks.idle_stretch import Busy
 from benchmarks.replay import lost
+from benchmarks.site import controller_log, idle_stretch
+from benchmarks.site.idle_stretch import Busy
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from benchmarks import node_time
+from benchmarks.site import node_time
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -3,20 +3,21 @@
 from pathlib import Path
 
 import pytest
-from benchmarks import counterfactual, prime_load, prime_script
-from benchmarks.delays import Delay, Waits, delays, quantile, summary
-from benchmarks.prime_load import Kind, PrimeJob
-from benchmarks.prime_player import Play
-from benchmarks.prime_script import PrimeRun
-from benchmarks.room import Room, rooms
+from benchmarks import counterfactual
+from benchmarks.prime import batch_script, load
+from benchmarks.prime.batch_script import PrimeRun
+from benchmarks.prime.load import Kind, PrimeJob
+from benchmarks.prime.player import Play
+from benchmarks.site.delays import Delay, Waits, delays, quantile, summary
+from benchmarks.site.room import Room, rooms
 from hypothesis import given
 from hypothesis import strategies as st
 
 
 @given(st.integers(0, 10_000), st.sampled_from([2, 8, 24]), st.sampled_from([2, 4]))
 def test_a_load_can_be_submitted_as_it_stands(seed, nodes, cores):
-    jobs = prime_load.draw(seed, 5.0, nodes, cores)
-    assert jobs == prime_load.draw(seed, 5.0, nodes, cores)
+    jobs = load.draw(seed, 5.0, nodes, cores)
+    assert jobs == load.draw(seed, 5.0, nodes, cores)
     assert [job.index for job in jobs] == list(range(len(jobs)))
     assert [job.at_s for job in jobs] == sorted(job.at_s for job in jobs)
     for job in jobs:
@@ -28,7 +29,7 @@ def test_a_load_can_be_submitted_as_it_stands(seed, nodes, cores):
 
 
 def test_a_load_of_some_minutes_has_every_kind():
-    jobs = [job for seed in (1, 2, 3) for job in prime_load.draw(seed, 7.0, 8, 2)]
+    jobs = [job for seed in (1, 2, 3) for job in load.draw(seed, 7.0, 8, 2)]
     assert {job.kind for job in jobs} == set(Kind)
     assert any(job.nodes > 1 for job in jobs)
     assert any(job.limit_min > 2 for job in jobs)
@@ -36,7 +37,7 @@ def test_a_load_of_some_minutes_has_every_kind():
 
 def test_the_command_says_what_the_job_asks_for():
     job = PrimeJob(index=7, kind=Kind.ARRAY, at_s=1.0, runs_s=5.0, limit_min=2, cores=1, tasks=3, after=4)
-    command = prime_load.sbatch(job, Path("/x/prime.sh"), Path("/x/stamps"), {4: "104"})
+    command = load.sbatch(job, Path("/x/prime.sh"), Path("/x/stamps"), {4: "104"})
     assert {"--array=0-2", "--dependency=afterany:104", "--cpus-per-task=1", "--time=2"} <= set(command)
     assert command[-3:] == ["/x/prime.sh", "/x/stamps/7", "5"]
     assert job.keys == ["7.0", "7.1", "7.2"]
@@ -44,10 +45,10 @@ def test_the_command_says_what_the_job_asks_for():
 
 def test_a_run_is_read_from_its_first_start_to_its_last_end():
     text = "start 10.25 n[1-2,10]\nstart 30.5 n4\nend 40.75\n"
-    assert prime_script.parse("3", text) == PrimeRun(
+    assert batch_script.parse("3", text) == PrimeRun(
         key="3", started_at=10.25, ended_at=40.75, nodes=("n1", "n2", "n10")
     )
-    assert prime_script.parse("3", "") is None
+    assert batch_script.parse("3", "") is None
 
 
 JOBS = [

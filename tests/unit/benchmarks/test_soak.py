@@ -1,11 +1,11 @@
 """The soak's script of faults, its count of commands, and its judgement of nodes that complete and of ends."""
 
 import pytest
-from benchmarks import soak_script
-from benchmarks.command_count import counted
-from benchmarks.completing import Completing, Streak, is_excused
-from benchmarks.soak_load import wrong_ends
-from benchmarks.soak_script import Kind
+from benchmarks.hostile import schedule
+from benchmarks.hostile.load import wrong_ends
+from benchmarks.hostile.schedule import Kind
+from benchmarks.site.command_count import counted
+from benchmarks.site.completing import Completing, Streak, is_excused
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,8 +14,8 @@ NEEDS_CONTROLLER = {Kind.DRAIN, Kind.RESERVATION, Kind.PRIME, Kind.SLURMCTLD}
 
 @given(st.integers(0, 10_000))
 def test_nothing_that_needs_the_controller_happens_while_it_is_stopped(seed):
-    faults = soak_script.draw(seed, 10.0, 8, 8.0)
-    assert faults == soak_script.draw(seed, 10.0, 8, 8.0)
+    faults = schedule.draw(seed, 10.0, 8, 8.0)
+    assert faults == schedule.draw(seed, 10.0, 8, 8.0)
     assert {fault.kind for fault in faults} == set(Kind)
     for stop in (fault for fault in faults if fault.kind is Kind.SLURMCTLD):
         during = [fault for fault in faults if stop.at_s < fault.at_s < stop.at_s + stop.lasts_s]

@@ -1,6 +1,6 @@
 """Backfill windows: which nodes, or parts of nodes, are free from when until when, and why they end.
 
-Pure and deterministic. Reads what the scheduler says (`cluster`); knows neither policies nor what we believe of pilots:
+Pure and deterministic. Reads what the scheduler says (`snapshot`); knows neither policies nor what we believe of pilots:
 whoever asks names the batch jobs that are its own. An end that nobody has planned is None: open, until somebody comes.
 """
 

@@ -70,7 +70,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     traceback: str = ""  # the user's frames
     node: str = ""  # where it ran; empty where no run is to blame
     attempt: int = 0  # of its activations; 0 as above
-    exception: bytes = b""  # what the function raised, as `raised` pickles it; REST does not show it
+    exception: bytes = b""  # what the function raised, as `exceptions` pickles it; REST does not show it
 
 
 _S, _E = InvocationState, InvocationEvent

@@ -1,6 +1,6 @@
 """One connection of an asyncio client, over asyncio's transports. Belongs to one event loop.
 
-Owns the transport, and when nobody is waited for any longer. What is written is `peer`'s, what is read `hearing`'s.
+Owns the transport, and when nobody is waited for any longer. What is written is `endpoint`'s, what is read `response_parser`'s.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The two drivers that carry conversations over HTTP: one blocks, one is for asyncio.
 
-Owns what a broken connection means. The connections are `connections`' and `async_connections`'; what is said, and how
-often, is `exchange`'s and the operations'.
+Owns what a broken connection means. The connections are `sync_pool`' and `async_pool`'; what is said, and how
+often, is `messages`'s and the operations'.
 """
 
 from __future__ import annotations

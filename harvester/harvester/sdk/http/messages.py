@@ -1,7 +1,7 @@
 """What is said to a gateway and how long one insists: requests, answers, refusals, and the retry policy. No sockets.
 
 Owns the form in which the SDK's operations are written: a generator that yields a `Request`, is sent its `Answer`, and
-returns what it found. `gateway` has two drivers for it, a blocking one and one for asyncio. Every request of the SDK
+returns what it found. `drivers` has two drivers for it, a blocking one and one for asyncio. Every request of the SDK
 may be repeated: reads are harmless, submissions carry an Idempotency-Key, registering and cancelling twice changes
 nothing. Knows no route.
 """

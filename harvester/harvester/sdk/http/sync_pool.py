@@ -1,6 +1,6 @@
 """The connections of a blocking client: sockets, one request at a time on each. Safe to use from many threads.
 
-Owns which are free. What is written on them is `peer`'s, what is read `hearing`'s.
+Owns which are free. What is written on them is `endpoint`'s, what is read `response_parser`'s.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Invocations by name: call, start, wait for a result. What runs many at once is `line`.
+"""Invocations by name: call, start, wait for a result. What runs many at once is `session`.
 
 Owns the routes of a single invocation, as operations that know no socket.
 """

@@ -6,12 +6,13 @@ another one on the other side; and our own pickler, whose reader may have nothin
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import operator
 import sys
 import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cloudpickle
 import msgspec
@@ -19,24 +20,19 @@ import msgspec
 from harvester.sdk.options import Options
 from harvester.sdk.payload import pickler
 from harvester.sdk.payload.shipping import Traits
-
-if TYPE_CHECKING:
-    from harvester.sdk.registration.functions import Function
+from harvester.sdk.registration.functions import Function
 
 Reduced = str | tuple[Any, ...]
 
-_installed: list[type[Function[..., Any]]] = []  # one: this module is below that of the class
+
+def install() -> None:
+    """Have pickle, cloudpickle and our pickler write decorated functions."""
+    copyreg.pickle(Function, _by_name_or_parts)
+    cloudpickle.Pickler.dispatch_table[Function] = _by_cloudpickle
+    pickler.written_as(Function, _for_pilots)
 
 
-def install(kind: type[Function[..., Any]]) -> None:
-    """Have cloudpickle and our pickler write decorated functions."""
-    _installed[:] = [kind]
-    cloudpickle.Pickler.dispatch_table[kind] = _by_cloudpickle
-    pickler.written_as(kind, _for_pilots)
-
-
-def by_name_or_parts(function: Function[..., Any]) -> Reduced:
-    """Return what `__reduce__` is to return."""
+def _by_name_or_parts(function: Function[..., Any]) -> Reduced:
     try:
         found = operator.attrgetter(function.__qualname__)(sys.modules[function.__module__])
     except (AttributeError, KeyError):
@@ -62,7 +58,7 @@ def _twin(origin: Function[..., Any]) -> Function[..., Any]:
 
 
 def _by_cloudpickle(function: Function[..., Any]) -> Reduced:
-    reduced = by_name_or_parts(function)
+    reduced = _by_name_or_parts(function)
     is_elsewhere = function.__module__ == "__main__" and not function.bound_to
     return _parts(function, is_named=False) if is_elsewhere else reduced
 
@@ -89,9 +85,9 @@ class _Said(msgspec.Struct, frozen=True, kw_only=True):
 
 def restored(plain: Callable[..., Any], said: bytes) -> Function[..., Any]:
     """Return a decorated function that has arrived on a pilot; for `_arrive`."""
+    install()  # nobody has decorated anything there
     found = msgspec.json.decode(said, type=_Said)
-    (kind,) = _installed
-    function = kind(plain, found.traits)
+    function: Function[..., Any] = Function(plain, found.traits)
     function.ship_module, function.packages = found.ship_module, frozenset(found.packages)
     function.asked, function.is_restored = found.asked, True
     return function
@@ -103,7 +99,6 @@ def _arrive() -> Callable[..., Any]:
 
     def arrive(plain: Callable[..., Any], said: bytes) -> Callable[..., Any]:
         try:
-            import harvester.sdk.registration.functions  # noqa: F401, PLC0415 - there; it installs itself here
             from harvester.sdk.registration.function_pickles import restored  # noqa: PLC0415 - there
         except ImportError:
             return plain

@@ -1,7 +1,7 @@
 """Which functions this client has registered, so that each travels once.
 
 A function object is pickled at its first use and then remembered
-until it changes (`memory`); another object with the same code is recognised by the hash of its content.
+until it changes (`sent_functions`); another object with the same code is recognised by the hash of its content.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The line of one program to its gateway: sends submissions and hears of their ends, on the running event loop.
 
 Owns what works together for that: the sender, the listener and the collector, and the maps that are under way. The
-blocking client runs one in a thread (`engine`), the asyncio client on its user's own loop.
+blocking client runs one in a thread (`background`), the asyncio client on its user's own loop.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ How to call it:
     trace = swf.read(Path("theta.swf.gz")).on(4360)
     report = simulate_jobs(trace, policies.by_name("gap"), Parameters(nodes=4360))      # None for no harvest
 
-`prime` says when and where prime jobs run; `overlay` lays the pilots over it. A prime job that finds a pilot on its
+`easy_backfill` says when and where prime jobs run; `overlay` lays the pilots over it. A prime job that finds a pilot on its
 nodes starts later by the time until that pilot has left. Such a delay is the batch job's own: it is not handed on to
 those behind it, because one second's shift changes what backfill picks, for better or worse, and would drown what
 the harvest did in noise.

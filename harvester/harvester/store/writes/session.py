@@ -1,6 +1,6 @@
 """The writer's connection: its transactions, and the short way to the driver for the statements of the hot path.
 
-Knows no table. Reads have connections of their own (`room`).
+Knows no table. Reads have connections of their own (`reads.reader`).
 """
 
 from __future__ import annotations

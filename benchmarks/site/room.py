@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import msgspec
 
-from benchmarks.prime_load import PrimeJob
-from benchmarks.prime_player import Play
+from benchmarks.prime.load import PrimeJob
+from benchmarks.prime.player import Play
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """Plays a prime load on a cluster: submits and cancels in time, waits for the end, returns when each began.
 
-Owns the clock of a play. What is submitted is `prime_load`'s, when it ran is told by the jobs themselves
-(`prime_script`), when it was submitted by the clock of this process, before sbatch is called.
+Owns the clock of a play. What is submitted is `http_load`'s, when it ran is told by the jobs themselves
+(`batch_script`), when it was submitted by the clock of this process, before sbatch is called.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import prime_load, prime_script
-from benchmarks.node_time import Stretch
-from benchmarks.prime_load import PrimeJob
-from benchmarks.prime_script import PrimeRun
-from benchmarks.slurm_site import Site, SiteError
+from benchmarks.prime import batch_script, load
+from benchmarks.prime.batch_script import PrimeRun
+from benchmarks.prime.load import PrimeJob
+from benchmarks.site.node_time import Stretch
+from benchmarks.site.slurm import Site, SiteError
 
 LOOK_S = 2.0  # from one look at whether all have ended to the next
 PATIENCE_S = 600.0  # for the last to end
@@ -61,14 +61,14 @@ def play(site: Site, jobs: list[PrimeJob]) -> Play:
     with tempfile.TemporaryDirectory(prefix="harvester-prime-") as folder:
         stamps = Path(folder, "stamps")
         stamps.mkdir()
-        script = prime_script.put(Path(folder))
+        script = batch_script.put(Path(folder))
         begun_at = time.time()
         submitted_at = _submit_all(site, jobs, script, stamps, begun_at)
         deadline = time.monotonic() + PATIENCE_S
         while site.batch_jobs("prime"):
             assert time.monotonic() < deadline, f"prime jobs have not ended: {site.run('squeue', '-p', 'prime')}"
             time.sleep(LOOK_S)
-        return Play(begun_at=begun_at, ended_at=time.time(), submitted_at=submitted_at, runs=prime_script.read(stamps))
+        return Play(begun_at=begun_at, ended_at=time.time(), submitted_at=submitted_at, runs=batch_script.read(stamps))
 
 
 def _submit_all(site: Site, jobs: list[PrimeJob], script: Path, stamps: Path, begun_at: float) -> dict[int, float]:
@@ -84,7 +84,7 @@ def _submit_all(site: Site, jobs: list[PrimeJob], script: Path, stamps: Path, be
             _cancel(site, ids[index])
         else:
             submitted_at[index] = time.time()
-            ids[index] = site.run(*prime_load.sbatch(jobs[index], script, stamps, ids))
+            ids[index] = site.run(*load.sbatch(jobs[index], script, stamps, ids))
     return submitted_at
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from benchmarks.prime_load import PrimeJob
+from benchmarks.prime.load import PrimeJob
 
 LATE_S = 2.0
 

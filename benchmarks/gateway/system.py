@@ -1,7 +1,7 @@
 """A fresh system to measure: `harvester up` with one pilot of two slots, or one gateway alone, in its own process.
 
-Run as a module it is that gateway: `python -m benchmarks.system --state DIR [--lease-s S]`, as `harvester up` makes it,
-without a daemon; it writes its URL to DIR/url when it listens.
+Run as a module it is that gateway: `python -m benchmarks.gateway.system --state DIR [--lease-s S]`, as `harvester up`
+makes it, without a daemon; it writes its URL to DIR/url when it listens.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class OneGateway:
         self.folder.mkdir(exist_ok=True)
         said = self.folder / "url"
         said.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "benchmarks.system", "--state", str(self.folder)]
+        command = [sys.executable, "-m", "benchmarks.gateway.system", "--state", str(self.folder)]
         self.process = subprocess.Popen([*command, "--lease-s", str(self._lease_s)])
         return _written(said, self.process)
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from benchmarks import node_time
-from benchmarks.node_time import Stretch
+from benchmarks.site import node_time
+from benchmarks.site.node_time import Stretch
 
 TOGETHER_S = 3.5  # samples further apart than this are two streaks
 

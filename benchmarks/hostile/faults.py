@@ -1,6 +1,6 @@
 """Performs the soak's faults on a site and its harvester, undoes them in time, and remembers what it has done.
 
-Owns the clock of the faults and the outages that they cause. What happens when is `soak_script`'s.
+Owns the clock of the faults and the outages that they cause. What happens when is `schedule`'s.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.harvest_up import HarvestError, HarvestUp
-from benchmarks.node_time import Stretch
-from benchmarks.slurm_site import Site, SiteError
-from benchmarks.soak_script import Fault, Kind
+from benchmarks.hostile.schedule import Fault, Kind
+from benchmarks.site.harvest_up import HarvestError, HarvestUp
+from benchmarks.site.node_time import Stretch
+from benchmarks.site.slurm import Site, SiteError
 
 AGAIN_S = 3.0  # until an undoing that failed is tried again
 RECOVERY_S = 15.0  # an outage is over so long after the daemon's start: it must hear of what it has missed

@@ -15,8 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from benchmarks.load import Endpoint
-from benchmarks.websocket import WebSocket
+from benchmarks.gateway.http_load import Endpoint
+from benchmarks.gateway.websocket import WebSocket
 from harvester.domain.model.invocations import ActivationEnd
 from harvester.domain.model.pilots import DrainReason, PilotState
 from harvester.domain.model.resources import Resources

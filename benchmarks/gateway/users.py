@@ -11,7 +11,7 @@ import uuid
 
 import msgspec
 
-from benchmarks.load import Endpoint, Line, LoadError, request
+from benchmarks.gateway.http_load import Endpoint, Line, LoadError, request
 from harvester.domain.model.invocations import InvocationState
 from harvester.domain.protocol import stream
 

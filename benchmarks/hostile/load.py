@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from benchmarks.soak_functions import EXPECTED, plain
+from benchmarks.hostile.functions import EXPECTED, plain
 from harvester.sdk.client import Client
 from harvester.sdk.errors import HarvesterError
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-CLUSTER = Path(__file__).parents[1] / "slurm-test/cluster.py"
+CLUSTER = Path(__file__).parents[2] / "slurm-test/cluster.py"
 _STARTING = threading.Lock()  # two clusters that come up in the same moment would look for the same ports
 
 

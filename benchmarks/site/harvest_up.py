@@ -20,8 +20,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.command_count import CommandCount
-from benchmarks.slurm_site import Site
+from benchmarks.site.command_count import CommandCount
+from benchmarks.site.slurm import Site
 from harvester.sdk.client import Client
 
 START_S, STOP_S = 60.0, 60.0

@@ -1,0 +1,1 @@
+"""One gateway to measure: its system, its pilots, its users."""

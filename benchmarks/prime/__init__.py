@@ -1,0 +1,1 @@
+"""Other people's batch jobs: drawn, played, and their starts noted."""

@@ -1,0 +1,1 @@
+"""A one-machine Slurm to measure on, its harvester, and what its logs and samples tell."""
