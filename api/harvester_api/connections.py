@@ -30,7 +30,7 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     strangers: int = 256  # of them without a valid token
 
 
-class Connection(Protocol):
+class OpenConnection(Protocol):
     """A connection as something that can be looked at and ended."""
 
     is_known: bool  # a valid token was shown on it
@@ -50,14 +50,14 @@ class Connections:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
-        self._strangers: dict[Connection, None] = {}  # oldest first
-        self._known: set[Connection] = set()
+        self._strangers: dict[OpenConnection, None] = {}  # oldest first
+        self._known: set[OpenConnection] = set()
         self._watching: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._strangers) + len(self._known)
 
-    def came(self, connection: Connection) -> None:
+    def came(self, connection: OpenConnection) -> None:
         """Take in a connection; the oldest stranger goes if there are too many, or it does itself."""
         if len(self) >= self._most():
             if not self._strangers:
@@ -70,14 +70,14 @@ class Connections:
         if self._watching is None:
             self._watch()
 
-    def knows(self, connection: Connection) -> None:
+    def knows(self, connection: OpenConnection) -> None:
         """Take note that a valid token was shown."""
         connection.is_known = True
         if connection in self._strangers:
             del self._strangers[connection]
             self._known.add(connection)
 
-    def left(self, connection: Connection) -> None:
+    def left(self, connection: OpenConnection) -> None:
         """Forget a connection that has ended."""
         self._strangers.pop(connection, None)
         self._known.discard(connection)
@@ -110,6 +110,6 @@ class Connections:
 
 def has_shown_token(scope: Scope) -> None:
     """Take note that who sends a request has a valid token."""
-    connection: Connection | None = scope.get(SCOPE_KEY)
+    connection: OpenConnection | None = scope.get(SCOPE_KEY)
     if connection is not None and not connection.is_known:
         connection.keeper.knows(connection)

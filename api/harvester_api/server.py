@@ -22,7 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from harvester_api.connections import ConnectionLimits, Connections
-from harvester_api.http.sockets import GatewayConfig, HttpConnection, PilotConnection
+from harvester_api.http.sockets import HttpConnection, PilotConnection, ServerConfig
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,8 @@ def _is_no_denial(record: logging.LogRecord) -> bool:
     """Tell whether a line of uvicorn's is to be logged.
 
     Its sans-I/O WebSocket sends the response that denies an upgrade, and then complains that there was no handshake,
-    because it notes that only once the socket is closed. `pilot_connection` either accepts or denies, and logs why it denies.
+    because it notes that only once the socket is closed. `pilot_connection` either accepts or denies, and logs why it
+    denies.
     """
     return record.msg != "ASGI callable returned without completing handshake."
 
@@ -83,7 +84,7 @@ class GatewayServer:
         keeper: Connections | None = getattr(getattr(app, "state", None), "connections", None)
         if keeper is None:  # the application is wrapped
             keeper = Connections(ConnectionLimits())
-        config = GatewayConfig(
+        config = ServerConfig(
             app,
             loop="uvloop",
             http=HttpConnection,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from harvester.sdk.registration.default import Caller, provide
+from harvester.sdk.registration.default import CallingClient, provide
 
 if TYPE_CHECKING:
     from harvester.domain.model.context import Context, context
@@ -73,10 +73,10 @@ __all__ = [
 ]
 
 
-def _make_default() -> Caller:
+def _make_default() -> CallingClient:
     # By its home, as with every public name: who only decorates functions imports no HTTP client.
     maker = importlib.import_module(_HOMES["Client"]).Client
-    client: Caller = maker()
+    client: CallingClient = maker()
     return client
 
 

@@ -21,7 +21,7 @@ from harvester.domain.cluster.ports import SchedulerAbsent, SchedulerUnavailable
 _REAP_S = 2.0  # how long the pipes of a killed command may stay open
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a command that ended in time has said."""
 
     argv: tuple[str, ...]
@@ -43,7 +43,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         return self.stdout
 
 
-def run(argv: Sequence[str], *, timeout: timedelta, environment: Mapping[str, str]) -> Answer:
+def run(argv: Sequence[str], *, timeout: timedelta, environment: Mapping[str, str]) -> CommandResult:
     """Run a command and return its answer, whatever its exit code.
 
     Parameters
@@ -79,7 +79,7 @@ def run(argv: Sequence[str], *, timeout: timedelta, environment: Mapping[str, st
         except BaseException:
             _kill(process)
             raise
-    return Answer(
+    return CommandResult(
         argv=tuple(argv),
         exit_code=process.returncode,
         stdout=stdout.decode(errors="replace"),

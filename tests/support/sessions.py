@@ -10,8 +10,8 @@ from harvester.domain.protocol import wire
 from harvester.domain.protocol.pilot_file import PilotFile
 from harvester_worker.core.activations import Death
 from harvester_worker.core.effects import Send
-from harvester_worker.core.pilot_core import Session
-from harvester_worker.devices.allocation import Host
+from harvester_worker.core.pilot_core import PilotCore
+from harvester_worker.devices.allocation import PilotLocation
 from harvester_worker.ipc.slot_messages import Progress
 
 PILOT = PilotFile(
@@ -22,7 +22,7 @@ PILOT = PilotFile(
     walltime_s=1000.0,
     grace_s=30.0,
 )
-HOST = Host(python="3.11", node="n1", batch_job_id="7")
+HOST = PilotLocation(python="3.11", node="n1", batch_job_id="7")
 WELCOME = wire.Welcome(heartbeat_s=1.0, lease_s=5.0)
 PLAIN = FunctionVersion(function_id="plain@1", name="plain", version=1, kind=FunctionKind.PICKLE, body=b"")
 RESUMABLE = msgspec.structs.replace(PLAIN, function_id="resumable@1", checkpoints=True)
@@ -42,7 +42,7 @@ def lease(invocation_id="i", *, fence=1, function=PLAIN, cpus=1, gpus=0):
 
 
 def linked(*, pilot=PILOT, end_at=1000.0):
-    session = Session(pilot, HOST, ("0", "1"), now=0.0, end_at=end_at)
+    session = PilotCore(pilot, HOST, ("0", "1"), now=0.0, end_at=end_at)
     functions = [wire.Function(function=function) for function in (PLAIN, RESUMABLE, LIMITED)]
     assert session.received([WELCOME, *functions], 0.0) == []
     return session

@@ -2,17 +2,10 @@
 
 import ast
 import sys
-from pathlib import Path
 
 import pytest
+from support.sources import PACKAGES, modules
 
-ROOT = Path(__file__).parents[2]
-PACKAGES = {
-    "harvester": ROOT / "harvester/harvester",
-    "harvester_adapters": ROOT / "scheduler_adapters/harvester_adapters",
-    "harvester_worker": ROOT / "worker/harvester_worker",
-    "harvester_api": ROOT / "api/harvester_api",
-}
 OURS = tuple(PACKAGES)
 
 # Rooms and what of ours they may import, themselves aside; and the libraries of others that some must never see.
@@ -44,13 +37,6 @@ FORBIDDEN = {
     "harvester_api": {"psij", "pyslurm"},
     "harvester.sdk": {"fastapi", "sqlmodel", "sqlalchemy", "psij", "uvicorn"},
 }
-
-
-def modules():
-    for package, folder in PACKAGES.items():
-        for path in sorted(folder.rglob("*.py")):
-            parts = path.relative_to(folder).with_suffix("").parts
-            yield ".".join((package, *parts)).removesuffix(".__init__"), path
 
 
 def imports(path):

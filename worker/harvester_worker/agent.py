@@ -21,7 +21,7 @@ from typing import Any, assert_never
 from harvester.domain.model.pilots import DrainReason
 from harvester.domain.protocol import wire
 from harvester.domain.protocol.pilot_file import PilotFile
-from harvester_worker.connection import Link, Refused
+from harvester_worker.connection import GatewayConnection, Refused
 from harvester_worker.core.effects import (
     Effect,
     HandOver,
@@ -36,11 +36,11 @@ from harvester_worker.core.effects import (
     StopSlot,
     TakeBack,
 )
-from harvester_worker.core.pilot_core import Session
+from harvester_worker.core.pilot_core import PilotCore
 from harvester_worker.devices import allocation, gpus
 from harvester_worker.devices.variables import is_amd
 from harvester_worker.ipc import blob_files
-from harvester_worker.ipc.slot_messages import Share
+from harvester_worker.ipc.slot_messages import ShareDirectory
 from harvester_worker.isolation.temporary_folders import TemporaryFolders
 from harvester_worker.pool import processes
 from harvester_worker.pool.slots import Slots
@@ -77,8 +77,8 @@ class Agent:
         left_s = allocation.time_left_s(os.environ, now_at=time.time(), walltime_s=pilot.walltime_s)
         now = self._loop.time()
         host = allocation.host(os.environ, python=sys.version_info[:2], hostname=socket.gethostname())
-        self._session = Session(pilot, host, devices, now=now, end_at=now + left_s)
-        self._link = Link(
+        self._session = PilotCore(pilot, host, devices, now=now, end_at=now + left_s)
+        self._link = GatewayConnection(
             pilot.gateways,
             pilot.token,
             tls_ca=pilot.tls_ca,
@@ -196,7 +196,7 @@ class Agent:
             case LookAtBlobs():
                 self._look_at_blobs(effect)
             case ShareBlobs():
-                share = Share(directory=effect.directory, mark=effect.mark, blob_bytes=effect.blob_bytes)
+                share = ShareDirectory(directory=effect.directory, mark=effect.mark, blob_bytes=effect.blob_bytes)
                 self._slots.share(share)
             case KeepKey():
                 self._slots.keep_key(effect.owner, effect.key, self._link.gateway)

@@ -38,7 +38,7 @@ class Refused(Exception):
     """The gateway does not take this pilot: its token is not, or no longer, valid."""
 
 
-class Link:
+class GatewayConnection:
     """A connection to one of several gateways.
 
     Parameters

@@ -1,7 +1,7 @@
 """The functions that invocations name, kept at hand so that a call costs no look into the store.
 
-Owns what is remembered, and for how long it is believed. What a name means is `visibility`' to say, whether a function may
-be registered at all `functions`'s.
+Owns what is remembered, and for how long it is believed. What a name means is `visibility`'s to say, whether a function
+may be registered at all `validation.functions`'.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harvester.domain.model.functions import FunctionVersion, Sharing, full_name
 from harvester.store.records import ListedFunction
 from harvester.store.store import Store
 from harvester_api.functions.code_cache import CodeCache
-from harvester_api.functions.visibility import Names
+from harvester_api.functions.visibility import FunctionNames
 from harvester_api.http.auth import Caller
 from harvester_api.problems import refusal
 from harvester_api.settings import Role
@@ -46,7 +46,7 @@ class Catalog:
         code: CodeCache | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store, self._names = store, Names(store, frozenset(admins))
+        self._store, self._names = store, FunctionNames(store, frozenset(admins))
         self._code = CodeCache() if code is None else code
         self._clock = clock
         self._meant: dict[_Key, tuple[str, float]] = {}  # what a name means, and until when that is believed

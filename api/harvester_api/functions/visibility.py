@@ -19,7 +19,7 @@ _LISTED = 10  # versions that are told where another was asked for
 HINTS = 1000  # names that a misspelt one is held against
 
 
-class Names:
+class FunctionNames:
     """The names of one store."""
 
     def __init__(self, store: Store, admins: frozenset[str] = frozenset()) -> None:

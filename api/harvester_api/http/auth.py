@@ -1,4 +1,4 @@
-"""Who is calling: bearer tokens of users and admins, and of runs. A pilot's is looked up in the store, by `pilot_connection`.
+"""Who is calling: bearer tokens of users and admins, and of runs. A pilot's are `pilot_connection`'s.
 
 Tokens are looked up by their SHA-256: how long that takes depends on the digest, from which nothing of a token can be
 felt out, neither its length nor its beginning.

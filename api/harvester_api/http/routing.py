@@ -27,7 +27,7 @@ from harvester_api.problems import Refusal, refusal
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True):
+class RouteTarget(msgspec.Struct, frozen=True, kw_only=True):
     """A route as a request meets it."""
 
     endpoint: Endpoint
@@ -39,14 +39,14 @@ class Table:
     """The declared routes of some routers; of two that fit the one that was declared first."""
 
     def __init__(self, routers: Iterable[APIRouter]) -> None:
-        self._targets: dict[tuple[str, int], list[Target]] = {}
+        self._targets: dict[tuple[str, int], list[RouteTarget]] = {}
         for route in (route for router in routers for route in router.routes):
             if isinstance(route, APIRoute):
                 for method in route.methods or ():
                     for slashes in _slashes(route.path):
                         self._targets.setdefault((method, slashes), []).append(_target(route))
 
-    def find(self, scope: Scope) -> Target | None:
+    def find(self, scope: Scope) -> RouteTarget | None:
         """Return what takes a request, its path parameters put into `scope`; None for what is not declared."""
         path = normal(scope["path"])
         for target in self._targets.get((scope["method"], path.count("/")), ()):
@@ -63,16 +63,16 @@ def _slashes(path: str) -> Sequence[int]:
     return (count, count + 1) if ":function}" in path else (count,)
 
 
-def _target(route: APIRoute) -> Target:
+def _target(route: APIRoute) -> RouteTarget:
     described = (route.openapi_extra or {}).get("parameters", ())
-    return Target(
+    return RouteTarget(
         endpoint=route.endpoint,
         pattern=compile_path(route.path)[0],
         query=frozenset(each["name"] for each in described if each["in"] == "query"),
     )
 
 
-async def serve(target: Target, scope: Scope, receive: Receive, send: Send) -> None:
+async def serve(target: RouteTarget, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a request."""
     request = Request(scope, receive)
     try:

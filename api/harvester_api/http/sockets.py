@@ -19,7 +19,7 @@ HEAD_BYTES = 64 * 1024  # request line and headers
 LEAST_RATE = 1024  # bytes of a body a second, on average beyond the first seconds
 
 
-class GatewayConfig(Config):
+class ServerConfig(Config):
     """Uvicorn's configuration, with who counts the connections."""
 
     keeper: Connections
@@ -161,7 +161,7 @@ class PilotConnection(WebSocketsSansIOProtocol):
 
 
 def _keeper(config: Config) -> Connections:
-    return cast("GatewayConfig", config).keeper
+    return cast("ServerConfig", config).keeper
 
 
 def _timed_out(why: str) -> bytes:

@@ -23,7 +23,7 @@ from harvester_api.http.bodies import COUNTED_BYTES, check_length, check_size, c
 from harvester_api.http.body_spool import KEPT_BYTES, Spool
 from harvester_api.http.parameters import DRAFT, headers_of
 from harvester_api.invoking.body_intake import Arguments, Door
-from harvester_api.invoking.limits import Held
+from harvester_api.invoking.limits import HeldBytes
 from harvester_api.media_types import LINES_TYPE, media_type
 from harvester_api.problems import invalid, too_large, too_many
 from harvester_api.storage.blobs import Blobs
@@ -52,7 +52,7 @@ async def pieces(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
         yield items[at : at + PIECE]
 
 
-async def read_batch(request: Request, function: FunctionVersion, door: Door, held: Held) -> TakenBatch:
+async def read_batch(request: Request, function: FunctionVersion, door: Door, held: HeldBytes) -> TakenBatch:
     """Return the arguments of each invocation of a batch. `held` counts what of it is in memory."""
     if headers_of(request).get("harvester-draft") is not None:
         raise invalid(DRAFT.name, "a batch is sent as a body", "Send the body itself.")
@@ -74,7 +74,7 @@ async def read_batch(request: Request, function: FunctionVersion, door: Door, he
     return TakenBatch(encoding=encoding, arguments=items)
 
 
-async def _read(request: Request, limit: int, spool: Spool, held: Held) -> None:
+async def _read(request: Request, limit: int, spool: Spool, held: HeldBytes) -> None:
     check_length(request, limit, "batch")
     async for chunk in chunks_of(await request.receive(), request.receive):
         size = spool.size + len(chunk)

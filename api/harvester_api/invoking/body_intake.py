@@ -20,10 +20,10 @@ from harvester_api.http.bodies import COUNTED_BYTES, check_length, check_size, c
 from harvester_api.http.body_spool import KEPT_BYTES, Spool
 from harvester_api.http.parameters import DRAFT, headers_of
 from harvester_api.invoking.idempotency import fresh_ids
-from harvester_api.invoking.limits import Held
+from harvester_api.invoking.limits import HeldBytes
 from harvester_api.problems import invalid, too_large
 from harvester_api.settings import GatewaySettings
-from harvester_api.storage.blobs import Blobs, Draft, NoDraft
+from harvester_api.storage.blobs import Blobs, NoDraft, UnfinishedBlob
 from harvester_api.validation.arguments import check_payload, encoding_of
 from harvester_api.validation.large_bodies import BodiesOf, is_quick
 
@@ -46,7 +46,7 @@ class Door(msgspec.Struct, frozen=True, kw_only=True):
     large: BodiesOf
 
 
-async def read_one(request: Request, function: FunctionVersion, door: Door, held: Held) -> Taken:
+async def read_one(request: Request, function: FunctionVersion, door: Door, held: HeldBytes) -> Taken:
     """Return the arguments of one invocation. `held` counts what of it is in memory."""
     settings, blobs = door.settings, door.blobs
     encoding = encoding_of(headers_of(request), function, settings.offers)
@@ -85,7 +85,7 @@ async def _small(body: bytes, encoding: Encoding, door: Door) -> bytes:
     return body
 
 
-def _adopted(name: str, limit: int, blobs: Blobs | None) -> Draft:
+def _adopted(name: str, limit: int, blobs: Blobs | None) -> UnfinishedBlob:
     """Return the arguments that a client has written into the directory itself. Blocks."""
     if blobs is None:
         raise invalid(DRAFT.name, "this gateway keeps no payloads in files", "Send the body itself.")
@@ -99,7 +99,7 @@ def _adopted(name: str, limit: int, blobs: Blobs | None) -> Draft:
     return draft
 
 
-async def _kept(draft: Draft, encoding: Encoding, door: Door) -> Taken:
+async def _kept(draft: UnfinishedBlob, encoding: Encoding, door: Door) -> Taken:
     check: Callable[[memoryview], None] | None = partial(check_payload, encoding)
     if encoding is Encoding.JSON and draft.size > KEPT_BYTES:
         try:
@@ -114,9 +114,11 @@ async def _kept(draft: Draft, encoding: Encoding, door: Door) -> Taken:
     return Taken(encoding=encoding, arguments=arguments, invocation_id=invocation_id)
 
 
-async def _streamed(request: Request, limit: int, blobs: Blobs | None, spool: Spool, held: Held) -> Draft | None:
+async def _streamed(
+    request: Request, limit: int, blobs: Blobs | None, spool: Spool, held: HeldBytes
+) -> UnfinishedBlob | None:
     """Read a body into `spool`; return it as a draft instead once it is known to be as large as those."""
-    draft: Draft | None = None
+    draft: UnfinishedBlob | None = None
     size = 0
     try:
         async for chunk in chunks_of(await request.receive(), request.receive):

@@ -36,7 +36,7 @@ class Rate:
         return self._per_s
 
 
-class Held:
+class HeldBytes:
     """Bytes that one request holds in memory; given back when it leaves the `with` block."""
 
     __slots__ = ("_bytes", "_pressure")
@@ -49,7 +49,7 @@ class Held:
         self._pressure.take(size - self._bytes)
         self._bytes = size
 
-    def __enter__(self) -> Held:
+    def __enter__(self) -> HeldBytes:
         return self
 
     def __exit__(
@@ -116,9 +116,9 @@ class Pressure:
         """Return what counts invocations that were let in until they are in the book."""
         return Coming(self, owner, count)
 
-    def holding(self) -> Held:
+    def holding(self) -> HeldBytes:
         """Return what counts the body of one request."""
-        return Held(self)
+        return HeldBytes(self)
 
     def take(self, size: int) -> None:
         """Hold more bytes. Raises `Refusal` (429)."""

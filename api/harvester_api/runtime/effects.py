@@ -31,7 +31,7 @@ Payload = bytes | BlobRef
 Loader = Callable[[], wire.Lease]  # reads payloads from the store; slow, so it is called in a thread
 
 
-class Link(Protocol):
+class MessageSink(Protocol):
     """A pilot as something that takes messages."""
 
     hello: wire.Hello | None
@@ -60,7 +60,7 @@ class Performer:
         book: Book,
         journal: Journal,
         store: Store,
-        links: dict[str, Link],
+        links: dict[str, MessageSink],
         streams: Streams,
         blobs: Blobs | None,
         runs: RunCallers,
@@ -125,7 +125,12 @@ class Performer:
             link.send(_lease(entry, effect, entry.arguments, entry.checkpoint if effect.resumed else None))
 
     def _loaded_lease(
-        self, entry: OpenInvocation, effect: fx.Grant, link: Link, arguments: Payload | None, checkpoint: bytes | None
+        self,
+        entry: OpenInvocation,
+        effect: fx.Grant,
+        link: MessageSink,
+        arguments: Payload | None,
+        checkpoint: bytes | None,
     ) -> wire.Lease:
         """Called in a thread, when the connection is ready for it."""
         if arguments is None:

@@ -1,6 +1,7 @@
 """What pilots say, as stimuli for the dispatcher.
 
-Owns the translation of the wire's messages, and the limit on results. Knows no socket: `pilot_connection` decodes frames.
+Owns the translation of the wire's messages, and the limit on results. Knows no socket: `pilot_connection` decodes
+frames.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Payload = bytes | BlobRef
 Perform = Callable[[Sequence[Effect], float, Payload], None]
 
 
-class Hearing:
+class PilotMessages:
     """The ears of one gateway."""
 
     def __init__(

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from harvester.domain.protocol import word
-from harvester.domain.protocol.word import Word
+from harvester.domain.protocol.word import GatewayWord
 from harvester.store.store import Store, StoreError
 from harvester_api.schemas.daemon_status import DAEMON_NOTE, note
 
@@ -29,7 +29,7 @@ class DaemonLine:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._word = Word()
+        self._word = GatewayWord()
         self._alive_at: float | None = None  # when the daemon last said that it lives, and sees the cluster
         self._read_at = 0.0
         self._is_unsaid = self._is_writing = False
@@ -60,7 +60,7 @@ class DaemonLine:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _say(self, said: Word) -> None:
+    def _say(self, said: GatewayWord) -> None:
         self._word, self._is_unsaid = said, True
         if not self._is_writing:
             self._is_writing = True

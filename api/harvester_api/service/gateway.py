@@ -26,16 +26,16 @@ from harvester_api.invoking.idempotency import Repeats
 from harvester_api.invoking.limits import Pressure
 from harvester_api.outcome import Outcome
 from harvester_api.runtime.absent_pilots import Absent
-from harvester_api.runtime.effects import Link, Performer
+from harvester_api.runtime.effects import MessageSink, Performer
 from harvester_api.runtime.journal import Journal
 from harvester_api.runtime.open_invocations import Book, OpenInvocation, reopened
 from harvester_api.runtime.pilot_ends import Endings
-from harvester_api.runtime.pilot_messages import Hearing
+from harvester_api.runtime.pilot_messages import PilotMessages
 from harvester_api.runtime.pilot_presence import Sightings
 from harvester_api.runtime.run_callers import RunCallers
 from harvester_api.runtime.streams import Streams
 from harvester_api.service.daemon_line import DaemonLine
-from harvester_api.service.retention import Retention
+from harvester_api.service.retention import RetentionSweep
 from harvester_api.settings import GatewaySettings, Role, dispatcher_settings
 from harvester_api.storage.blob_writer import Spilling
 from harvester_api.storage.blobs import Blobs
@@ -63,7 +63,7 @@ class Gateway:
         self.journal = Journal(self._spilling or store.write, settings.retry)
         self.sightings = Sightings(settings.seen_interval)
         self._daemon = DaemonLine(store)
-        self.links: dict[str, Link] = {}
+        self.links: dict[str, MessageSink] = {}
         self.is_ready = False
         self.runs = RunCallers(lambda: self.dispatcher)
         self._performer = Performer(
@@ -92,7 +92,7 @@ class Gateway:
         self._endings = Endings(store, self._is_over)
         unused = Unused(store, self.catalog, settings.unused_ttl)
         ttls = settings.result_ttl, settings.record_ttl
-        self._retention = Retention(store, self.blobs, self.book, *ttls, clock=self.clock, unused=unused)
+        self._retention = RetentionSweep(store, self.blobs, self.book, *ttls, clock=self.clock, unused=unused)
         self._absent = Absent(settings.recovery)
         self._dispatcher_settings = dispatcher_settings(settings)
         self._begin(epoch=0)
@@ -147,7 +147,7 @@ class Gateway:
 
     def _begin(self, epoch: int) -> None:
         self.dispatcher = Dispatcher(self._dispatcher_settings, epoch)
-        self._hearing = Hearing(
+        self._hearing = PilotMessages(
             self.dispatcher, self.perform, self.sightings, self.settings.result_limit_bytes, self._shares_blobs,
             on_evicted=self._daemon.evicted,
         )  # fmt: skip
@@ -233,14 +233,14 @@ class Gateway:
 
     # ---- pilots ----
 
-    def attach(self, pilot_id: str, link: Link) -> Link | None:
+    def attach(self, pilot_id: str, link: MessageSink) -> MessageSink | None:
         """Talk to a pilot through `link` from now on; return the one that it replaces."""
         before = self.links.get(pilot_id)
         self.links[pilot_id] = link
         self._absent.came(pilot_id)
         return before
 
-    def detach(self, pilot_id: str, link: Link) -> None:
+    def detach(self, pilot_id: str, link: MessageSink) -> None:
         """A connection has ended."""
         if self.links.get(pilot_id) is link:
             del self.links[pilot_id]

@@ -23,7 +23,7 @@ SWEEP_INTERVAL = timedelta(days=1)
 SLICE = 1000  # invocations that one transaction deletes: writes of the hot path get in between
 
 
-class Retention:
+class RetentionSweep:
     """The broom of one gateway."""
 
     def __init__(

@@ -39,7 +39,7 @@ class NoDraft(Exception):
     """There is no such draft of a client."""
 
 
-class Draft:
+class UnfinishedBlob:
     """A payload that is being written, under a name of its own."""
 
     def __init__(self, folder: Path, path: Path, file: FileIO, size: int = 0) -> None:
@@ -137,13 +137,13 @@ class Blobs:
         with contextlib.suppress(OSError):  # no Linux
             self.boot = BOOT_ID.read_text().strip()
 
-    def draft(self) -> Draft:
+    def draft(self) -> UnfinishedBlob:
         """Begin a payload. Raises `StoreError`."""
-        return Draft.begun(self.folder)
+        return UnfinishedBlob.begun(self.folder)
 
-    def adopted(self, name: str) -> Draft:
+    def adopted(self, name: str) -> UnfinishedBlob:
         """Take over the draft that a client has written. Blocks. Raises `NoDraft`, `StoreError`."""
-        return Draft.adopted(self.folder, name)
+        return UnfinishedBlob.adopted(self.folder, name)
 
     def write_now(self, name: str, content: bytes | memoryview) -> BlobRef:
         """Make a payload durable under `name`. Blocks. Raises `StoreError`."""
@@ -157,8 +157,8 @@ class Blobs:
         self.secure(blob)
         return blob
 
-    def place(self, draft: Draft, name: str, check: Callable[[memoryview], None] | None = None) -> BlobRef:
-        """Let a draft appear under `name`, to be secured before anything on disk refers to it. As `Draft.place`."""
+    def place(self, draft: UnfinishedBlob, name: str, check: Callable[[memoryview], None] | None = None) -> BlobRef:
+        """Let a draft appear under `name`, to be secured before anything on disk refers to it. See `UnfinishedBlob`."""
         blob = draft.place(name, check)
         self._unsecured.add(name)
         return blob

@@ -23,7 +23,7 @@ import msgspec
 
 from harvester.domain.model.functions import FunctionKind
 from harvester_api.schemas.requests import FunctionDraft, JsonArguments
-from harvester_api.validation.source_names import Names, names_of
+from harvester_api.validation.source_names import SourceNames, names_of
 
 MEMORY_BYTES = 1024 * 1024 * 1024  # beyond the body
 CPU_S = 30
@@ -39,7 +39,7 @@ _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _function = msgspec.json.Decoder(FunctionDraft)
 
 
-class Verdict(msgspec.Struct, kw_only=True, omit_defaults=True):
+class BodyVerdict(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What was found. At most one of the kinds of trouble is set."""
 
     malformed: str = ""  # it does not decode: why
@@ -52,28 +52,28 @@ class Verdict(msgspec.Struct, kw_only=True, omit_defaults=True):
     function: FunctionDraft | None = None  # its body left out: it stands behind this verdict
     body_size: int | None = None  # of that body in bytes; None where it cannot be decoded
     trouble: str = ""  # why the body of the function cannot be decoded
-    names: Names | None = None  # of a source file
+    names: SourceNames | None = None  # of a source file
 
 
-def read_one(body: memoryview, _most: int) -> Verdict:
+def read_one(body: memoryview, _most: int) -> BodyVerdict:
     """Look at the arguments of one invocation."""
-    return _troubled(body) or Verdict()
+    return _troubled(body) or BodyVerdict()
 
 
-def read_array(body: memoryview, most: int) -> Verdict:
+def read_array(body: memoryview, most: int) -> BodyVerdict:
     """Look at the arguments of a batch that is an array of at most `most` elements."""
     try:
         raws = _elements.decode(body)
     except MemoryError:  # an element takes a few dozen bytes: there are millions
-        return Verdict(is_crowded=True)
+        return BodyVerdict(is_crowded=True)
     except (msgspec.DecodeError, RecursionError) as error:
         return _verdict(error)
     if len(raws) > most:
-        return Verdict(is_crowded=True)
+        return BodyVerdict(is_crowded=True)
     return _spans(body, most, _placed(body, raws))
 
 
-def read_lines(body: memoryview, most: int) -> Verdict:
+def read_lines(body: memoryview, most: int) -> BodyVerdict:
     """Look at the arguments of a batch that has an element a line; empty lines are passed over."""
     return _spans(body, most, _lines(body), are_lines=True)
 
@@ -99,11 +99,13 @@ def _end(pattern: re.Pattern[bytes], body: memoryview, begin: int) -> int:
     return begin if match is None else match.end()
 
 
-def _spans(body: memoryview, most: int, places: Iterator[tuple[int, int, int]], *, are_lines: bool = False) -> Verdict:
+def _spans(
+    body: memoryview, most: int, places: Iterator[tuple[int, int, int]], *, are_lines: bool = False
+) -> BodyVerdict:
     spans = array.array("Q")
     for number, begin, end in places:
         if len(spans) >= 2 * most:
-            return Verdict(is_crowded=True)
+            return BodyVerdict(is_crowded=True)
         trouble = _troubled(body[begin:end])
         if trouble is not None:
             if are_lines:
@@ -113,10 +115,10 @@ def _spans(body: memoryview, most: int, places: Iterator[tuple[int, int, int]], 
                 trouble.invalid = f"{text} - at `$[{number}]{path.strip('`').removeprefix('$')}`"
             return trouble
         spans.extend((begin, end))
-    return Verdict(spans=spans.tobytes())
+    return BodyVerdict(spans=spans.tobytes())
 
 
-def _troubled(arguments: memoryview) -> Verdict | None:
+def _troubled(arguments: memoryview) -> BodyVerdict | None:
     try:
         _one.decode(arguments)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, MemoryError) as error:
@@ -124,17 +126,17 @@ def _troubled(arguments: memoryview) -> Verdict | None:
     return None
 
 
-def _verdict(error: Exception) -> Verdict:
+def _verdict(error: Exception) -> BodyVerdict:
     if isinstance(error, MemoryError):
-        return Verdict(is_hungry=True)
+        return BodyVerdict(is_hungry=True)
     if isinstance(error, RecursionError):
-        return Verdict(is_deep=True)
+        return BodyVerdict(is_deep=True)
     if isinstance(error, msgspec.ValidationError):
-        return Verdict(invalid=str(error))
-    return Verdict(malformed=str(error))
+        return BodyVerdict(invalid=str(error))
+    return BodyVerdict(malformed=str(error))
 
 
-def read_function(body: memoryview, _most: int) -> tuple[Verdict, bytes]:
+def read_function(body: memoryview, _most: int) -> tuple[BodyVerdict, bytes]:
     """Look at a function to be registered; return its own body beside the verdict."""
     try:
         draft = _function.decode(body)
@@ -142,7 +144,7 @@ def read_function(body: memoryview, _most: int) -> tuple[Verdict, bytes]:
         return _verdict(error), b""
     code, trouble = function_body(draft)
     is_source = code is not None and draft.kind is FunctionKind.SOURCE
-    verdict = Verdict(
+    verdict = BodyVerdict(
         function=msgspec.structs.replace(draft, body=draft.body[:200]),
         body_size=None if code is None else len(code),
         trouble=trouble,

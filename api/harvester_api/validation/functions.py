@@ -18,7 +18,7 @@ from harvester_api.settings import Offer
 from harvester_api.validation.arguments import check_pickle
 from harvester_api.validation.body_reader import function_body
 from harvester_api.validation.capacity import check_cloudpickle, check_fits, check_python
-from harvester_api.validation.source_names import Names, names_of
+from harvester_api.validation.source_names import SourceNames, names_of
 from harvester_api.validation.sources import check_source
 
 CLOUDPICKLE = re.compile(r"[0-9A-Za-z.+_-]{0,40}")
@@ -31,7 +31,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     draft: FunctionDraft
     body: bytes | None  # None where it cannot be decoded
     trouble: str = ""  # and why
-    names: Names | None = None  # of a source file, where somebody has looked
+    names: SourceNames | None = None  # of a source file, where somebody has looked
 
 
 def opened(draft: FunctionDraft) -> Opened:

@@ -18,7 +18,7 @@ import msgspec
 
 from harvester_api.http.body_spool import KEPT_BYTES
 from harvester_api.problems import Refusal, malformed, refusal, too_many
-from harvester_api.validation.body_reader import MEMORY_BYTES, Verdict
+from harvester_api.validation.body_reader import MEMORY_BYTES, BodyVerdict
 from harvester_api.validation.functions import Opened
 
 MOST_ELEMENTS = 10_000  # decoding more of them would hold the event loop for more than a few milliseconds
@@ -94,7 +94,7 @@ class BodiesOf:
         """Return a function that is to be registered. Raises `Refusal` (400, 413, 422)."""
         return await self._read("function", body, "body", 0, _opened)
 
-    async def _read(self, kind: str, body: Body, field: str, most: int, take: Callable[[Verdict, Rest], T]) -> T:
+    async def _read(self, kind: str, body: Body, field: str, most: int, take: Callable[[BodyVerdict, Rest], T]) -> T:
         await self._turns.acquire()
         try:
             file = os.dup(body.fileno())  # a caller may go, and what they sent with them, while it is read
@@ -119,7 +119,7 @@ class _Asked(msgspec.Struct, frozen=True, kw_only=True):
     most: int  # elements
 
 
-def _read(file: int, asked: _Asked, take: Callable[[Verdict, Rest], T]) -> T:
+def _read(file: int, asked: _Asked, take: Callable[[BodyVerdict, Rest], T]) -> T:
     said = os.memfd_create("harvester-verdict", os.MFD_CLOEXEC)
     try:
         command = [sys.executable, "-P", "-m", "harvester_api.validation.body_reader", asked.kind, str(asked.most)]
@@ -129,7 +129,7 @@ def _read(file: int, asked: _Asked, take: Callable[[Verdict, Rest], T]) -> T:
         if ended.returncode:
             raise _failure(ended, asked)
         length = int.from_bytes(os.pread(said, 8, 0), "little")
-        verdict = msgspec.msgpack.decode(os.pread(said, length, 8), type=Verdict)
+        verdict = msgspec.msgpack.decode(os.pread(said, length, 8), type=BodyVerdict)
         trouble = _refusal(verdict, asked)
         if trouble is not None:
             raise trouble
@@ -154,7 +154,7 @@ _SLOW = "it takes too long"
 _HUNGRY = f"decoded it takes more than {MEMORY_BYTES // 1024**2} MB of memory"
 
 
-def _refusal(verdict: Verdict, asked: _Asked) -> Refusal | None:
+def _refusal(verdict: BodyVerdict, asked: _Asked) -> Refusal | None:
     where = f"{asked.field} line {verdict.line}" if verdict.line else asked.field
     if verdict.is_crowded:
         return too_many(None, asked.most)
@@ -179,12 +179,12 @@ def _too_costly(field: str, size: int, why: str) -> Refusal:
     )
 
 
-def _spans(verdict: Verdict, _rest: Rest) -> list[Span]:
+def _spans(verdict: BodyVerdict, _rest: Rest) -> list[Span]:
     ends = array.array("Q", verdict.spans)
     return list(zip(ends[::2], ends[1::2], strict=True))
 
 
-def _opened(verdict: Verdict, rest: Rest) -> Opened:
+def _opened(verdict: BodyVerdict, rest: Rest) -> Opened:
     assert verdict.function is not None  # noqa: S101 - it has no trouble, so it has this
     body = None if verdict.body_size is None else rest(verdict.body_size)
     return Opened(draft=verdict.function, body=body, trouble=verdict.trouble, names=verdict.names)

@@ -14,7 +14,7 @@ import msgspec
 LARGEST = 128 * 1024  # characters: few write a longer file by hand, and parsing takes time
 
 
-class Names(msgspec.Struct, frozen=True, kw_only=True):
+class SourceNames(msgspec.Struct, frozen=True, kw_only=True):
     """What was found; of a file that does not parse, why."""
 
     bound: tuple[str, ...] = ()  # sorted; "*" for those that nobody can tell
@@ -22,7 +22,7 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
     is_syntax: bool = False  # the trouble is one that a newer Python may not have
 
 
-def names_of(text: str) -> Names | None:
+def names_of(text: str) -> SourceNames | None:
     """Return what a file binds; None for one that is too long to be looked at."""
     if len(text) > LARGEST:
         return None
@@ -31,12 +31,12 @@ def names_of(text: str) -> Names | None:
             warnings.simplefilter("ignore")  # they are for whoever runs the file
             bound = set(_names(ast.parse(text).body))
     except SyntaxError as error:
-        return Names(trouble=f"line {error.lineno}: {error.msg}", is_syntax=True)
+        return SourceNames(trouble=f"line {error.lineno}: {error.msg}", is_syntax=True)
     except ValueError as error:
-        return Names(trouble=str(error))
+        return SourceNames(trouble=str(error))
     except (MemoryError, RecursionError):
-        return Names(trouble="it is nested too deeply")
-    return Names(bound=tuple(sorted(bound)))
+        return SourceNames(trouble="it is nested too deeply")
+    return SourceNames(bound=tuple(sorted(bound)))
 
 
 def _names(body: Iterable[ast.stmt]) -> Iterator[str]:

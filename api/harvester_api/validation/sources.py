@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 from harvester_api.problems import Refusal, invalid
 from harvester_api.settings import Offer
-from harvester_api.validation.source_names import Names
+from harvester_api.validation.source_names import SourceNames
 
 _MINE = sys.version_info[:2]
 _LISTED = 1000  # names that are looked through for one that is close
 
 
-def check_source(found: Names | None, entry: str, offers: Sequence[Offer]) -> None:
+def check_source(found: SourceNames | None, entry: str, offers: Sequence[Offer]) -> None:
     """Check that a file parses and defines `entry` at its top level. Raises `Refusal` (422).
 
     `found` is what `names_of` says of it.

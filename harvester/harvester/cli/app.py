@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 import harvester
 from harvester.cli.commands import control, functions, simulate, start, user, windows
 from harvester.cli.render import remedies
-from harvester.cli.session import Connection
+from harvester.cli.session import GlobalOptions
 from harvester.sdk.errors import GatewayError, HarvesterError, InvocationFailed
 
 
@@ -68,7 +68,7 @@ def connect(
     ] = False,
 ) -> None:
     """Take the global options. The user's config file is asked for what is not given."""
-    ctx.obj = Connection(url=url, token=token)
+    ctx.obj = GlobalOptions(url=url, token=token)
 
 
 # A negative number among the arguments is no option.

@@ -18,7 +18,7 @@ INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-class Connection(msgspec.Struct, frozen=True, kw_only=True):
+class GlobalOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The global options."""
 
     url: str | None
@@ -30,7 +30,7 @@ def connected(ctx: typer.Context) -> Iterator[Client]:
     """Open a client for one command."""
     from harvester.sdk.client import Client  # noqa: PLC0415 - `harvester --help` must not pay for an HTTP client
 
-    connection: Connection = ctx.obj
+    connection: GlobalOptions = ctx.obj
     with Client(connection.url, connection.token, patience_s=PATIENCE_S) as client:
         yield client
 

@@ -20,7 +20,7 @@ from harvester.daemon.observing.looking import Looking
 from harvester.daemon.observing.senses import EVERY_S, Senses
 from harvester.daemon.pilots.evictions import Evictions
 from harvester.daemon.pilots.folders import PilotFolders
-from harvester.daemon.pilots.hands import Hands
+from harvester.daemon.pilots.hands import PilotJobs
 from harvester.daemon.pilots.launcher import Launcher
 from harvester.daemon.pilots.pauses import Pauses
 from harvester.daemon.pilots.reconciling import Reconciling
@@ -78,7 +78,7 @@ class Daemon:
         self._harm = Harm(settings.harvest, store)
         self._situations = Situations(settings.harvest, store, self._pauses, self._harm, mark=self._launcher.mark)
         self._looking = Looking(settings.looks, adapter, clock)
-        self._hands = Hands(
+        self._hands = PilotJobs(
             store, adapter, self._launcher, self._pauses,
             clock=clock, problem=self._problem, unanswered=self._looking.unanswered,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 from harvester.domain.model import hosting
 from harvester.sdk.errors import CannotTravel, ClientClosed, HarvesterError
 from harvester.sdk.futures import AsyncInvocationFuture
-from harvester.sdk.http.drivers import AsyncGateway, awaitable
+from harvester.sdk.http.drivers import AsyncDriver, awaitable
 from harvester.sdk.http.messages import LOG, Operation
 from harvester.sdk.inside_function import OpenFutures, settings_here
 from harvester.sdk.operations import calls, views
@@ -185,7 +185,7 @@ class _Desk:
 
     def _begin(self) -> None:
         """Have what belongs to one event loop."""
-        self._gateway = AsyncGateway(self.settings, self._patience_s)
+        self._gateway = AsyncDriver(self.settings, self._patience_s)
         self._registering = asyncio.Lock()
         self._line: Line | None = None
         self._working: asyncio.Task[None] | None = None

@@ -26,7 +26,7 @@ from harvester.store.reads.functions import Functions
 from harvester.store.reads.invocations import Invocations
 from harvester.store.reads.notes import Notes
 from harvester.store.reads.pilots import Pilots
-from harvester.store.reads.retention import Retention
+from harvester.store.reads.retention import RetentionStore
 from harvester.store.writes.changes import Write
 from harvester.store.writes.writer import Writer
 
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 
-class Store(Functions, FunctionLife, Invocations, Retention, Pilots, Notes):
+class Store(Functions, FunctionLife, Invocations, RetentionStore, Pilots, Notes):
     """Everything that is kept. Safe to use from any thread; made by `open_store`.
 
     Reads are synchronous and short. Of the changes, `write` answers with a future, the others return when they are

@@ -22,22 +22,22 @@ from msgspec.structs import replace
 from harvester.domain.cluster.ports import PilotOrder, SchedulerError, SchedulerUnavailable, SubmissionRejected
 from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot
 from harvester.domain.model.resources import Resources
-from harvester_adapters.local.files import StateFolder, new_prime_id, user
+from harvester_adapters.local.files import ClusterFolder, new_prime_id, user
 from harvester_adapters.local.processes import Processes
 from harvester_adapters.local.rules import handle
 from harvester_adapters.local.state import (
     BatchKind,
-    Cancel,
+    CancelRequest,
     Cluster,
     Effect,
     EmulatedNode,
-    Forget,
+    ForgetBatchJob,
     Hold,
-    Kill,
     KillNow,
-    Start,
+    KillProcesses,
+    PilotRequest,
+    StartProcesses,
     Stimulus,
-    SubmitPilot,
     SubmitPrime,
     TakeUp,
     Terminate,
@@ -82,7 +82,7 @@ class LocalAdapter:
         if importlib.util.find_spec("psij") is None:
             raise SchedulerError("the local scheduler starts pilots through PSI/J: install hpc-harvester[daemon]")
         self._tick = tick
-        self._folder = StateFolder(state_dir)
+        self._folder = ClusterFolder(state_dir)
         self._folder.open()
         try:
             self._processes = Processes(self._folder.path / "steps")
@@ -130,13 +130,13 @@ class LocalAdapter:
         with self._lock:
             self._refuse_if_closed()
             batch_job_id = str(self._cluster.next_id)
-            self._handle_locked(SubmitPilot(order=order))
+            self._handle_locked(PilotRequest(order=order))
         self._wake.set()
         return batch_job_id
 
     def cancel(self, *batch_job_ids: str) -> None:
         """End batch jobs: SIGTERM, and SIGKILL after `kill_wait`; those that are over or unknown are no error."""
-        self._tell(Cancel(batch_job_id=batch_job_id) for batch_job_id in batch_job_ids)
+        self._tell(CancelRequest(batch_job_id=batch_job_id) for batch_job_id in batch_job_ids)
 
     def hold(self, *batch_job_ids: str) -> None:
         """Keep pending batch jobs from being started; others stay as they are."""
@@ -171,7 +171,7 @@ class LocalAdapter:
             return
         for batch_job_id, job in self._cluster.batch_jobs.items():
             if not job.state.is_ended:
-                self._handle(Cancel(batch_job_id=batch_job_id))
+                self._handle(CancelRequest(batch_job_id=batch_job_id))
         self._wake.set()
         if not self._wait_for_end(patience):
             self._handle(KillNow())
@@ -275,18 +275,18 @@ class LocalAdapter:
     def _perform(self, effect: Effect) -> bool:
         """Perform an effect; False where it has to be tried again."""
         match effect:
-            case Start():
+            case StartProcesses():
                 self._start(effect)
                 return True
-            case Terminate() | Kill():
+            case Terminate() | KillProcesses():
                 job = self._cluster.batch_jobs.get(effect.batch_job_id)
-                number = signal.SIGKILL if isinstance(effect, Kill) else signal.SIGTERM
+                number = signal.SIGKILL if isinstance(effect, KillProcesses) else signal.SIGTERM
                 return job is None or not job.is_live or self._processes.send(effect.batch_job_id, number)
-            case Forget():
+            case ForgetBatchJob():
                 self._processes.forget(effect.batch_job_id)
                 return True
 
-    def _start(self, effect: Start) -> None:
+    def _start(self, effect: StartProcesses) -> None:
         job = self._cluster.batch_jobs.get(effect.batch_job.batch_job_id)
         if job is None or not job.is_live:
             return

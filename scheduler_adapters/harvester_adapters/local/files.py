@@ -24,7 +24,7 @@ from harvester_adapters.local.state import Cluster, SubmitPrime
 from harvester_adapters.local.view import snapshot
 
 
-class StateFolder:
+class ClusterFolder:
     """The folder of one emulated cluster.
 
     Parameters
@@ -129,7 +129,7 @@ def request_prime(state_dir: Path, nodes: int, duration: timedelta, name: str = 
     Returns its batch job id, to be looked for in `read_state`. Raises `SubmissionRejected` where it can never run and
     `SchedulerUnavailable` where no scheduler runs.
     """
-    folder = StateFolder(state_dir)
+    folder = ClusterFolder(state_dir)
     cluster = folder.load()
     if cluster is None or not folder.is_driven:
         raise SchedulerUnavailable(
@@ -143,7 +143,7 @@ def request_prime(state_dir: Path, nodes: int, duration: timedelta, name: str = 
 
 def read_state(state_dir: Path) -> ClusterSnapshot:
     """Look at the local cluster of `state_dir` from any process. Raises `SchedulerUnavailable` where there is none."""
-    folder = StateFolder(state_dir)
+    folder = ClusterFolder(state_dir)
     cluster = folder.load()
     if cluster is None:
         raise SchedulerUnavailable(f"no local cluster in {folder.path}: start `harvester up` with this state folder")

@@ -19,19 +19,19 @@ from harvester.domain.model.resources import Resources
 from harvester_adapters.local.admission import check_order, check_prime
 from harvester_adapters.local.state import (
     BatchKind,
-    Cancel,
+    CancelRequest,
     Cluster,
     Effect,
     EmulatedNode,
     Exited,
-    Forget,
+    ForgetBatchJob,
     Hold,
-    Kill,
     KillNow,
+    KillProcesses,
     LocalBatchJob,
-    Start,
+    PilotRequest,
+    StartProcesses,
     Stimulus,
-    SubmitPilot,
     SubmitPrime,
     TakeUp,
     Terminate,
@@ -72,7 +72,7 @@ class _Turn:
 
     # ---- what is told ----------------------------------------------------------------------------------------------
 
-    def submit_pilot(self, stimulus: SubmitPilot) -> None:
+    def submit_pilot(self, stimulus: PilotRequest) -> None:
         order = stimulus.order
         check_order(self.cluster, order)
         batch_job_id = str(self.next_id)
@@ -105,7 +105,7 @@ class _Turn:
             submitted_at=self.now,
         )
 
-    def cancel(self, stimulus: Cancel) -> None:
+    def cancel(self, stimulus: CancelRequest) -> None:
         job = self.jobs.get(stimulus.batch_job_id)
         if job is None or job.state.is_ended or job.leaving:
             return
@@ -156,7 +156,7 @@ class _Turn:
             if job.ended_at is not None:
                 if self.now >= job.ended_at + keep:
                     del self.jobs[job.batch_job_id]
-                    self.effects.append(Forget(batch_job_id=job.batch_job_id))
+                    self.effects.append(ForgetBatchJob(batch_job_id=job.batch_job_id))
             elif job.kind is BatchKind.PRIME:
                 if job.end_at is not None and self.now >= job.end_at:
                     self._end(job, BatchState.COMPLETED)
@@ -165,7 +165,7 @@ class _Turn:
         for job in list(self.jobs.values()):
             if job.is_live and job.kill_at is not None and self.now >= job.kill_at and not job.is_killed:
                 self._put(job, is_killed=True)
-                self.effects.append(Kill(batch_job_id=job.batch_job_id))
+                self.effects.append(KillProcesses(batch_job_id=job.batch_job_id))
 
     def start_primes(self) -> None:
         """Claim nodes for the prime batch jobs in the order of submission, and start those whose nodes are free."""
@@ -207,7 +207,7 @@ class _Turn:
                 started_at=self.now,
                 reason="",
             )
-            self.effects.append(Start(batch_job=started))
+            self.effects.append(StartProcesses(batch_job=started))
 
     # ---- helpers ---------------------------------------------------------------------------------------------------
 
@@ -266,9 +266,9 @@ class _Turn:
 
 
 _TAKE: dict[type, Callable[[_Turn, Any], None]] = {
-    SubmitPilot: _Turn.submit_pilot,
+    PilotRequest: _Turn.submit_pilot,
     SubmitPrime: _Turn.submit_prime,
-    Cancel: _Turn.cancel,
+    CancelRequest: _Turn.cancel,
     Hold: _Turn.hold,
     Exited: _Turn.exited,
     Vanished: _Turn.vanished,

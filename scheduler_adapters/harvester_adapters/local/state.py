@@ -101,7 +101,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
 # ---- stimuli -------------------------------------------------------------------------------------------------------
 
 
-class SubmitPilot(msgspec.Struct, frozen=True, kw_only=True):
+class PilotRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The daemon wants a pilot."""
 
     order: PilotOrder
@@ -116,7 +116,7 @@ class SubmitPrime(msgspec.Struct, frozen=True, kw_only=True):
     duration: timedelta
 
 
-class Cancel(msgspec.Struct, frozen=True, kw_only=True):
+class CancelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody wants a batch job to end."""
 
     batch_job_id: str
@@ -155,13 +155,13 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     """Time has passed."""
 
 
-Stimulus = SubmitPilot | SubmitPrime | Cancel | Hold | Exited | Vanished | TakeUp | KillNow | Tick
+Stimulus = PilotRequest | SubmitPrime | CancelRequest | Hold | Exited | Vanished | TakeUp | KillNow | Tick
 
 
 # ---- effects -------------------------------------------------------------------------------------------------------
 
 
-class Start(msgspec.Struct, frozen=True, kw_only=True):
+class StartProcesses(msgspec.Struct, frozen=True, kw_only=True):
     """Start the processes of a pilot."""
 
     batch_job: LocalBatchJob
@@ -173,16 +173,16 @@ class Terminate(msgspec.Struct, frozen=True, kw_only=True):
     batch_job_id: str
 
 
-class Kill(msgspec.Struct, frozen=True, kw_only=True):
+class KillProcesses(msgspec.Struct, frozen=True, kw_only=True):
     """Send SIGKILL to all processes of a pilot."""
 
     batch_job_id: str
 
 
-class Forget(msgspec.Struct, frozen=True, kw_only=True):
+class ForgetBatchJob(msgspec.Struct, frozen=True, kw_only=True):
     """Remove what is left of a batch job that ended long ago."""
 
     batch_job_id: str
 
 
-Effect = Start | Terminate | Kill | Forget
+Effect = StartProcesses | Terminate | KillProcesses | ForgetBatchJob

@@ -21,7 +21,7 @@ import msgspec
 
 from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable
 from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot
-from harvester_adapters.scheduler_command import Answer, run
+from harvester_adapters.scheduler_command import CommandResult, run
 from harvester_adapters.slurm import squeue
 from harvester_adapters.slurm.excluded import ExcludedNodes, excluded_arguments, excluded_nodes
 from harvester_adapters.slurm.nodes import nodes
@@ -198,7 +198,7 @@ class SlurmAdapter:
     def _ask(self, argv: Sequence[str], give_up_at: float) -> str:
         return self._answer(argv, give_up_at).expect_success()
 
-    def _answer(self, argv: Sequence[str], give_up_at: float) -> Answer:
+    def _answer(self, argv: Sequence[str], give_up_at: float) -> CommandResult:
         left = timedelta(seconds=give_up_at - time.monotonic())
         if left <= timedelta(0):
             raise SchedulerUnavailable(
@@ -208,7 +208,7 @@ class SlurmAdapter:
         self._count()
         return run(argv, timeout=left, environment=_asking())
 
-    def _run(self, argv: Sequence[str]) -> Answer:
+    def _run(self, argv: Sequence[str]) -> CommandResult:
         self._count()
         environment = {name: os.environ[name] for name in self._exported if name in os.environ}
         return run(argv, timeout=self._timeout, environment=environment)

@@ -23,7 +23,7 @@ from psij import Job, JobAttributes, JobSpec
 from psij.executors.batch.slurm import SlurmExecutorConfig, SlurmJobExecutor
 
 from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected
-from harvester_adapters.scheduler_command import Answer
+from harvester_adapters.scheduler_command import CommandResult
 
 # All that sbatch, and so the pilot, gets of the daemon's environment; Slurm adds its own SLURM_*. The choice is made
 # here and not by --export: ALL would hand on the daemon's secrets, and both NONE and a list of names make slurmd run
@@ -116,7 +116,7 @@ def batch_job_id(order_name: str, output: str) -> str:
     return match[1]
 
 
-def judge_submission(order_name: str, answer: Answer) -> None:
+def judge_submission(order_name: str, answer: CommandResult) -> None:
     """Raise what an unsuccessful sbatch deserves."""
     if not answer.exit_code:
         return
@@ -126,7 +126,7 @@ def judge_submission(order_name: str, answer: Answer) -> None:
     raise SubmissionRejected(f"sbatch refused {order_name}: {words}")
 
 
-def judge_cancellation(answer: Answer) -> None:
+def judge_cancellation(answer: CommandResult) -> None:
     """Raise `SchedulerUnavailable` unless every batch job is cancelled or was over already."""
     complaints = [line for line in answer.stderr.splitlines() if line.strip()]
     if answer.exit_code and not (complaints and all(_OVER.search(line) for line in complaints)):
@@ -183,7 +183,7 @@ class PilotExecutor(SlurmJobExecutor):
     _NAME_ = "slurm-pilots"
     _VERSION_ = Version("1.0.0")
 
-    def __init__(self, *, work_dir: Path, run: Callable[[Sequence[str]], Answer]) -> None:
+    def __init__(self, *, work_dir: Path, run: Callable[[Sequence[str]], CommandResult]) -> None:
         self._run = run
         super().__init__(config=SlurmExecutorConfig(work_directory=work_dir))
 

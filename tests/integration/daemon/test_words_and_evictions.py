@@ -29,7 +29,7 @@ def busy(site):
 
 def evicted(site, *pilot_ids):
     now = site.scheduler.now
-    site.store.put_note(word.WORD_NOTE, word.encode(word.Word(evicted_at=now, evicted=pilot_ids)))
+    site.store.put_note(word.WORD_NOTE, word.encode(word.GatewayWord(evicted_at=now, evicted=pilot_ids)))
 
 
 def prime(state: BatchState, *nodes: str) -> BatchJob:
@@ -94,7 +94,7 @@ def test_the_end_of_a_pilot_whose_connection_broke_is_asked_for_at_once(busy):
     looks = busy.scheduler.looks
     pilot = busy.store.pilots()[0]
     busy.scheduler.turn("1", BatchState.FAILED, nodes=("n0",))
-    said = word.Word(broken_at=busy.scheduler.now, broken=(pilot.pilot_id,))
+    said = word.GatewayWord(broken_at=busy.scheduler.now, broken=(pilot.pilot_id,))
     busy.store.put_note(word.WORD_NOTE, word.encode(said))
     busy.pass_time(0.2)
     assert busy.store.pilot(pilot.pilot_id).state is PilotState.FAILED
@@ -103,7 +103,7 @@ def test_the_end_of_a_pilot_whose_connection_broke_is_asked_for_at_once(busy):
 
 def test_a_broken_connection_alone_ends_nobody(busy):
     pilot = busy.store.pilots()[0]
-    said = word.Word(broken_at=busy.scheduler.now, broken=(pilot.pilot_id,))
+    said = word.GatewayWord(broken_at=busy.scheduler.now, broken=(pilot.pilot_id,))
     busy.store.put_note(word.WORD_NOTE, word.encode(said))
     busy.pass_time(0.2)
     assert busy.store.pilot(pilot.pilot_id).state is PilotState.READY

@@ -10,10 +10,10 @@ import threading
 import pytest
 
 from harvester.sdk.http import async_pool, sync_pool
-from harvester.sdk.http.async_pool import MAX_CONNECTIONS, AsyncConnections
+from harvester.sdk.http.async_pool import MAX_CONNECTIONS, AsyncConnectionPool
 from harvester.sdk.http.endpoint import Peer
 from harvester.sdk.http.messages import Request
-from harvester.sdk.http.sync_pool import Connections
+from harvester.sdk.http.sync_pool import ConnectionPool
 from harvester.sdk.settings import Settings
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -93,7 +93,7 @@ def hear(sock):
 
 class Blocking:
     def __init__(self, url):
-        self._made = Connections(Peer(Settings(url=url, token="t")))
+        self._made = ConnectionPool(Peer(Settings(url=url, token="t")))
 
     async def ask(self, request):
         return await asyncio.to_thread(self._made.ask, request)
@@ -103,7 +103,7 @@ class Blocking:
 
 
 def awaiting(url):
-    return AsyncConnections(Peer(Settings(url=url, token="t")))
+    return AsyncConnectionPool(Peer(Settings(url=url, token="t")))
 
 
 @pytest.fixture(params=[Blocking, awaiting], ids=["blocking", "asyncio"])

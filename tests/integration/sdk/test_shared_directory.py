@@ -14,7 +14,7 @@ import harvester
 from harvester.domain.payload.blobs import DRAFTS, MARK, BlobRef
 from harvester.domain.payload.buffers import join
 from harvester.sdk.errors import GatewayError
-from harvester.sdk.http.messages import Answer
+from harvester.sdk.http.messages import Response
 from harvester.sdk.payload import shared_directory
 from harvester.sdk.payload.shared_directory import SharedDirectory
 from harvester.store.store import open_store
@@ -37,7 +37,7 @@ class Tells:
         self.questions += 1
         if self.place["path"] == "older":
             raise GatewayError(404, "not found", f"{request.path}: there is no such route")
-        answer = Answer(status=200, reason="OK", headers={}, body=msgspec.json.encode(self.place))
+        answer = Response(status=200, reason="OK", headers={}, body=msgspec.json.encode(self.place))
         with pytest.raises(StopIteration) as end:
             operation.send(answer)
         return end.value.value

@@ -10,12 +10,12 @@ from harvester.domain.model.functions import FunctionVersion
 from harvester.domain.model.invocations import ActivationEnd
 from harvester.domain.payload.blobs import BlobRef
 from harvester.domain.protocol import wire
-from harvester_worker.core.activations import Activation, ActivationEvent, ActivationState, Death, Verdict, Wish
+from harvester_worker.core.activations import Activation, ActivationEvent, ActivationState, DeadlineVerdict, Death, Wish
 from harvester_worker.core.effects import HandOver, Key, KillSlot, StopSlot, TakeBack
 from harvester_worker.core.leases import Holdings
 from harvester_worker.core.reporter import Reporter
 from harvester_worker.core.settling import Settling
-from harvester_worker.ipc.slot_messages import Ended, Progress
+from harvester_worker.ipc.slot_messages import Progress, RunEnded
 from harvester_worker.timing import drain
 
 CANCEL_S = 1.0
@@ -93,8 +93,8 @@ class Activity:
         if activation.state is ActivationState.STOPPING:
             return
         activation.advance(ActivationEvent.CANCELLED)
-        activation.limit(now + CANCEL_S, Verdict.CANCELLED)
-        activation.verdict = Verdict.CANCELLED
+        activation.limit(now + CANCEL_S, DeadlineVerdict.CANCELLED)
+        activation.verdict = DeadlineVerdict.CANCELLED
         self._reporter.effects.append(StopSlot(key=activation.key))
 
     # ---- the slots' word ---------------------------------------------------------------------------------------------
@@ -110,9 +110,9 @@ class Activity:
         """Limit an activation that makes so many calls and began just now."""
         activation = self._holdings.running.get(key)
         if activation is not None and (walltime_s := activation.function.walltime_s) is not None:
-            activation.limit(now + walltime_s * max(1, calls), Verdict.WALLTIME)
+            activation.limit(now + walltime_s * max(1, calls), DeadlineVerdict.WALLTIME)
 
-    def ended(self, key: Key, end: Ended, now: float) -> None:
+    def ended(self, key: Key, end: RunEnded, now: float) -> None:
         """Take the end of an activation from its slot, which is at the next one now."""
         activation = self._holdings.running.get(key)
         if activation is None:
@@ -206,16 +206,16 @@ class Activity:
         """Tell what is settled, kill what is overdue, and take back what is stuck behind a long run."""
         self.settling.look_after(now)
         for activation in self._holdings.overdue(now):
-            if activation.verdict is Verdict.WALLTIME and activation.at.queue:
+            if activation.verdict is DeadlineVerdict.WALLTIME and activation.at.queue:
                 self._overran_behind(activation, now)
                 continue
             self._kill(activation)
             match activation.verdict:
-                case Verdict.WALLTIME:
+                case DeadlineVerdict.WALLTIME:
                     self._reporter.overran(activation, now)
-                case Verdict.EVICTED:
+                case DeadlineVerdict.EVICTED:
                     self._reporter.give_back(activation.key, ActivationEnd.EVICTED)
-                case Verdict.CANCELLED:
+                case DeadlineVerdict.CANCELLED:
                     self._reporter.give_back(activation.key, ActivationEnd.CANCELLED)
         for lane in self._holdings.stalled(now):
             self._reporter.effects.append(TakeBack(key=lane.head.key))
@@ -270,10 +270,10 @@ class Activity:
     def _ask(self, activation: Activation, plan: drain.DrainPlan, now: float) -> None:
         deadline = plan.resumable_by if activation.is_resumable else plan.others_by
         if activation.state is ActivationState.STOPPING:
-            activation.limit(deadline, Verdict.CANCELLED)
+            activation.limit(deadline, DeadlineVerdict.CANCELLED)
             return
         activation.advance(ActivationEvent.ASKED)
-        activation.limit(deadline, Verdict.EVICTED)
+        activation.limit(deadline, DeadlineVerdict.EVICTED)
         is_signalled = plan.reason in drain.HARSH
         self._reporter.effects.append(
             HandOver(key=activation.key, within_s=max(0.0, deadline - now), is_signalled=is_signalled)

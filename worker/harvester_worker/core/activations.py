@@ -18,14 +18,14 @@ import msgspec
 
 from harvester.domain.model.functions import Encoding, FunctionVersion
 from harvester.domain.model.invocations import ActivationEnd
-from harvester.domain.model.lifecycle import Lifecycle, Word
+from harvester.domain.model.lifecycle import Lifecycle, LifecycleWord
 from harvester.domain.model.resources import Resources
 from harvester.domain.payload.calls import CallsError, count_calls
 from harvester.domain.protocol.wire import Lease
 from harvester_worker.core.effects import Key, tenant_of
 
 
-class ActivationState(Word):
+class ActivationState(LifecycleWord):
     """Where an activation on this pilot is."""
 
     WAITING = "waiting"  # leased, no room yet
@@ -37,7 +37,7 @@ class ActivationState(Word):
     GONE = "gone"
 
 
-class ActivationEvent(Word):
+class ActivationEvent(LifecycleWord):
     """What can happen to an activation on this pilot."""
 
     QUEUED = "queued"
@@ -77,7 +77,7 @@ ACTIVATION: Lifecycle[ActivationState, ActivationEvent] = Lifecycle(
 )
 
 
-class Verdict(StrEnum):
+class DeadlineVerdict(StrEnum):
     """How an activation is reported that is killed at its deadline."""
 
     EVICTED = ActivationEnd.EVICTED.value
@@ -105,18 +105,18 @@ class Activation:
         self.lease = lease
         self.function = function
         self.state: ActivationState = ACTIVATION.initial
-        self.lane: Lane | None = None  # since it is at a slot
+        self.lane: SlotLane | None = None  # since it is at a slot
         self.seq = 0  # of its newest checkpoint
         self.has_checkpointed = lease.checkpoint is not None
         self.is_suspect = False  # a slot died before it had told this one's end
         self.started_at = 0.0
         self.expected_s = 0.0
         self.deadline: float | None = None
-        self.verdict = Verdict.EVICTED
+        self.verdict = DeadlineVerdict.EVICTED
         self.wish: Wish | None = None
 
     @property
-    def at(self) -> Lane:
+    def at(self) -> SlotLane:
         """The slot that it is at."""
         if self.lane is None:
             raise LookupError(f"activation {self.key} is at no slot")
@@ -150,13 +150,13 @@ class Activation:
         """Move to the state that follows. Raises `IllegalTransition`."""
         self.state = ACTIVATION.advance(self.state, event)
 
-    def limit(self, deadline: float, verdict: Verdict) -> None:
+    def limit(self, deadline: float, verdict: DeadlineVerdict) -> None:
         """Be killed at `deadline` with this verdict, unless an earlier one is set."""
         if self.deadline is None or deadline < self.deadline:
             self.deadline, self.verdict = deadline, verdict
 
 
-class Lane:
+class SlotLane:
     """A slot's room, the activation that runs in it, and those that are queued there behind it."""
 
     __slots__ = ("at_work", "expected_s", "gpus", "head", "is_closed", "is_lent", "queue", "resources", "stalls_at",
@@ -183,7 +183,7 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
     blamed: Key | None  # of these, the one that it was at
 
 
-class Room:
+class FreeCapacity:
     """What is free of the pilot's capacity, and which devices."""
 
     def __init__(self, capacity: Resources, gpus: tuple[str, ...]) -> None:

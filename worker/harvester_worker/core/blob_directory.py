@@ -7,7 +7,7 @@ from harvester.domain.protocol.wire import Welcome
 from harvester_worker.core.effects import LookAtBlobs, Reconnect, ShareBlobs
 
 
-class Sharing:
+class BlobDirectory:
     """What one pilot shares with its gateway."""
 
     def __init__(self) -> None:

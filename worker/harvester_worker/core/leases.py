@@ -11,7 +11,7 @@ from math import inf
 from harvester.domain.model.functions import FunctionVersion
 from harvester.domain.model.resources import Resources
 from harvester.domain.protocol.wire import Held, Lease
-from harvester_worker.core.activations import Activation, ActivationEvent, Lane, Room, Verdict
+from harvester_worker.core.activations import Activation, ActivationEvent, DeadlineVerdict, FreeCapacity, SlotLane
 from harvester_worker.core.effects import Key, Tenant
 from harvester_worker.timing.pace import Pace
 
@@ -36,7 +36,7 @@ class Holdings:
 
     def __init__(self, capacity: Resources, gpus: tuple[str, ...]) -> None:
         self.capacity = capacity
-        self.room = Room(capacity, gpus)
+        self.room = FreeCapacity(capacity, gpus)
         self.pace = Pace()
         self.waiting: dict[Key, Activation] = {}
         self.queued: dict[Key, Activation] = {}
@@ -78,23 +78,23 @@ class Holdings:
             room = _left(room, wanted)
         return chosen
 
-    def start(self, activation: Activation, now: float) -> Lane:
+    def start(self, activation: Activation, now: float) -> SlotLane:
         """Give a waiting activation its room and its devices."""
         del self.waiting[activation.key]
         expected_s = self.pace.expected_s(activation.pace_key)
         activation.expected_s = AHEAD_S if expected_s is None else expected_s
-        lane = activation.lane = Lane(activation, self.room.take(activation.lease.resources))
+        lane = activation.lane = SlotLane(activation, self.room.take(activation.lease.resources))
         self._begin(lane, activation, now)
         return lane
 
-    def queueable(self, now: float) -> list[tuple[Activation, Lane]]:
+    def queueable(self, now: float) -> list[tuple[Activation, SlotLane]]:
         """Return the waiting activations to be queued at slots, behind which others, in order.
 
         Only short ones, of the tenant whose slot it is, and only from the front: behind one that waits for room nobody
         keeps the slots busy.
         """
-        chosen: list[tuple[Activation, Lane]] = []
-        lanes: list[tuple[float, int, Lane]] = []
+        chosen: list[tuple[Activation, SlotLane]] = []
+        lanes: list[tuple[float, int, SlotLane]] = []
         wanted: tuple[Resources, Tenant] | None = None
         for activation in self.waiting.values():
             expected_s = self.pace.expected_s(activation.pace_key)
@@ -121,7 +121,7 @@ class Holdings:
             self.queued[activation.key] = self.waiting.pop(activation.key)
         return chosen
 
-    def _open_lanes(self, wanted: Resources, tenant: Tenant, now: float) -> list[tuple[float, int, Lane]]:
+    def _open_lanes(self, wanted: Resources, tenant: Tenant, now: float) -> list[tuple[float, int, SlotLane]]:
         """Return the lanes of this shape and tenant that may take more, as a heap by what is there already."""
         lanes = [
             (lane.expected_s, number, lane)
@@ -135,7 +135,7 @@ class Holdings:
         heapq.heapify(lanes)
         return lanes
 
-    def _begin(self, lane: Lane, activation: Activation, now: float) -> None:
+    def _begin(self, lane: SlotLane, activation: Activation, now: float) -> None:
         activation.advance(ActivationEvent.STARTED)
         activation.started_at = now
         lane.head, lane.at_work = activation, None
@@ -143,7 +143,7 @@ class Holdings:
         lane.stalls_at = now + STALL_S
         self.running[activation.key] = activation
         if activation.function.walltime_s is not None and (walltime_s := activation.walltime_s) is not None:
-            activation.limit(now + walltime_s, Verdict.WALLTIME)
+            activation.limit(now + walltime_s, DeadlineVerdict.WALLTIME)
 
     def at_slot(self, keys: Iterable[Key]) -> list[Activation]:
         """Return those of these activations that are at a slot, also if they were reported when it was killed."""
@@ -189,7 +189,7 @@ class Holdings:
         self.killed[activation.key] = self.running.pop(activation.key)
         activation.at.is_closed = True
 
-    def release(self, lane: Lane) -> None:
+    def release(self, lane: SlotLane) -> None:
         """Free the room of a slot that died; all that was there is put elsewhere by the caller."""
         self.go_on(lane.head)
         self.room.give_back(lane.resources, lane.gpus)
@@ -227,7 +227,7 @@ class Holdings:
         """Return the running activations whose deadline is over."""
         return [a for a in self.running.values() if a.deadline is not None and a.deadline <= now]
 
-    def stalled(self, now: float) -> list[Lane]:
+    def stalled(self, now: float) -> list[SlotLane]:
         """Return the slots where something is queued behind a run that takes too long; once for each `STALL_S`."""
         if not self.queued:
             return []

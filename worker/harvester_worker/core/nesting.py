@@ -12,7 +12,7 @@ LENT = 16
 """Waiting runs for each CPU of the pilot whose CPUs are lent: each is a process of some 20 MB and more."""
 
 
-class Nesting:
+class WaitingRuns:
     """The waiting runs of one pilot.
 
     Parameters

@@ -17,13 +17,13 @@ from harvester.domain.protocol import wire
 from harvester.domain.protocol.pilot_file import PilotFile
 from harvester_worker.core.activation_rules import Activity
 from harvester_worker.core.activations import Death
-from harvester_worker.core.blob_directory import Sharing
+from harvester_worker.core.blob_directory import BlobDirectory
 from harvester_worker.core.effects import Effect, KeepKey, Key, Leave, Reconnect
 from harvester_worker.core.leases import Holdings
-from harvester_worker.core.nesting import Nesting
+from harvester_worker.core.nesting import WaitingRuns
 from harvester_worker.core.reporter import Reporter
-from harvester_worker.devices.allocation import Host
-from harvester_worker.ipc.slot_messages import Ended, Progress
+from harvester_worker.devices.allocation import PilotLocation
+from harvester_worker.ipc.slot_messages import Progress, RunEnded
 from harvester_worker.timing import drain
 from harvester_worker.timing.daemon_silence import DaemonWord
 from harvester_worker.timing.heartbeat import Pulse
@@ -32,7 +32,7 @@ PATIENCE_S = 600.0
 """A pilot that has no gateway and no work for this long leaves."""
 
 
-class Session:
+class PilotCore:
     """One pilot's state.
 
     Parameters
@@ -43,7 +43,9 @@ class Session:
     now, end_at: the present and the end of the allocation.
     """
 
-    def __init__(self, pilot: PilotFile, host: Host, gpus: tuple[str, ...], *, now: float, end_at: float) -> None:
+    def __init__(
+        self, pilot: PilotFile, host: PilotLocation, gpus: tuple[str, ...], *, now: float, end_at: float
+    ) -> None:
         self.pilot = pilot
         self.host = host
         self.drain: drain.DrainPlan | None = None
@@ -53,8 +55,8 @@ class Session:
         self._functions: dict[str, FunctionVersion] = {}
         self._reporter = Reporter()
         self._activity = Activity(self._holdings, self._reporter)
-        self._nesting = Nesting(self._holdings, self._reporter)
-        self._sharing = Sharing()
+        self._nesting = WaitingRuns(self._holdings, self._reporter)
+        self._sharing = BlobDirectory()
         self._pulse = Pulse()
         self._daemon = DaemonWord(pilot.orphan_after_s, now)
         self._unlinked_at = now
@@ -154,7 +156,7 @@ class Session:
             self._nesting.waits(key)
         return self._settle(now)
 
-    def ended(self, ends: Iterable[tuple[Key, Ended]], now: float) -> list[Effect]:
+    def ended(self, ends: Iterable[tuple[Key, RunEnded]], now: float) -> list[Effect]:
         """Take the ends of activations from their slot, in order; it is at what was queued behind them, or free."""
         for key, end in ends:
             self._activity.ended(key, end, now)

@@ -12,7 +12,7 @@ from harvester.domain.protocol import wire
 from harvester_worker.core.activations import Activation
 from harvester_worker.core.effects import Effect, Key, Send, Start
 from harvester_worker.core.outbox import Outbox
-from harvester_worker.ipc.slot_messages import Beside, Ended
+from harvester_worker.ipc.slot_messages import Beside, RunEnded
 
 LINGER_S = 0.003
 """A beginning is told after so long. A run that is over by then is told of by its end alone."""
@@ -130,7 +130,7 @@ class Reporter:
         report = wire.GivenBack(invocation_id=key[0], fence=key[1], end=end)
         self.send(*self.outbox.add_report(report, is_resumable=end is not ActivationEnd.CANCELLED))
 
-    def finished(self, key: Key, end: Ended) -> None:
+    def finished(self, key: Key, end: RunEnded) -> None:
         """Tell the result of an activation."""
         self._untold.pop(key, None)
         if isinstance(end.value, Beside):
@@ -148,4 +148,4 @@ class Reporter:
             "declare a longer walltime, or do less in one invocation"
         )
         failure = Failure(kind=FailureKind.WALLTIME, message=message)
-        self.finished(activation.key, Ended(failure=failure, duration_s=now - activation.started_at))
+        self.finished(activation.key, RunEnded(failure=failure, duration_s=now - activation.started_at))

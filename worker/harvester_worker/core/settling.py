@@ -17,7 +17,7 @@ from harvester.domain.protocol.wire import Held
 from harvester_worker.core.activations import Activation
 from harvester_worker.core.effects import Key
 from harvester_worker.core.reporter import Reporter
-from harvester_worker.ipc.slot_messages import Ended, Progress
+from harvester_worker.ipc.slot_messages import Progress, RunEnded
 from harvester_worker.timing.pace import Pace
 
 SETTLE_S = 0.2
@@ -35,7 +35,7 @@ class _Unsettled:
     def __init__(self, activation: Activation) -> None:
         self.activation = activation
         self.states: list[tuple[float, bytes]] = []  # when each is believed; the oldest and the newest one
-        self.end: Ended | None = None
+        self.end: RunEnded | None = None
         self.end_at = inf
 
     @property
@@ -81,7 +81,7 @@ class Settling:
         states = self._of(activation).states
         states[1:] = [(at, progress.state)]
 
-    def ended(self, activation: Activation, end: Ended, now: float) -> None:
+    def ended(self, activation: Activation, end: RunEnded, now: float) -> None:
         """Take the end of a run that nobody has cancelled."""
         key = activation.key
         if not self._unsettled and not (end.had_descendants or end.is_evicted or end.failure):
@@ -111,14 +111,14 @@ class Settling:
     def _of(self, activation: Activation) -> _Unsettled:
         return self._unsettled.setdefault(activation.key, _Unsettled(activation))
 
-    def _believed_at(self, said_at: float, word: Progress | Ended) -> float:
+    def _believed_at(self, said_at: float, word: Progress | RunEnded) -> float:
         """Return when it is to be believed; never if it may be the signal's doing."""
         if not word.had_descendants:
             return said_at
         at = said_at + (DOUBT_S if word.is_signalled else SETTLE_S)
         return at if self._signalled_at is None or at <= self._signalled_at else inf
 
-    def _is_broken(self, end: Ended) -> bool:
+    def _is_broken(self, end: RunEnded) -> bool:
         """Tell whether a run without descendants has failed of the signal: a system call of it was interrupted."""
         if end.failure is None or end.failure.kind is not FailureKind.EXCEPTION:
             return False
@@ -163,7 +163,7 @@ class Settling:
         activation.seq += 1
         self._reporter.checkpointed(activation, state, in_a_hurry=self.is_leaving)
 
-    def _tell_end(self, activation: Activation, end: Ended) -> None:
+    def _tell_end(self, activation: Activation, end: RunEnded) -> None:
         if end.is_evicted:
             self._reporter.give_back(activation.key, ActivationEnd.EVICTED)
         else:

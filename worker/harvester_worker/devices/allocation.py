@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 
-class Host(msgspec.Struct, frozen=True, kw_only=True):
+class PilotLocation(msgspec.Struct, frozen=True, kw_only=True):
     """Where the pilot runs, as it introduces itself."""
 
     python: str  # "3.11"
@@ -19,9 +19,9 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     batch_job_id: str  # empty where the scheduler told none
 
 
-def host(environ: Mapping[str, str], *, python: tuple[int, int], hostname: str) -> Host:
+def host(environ: Mapping[str, str], *, python: tuple[int, int], hostname: str) -> PilotLocation:
     """Return where the pilot runs."""
-    return Host(
+    return PilotLocation(
         python=f"{python[0]}.{python[1]}",
         node=_node(environ, hostname),
         batch_job_id=_first(environ, "SLURM_JOB_ID", "PBS_JOBID", "HARVESTER_BATCH_JOB_ID"),

@@ -49,7 +49,7 @@ class Channel:
         self._on_messages = on_messages
         self._on_end = on_end
         self._incoming = frames.Incoming(sock, frames.to_agent, limit_bytes=limit_bytes)
-        self._outgoing = frames.Outgoing()
+        self._outgoing = frames.FrameBuilder()
         self._unsent: deque[memoryview] = deque()
         self._is_open = True
         sock.setblocking(False)

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from harvester.domain.payload.buffers import Part
-from harvester_worker.ipc.slot_messages import Beside, Ended, Run, ToAgent, ToSlot
+from harvester_worker.ipc.slot_messages import Beside, Run, RunEnded, ToAgent, ToSlot
 
 BESIDE_BYTES = 64 * 1024
 CHUNK = 64 * 1024
@@ -28,7 +28,7 @@ class FrameError(Exception):
     """What was received is no frame of messages."""
 
 
-class Outgoing:
+class FrameBuilder:
     """Messages that are collected for one frame."""
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class Incoming(Generic[Message]):
 
 def _payload(message: ToSlot | ToAgent) -> Beside | None:
     kind = type(message)
-    if kind is Ended:
+    if kind is RunEnded:
         found = message.value  # type: ignore[union-attr]
     elif kind is Run:
         found = message.arguments  # type: ignore[union-attr]

@@ -19,7 +19,7 @@ _ATTEMPTS = 100
 """The slot holds the lock for microseconds; but it may be stopped in the middle of them."""
 
 
-class Claim(NamedTuple):
+class RunClaim(NamedTuple):
     """How far a slot has come, by the numbers of its runs."""
 
     begun: int
@@ -85,9 +85,9 @@ class Claims:
 
     # ---- the agent ---------------------------------------------------------------------------------------------------
 
-    def look(self) -> Claim:
+    def look(self) -> RunClaim:
         """Return how far the slot has come."""
-        return Claim(self._read(_BEGUN), self._read(_ENDED))
+        return RunClaim(self._read(_BEGUN), self._read(_ENDED))
 
     def take_back(self, keep: int, last: int) -> int:
         """Take back the runs up to `last` that the slot has not begun, except `keep`, which is its next or its present.

@@ -38,7 +38,7 @@ class Load(_Message, frozen=True):
     function: FunctionVersion
 
 
-class Share(_Message, frozen=True):
+class ShareDirectory(_Message, frozen=True):
     """The directory of large payloads, which this pilot shares with the gateway; empty: it shares none."""
 
     directory: str
@@ -70,7 +70,7 @@ class Run(_Message, frozen=True):
     payload_limit_bytes: int  # for the result, and for each checkpoint
 
 
-ToSlot = Load | Share | Home | Run
+ToSlot = Load | ShareDirectory | Home | Run
 
 
 class HandOver(_Message, frozen=True):
@@ -117,7 +117,7 @@ class Waits(_Message, frozen=True):
     is_over: bool = False
 
 
-class Ended(_Message, frozen=True):
+class RunEnded(_Message, frozen=True):
     """A run is over."""
 
     number: int = 0
@@ -131,7 +131,7 @@ class Ended(_Message, frozen=True):
     is_last: bool = False  # something goes on that the run has started, and ends with this slot
 
 
-ToAgent = Progress | Counted | Waits | Ended
+ToAgent = Progress | Counted | Waits | RunEnded
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -14,10 +14,10 @@ from harvester_worker.ipc import slot_messages
 from harvester_worker.ipc.channel import Channel
 from harvester_worker.ipc.frames import BESIDE_BYTES
 from harvester_worker.ipc.run_claims import Claims
-from harvester_worker.pool.warm_slots import Kind
+from harvester_worker.pool.warm_slots import SlotKind
 from harvester_worker.slot.hosting import NOWHERE
 
-NOT_SHARED = slot_messages.Share(directory="", mark="", blob_bytes=0)
+NOT_SHARED = slot_messages.ShareDirectory(directory="", mark="", blob_bytes=0)
 
 
 class SlotProcess:
@@ -33,7 +33,7 @@ class SlotProcess:
 
     __slots__ = ("channel", "claims", "has_code", "home", "is_doomed", "kind", "last", "number", "pid", "runs", "share")
 
-    def __init__(self, number: int, kind: Kind, channel: Channel, claims: Claims) -> None:
+    def __init__(self, number: int, kind: SlotKind, channel: Channel, claims: Claims) -> None:
         self.number = number
         self.kind = kind
         self.channel = channel
@@ -46,7 +46,9 @@ class SlotProcess:
         self.last = 0  # number of the newest run
         self.is_doomed = False  # its killing was ordered: what it still says comes too late
 
-    def add(self, start: Start, *, share: slot_messages.Share, home: slot_messages.Home, pilot: PilotFile) -> None:
+    def add(
+        self, start: Start, *, share: slot_messages.ShareDirectory, home: slot_messages.Home, pilot: PilotFile
+    ) -> None:
         """Put a run behind what it has, with all that it needs for it, into what is to be sent."""
         lease = start.lease
         self.last += 1

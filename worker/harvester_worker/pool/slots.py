@@ -26,7 +26,7 @@ from harvester_worker.isolation.temporary_folders import TemporaryFolders
 from harvester_worker.pool import processes, zygote
 from harvester_worker.pool.slot_process import NOT_SHARED, SlotProcess
 from harvester_worker.pool.spare_slot import Spare
-from harvester_worker.pool.warm_slots import Kind, Warm
+from harvester_worker.pool.warm_slots import SlotKind, Warm
 from harvester_worker.pool.zygote_connection import ZygoteLine
 from harvester_worker.slot.hosting import NOWHERE
 
@@ -65,7 +65,7 @@ class Slots:
         on_checkpoint: Callable[[Key, slot_messages.Progress], None],
         on_count: Callable[[Key, int], None],
         on_wait: Callable[[Key, bool], None],
-        on_ends: Callable[[list[tuple[Key, slot_messages.Ended]]], None],
+        on_ends: Callable[[list[tuple[Key, slot_messages.RunEnded]]], None],
         on_death: Callable[[Death], None],
         on_disaster: Callable[[], None],
     ) -> None:
@@ -100,7 +100,7 @@ class Slots:
             process.channel.flush()
         self._unflushed.clear()
 
-    def share(self, share: slot_messages.Share) -> None:
+    def share(self, share: slot_messages.ShareDirectory) -> None:
         """Have large payloads read from a directory and written there, by the runs that are started from now on."""
         self._share = share
 
@@ -151,7 +151,7 @@ class Slots:
     def _free(self, start: Start) -> SlotProcess:
         lease = start.lease
         surroundings = Surroundings(cpus=lease.resources.cpus, gpus=start.gpus if self._has_gpus else None)
-        kind = Kind(surroundings, tenant_of(lease))
+        kind = SlotKind(surroundings, tenant_of(lease))
         number = self._warm.take(kind)
         if number is not None:
             return self._processes[number]
@@ -167,7 +167,7 @@ class Slots:
 
     def _fork_spare(self, surroundings: Surroundings) -> int:
         self._make_room()
-        return self._fork(Kind(surroundings, NOBODY)).number
+        return self._fork(SlotKind(surroundings, NOBODY)).number
 
     def _make_room(self) -> None:
         zygotes = cache(lambda: processes.own_bytes(self._zygote.pid))  # what a slot has in common with it is not its
@@ -182,7 +182,7 @@ class Slots:
         """End an idle process: it ends itself at the end of its lines, and the zygote ends what it leaves."""
         self._forget(process)
 
-    def _fork(self, kind: Kind) -> SlotProcess:
+    def _fork(self, kind: SlotKind) -> SlotProcess:
         ours, its = socket.socketpair()
         our_orders, its_orders = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         claims = Claims.create()
@@ -222,12 +222,12 @@ class Slots:
         process = self._processes.get(number)
         if process is None or process.is_doomed:
             return
-        ends: list[tuple[Key, slot_messages.Ended]] = []
+        ends: list[tuple[Key, slot_messages.RunEnded]] = []
         for message, beside in messages:
             key = process.runs.get(message.number)
             if key is None:
                 continue
-            if isinstance(message, slot_messages.Ended):
+            if isinstance(message, slot_messages.RunEnded):
                 if message.number != next(iter(process.runs)):
                     self._tell_ends(ends)
                     process.channel.fail("it told the end of a run before that of an earlier one")
@@ -245,8 +245,8 @@ class Slots:
         self._tell_ends(ends)
 
     def _ended(
-        self, process: SlotProcess, key: Key, ended: slot_messages.Ended, beside: memoryview | None
-    ) -> slot_messages.Ended:
+        self, process: SlotProcess, key: Key, ended: slot_messages.RunEnded, beside: memoryview | None
+    ) -> slot_messages.RunEnded:
         del process.runs[ended.number], self._by_key[key]
         process.is_doomed = ended.is_last
         if not process.runs and not ended.is_last:
@@ -255,7 +255,7 @@ class Slots:
             return ended
         return msgspec.structs.replace(ended, value=cast("bytes", beside))  # as good as bytes to who encodes it
 
-    def _tell_ends(self, ends: list[tuple[Key, slot_messages.Ended]]) -> None:
+    def _tell_ends(self, ends: list[tuple[Key, slot_messages.RunEnded]]) -> None:
         if ends:
             self._on_ends(ends.copy())
             ends.clear()

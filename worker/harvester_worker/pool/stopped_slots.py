@@ -11,7 +11,7 @@ LOOKS = 3
 """Who is stopped at so many looks in a row is given up."""
 
 
-class Stopped:
+class StoppedSlots:
     """The stopped children of one process."""
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ WEIGH_EACH = 16
 """but each time that so many for each CPU were started."""
 
 
-class Kind(NamedTuple):
+class SlotKind(NamedTuple):
     """What a slot process is for, from its start to its end."""
 
     surroundings: Surroundings
@@ -49,18 +49,18 @@ class Warm:
         self._most_bytes = int(SHARE * (capacity.memory_mb * 1024**2 or cpus * USUAL_BYTES))
         self._weigh_at, self._unweighed = 0.0, 0
         self._most_unweighed = cpus * WEIGH_EACH
-        self._kinds: dict[int, Kind] = {}
-        self._numbers: dict[Kind, dict[int, None]] = {}
+        self._kinds: dict[int, SlotKind] = {}
+        self._numbers: dict[SlotKind, dict[int, None]] = {}
 
     def __len__(self) -> int:
         return len(self._kinds)
 
-    def add(self, number: int, kind: Kind) -> None:
+    def add(self, number: int, kind: SlotKind) -> None:
         """Keep a process that is idle from now on."""
         self._kinds[number] = kind
         self._numbers.setdefault(kind, {})[number] = None
 
-    def take(self, kind: Kind) -> int | None:
+    def take(self, kind: SlotKind) -> int | None:
         """Return the process of this kind that was used last, if there is one, and keep it no longer."""
         numbers = self._numbers.get(kind)
         if numbers is None:

@@ -28,7 +28,7 @@ from harvester_worker.isolation.slot_environment import Surroundings, arrange
 from harvester_worker.isolation.temporary_folders import TemporaryFolders
 from harvester_worker.pool import processes
 from harvester_worker.pool.output_limit import Outlet
-from harvester_worker.pool.stopped_slots import Stopped
+from harvester_worker.pool.stopped_slots import StoppedSlots
 
 LARGEST_MESSAGE = 64 * 1024
 DESCRIPTORS = 3
@@ -111,7 +111,7 @@ class Zygote:
         self._sock = sock
         self._folders = folders
         self._pids: dict[int, int] = {}  # by slot
-        self._stopped = Stopped()
+        self._stopped = StoppedSlots()
 
     def serve(self) -> NoReturn:
         """Fork, kill and reap, until the agent is gone; then kill what is left."""

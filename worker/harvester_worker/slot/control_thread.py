@@ -42,7 +42,7 @@ class _Alarm:
             os.read(self.descriptor, _TIMER_BYTES)
 
 
-class Watch:
+class ControlThread:
     """A slot's watching thread.
 
     Parameters

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from harvester.domain.payload.buffers import Part
 from harvester_worker.ipc import frames
-from harvester_worker.ipc.slot_messages import Counted, Ended, Progress, Waits
+from harvester_worker.ipc.slot_messages import Counted, Progress, RunEnded, Waits
 
 KEEP_S = 0.002
 """For so long an end may wait for others, while the slot has more to run."""
@@ -33,11 +33,11 @@ class Speaker:
     def __init__(self, sock: socket.socket, *, on_kept: Callable[[float], None]) -> None:
         self._sock = sock
         self._on_kept = on_kept
-        self._outgoing = frames.Outgoing()
+        self._outgoing = frames.FrameBuilder()
         self._kept_at = 0.0  # since when the first of them waits
         self._lock = threading.Lock()
 
-    def tell(self, ended: Ended, pieces: Sequence[Part], *, behind: int) -> bool:
+    def tell(self, ended: RunEnded, pieces: Sequence[Part], *, behind: int) -> bool:
         """Tell the end of a run, now or with the next ones; return whether it was sent.
 
         `behind` runs are known to come next. The half of what was known to come is told at once, so that the agent can

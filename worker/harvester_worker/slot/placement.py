@@ -9,7 +9,7 @@ from harvester.domain.model.invocations import FailureKind
 from harvester.domain.payload.blobs import blob_name
 from harvester.domain.payload.buffers import Part
 from harvester_worker.ipc import blob_files, frames
-from harvester_worker.ipc.slot_messages import Beside, Payload, Run, Share
+from harvester_worker.ipc.slot_messages import Beside, Payload, Run, ShareDirectory
 from harvester_worker.slot.failures import failed
 
 
@@ -17,7 +17,7 @@ class Placing:
     """One slot's arguments and results."""
 
     def __init__(self) -> None:
-        self.share = Share(directory="", mark="", blob_bytes=0)
+        self.share = ShareDirectory(directory="", mark="", blob_bytes=0)
 
     def arguments(self, run: Run, beside: memoryview | None) -> Part:
         """Return the arguments of a run. Raises `RunFailed` and `DirectoryLost`."""

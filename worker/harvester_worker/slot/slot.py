@@ -28,7 +28,18 @@ from harvester.domain.payload.buffers import Part
 from harvester.domain.payload.calls import CallsError, count_calls
 from harvester_worker.ipc import blob_files, frames
 from harvester_worker.ipc.run_claims import Claims
-from harvester_worker.ipc.slot_messages import Counted, Ended, HandOver, Home, Load, Payload, Progress, Run, Stop, Waits
+from harvester_worker.ipc.slot_messages import (
+    Counted,
+    HandOver,
+    Home,
+    Load,
+    Payload,
+    Progress,
+    Run,
+    RunEnded,
+    Stop,
+    Waits,
+)
 from harvester_worker.isolation import forks
 from harvester_worker.isolation.changed_modules import EditedModules
 from harvester_worker.isolation.descendants import Family
@@ -36,7 +47,7 @@ from harvester_worker.isolation.environment_reset import Leftovers
 from harvester_worker.isolation.remaining_threads import Threads
 from harvester_worker.slot import runner
 from harvester_worker.slot.checkpointing import Evicted, SlotContext, Stopped
-from harvester_worker.slot.control_thread import Watch
+from harvester_worker.slot.control_thread import ControlThread
 from harvester_worker.slot.current_run import Active
 from harvester_worker.slot.failures import RunFailed, placed
 from harvester_worker.slot.hosting import NOWHERE, SlotHost
@@ -71,7 +82,7 @@ class Slot:
         self._modules = EditedModules()
         self._placing = Placing()
         self._incoming = frames.Incoming(sock, frames.to_slot)
-        self._watch = Watch(orders, on_order=self._obey, look_after=self._look_after, is_needed=self._is_needed)
+        self._watch = ControlThread(orders, on_order=self._obey, look_after=self._look_after, is_needed=self._is_needed)
         self._speaker = Speaker(sock, on_kept=self._watch.put_off)
         self._code = Code()
         self._home = NOWHERE
@@ -137,7 +148,7 @@ class Slot:
             else:
                 self._placing.share = message
 
-    def _run(self, run: Run, beside: memoryview | None, home: Home) -> tuple[Ended, Sequence[Part]]:
+    def _run(self, run: Run, beside: memoryview | None, home: Home) -> tuple[RunEnded, Sequence[Part]]:
         began_at = time.monotonic()
         active = Active(run)
         active.context = self._context(active)
@@ -173,7 +184,7 @@ class Slot:
         is_evicted = active.context.was_handed_over  # also where the function took `Evicted` for its own affair
         if is_evicted or is_unwound:
             value, pieces, failure = b"", (), None
-        return Ended(
+        return RunEnded(
             number=run.number,
             value=value,
             failure=failure,

@@ -36,7 +36,7 @@ class Harm:
         self._configured = settings
         self._store = store
         self._fallback: Fallback | None = None
-        self._watch = delays.Watch()
+        self._watch = delays.DelayWatch()
         self.delayed = 0  # prime jobs that were seen to wait for pilots
         self.worst_s = 0.0
 
@@ -55,7 +55,7 @@ class Harm:
         if self._fallback.reason and not said.paused and said.at > self._fallback.at:
             log.warning("daemon.harm: an admin resumed, so mode = yielding is tried again")
             self._keep(Fallback())
-            self._watch = delays.Watch()  # what was seen before is forgiven
+            self._watch = delays.DelayWatch()  # what was seen before is forgiven
         return replace(self._configured, mode=HarvestMode.STRICT) if self._fallback.reason else self._configured
 
     def beliefs(self, situation: Situation) -> Situation:

@@ -14,7 +14,7 @@ from harvester.domain.cluster.ports import SchedulerAdapter, SchedulerUnavailabl
 from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot
 from harvester.domain.harvest.planning import KnownPilot
 from harvester.domain.supervision.backoff import ANSWERS, CLEAR, URGENT
-from harvester.domain.supervision.looks import Facts, Look, LookSettings, Pace, Sight, sight, wanted
+from harvester.domain.supervision.looks import Facts, Look, LookSettings, LookState, Sight, sight, wanted
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Looking:
         self._adapter = adapter
         self._clock = clock
         self._answers = CLEAR
-        self._pace = Pace()
+        self._pace = LookState()
         self._seen = Sight()
         self._counted = 0
         self._sent: list[tuple[float, int]] = []  # commands of the last minute: when, and how many

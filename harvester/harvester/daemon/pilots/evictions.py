@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 
-from harvester.daemon.pilots.hands import Hands
+from harvester.daemon.pilots.hands import PilotJobs
 from harvester.domain.cluster.snapshot import BatchJob, BatchState
 from harvester.domain.harvest.planning import PENDING, HarvestMode, Situation
 from harvester.domain.harvest.usable_windows import contention_of
@@ -28,9 +28,9 @@ _WHY = "pilots are being evicted, and those that wait must not take what a prime
 class Evictions:
     """Keeps pilots off nodes that are being vacated."""
 
-    def __init__(self, store: Store, hands: Hands) -> None:
+    def __init__(self, store: Store, hands: PilotJobs) -> None:
         self._store, self._hands = store, hands
-        self._heard: word.Word | None = None
+        self._heard: word.GatewayWord | None = None
         self._keep_off = KeepOff()
         self._leaving: set[str] = set()  # pilots
         self._held: set[str] = set()  # batch jobs: another word need not hold them again
@@ -50,7 +50,7 @@ class Evictions:
     def _are_gone(self) -> bool:
         return self._leaving.isdisjoint(record.pilot_id for record in self._store.pilots())
 
-    def _evicted(self, said: word.Word, now: float) -> None:
+    def _evicted(self, said: word.GatewayWord, now: float) -> None:
         records = self._store.pilots()
         # A pilot that we have cancelled ourselves hears the same signal, but it does not live any more.
         evicted = [record for record in records if record.pilot_id in said.evicted and record.state in _LEAVING]

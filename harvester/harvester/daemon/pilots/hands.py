@@ -25,7 +25,7 @@ Problem = Callable[[str, Exception], None]
 """Told what went wrong, for the log and the daemon's note."""
 
 
-class Hands:
+class PilotJobs:
     """Acts on batch jobs. Nothing here raises for a scheduler that does not answer: it is told as a problem.
 
     Parameters

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from harvester.daemon.pilots.folders import PilotFolders
-from harvester.daemon.pilots.hands import Hands
+from harvester.daemon.pilots.hands import PilotJobs
 from harvester.daemon.pilots.pauses import Pauses
 from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot
 from harvester.domain.harvest.planning import KnownPilot
 from harvester.domain.model.pilots import PilotEvent, PilotState
-from harvester.domain.supervision.reconcile import Memory, Move, reconcile
+from harvester.domain.supervision.reconcile import Move, ReconcileState, reconcile
 from harvester.store.records import PilotRecord
 from harvester.store.store import Store
 from harvester.store.writes.changes import PilotMoved
@@ -38,7 +38,7 @@ class Reconciling:
         store: Store,
         folders: PilotFolders,
         pauses: Pauses,
-        hands: Hands,
+        hands: PilotJobs,
         *,
         mark: str,
         clock: Callable[[], float],
@@ -46,7 +46,7 @@ class Reconciling:
     ) -> None:
         self._store, self._folders, self._pauses, self._hands = store, folders, pauses, hands
         self._mark, self._clock, self._told = mark, clock, told
-        self._memory = Memory()
+        self._memory = ReconcileState()
         self._live: set[str] = set()  # pilots that had not ended at the last look, and whose end we did not write down
 
     def look(self, snapshot: ClusterSnapshot, pilots: Sequence[KnownPilot]) -> None:
@@ -66,7 +66,7 @@ class Reconciling:
         ids = {batch.batch_job_id for batch in ended}
         mine = [pilot for pilot in pilots if pilot.batch_job_id in ids]
         seen = replace(snapshot, batch_jobs=tuple(ended), taken_at=self._clock())
-        for effect in reconcile(seen, mine, Memory(), mark=self._mark, now=self._clock()).effects:
+        for effect in reconcile(seen, mine, ReconcileState(), mark=self._mark, now=self._clock()).effects:
             if isinstance(effect, Move):
                 self._move(effect)
 

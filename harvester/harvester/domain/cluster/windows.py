@@ -1,7 +1,8 @@
 """Backfill windows: which nodes, or parts of nodes, are free from when until when, and why they end.
 
-Pure and deterministic. Reads what the scheduler says (`snapshot`); knows neither policies nor what we believe of pilots:
-whoever asks names the batch jobs that are its own. An end that nobody has planned is None: open, until somebody comes.
+Pure and deterministic. Reads what the scheduler says (`snapshot`); knows neither policies nor what we believe of
+pilots: whoever asks names the batch jobs that are its own. An end that nobody has planned is None: open, until somebody
+comes.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class WindowGroup(msgspec.Struct, frozen=True, kw_only=True):
     is_whole: bool
 
 
-class Claim(NamedTuple):
+class NodeClaim(NamedTuple):
     """The next that somebody else wants of a node."""
 
     at: float
@@ -62,7 +63,7 @@ def compute(
     *,
     ours: Collection[str] = (),
     horizon: timedelta = _ZERO,
-    next_claims: Mapping[str, Claim] | None = None,
+    next_claims: Mapping[str, NodeClaim] | None = None,
 ) -> tuple[Window, ...]:
     """Return the windows that are open, and those that will open within `horizon`, in the order of the nodes.
 
@@ -99,24 +100,24 @@ def compute(
     return tuple(found)
 
 
-def claims(snapshot: ClusterSnapshot, now: float, *, ours: Collection[str] = ()) -> dict[str, Claim]:
+def claims(snapshot: ClusterSnapshot, now: float, *, ours: Collection[str] = ()) -> dict[str, NodeClaim]:
     """Return, by the node's name, what ends its window first as the scheduler tells; nodes without plans are missing.
 
     A claim of the past or of this moment means that the node is spoken for now.
     """
-    found: dict[str, Claim] = {}
+    found: dict[str, NodeClaim] = {}
     for batch in snapshot.batch_jobs:
         if batch.start_at is None or batch.state is not BatchState.PENDING or not batch.nodes:
             continue
         if batch.batch_job_id not in ours and batch.name not in ours:
-            put(found, batch.nodes, Claim(batch.start_at, f"batch job {batch.batch_job_id} is planned on it"))
+            put(found, batch.nodes, NodeClaim(batch.start_at, f"batch job {batch.batch_job_id} is planned on it"))
     for reservation in snapshot.reservations:
         if reservation.end_at is None or reservation.end_at > now:
-            put(found, reservation.nodes, Claim(reservation.start_at, f"reservation {reservation.name}"))
+            put(found, reservation.nodes, NodeClaim(reservation.start_at, f"reservation {reservation.name}"))
     return found
 
 
-def put(found: dict[str, Claim], names: Iterable[str], claim: Claim) -> None:
+def put(found: dict[str, NodeClaim], names: Iterable[str], claim: NodeClaim) -> None:
     """Note a claim on nodes; of two on the same one the earlier stays."""
     for name in names:
         before = found.get(name)
@@ -132,7 +133,7 @@ def _taken(snapshot: ClusterSnapshot) -> set[str]:
     return names
 
 
-def _window(node: Node, free: Resources, from_at: float, claim: Claim | None) -> Window:
+def _window(node: Node, free: Resources, from_at: float, claim: NodeClaim | None) -> Window:
     return Window(
         node=node.name,
         resources=free,
@@ -180,7 +181,7 @@ def _on_one_node(batch: BatchJob) -> Resources:
     return Resources(cpus=wanted.cpus // count, gpus=wanted.gpus // count, memory_mb=wanted.memory_mb // count)
 
 
-def _later(node: Node, ends: list[tuple[float, Resources]], claim: Claim | None) -> Iterator[Window]:
+def _later(node: Node, ends: list[tuple[float, Resources]], claim: NodeClaim | None) -> Iterator[Window]:
     """Yield the windows that ends by limit add to a node, each with all that is free by then."""
     free = node.free
     for at, freed in sorted(ends):

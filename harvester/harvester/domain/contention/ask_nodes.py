@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from math import inf
 
-from harvester.domain.contention.node_requests import Ask, Request
+from harvester.domain.contention.node_requests import Ask, NodeRequest
 from harvester.domain.contention.node_time import NOTHING, Amount, NodeTime, covers
 
 
@@ -34,7 +34,7 @@ class AskNodes:
             pilots = 0
         return (pilots, node.total, len(node.features), node.index)
 
-    def is_hopeless(self, wanted: Request) -> bool:
+    def is_hopeless(self, wanted: NodeRequest) -> bool:
         """Tell whether a start at once is out of the question, by what is known from before."""
         if self.spans is not None and len(self.spans) - bisect_left(self.spans, wanted.length) < wanted.nodes:
             return True
@@ -43,7 +43,7 @@ class AskNodes:
             for nodes, length, in_all in self.failed
         )
 
-    def fail(self, wanted: Request, now: float) -> None:
+    def fail(self, wanted: NodeRequest, now: float) -> None:
         """Remember that there is no start at once for `wanted`: nodes only become fewer."""
         if wanted.in_all != NOTHING or wanted.ask.required:
             self.failed.append((wanted.nodes, wanted.length, wanted.in_all))

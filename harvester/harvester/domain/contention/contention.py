@@ -12,13 +12,13 @@ from collections.abc import Collection, Iterable, Iterator
 import msgspec
 
 from harvester.domain.cluster.snapshot import BatchJob, BatchState, ClusterSnapshot, Partition, WaitsFor
-from harvester.domain.cluster.windows import Claim, put
+from harvester.domain.cluster.windows import NodeClaim, put
 from harvester.domain.contention.list_plan import ListPlan, Placed
 from harvester.domain.contention.node_requests import is_plain
 from harvester.domain.contention.node_time import node_times
 
 
-class Start(msgspec.Struct, frozen=True, kw_only=True):
+class PlannedStart(msgspec.Struct, frozen=True, kw_only=True):
     """When and where a pending prime job would start without our pilots."""
 
     batch_job_id: str
@@ -31,9 +31,11 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 class Contention(msgspec.Struct, frozen=True, kw_only=True):
     """What prime jobs want of the nodes, as if our pilots were not there."""
 
-    starts: tuple[Start, ...] = ()
-    claims: dict[str, Claim] = {}  # by node: the first start on it, or reservation; nodes that nobody wants are missing
-    wanted: dict[str, Claim] = {}  # the same, of nodes with pilots that are in the way: beside others they may stay
+    starts: tuple[PlannedStart, ...] = ()
+    claims: dict[
+        str, NodeClaim
+    ] = {}  # by node: the first start on it, or reservation; nodes that nobody wants are missing
+    wanted: dict[str, NodeClaim] = {}  # the same, of nodes with pilots that are in the way: beside others they may stay
 
 
 def contention(
@@ -65,13 +67,13 @@ def contention(
     if not queue and not snapshot.reservations:
         return Contention()
     plan = ListPlan(node_times(snapshot, now, ours, going), _open_partitions(snapshot, queue), now)
-    starts: list[Start] = []
+    starts: list[PlannedStart] = []
     for batch in sorted(queue, key=_Turn(snapshot, now)):
         starts.extend(_starts(plan, batch, now, is_doubted=batch.batch_job_id in doubted))
-    claims: dict[str, Claim] = {}
-    wanted: dict[str, Claim] = {}
+    claims: dict[str, NodeClaim] = {}
+    wanted: dict[str, NodeClaim] = {}
     for start in starts:
-        claim = Claim(start.at, _why(start))
+        claim = NodeClaim(start.at, _why(start))
         put(claims, start.nodes, claim)
         put(wanted, start.in_the_way, claim)
     for names, claim in _told(snapshot, queue, now):
@@ -80,7 +82,7 @@ def contention(
     return Contention(starts=tuple(starts), claims=claims, wanted=wanted)
 
 
-def _starts(plan: ListPlan, batch: BatchJob, now: float, *, is_doubted: bool) -> Iterator[Start]:
+def _starts(plan: ListPlan, batch: BatchJob, now: float, *, is_doubted: bool) -> Iterator[PlannedStart]:
     if batch.waits_for is WaitsFor.OTHER:
         # One that waits for its begin time wants nodes from then on; other waits have no end that anybody could tell.
         if batch.start_at is not None and batch.start_at > now and not batch.nodes:
@@ -94,8 +96,8 @@ def _starts(plan: ListPlan, batch: BatchJob, now: float, *, is_doubted: bool) ->
             yield _start(batch, placed)
 
 
-def _start(batch: BatchJob, placed: Placed) -> Start:
-    return Start(
+def _start(batch: BatchJob, placed: Placed) -> PlannedStart:
+    return PlannedStart(
         batch_job_id=batch.batch_job_id,
         at=placed.at,
         nodes=tuple(node.name for node in placed.nodes),
@@ -103,11 +105,11 @@ def _start(batch: BatchJob, placed: Placed) -> Start:
     )
 
 
-def _all_of_it(plan: ListPlan, batch: BatchJob, now: float) -> Iterator[Start]:
+def _all_of_it(plan: ListPlan, batch: BatchJob, now: float) -> Iterator[PlannedStart]:
     """Yield a start on all nodes that `batch` could use, where it might start at all."""
     nodes = plan.could_use(batch)
     if nodes:
-        yield Start(
+        yield PlannedStart(
             batch_job_id=batch.batch_job_id,
             at=now,
             nodes=tuple(node.name for node in nodes),
@@ -116,22 +118,24 @@ def _all_of_it(plan: ListPlan, batch: BatchJob, now: float) -> Iterator[Start]:
         )
 
 
-def _why(start: Start) -> str:
+def _why(start: PlannedStart) -> str:
     if start.is_certain:
         return f"batch job {start.batch_job_id} would start on it"
     return f"batch job {start.batch_job_id} may want it; we cannot tell which nodes it waits for"
 
 
-def _told(snapshot: ClusterSnapshot, queue: Iterable[BatchJob], now: float) -> Iterator[tuple[Collection[str], Claim]]:
+def _told(
+    snapshot: ClusterSnapshot, queue: Iterable[BatchJob], now: float
+) -> Iterator[tuple[Collection[str], NodeClaim]]:
     """Yield what the scheduler itself says: planned starts on named nodes, and reservations."""
     for batch in queue:
         if batch.start_at is None or not batch.nodes:
             continue
         if batch.waits_for is not WaitsFor.OTHER or batch.start_at > now:
-            yield batch.nodes, Claim(batch.start_at, f"batch job {batch.batch_job_id} is planned on it")
+            yield batch.nodes, NodeClaim(batch.start_at, f"batch job {batch.batch_job_id} is planned on it")
     for reservation in snapshot.reservations:
         if reservation.end_at is None or reservation.end_at > now:
-            yield reservation.nodes, Claim(reservation.start_at, f"reservation {reservation.name}")
+            yield reservation.nodes, NodeClaim(reservation.start_at, f"reservation {reservation.name}")
 
 
 def _open_partitions(snapshot: ClusterSnapshot, queue: Iterable[BatchJob]) -> list[Partition]:

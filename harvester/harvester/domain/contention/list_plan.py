@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from harvester.domain.cluster.snapshot import BatchJob, Partition
 from harvester.domain.contention.ask_nodes import AskNodes
-from harvester.domain.contention.node_requests import Ask, Request, request, spread
+from harvester.domain.contention.node_requests import Ask, NodeRequest, request, spread
 from harvester.domain.contention.node_time import NOTHING, Amount, Booking, NodeTime, covers, plus
 
 DEPTH = 100  # reservations in all
@@ -53,7 +53,7 @@ class ListPlan:
             for name in node.partitions:
                 self._nodes.setdefault(name, []).append(node)
         self._largest = {name: _largest(mine) for name, mine in self._nodes.items()}
-        self._requests: dict[tuple[object, ...], list[Request]] = {}
+        self._requests: dict[tuple[object, ...], list[NodeRequest]] = {}
         self._kinds: dict[Ask, AskNodes] = {}
         self._ordered = 0
         self._reservations = 0
@@ -88,7 +88,7 @@ class ListPlan:
         """Return the start of a batch job that does not want to start before `at`. Nobody keeps clear of it."""
         return self._reserved(self.requests(batch), batch, at, is_booked=False)
 
-    def requests(self, batch: BatchJob) -> list[Request]:
+    def requests(self, batch: BatchJob) -> list[NodeRequest]:
         """Return what `batch` asks for in each of its partitions, those of a higher tier first."""
         key = (
             batch.partition, batch.requested, batch.each, batch.is_exclusive, batch.node_count, batch.limit,
@@ -126,7 +126,7 @@ class ListPlan:
 
     # ---- now
 
-    def _started(self, ways: Sequence[Request], batch: BatchJob) -> Placed | None:
+    def _started(self, ways: Sequence[NodeRequest], batch: BatchJob) -> Placed | None:
         for wanted in ways:
             placed = self._start_as_planned(wanted, batch) or self._start(wanted)
             if placed is not None:
@@ -138,7 +138,7 @@ class ListPlan:
                 return placed
         return None
 
-    def _start_as_planned(self, wanted: Request, batch: BatchJob) -> Placed | None:
+    def _start_as_planned(self, wanted: NodeRequest, batch: BatchJob) -> Placed | None:
         """Return a start on the nodes that the scheduler has planned for it, where they would do now."""
         if len(batch.nodes) != wanted.nodes or wanted.ask.required:
             return None
@@ -159,7 +159,7 @@ class ListPlan:
         self._book(kind, placed, wanted)
         return placed
 
-    def _start(self, wanted: Request, *, is_uneven: bool = False) -> Placed | None:
+    def _start(self, wanted: NodeRequest, *, is_uneven: bool = False) -> Placed | None:
         kind = self._kind(wanted.ask)
         if kind.is_hopeless(wanted):
             return None
@@ -173,7 +173,7 @@ class ListPlan:
         self._book(kind, placed, wanted)
         return placed
 
-    def _free_now(self, kind: AskNodes, wanted: Request) -> list[NodeTime]:
+    def _free_now(self, kind: AskNodes, wanted: NodeRequest) -> list[NodeTime]:
         """Return nodes on which `wanted` can start now; none where there are too few."""
         now, length, on = self._now, wanted.length, kind.ask.on
         candidates = kind.now
@@ -200,7 +200,7 @@ class ListPlan:
     # ---- later
 
     def _reserved(
-        self, ways: Sequence[Request], batch: BatchJob, after: float, *, is_booked: bool = True
+        self, ways: Sequence[NodeRequest], batch: BatchJob, after: float, *, is_booked: bool = True
     ) -> Placed | None:
         times = [(self._earliest(wanted, after), number) for number, wanted in enumerate(ways)]
         at, number = min(times, default=(inf, 0))
@@ -213,7 +213,7 @@ class ListPlan:
             self._book(kind, placed, wanted)
         return placed
 
-    def _earliest(self, wanted: Request, after: float) -> float:
+    def _earliest(self, wanted: NodeRequest, after: float) -> float:
         """Return when `wanted` can start first; infinite where that cannot be told."""
         kind = self._kind(wanted.ask)
         if kind.order is None:
@@ -227,7 +227,7 @@ class ListPlan:
             after = at
         return inf
 
-    def _enough(self, kind: AskNodes, wanted: Request, after: float) -> float:
+    def _enough(self, kind: AskNodes, wanted: NodeRequest, after: float) -> float:
         """Return by when enough nodes have been free for `wanted`, each at some moment since `after`."""
         on, missing = kind.ask.on, set(wanted.ask.required)
         others = wanted.nodes - len(missing)
@@ -257,7 +257,7 @@ class ListPlan:
             return inf
         return max(required_at, nsmallest(others, late)[-1] if others > 0 else after)
 
-    def _chosen(self, kind: AskNodes, wanted: Request, at: float, planned: Sequence[str]) -> list[NodeTime]:
+    def _chosen(self, kind: AskNodes, wanted: NodeRequest, at: float, planned: Sequence[str]) -> list[NodeTime]:
         """Return the nodes of a start at `at`: those of the scheduler's own plan, then those that are free last."""
         fitting = []
         for free_at, _, node in kind.plain_order(self._now):
@@ -274,14 +274,14 @@ class ListPlan:
         )
         return [node for _, node in best]
 
-    def _book(self, kind: AskNodes, placed: Placed, wanted: Request) -> None:
+    def _book(self, kind: AskNodes, placed: Placed, wanted: NodeRequest) -> None:
         is_whole = wanted.in_all != NOTHING  # spread unevenly, it takes all that is free
         for node in placed.nodes:
             taken = node.left(placed.at) if is_whole else node.total if kind.ask.is_exclusive else kind.ask.each
             node.book(Booking(placed.at, placed.at + wanted.length, taken), self._now)
 
 
-def _placed(kind: AskNodes, nodes: Sequence[NodeTime], wanted: Request, at: float) -> Placed:
+def _placed(kind: AskNodes, nodes: Sequence[NodeTime], wanted: NodeRequest, at: float) -> Placed:
     until = at + wanted.length
     is_whole = wanted.in_all != NOTHING  # spread unevenly, it takes all that is free
     held = [

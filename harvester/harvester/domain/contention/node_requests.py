@@ -45,7 +45,7 @@ class Ask(NamedTuple):
         return frozenset(self.reservation.split(",")) if self.reservation else frozenset()
 
 
-class Request(NamedTuple):
+class NodeRequest(NamedTuple):
     """One way in which a batch job may be given its nodes."""
 
     ask: Ask
@@ -73,7 +73,7 @@ def has_features(wanted: str, offered: Iterable[str]) -> bool:
     return found
 
 
-def request(batch: BatchJob, partition: Partition, largest: Amount) -> Request:
+def request(batch: BatchJob, partition: Partition, largest: Amount) -> NodeRequest:
     """Return what `batch` asks for in `partition`, spread evenly over its nodes.
 
     Parameters
@@ -90,16 +90,16 @@ def request(batch: BatchJob, partition: Partition, largest: Amount) -> Request:
         max(least[1], -(-in_all[1] // count)),
         max(least[2], -(-in_all[2] // count)),
     )
-    return Request(_ask(batch, partition, even), count, NOTHING, _length(batch, partition))
+    return NodeRequest(_ask(batch, partition, even), count, NOTHING, _length(batch, partition))
 
 
-def spread(batch: BatchJob, partition: Partition, even: Request) -> Request | None:
+def spread(batch: BatchJob, partition: Partition, even: NodeRequest) -> NodeRequest | None:
     """Return what `batch` asks for if its parts may be spread unevenly, None where that is the same."""
     least = (max(1, batch.each.cpus), batch.each.gpus, batch.each.memory_mb)
     if batch.is_exclusive or covers(least, even.ask.each):
         return None
     ask = _ask(batch, partition, least)
-    return Request(ask, max(1, batch.node_count), amount(batch.requested), even.length)
+    return NodeRequest(ask, max(1, batch.node_count), amount(batch.requested), even.length)
 
 
 def _ask(batch: BatchJob, partition: Partition, each: Amount) -> Ask:

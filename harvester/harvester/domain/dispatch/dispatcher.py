@@ -32,7 +32,7 @@ from harvester.domain.dispatch.ledger.effects import (
 from harvester.domain.dispatch.ledger.entries import Entry, PilotEntry
 from harvester.domain.dispatch.ledger.ledger import Ledger
 from harvester.domain.dispatch.losing import Losing
-from harvester.domain.dispatch.nesting import Nesting
+from harvester.domain.dispatch.nesting import NestedRuns
 from harvester.domain.dispatch.queueing.durations import Estimate
 from harvester.domain.dispatch.queueing.queues import Queues
 from harvester.domain.dispatch.queueing.work import Work
@@ -65,7 +65,7 @@ class Dispatcher:
             prefetch=settings.prefetch,
         )
         self._losing = Losing(self._ledger, self._steps)
-        self.nesting = Nesting(self._ledger, self._settle)
+        self.nesting = NestedRuns(self._ledger, self._settle)
         self._last_tick_at: float | None = None
 
     # ---- invocations ----

@@ -1,7 +1,7 @@
 """Expiry: when an invocation has waited, or lasted, for longer than its user allows.
 
-Owns the instants to come, in a heap; ending what has expired is `transitions`'. What is over stays in the heap until its
-instant, or until such are more than half.
+Owns the instants to come, in a heap; ending what has expired is `transitions`'. What is over stays in the heap until
+its instant, or until such are more than half.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from harvester.domain.dispatch.ledger.ledger import Ledger
 Settle = Callable[[list[Effect], float, PilotEntry | None], list[Effect]]
 
 
-class Nesting:
+class NestedRuns:
     """The runs of one ledger that wait.
 
     Parameters

@@ -10,7 +10,7 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from harvester.domain.cluster import windows
-from harvester.domain.cluster.windows import Claim, Window
+from harvester.domain.cluster.windows import NodeClaim, Window
 from harvester.domain.contention.contention import Contention, contention
 from harvester.domain.harvest.planning import HarvestMode, Situation
 from harvester.domain.model.pilots import PilotState
@@ -61,7 +61,7 @@ def windows_of(situation: Situation) -> tuple[Window, ...]:
     return tuple(window for window in found if window.node not in shunned) if shunned else found
 
 
-def _next_claims(situation: Situation, ours: set[str]) -> dict[str, Claim] | None:
+def _next_claims(situation: Situation, ours: set[str]) -> dict[str, NodeClaim] | None:
     """Return what ends windows; None: what the scheduler has planned."""
     mode = situation.settings.mode
     match mode:

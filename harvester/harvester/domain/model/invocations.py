@@ -10,10 +10,10 @@ from enum import StrEnum
 
 import msgspec
 
-from harvester.domain.model.lifecycle import Lifecycle, Word
+from harvester.domain.model.lifecycle import Lifecycle, LifecycleWord
 
 
-class InvocationState(Word):
+class InvocationState(LifecycleWord):
     """Where a request to run a function is."""
 
     ACCEPTED = "accepted"  # waits in a queue
@@ -25,7 +25,7 @@ class InvocationState(Word):
     EXPIRED = "expired"
 
 
-class InvocationEvent(Word):
+class InvocationEvent(LifecycleWord):
     """What can happen to an invocation."""
 
     GRANTED = "granted"

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 
-class Word(StrEnum):
+class LifecycleWord(StrEnum):
     """A word of a lifecycle. Hashes as the string it is: the enum module's own hash is a Python call at each lookup."""
 
     __hash__ = str.__hash__

@@ -20,7 +20,7 @@ DEPTH = 8
 """Of exceptions and lists in one another, of which each may want to be made so; a group in a group takes two."""
 
 
-class Pickler(Protocol):
+class PicklerType(Protocol):
     """A pickler for functions and classes, as `cloudpickle.Pickler` is one."""
 
     def dump(self, value: object, /) -> None:
@@ -48,7 +48,7 @@ class _Bounded:
         return size
 
 
-def pickled_exception(error: BaseException, pickler: Callable[[Any], Pickler]) -> bytes:
+def pickled_exception(error: BaseException, pickler: Callable[[Any], PicklerType]) -> bytes:
     """Return `error` as a pickle; empty where it is too large, or does not come out of it as it went in.
 
     Texts and bytes in it lose their middle where it is too large with them. Only an `Exception` travels: a client must
@@ -68,7 +68,7 @@ def pickled_exception(error: BaseException, pickler: Callable[[Any], Pickler]) -
     return _tried(_bare(error, _shortened), error, pickler)[0]
 
 
-def _tried(written: object, error: Exception, pickler: Callable[[Any], Pickler]) -> tuple[bytes, bool]:
+def _tried(written: object, error: Exception, pickler: Callable[[Any], PicklerType]) -> tuple[bytes, bool]:
     """Return a pickle that makes an exception of the class of `error`, else nothing; and whether with its text."""
     file = _Bounded()
     try:

@@ -7,7 +7,7 @@ import msgspec
 WORD_NOTE = "word"
 
 
-class Word(msgspec.Struct, frozen=True, kw_only=True):
+class GatewayWord(msgspec.Struct, frozen=True, kw_only=True):
     """What was said last."""
 
     evicted_at: float = 0.0  # when a pilot last said that the scheduler wants its node
@@ -16,11 +16,11 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
     broken: tuple[str, ...] = ()  # the pilots of late
 
 
-def decode(text: bytes | None) -> Word:
+def decode(text: bytes | None) -> GatewayWord:
     """Return the word in `text` (JSON); nothing was said where there is none."""
-    return Word() if text is None else msgspec.json.decode(text, type=Word)
+    return GatewayWord() if text is None else msgspec.json.decode(text, type=GatewayWord)
 
 
-def encode(word: Word) -> bytes:
+def encode(word: GatewayWord) -> bytes:
     """Return `word` as JSON."""
     return msgspec.json.encode(word)

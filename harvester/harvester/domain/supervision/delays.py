@@ -68,7 +68,7 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
         return max(0.0, end - self.since)
 
 
-class Watch(msgspec.Struct, frozen=True, kw_only=True):
+class DelayWatch(msgspec.Struct, frozen=True, kw_only=True):
     """What is carried from one look to the next. Losing it (a restart) forgets the waits that were going on."""
 
     looked_at: float | None = None
@@ -96,7 +96,7 @@ class Delay(msgspec.Struct, frozen=True, kw_only=True):
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What one look showed."""
 
-    watch: Watch
+    watch: DelayWatch
     delays: tuple[Delay, ...]  # of those that began to run since the last look, and of those that wait for us now
 
     def too_long(self, situation: Situation) -> Delay | None:
@@ -106,7 +106,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         return worst if worst is not None and worst.seconds > most else None
 
 
-def watch(before: Watch, situation: Situation) -> Seen:
+def watch(before: DelayWatch, situation: Situation) -> Seen:
     """Return what a look adds to what is known of delays."""
     look = _Look(before, situation)
     waits = dict(look.waits())
@@ -115,13 +115,13 @@ def watch(before: Watch, situation: Situation) -> Seen:
         for name, wait in waits.items()
         if wait.is_blocked and wait.harm(situation.now) > 0
     ]
-    return Seen(watch=Watch(looked_at=situation.now, waits=waits), delays=(*look.started(), *still))
+    return Seen(watch=DelayWatch(looked_at=situation.now, waits=waits), delays=(*look.started(), *still))
 
 
 class _Look:
     """One look, against what was known before."""
 
-    def __init__(self, before: Watch, situation: Situation) -> None:
+    def __init__(self, before: DelayWatch, situation: Situation) -> None:
         self.before = before
         self.situation = situation
         self.now = situation.now

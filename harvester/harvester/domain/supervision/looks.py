@@ -108,7 +108,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     eviction_at: float | None = None  # when it should be looked how an eviction goes
 
 
-class Pace(msgspec.Struct, frozen=True, kw_only=True):
+class LookState(msgspec.Struct, frozen=True, kw_only=True):
     """What is remembered from look to look."""
 
     looked_at: float | None = None
@@ -117,15 +117,15 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     due_at: float | None = None  # when the plan wants the next look
     bucket: Bucket | None = None
 
-    def looked(self, facts: Facts, now: float, *, due_at: float | None) -> Pace:
+    def looked(self, facts: Facts, now: float, *, due_at: float | None) -> LookState:
         """Return the pace after a full look at `now`. `due_at`: when the plan wants the next one, if it does."""
         return msgspec.structs.replace(self, looked_at=now, glanced_at=now, waiting=facts.waiting, due_at=due_at)
 
-    def glanced(self, now: float) -> Pace:
+    def glanced(self, now: float) -> LookState:
         """Return the pace after a glance at `now`."""
         return msgspec.structs.replace(self, glanced_at=now)
 
-    def spent(self, commands: int, now: float, settings: LookSettings) -> Pace:
+    def spent(self, commands: int, now: float, settings: LookSettings) -> LookState:
         """Return the pace after so many commands were sent since the last call."""
         if settings.per_minute is None:
             return self
@@ -133,7 +133,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, bucket=before.spent(commands, now, settings))
 
 
-def wanted(pace: Pace, facts: Facts, settings: LookSettings, now: float) -> Look | None:
+def wanted(pace: LookState, facts: Facts, settings: LookSettings, now: float) -> Look | None:
     """Return the look to take now, None while nothing asks for one or the budget is spent."""
     cause = _cause(pace, facts, settings, now)
     if cause is not None and (cause in _UNBUDGETED or _has_tokens(pace, settings)):
@@ -143,11 +143,11 @@ def wanted(pace: Pace, facts: Facts, settings: LookSettings, now: float) -> Look
     return None
 
 
-def _has_tokens(pace: Pace, settings: LookSettings) -> bool:
+def _has_tokens(pace: LookState, settings: LookSettings) -> bool:
     return settings.per_minute is None or pace.bucket is None or pace.bucket.tokens >= _A_LOOK
 
 
-def _cause(pace: Pace, facts: Facts, settings: LookSettings, now: float) -> Cause | None:
+def _cause(pace: LookState, facts: Facts, settings: LookSettings, now: float) -> Cause | None:
     if pace.looked_at is None:
         return Cause.START
     since = now - pace.looked_at

@@ -50,7 +50,7 @@ class Sighting(msgspec.Struct, frozen=True, kw_only=True):
     since_at: float
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
+class ReconcileState(msgspec.Struct, frozen=True, kw_only=True):
     """What the reconciler carries from one look to the next. Losing it (a restart) costs time, nothing else."""
 
     taken_at: float = 0.0  # of the newest look that counted
@@ -80,13 +80,13 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
     """What follows from one good look."""
 
     effects: tuple[Move | CancelOrphan, ...]
-    memory: Memory
+    memory: ReconcileState
 
 
 def reconcile(
     snapshot: ClusterSnapshot,
     pilots: Sequence[KnownPilot],
-    memory: Memory,
+    memory: ReconcileState,
     *,
     mark: str,
     now: float,
@@ -113,7 +113,7 @@ class _Look:
     """One comparison, and the memory that it leaves."""
 
     def __init__(
-        self, snapshot: ClusterSnapshot, memory: Memory, settings: ReconcileSettings, now: float, is_new: bool
+        self, snapshot: ClusterSnapshot, memory: ReconcileState, settings: ReconcileSettings, now: float, is_new: bool
     ) -> None:
         self.snapshot = snapshot
         self.old = memory
@@ -126,8 +126,8 @@ class _Look:
         self.orphans: dict[str, Sighting] = {}
         self.leaving: set[str] = set()
 
-    def memory(self) -> Memory:
-        return Memory(
+    def memory(self) -> ReconcileState:
+        return ReconcileState(
             taken_at=max(self.snapshot.taken_at, self.old.taken_at),
             missing=self.missing,
             orphans=self.orphans,

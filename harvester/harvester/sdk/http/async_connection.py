@@ -1,6 +1,7 @@
 """One connection of an asyncio client, over asyncio's transports. Belongs to one event loop.
 
-Owns the transport, and when nobody is waited for any longer. What is written is `endpoint`'s, what is read `response_parser`'s.
+Owns the transport, and when nobody is waited for any longer. What is written is `endpoint`'s, what is read
+`response_parser`'s.
 """
 
 from __future__ import annotations
@@ -10,29 +11,29 @@ import collections
 from collections.abc import AsyncIterator, Callable
 
 from harvester.sdk.http.endpoint import Peer
-from harvester.sdk.http.response_parser import Hearing
+from harvester.sdk.http.response_parser import ResponseParser
 from harvester.sdk.http.sync_pool import CONNECT_S
 
 SLICE_BYTES = 256 * 1024  # of a body at a time: a transport copies what it cannot send at once
-Until = Callable[[Hearing], bool]
+Until = Callable[[ResponseParser], bool]
 
 
-def is_whole(hearing: Hearing) -> bool:
+def is_whole(hearing: ResponseParser) -> bool:
     """Whether all of an answer is there."""
     return hearing.is_done
 
 
-def has_head(hearing: Hearing) -> bool:
+def has_head(hearing: ResponseParser) -> bool:
     """Whether the head of an answer is there."""
     return hearing.has_head
 
 
 async def flow(
-    connection: Connection, hearing: Hearing, pieces: collections.deque[bytes], silence_s: float
+    connection: AsyncConnection, hearing: ResponseParser, pieces: collections.deque[bytes], silence_s: float
 ) -> AsyncIterator[bytes]:
     """Yield the pieces of an answer that has a head, as the parser puts them into `pieces`. Raises `OSError`."""
 
-    def has_more(hearing: Hearing) -> bool:
+    def has_more(hearing: ResponseParser) -> bool:
         return bool(pieces) or hearing.is_done
 
     while True:
@@ -43,14 +44,14 @@ async def flow(
             yield pieces.popleft()
 
 
-class Connection(asyncio.BufferedProtocol):
+class AsyncConnection(asyncio.BufferedProtocol):
     """One request at a time. `open` comes first."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self.scratch = memoryview(bytearray(SLICE_BYTES))
-        self._hearing: Hearing | None = None
+        self._hearing: ResponseParser | None = None
         self._until: Until = is_whole
         self._answered: asyncio.Future[None] | None = None
         self._can_write: asyncio.Future[None] | None = None
@@ -78,7 +79,7 @@ class Connection(asyncio.BufferedProtocol):
             raise TimeoutError(f"no connection within {CONNECT_S:g} s") from None
 
     async def _tunnel(self, request: bytes, peer: Peer) -> None:
-        hearing = Hearing(self.scratch, is_tunnel=True)
+        hearing = ResponseParser(self.scratch, is_tunnel=True)
         await self.ask(request, b"", hearing, is_whole, CONNECT_S)
         peer.check_tunnel(hearing.status)
         self._hearing = None
@@ -102,7 +103,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # ---- one exchange ----------------------------------------------------------------------------------------------
 
-    async def ask(self, head: bytes, content: bytes, hearing: Hearing, until: Until, silence_s: float) -> None:
+    async def ask(self, head: bytes, content: bytes, hearing: ResponseParser, until: Until, silence_s: float) -> None:
         """Send a request; return when enough has come of the answer, the whole of it or its head.
 
         Raises `OSError`, after which the connection is of no use. `wait` waits for the rest.
@@ -210,7 +211,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._tell(hearing)
 
-    def _tell(self, hearing: Hearing) -> None:
+    def _tell(self, hearing: ResponseParser) -> None:
         if self._answered is not None and self._until(hearing) and not self._answered.done():
             self._answered.set_result(None)
 

@@ -10,31 +10,31 @@ import collections
 import contextlib
 from collections.abc import AsyncIterator
 
-from harvester.sdk.http.async_connection import Connection, flow, has_head, is_whole
+from harvester.sdk.http.async_connection import AsyncConnection, flow, has_head, is_whole
 from harvester.sdk.http.endpoint import Peer
-from harvester.sdk.http.messages import Answer, Request
-from harvester.sdk.http.response_parser import Hearing
+from harvester.sdk.http.messages import Request, Response
+from harvester.sdk.http.response_parser import ResponseParser
 from harvester.sdk.http.sync_pool import ANSWER_S
 
 MAX_CONNECTIONS = 16
 
 
-class AsyncConnections:
+class AsyncConnectionPool:
     """At most `MAX_CONNECTIONS`, the stream's among them."""
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
-        self._free: list[Connection] = []
-        self._all: set[Connection] = set()
+        self._free: list[AsyncConnection] = []
+        self._all: set[AsyncConnection] = set()
         self._count = 0
         self._waiters: collections.deque[asyncio.Future[None]] = collections.deque()
 
-    async def ask(self, request: Request) -> Answer:
+    async def ask(self, request: Request) -> Response:
         """Return the answer. Raises `OSError` when there is none, `ValueError` for a request that can't be sent."""
         head = self._peer.head(request)
         while True:
             connection, is_new = await self._take()
-            hearing = Hearing(connection.scratch)
+            hearing = ResponseParser(connection.scratch)
             try:
                 await connection.ask(head, request.content, hearing, is_whole, ANSWER_S + request.wait_s)
             except TimeoutError:
@@ -58,7 +58,7 @@ class AsyncConnections:
         connection = await self._open()
         try:
             pieces: collections.deque[bytes] = collections.deque()
-            hearing = Hearing(connection.scratch, pieces.append)
+            hearing = ResponseParser(connection.scratch, pieces.append)
             await connection.ask(head, request.content, hearing, has_head, silence_s)
             yield hearing.status, flow(connection, hearing, pieces, silence_s)
         finally:
@@ -72,7 +72,7 @@ class AsyncConnections:
             connection.abort()
         await asyncio.gather(*(connection.lost for connection in closing), return_exceptions=True)
 
-    async def _take(self) -> tuple[Connection, bool]:
+    async def _take(self) -> tuple[AsyncConnection, bool]:
         while True:
             while self._free:
                 connection = self._free.pop()
@@ -90,9 +90,9 @@ class AsyncConnections:
                     self._wake_one()  # the turn goes to the next one
                 raise
 
-    async def _open(self) -> Connection:
+    async def _open(self) -> AsyncConnection:
         self._count += 1
-        connection = Connection()
+        connection = AsyncConnection()
         try:
             await connection.open(self._peer)
         except BaseException:
@@ -104,7 +104,7 @@ class AsyncConnections:
         connection.lost.add_done_callback(lambda _: self._all.discard(connection))
         return connection
 
-    def _give_back(self, connection: Connection) -> None:
+    def _give_back(self, connection: AsyncConnection) -> None:
         if connection.is_usable:
             self._free.append(connection)
         else:

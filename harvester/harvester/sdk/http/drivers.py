@@ -16,10 +16,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from harvester.domain import tls
-from harvester.sdk.http.async_pool import AsyncConnections
+from harvester.sdk.http.async_pool import AsyncConnectionPool
 from harvester.sdk.http.endpoint import Peer
 from harvester.sdk.http.messages import Broken, Operation, Outcome, Pause, Request, Step, converse
-from harvester.sdk.http.sync_pool import Connections
+from harvester.sdk.http.sync_pool import ConnectionPool
 from harvester.sdk.settings import Settings
 
 P = ParamSpec("P")
@@ -34,7 +34,7 @@ def _broken(error: OSError | ValueError) -> Broken:
     return Broken(reason, is_defect, remedy)
 
 
-class Gateway:
+class BlockingDriver:
     """The blocking driver."""
 
     def __init__(self, settings: Settings, patience_s: float) -> None:
@@ -42,7 +42,7 @@ class Gateway:
         self._patience_s = patience_s
         peer = Peer(settings)
         self._via = peer.via
-        self._connections = Connections(peer)
+        self._connections = ConnectionPool(peer)
 
     def run(self, operation: Operation[T]) -> T:
         """Return what the operation finds. Raises what it raises, `GatewayError` for refusals and silence."""
@@ -69,7 +69,7 @@ class Gateway:
         self._connections.close()
 
 
-class AsyncGateway:
+class AsyncDriver:
     """The driver for asyncio. Belongs to one event loop."""
 
     def __init__(self, settings: Settings, patience_s: float = math.inf) -> None:
@@ -77,10 +77,10 @@ class AsyncGateway:
         self._patience_s = patience_s
         peer = Peer(settings)
         self._via = peer.via
-        self._connections = AsyncConnections(peer)
+        self._connections = AsyncConnectionPool(peer)
 
     async def run(self, operation: Operation[T], patience_s: float | None = None) -> T:
-        """As `Gateway.run`, with a patience of its own if need be."""
+        """As `BlockingDriver.run`, with a patience of its own if need be."""
         patience_s = self._patience_s if patience_s is None else patience_s
         steps = converse(operation, self.settings, patience_s, time.monotonic, self._via)
         try:

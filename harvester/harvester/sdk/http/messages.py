@@ -1,8 +1,8 @@
 """What is said to a gateway and how long one insists: requests, answers, refusals, and the retry policy. No sockets.
 
-Owns the form in which the SDK's operations are written: a generator that yields a `Request`, is sent its `Answer`, and
-returns what it found. `drivers` has two drivers for it, a blocking one and one for asyncio. Every request of the SDK
-may be repeated: reads are harmless, submissions carry an Idempotency-Key, registering and cancelling twice changes
+Owns the form in which the SDK's operations are written: a generator that yields a `Request`, is sent its `Response`,
+and returns what it found. `drivers` has two drivers for it, a blocking one and one for asyncio. Every request of the
+SDK may be repeated: reads are harmless, submissions carry an Idempotency-Key, registering and cancelling twice changes
 nothing. Knows no route.
 """
 
@@ -42,7 +42,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     raises_pressure: bool = False  # a 429 is raised at once: the sender keeps the order of all that waits
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Response(msgspec.Struct, frozen=True, kw_only=True):
     """An answer, whole."""
 
     status: int
@@ -77,9 +77,9 @@ class Broken(msgspec.Struct, frozen=True):
     remedy: str = ""  # where it is not the usual one
 
 
-Operation = Generator[Request, Answer, T]
+Operation = Generator[Request, Response, T]
 Step = Request | Pause
-Outcome = Answer | Broken | None  # None: a pause is over
+Outcome = Response | Broken | None  # None: a pause is over
 
 
 def json_request(
@@ -118,12 +118,12 @@ def converse(
         return result
 
 
-def _insist(request: Request, trouble: Trouble, clock: Callable[[], float]) -> Generator[Step, Outcome, Answer]:
+def _insist(request: Request, trouble: Trouble, clock: Callable[[], float]) -> Generator[Step, Outcome, Response]:
     while True:
         outcome = yield request
         error = trouble.judge(request, outcome)
         if error is None:
-            assert isinstance(outcome, Answer)  # noqa: S101 - `judge` finds an error with everything else
+            assert isinstance(outcome, Response)  # noqa: S101 - `judge` finds an error with everything else
             return outcome
         yield Pause(trouble.pause_after(error, clock()))
 
@@ -149,9 +149,9 @@ class Trouble:
 
     def judge(self, request: Request, outcome: Outcome) -> GatewayError | None:
         """Return None for an answer, an error for a refusal that may pass. Raises `GatewayError` for one that stays."""
-        if isinstance(outcome, Answer) and outcome.status < 400:
+        if isinstance(outcome, Response) and outcome.status < 400:
             return None
-        if not isinstance(outcome, Answer):
+        if not isinstance(outcome, Response):
             unreachable = self._unreachable(outcome)
             if outcome is not None and outcome.is_defect:
                 raise unreachable
@@ -193,7 +193,7 @@ def _pauses() -> Iterator[float]:
         pause = min(2 * pause, 2.0)
 
 
-def problem(request: Request, answer: Answer, via: str = "") -> GatewayError:
+def problem(request: Request, answer: Response, via: str = "") -> GatewayError:
     """Return a refusal (RFC 9457, or whatever a proxy in between says) as an exception; see `converse` for `via`."""
     try:
         said = msgspec.json.decode(answer.body)
@@ -218,7 +218,7 @@ def problem(request: Request, answer: Answer, via: str = "") -> GatewayError:
     return error
 
 
-def _retry_after_s(answer: Answer) -> float:
+def _retry_after_s(answer: Response) -> float:
     """Return what the header asks for; 0 where it is missing or a date (RFC 9110, 10.2.3)."""
     try:
         return min(MAX_PAUSE_S, max(0.0, float(answer.headers.get("retry-after", ""))))

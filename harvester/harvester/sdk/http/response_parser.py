@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import httptools
 
-from harvester.sdk.http.messages import Answer
+from harvester.sdk.http.messages import Response
 
 OWN_BYTES = 64 * 1024  # a body from here on is received into a bytearray of its size
 
@@ -19,7 +19,7 @@ class BadAnswer(ConnectionError):
     """What came is no HTTP/1.1."""
 
 
-class Hearing:
+class ResponseParser:
     """One answer on its way. What is received goes to `room`, and `took` is told how much it was.
 
     Parameters
@@ -85,9 +85,9 @@ class Hearing:
                 else "the connection was closed without an answer"
             )
 
-    def answer(self) -> Answer:
+    def answer(self) -> Response:
         """Return the answer, whole."""
-        return Answer(
+        return Response(
             status=self.status,
             reason=self._reason.decode("latin-1"),
             headers=self._headers,

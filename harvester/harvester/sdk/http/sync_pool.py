@@ -9,15 +9,15 @@ import socket
 import threading
 
 from harvester.sdk.http.endpoint import Peer
-from harvester.sdk.http.messages import Answer, Request
-from harvester.sdk.http.response_parser import Hearing
+from harvester.sdk.http.messages import Request, Response
+from harvester.sdk.http.response_parser import ResponseParser
 
 CONNECT_S = 10.0
 ANSWER_S = 30.0  # of silence, beyond the time that the gateway was asked to wait
 SCRATCH_BYTES = 64 * 1024
 
 
-class Connections:
+class ConnectionPool:
     """As many as there are threads that ask at the same time."""
 
     def __init__(self, peer: Peer) -> None:
@@ -26,7 +26,7 @@ class Connections:
         self._lock = threading.Lock()
         self._is_closed = False
 
-    def ask(self, request: Request) -> Answer:
+    def ask(self, request: Request) -> Response:
         """Return the answer. Raises `OSError` when there is none, `ValueError` for a request that can't be sent."""
         head = self._peer.head(request)
         connection = self._take()
@@ -43,7 +43,7 @@ class Connections:
         with self._lock:
             return self._free.pop() if self._free else None
 
-    def _ask(self, connection: _Connection, head: bytes, request: Request) -> Answer:
+    def _ask(self, connection: _Connection, head: bytes, request: Request) -> Response:
         may_stay = False
         try:
             hearing = connection.ask(head, request.content, ANSWER_S + request.wait_s)
@@ -76,23 +76,25 @@ class _Connection:
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if peer.tunnel is not None:
-                peer.check_tunnel(self._exchange(peer.tunnel, b"", Hearing(self._scratch, is_tunnel=True)).status)
+                peer.check_tunnel(
+                    self._exchange(peer.tunnel, b"", ResponseParser(self._scratch, is_tunnel=True)).status
+                )
             if peer.tls is not None:
                 self._socket = peer.tls.wrap_socket(self._socket, server_hostname=peer.host)
         except BaseException:
             self._socket.close()
             raise
 
-    def ask(self, head: bytes, content: bytes, silence_s: float) -> Hearing:
+    def ask(self, head: bytes, content: bytes, silence_s: float) -> ResponseParser:
         self._socket.settimeout(silence_s)
-        hearing = Hearing(self._scratch)
+        hearing = ResponseParser(self._scratch)
         try:
             return self._exchange(head, content, hearing)
         except OSError as error:
             self.is_stale = not (hearing.has_begun or isinstance(error, TimeoutError))
             raise
 
-    def _exchange(self, head: bytes, content: bytes, hearing: Hearing) -> Hearing:
+    def _exchange(self, head: bytes, content: bytes, hearing: ResponseParser) -> ResponseParser:
         try:
             if len(content) < SCRATCH_BYTES:
                 self._socket.sendall(head + content)

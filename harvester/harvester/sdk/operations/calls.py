@@ -21,7 +21,7 @@ from harvester.sdk.options import make_options
 from harvester.sdk.payload.payloads import (
     CONTENT_TYPE,
     PICKLE_TYPE,
-    Ended,
+    EndedDocument,
     decode_result,
     encode_arguments,
     encoding_of,
@@ -103,21 +103,21 @@ def fetch(invocation_id: str) -> Operation[Any]:
     return decode_result(invocation_id, encoding_of(answer.content_type), answer.body)
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class WaitReply(msgspec.Struct, frozen=True, kw_only=True):
     """What /v1/wait says."""
 
-    ended: list[Ended]
+    ended: list[EndedDocument]
     pending: list[str]
 
 
-def ends(ids: Sequence[str], stream_id: str = "") -> Operation[Answer]:
+def ends(ids: Sequence[str], stream_id: str = "") -> Operation[WaitReply]:
     """Return which of these have ended by now, and how. Of the others the stream that is named tells from now on."""
     question = {"invocation_ids": list(ids), "wait_s": 0, "results": True}
     answer = yield json_request(
         "POST", "/v1/wait", question, headers={"Harvester-Stream": stream_id} if stream_id else None
     )
     try:
-        return msgspec.json.decode(answer.body, type=Answer)
+        return msgspec.json.decode(answer.body, type=WaitReply)
     except msgspec.DecodeError as error:
         raise wrong_answer(answer.status, f"POST /v1/wait: {error}") from error
 

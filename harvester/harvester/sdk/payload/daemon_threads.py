@@ -17,7 +17,7 @@ T = TypeVar("T")
 MOST = 4  # threads
 
 
-class Hands:
+class DaemonThreads:
     """For one event loop, on which everything here is called."""
 
     def __init__(self, name: str) -> None:

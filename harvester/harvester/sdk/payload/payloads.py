@@ -149,7 +149,7 @@ class _Failure(msgspec.Struct, frozen=True, kw_only=True):
     exception: bytes = b""
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
+class EndedDocument(msgspec.Struct, frozen=True, kw_only=True):
     """Of an ended invocation's document, what its caller must know."""
 
     invocation_id: str
@@ -195,13 +195,13 @@ def failed(invocation_id: str, why: _Failure | Failure) -> Exception:
     return original
 
 
-def error_in(ended: stream.Ended | Ended) -> Exception | None:
+def error_in(ended: stream.Ended | EndedDocument) -> Exception | None:
     """Return what the caller of an ended invocation must be told when it has no result; None when it succeeded."""
-    if isinstance(ended, Ended):
+    if isinstance(ended, EndedDocument):
         return ended.error()
     return error_of(ended.invocation_id, ended.state, ended.failure)
 
 
-def value_of(ended: stream.Ended | Ended) -> bytes | None:
+def value_of(ended: stream.Ended | EndedDocument) -> bytes | None:
     """Return the bytes of a result that came with its end; None when they must be fetched."""
     return ended.value if isinstance(ended, stream.Ended) else ended.value()

@@ -24,9 +24,9 @@ import msgspec
 from harvester.domain.payload import buffers
 from harvester.domain.payload.blobs import DRAFTS, MARK, BlobRef, is_blob_name
 from harvester.sdk.errors import GatewayError
-from harvester.sdk.http.drivers import AsyncGateway
+from harvester.sdk.http.drivers import AsyncDriver
 from harvester.sdk.http.messages import LOG, Operation, Request, wrong_answer
-from harvester.sdk.payload.daemon_threads import Hands
+from harvester.sdk.payload.daemon_threads import DaemonThreads
 from harvester.sdk.payload.payloads import Body
 
 T = TypeVar("T")
@@ -53,9 +53,9 @@ class _Place(msgspec.Struct, frozen=True, kw_only=True):
 class SharedDirectory:
     """What one client knows of the gateway's directory. It asks when the first large payload comes."""
 
-    def __init__(self, gateway: AsyncGateway) -> None:
+    def __init__(self, gateway: AsyncDriver) -> None:
         self._gateway = gateway
-        self._hands = Hands("harvester-files")
+        self._hands = DaemonThreads("harvester-files")
         self._folder: Path | None = None  # once it is seen
         self._least: float = ASK_BYTES
         # The gateway runs on this kernel: what is written here is in its page cache, and it brings it to disk.

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from harvester.domain.model import hosting
 
 
-class Caller(Protocol):
+class CallingClient(Protocol):
     """What a decorated function asks of the client; see `harvester.Client`."""
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any function, any result
@@ -30,17 +30,17 @@ class Caller(Protocol):
         ...
 
 
-_clients: dict[int, Caller] = {}  # by process id: a forked process makes its own
-_makers: list[Callable[[], Caller]] = []
+_clients: dict[int, CallingClient] = {}  # by process id: a forked process makes its own
+_makers: list[Callable[[], CallingClient]] = []
 _lock = threading.Lock()
 
 
-def provide(maker: Callable[[], Caller]) -> None:
+def provide(maker: Callable[[], CallingClient]) -> None:
     """Have default clients made by `maker` from now on."""
     _makers[:] = [maker]
 
 
-def default_caller() -> Caller:
+def default_caller() -> CallingClient:
     """Return this process's client. Raises what making it raises."""
     with _lock:
         if os.getpid() not in _clients:

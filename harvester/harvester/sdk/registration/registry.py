@@ -27,7 +27,7 @@ from harvester.sdk.registration.footprint import footprint_of
 from harvester.sdk.registration.functions import Function
 from harvester.sdk.registration.renewals import Renewals
 from harvester.sdk.registration.request import Registration, registered
-from harvester.sdk.registration.sent_functions import Memory, Sent
+from harvester.sdk.registration.sent_functions import Sent, SentFunctions
 from harvester.sdk.registration.target import Target
 
 _MEMORABLE = frozenset({Function, types.FunctionType, types.BuiltinFunctionType})
@@ -71,7 +71,7 @@ class Registry:
     def __init__(self) -> None:
         self.renewals = Renewals()
         self._by_digest: dict[str, Registration] = {}
-        self._memory = Memory()
+        self._memory = SentFunctions()
 
     def known(self, fn: Invocable) -> Target | None:
         """Return where invocations of `fn` go; None for a callable that is new, or has changed.

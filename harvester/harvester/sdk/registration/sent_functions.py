@@ -37,7 +37,7 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     look_at: float = 0.0  # monotonic seconds, for what the footprint does not show
 
 
-class Memory:
+class SentFunctions:
     """Of one client. Keeps no function alive.
 
     Parameters

@@ -20,7 +20,7 @@ from harvester.sdk.errors import ClientClosed, HarvesterError
 from harvester.sdk.http.messages import LOG
 from harvester.sdk.registration.renewals import Renewals
 from harvester.sdk.settings import Settings
-from harvester.sdk.submit.batching import Holds, Outgoing
+from harvester.sdk.submit.batching import Holds, Submission
 from harvester.sdk.submit.mapping import MapRun
 from harvester.sdk.submit.session import Line
 
@@ -43,7 +43,7 @@ class Engine:
         self._patience_s = patience_s
         self._renewals = renewals
         self._lock = threading.Lock()
-        self._waiting: list[Outgoing] = []
+        self._waiting: list[Submission] = []
         self._is_closed = False
         self._flush_s = FLUSH_S
         self._started: Future[None] = Future()
@@ -62,7 +62,7 @@ class Engine:
         """Whether it has ended by itself: another one is to be made."""
         return self._broken is not None
 
-    def submit(self, outgoing: Outgoing) -> None:
+    def submit(self, outgoing: Submission) -> None:
         """Hand over an invocation, from any thread. Raises `ClientClosed`, or what has ended the engine."""
         with self._lock:
             if self._is_closed:

@@ -27,7 +27,7 @@ LINGER_S = 0.005  # what waits longer than this does not wait for the request un
 class Holds(Protocol):
     """Holds submissions back until there is room for them; see `throttle`."""
 
-    def put(self, outgoing: Iterable[Outgoing], send: Callable[[Iterable[Outgoing]], None], /) -> None:
+    def put(self, outgoing: Iterable[Submission], send: Callable[[Iterable[Submission]], None], /) -> None:
         """Send these with `send`, each as soon as there is room for it."""
         ...
 
@@ -40,7 +40,7 @@ class Holds(Protocol):
         ...
 
 
-class Outgoing(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+class Submission(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """One invocation on its way."""
 
     target: Target
@@ -54,7 +54,7 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 class Batch(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Invocations of one function, alike but for their arguments, in the order of their submission."""
 
-    items: tuple[Outgoing, ...]
+    items: tuple[Submission, ...]
 
     def halves(self) -> tuple[Batch, Batch]:
         """Return the two halves of a batch of two or more."""
@@ -72,17 +72,17 @@ def is_due(in_flight: int, items: int, size: int, waited_s: float) -> bool:
     return in_flight == 0 or items >= FULL_ITEMS or size >= FULL_BYTES or waited_s >= LINGER_S
 
 
-def batches(waiting: Iterable[Outgoing]) -> list[Batch]:
+def batches(waiting: Iterable[Submission]) -> list[Batch]:
     """Cut what waits into batches; what its user has cancelled is left out."""
-    alike: dict[tuple[Target, Encoding, Options], list[Outgoing]] = {}
+    alike: dict[tuple[Target, Encoding, Options], list[Submission]] = {}
     for outgoing in waiting:
         if not outgoing.sink.cancelled():
             alike.setdefault((outgoing.target, outgoing.encoding, outgoing.options), []).append(outgoing)
     return [Batch(items=tuple(items)) for group in alike.values() for items in _within_limits(group)]
 
 
-def _within_limits(group: list[Outgoing]) -> list[list[Outgoing]]:
-    cut: list[list[Outgoing]] = [[]]
+def _within_limits(group: list[Submission]) -> list[list[Submission]]:
+    cut: list[list[Submission]] = [[]]
     size = 0
     for outgoing in group:
         own = len(outgoing.arguments)

@@ -14,7 +14,7 @@ from typing import Any, cast
 from harvester.domain.model.invocations import InvocationState
 from harvester.sdk.errors import ClientClosed, HarvesterError
 from harvester.sdk.futures import InvocationFuture
-from harvester.sdk.http.drivers import Gateway
+from harvester.sdk.http.drivers import BlockingDriver
 from harvester.sdk.operations import views
 from harvester.sdk.payload.shipping import Shipment
 from harvester.sdk.registration.registry import Invocable, Registry
@@ -32,7 +32,7 @@ class Desk:
 
     def __init__(self, settings: Settings, patience_s: float) -> None:
         self.settings = settings
-        self.gateway = Gateway(settings, patience_s)
+        self.gateway = BlockingDriver(settings, patience_s)
         self._patience_s = patience_s
         self._registry = Registry()
         self._registering = threading.RLock()

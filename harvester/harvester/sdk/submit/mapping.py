@@ -20,7 +20,7 @@ from harvester.sdk.futures import Sink
 from harvester.sdk.options import Options
 from harvester.sdk.payload.payloads import decode_pickle, failed
 from harvester.sdk.registration.target import Target
-from harvester.sdk.submit.batching import Holds, Outgoing
+from harvester.sdk.submit.batching import Holds, Submission
 from harvester.sdk.submit.chunking import Chunking
 
 # A chunk that ended so may have one call to blame: each of its calls is sent again, alone.
@@ -63,13 +63,13 @@ class MapRun:
         self._is_left = False
         self._is_stopped = False
         self._timer: asyncio.TimerHandle | None = None
-        self._put: Callable[[Iterable[Outgoing]], None]
+        self._put: Callable[[Iterable[Submission]], None]
         self._withdraw: Callable[[str], None]
         self._over: Callable[[MapRun], None]
 
     def begin(
         self,
-        put: Callable[[Iterable[Outgoing]], None],
+        put: Callable[[Iterable[Submission]], None],
         withdraw: Callable[[str], None],
         over: Callable[[MapRun], None],
     ) -> None:
@@ -154,10 +154,10 @@ class MapRun:
         self._open.add(chunk)
         return chunk
 
-    def _outgoing(self, chunk: _Chunk) -> Outgoing:
+    def _outgoing(self, chunk: _Chunk) -> Submission:
         arguments = [call.arguments for call in chunk.calls]
         is_lone = len(arguments) == 1
-        return Outgoing(
+        return Submission(
             target=self._target,
             options=self._options,
             encoding=Encoding.PICKLE if is_lone else Encoding.CALLS,

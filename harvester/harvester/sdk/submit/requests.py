@@ -1,6 +1,6 @@
 """What a submission is made of: target, arguments, options, and who waits for its end. Shared by both clients.
 
-Owns the making of `Outgoing` and `MapRun` from what a user passes. Sends nothing.
+Owns the making of `Submission` and `MapRun` from what a user passes. Sends nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harvester.sdk.registration.functions import Function
 from harvester.sdk.registration.registry import Invocable, traits_of
 from harvester.sdk.registration.request import Registration
 from harvester.sdk.registration.target import Target
-from harvester.sdk.submit.batching import Holds, Outgoing
+from harvester.sdk.submit.batching import Holds, Submission
 from harvester.sdk.submit.mapping import Call, MapRun
 
 F = TypeVar("F", bound=Sink)
@@ -34,11 +34,11 @@ def outgoing(
     asked: Options,
     sink: Sink,
     throttle: Holds | None = None,
-) -> Outgoing:
+) -> Submission:
     """Return one invocation. Raises what pickling the arguments raises."""
     packages, options = _asked_by(fn, asked)
     arguments = _arguments(fn, args, kwargs, packages)
-    return Outgoing(target=target, arguments=arguments, options=options, sink=sink, throttle=throttle)
+    return Submission(target=target, arguments=arguments, options=options, sink=sink, throttle=throttle)
 
 
 def map_run(

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from harvester.domain.protocol import stream
-from harvester.sdk.http.drivers import AsyncGateway
+from harvester.sdk.http.drivers import AsyncDriver
 from harvester.sdk.http.messages import LOG, Request
 
 SILENCE_S = 35.0  # the gateway gives a sign of life each 10 s; a stream without one is dead
@@ -41,10 +41,10 @@ class Hearer(Protocol):
         ...
 
 
-class Listener:
+class ResultStream:
     """One stream, for as long as `run` runs."""
 
-    def __init__(self, gateway: AsyncGateway, stream_id: str, hearer: Hearer) -> None:
+    def __init__(self, gateway: AsyncDriver, stream_id: str, hearer: Hearer) -> None:
         self._gateway = gateway
         self._hearer = hearer
         self._request = Request(

@@ -14,11 +14,11 @@ from typing import Any
 from harvester.domain.protocol import stream
 from harvester.sdk.errors import GatewayError, InvocationFailed
 from harvester.sdk.futures import Sink, end
-from harvester.sdk.http.drivers import AsyncGateway
+from harvester.sdk.http.drivers import AsyncDriver
 from harvester.sdk.operations import calls
-from harvester.sdk.payload.payloads import Ended, decode_result, error_in, value_of
+from harvester.sdk.payload.payloads import EndedDocument, decode_result, error_in, value_of
 from harvester.sdk.payload.shared_directory import SharedDirectory
-from harvester.sdk.submit.unresolved import Watch
+from harvester.sdk.submit.unresolved import UnresolvedIds
 
 MAX_FETCHES = 4  # of large results, side by side
 MAX_EARLY_BYTES = 64 * 1024 * 1024
@@ -28,12 +28,12 @@ _SOME_OF_THEM = frozenset({400, 404, 413, 422})  # refusals that may be about so
 class Collector:
     """Watches accepted invocations until each has ended. Hears the stream (`listener.Hearer`)."""
 
-    def __init__(self, gateway: AsyncGateway, directory: SharedDirectory, stream_id: str) -> None:
+    def __init__(self, gateway: AsyncDriver, directory: SharedDirectory, stream_id: str) -> None:
         self._gateway, self._directory, self._stream_id = gateway, directory, stream_id
         self._sinks: dict[str, Sink] = {}
         self._early: dict[str, stream.Ended] = {}  # ends that were told before the submission was answered
         self._early_bytes = 0
-        self._watch = Watch()
+        self._watch = UnresolvedIds()
         self._wake = asyncio.Event()
         self._sleeps_until = 0.0  # `run` looks again then by itself
         self._fetches: set[asyncio.Task[None]] = set()
@@ -77,7 +77,7 @@ class Collector:
         self._watch.refused()
         self._wake.set()
 
-    def hear(self, ended: Sequence[stream.Ended | Ended]) -> None:
+    def hear(self, ended: Sequence[stream.Ended | EndedDocument]) -> None:
         """End what waits for these."""
         for each in ended:
             if each.invocation_id in self._sinks:
@@ -92,7 +92,7 @@ class Collector:
         self._early_bytes += size
         self._early[ended.invocation_id] = ended
 
-    def _end(self, ended: stream.Ended | Ended) -> None:
+    def _end(self, ended: stream.Ended | EndedDocument) -> None:
         invocation_id = ended.invocation_id
         failure = error_in(ended)
         value = value_of(ended)
@@ -113,7 +113,7 @@ class Collector:
                 return
         sink.fail(failure)
 
-    async def _fetch(self, ended: stream.Ended | Ended) -> None:
+    async def _fetch(self, ended: stream.Ended | EndedDocument) -> None:
         invocation_id = ended.invocation_id
         self._watch.discard(invocation_id)
         sink = self._sinks.pop(invocation_id)
@@ -128,7 +128,7 @@ class Collector:
         else:
             sink.settle(result)
 
-    async def _large(self, ended: stream.Ended | Ended) -> Any:  # noqa: ANN401 - a user's result is anything
+    async def _large(self, ended: stream.Ended | EndedDocument) -> Any:  # noqa: ANN401 - a user's result is anything
         body = None
         if isinstance(ended, stream.Ended) and ended.blob is not None:
             body = await self._directory.read(ended.blob)

@@ -18,14 +18,14 @@ import msgspec
 
 from harvester.sdk.errors import GatewayError
 from harvester.sdk.futures import Sink, end
-from harvester.sdk.http.drivers import AsyncGateway
+from harvester.sdk.http.drivers import AsyncDriver
 from harvester.sdk.http.messages import LOG, Operation, Request, wrong_answer
 from harvester.sdk.payload.payloads import BATCH_TYPE, CONTENT_TYPE, encode_batch
 from harvester.sdk.payload.shared_directory import SharedDirectory
 from harvester.sdk.payload.shipping import PYTHON
 from harvester.sdk.registration.renewals import Renewals, is_gone
 from harvester.sdk.registration.target import Target
-from harvester.sdk.submit.batching import LINGER_S, MAX_IN_FLIGHT, Batch, Outgoing, batches, is_due
+from harvester.sdk.submit.batching import LINGER_S, MAX_IN_FLIGHT, Batch, Submission, batches, is_due
 from harvester.sdk.submit.results import Collector
 
 _ONE_OF_THEM = frozenset({400, 413, 422})  # refusals that may be about one invocation of a batch
@@ -69,7 +69,7 @@ class Sender:
 
     def __init__(
         self,
-        gateway: AsyncGateway,
+        gateway: AsyncDriver,
         patience_s: float,
         stream_id: str,
         *,
@@ -86,7 +86,7 @@ class Sender:
         self._withdraw = withdraw
         self._renewals = renewals
         self._renewing = asyncio.Lock()
-        self._waiting: list[Outgoing] = []
+        self._waiting: list[Submission] = []
         self._waiting_bytes = 0
         self._waiting_since = 0.0
         self._posts: deque[_Post] = deque()  # cut, not sent
@@ -102,7 +102,7 @@ class Sender:
         """Whether nothing waits and nothing is under way."""
         return not (self._waiting or self._posts or self._refused or self._in_flight)
 
-    def put(self, outgoing: Iterable[Outgoing]) -> None:
+    def put(self, outgoing: Iterable[Submission]) -> None:
         """Send these soon."""
         if not self._waiting:
             self._waiting_since = time.monotonic()

@@ -15,15 +15,15 @@ from typing import Any
 
 from harvester.domain.model.invocations import InvocationState
 from harvester.sdk.errors import ClientClosed, GatewayError, HarvesterError
-from harvester.sdk.http.drivers import AsyncGateway
+from harvester.sdk.http.drivers import AsyncDriver
 from harvester.sdk.http.messages import LOG
 from harvester.sdk.operations import views
 from harvester.sdk.payload.shared_directory import SharedDirectory
 from harvester.sdk.registration.renewals import Renewals
 from harvester.sdk.settings import Settings
-from harvester.sdk.submit.batching import Holds, Outgoing
+from harvester.sdk.submit.batching import Holds, Submission
 from harvester.sdk.submit.mapping import MapRun
-from harvester.sdk.submit.result_stream import Listener
+from harvester.sdk.submit.result_stream import ResultStream
 from harvester.sdk.submit.results import Collector
 from harvester.sdk.submit.sender import Sender
 
@@ -47,11 +47,11 @@ class Line:
 
     def __init__(self, settings: Settings, patience_s: float, renewals: Renewals) -> None:
         self._patience_s = patience_s
-        self._gateway = AsyncGateway(settings)
+        self._gateway = AsyncDriver(settings)
         stream_id = uuid.uuid4().hex
         self._directory = SharedDirectory(self._gateway)
         self._collector = Collector(self._gateway, self._directory, stream_id)
-        self._listener = Listener(self._gateway, stream_id, self._collector)
+        self._listener = ResultStream(self._gateway, stream_id, self._collector)
         self._sender = Sender(
             self._gateway,
             patience_s,
@@ -66,7 +66,7 @@ class Line:
         self._cancels: set[asyncio.Task[None]] = set()
         self._may_cancel = asyncio.Semaphore(MAX_CANCELS)
 
-    def submit(self, outgoing: Iterable[Outgoing]) -> None:
+    def submit(self, outgoing: Iterable[Submission]) -> None:
         """Send these soon, or when their throttle lets them."""
         at_once = []
         for each in outgoing:

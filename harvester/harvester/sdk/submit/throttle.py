@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from harvester.sdk.futures import Sink
-from harvester.sdk.submit.batching import Outgoing
+from harvester.sdk.submit.batching import Submission
 
 
 class Throttle:
@@ -21,10 +21,10 @@ class Throttle:
 
     def __init__(self, most: int) -> None:
         self._room: float = most
-        self._waiting: deque[Outgoing] = deque()
-        self._send: Callable[[Iterable[Outgoing]], None]
+        self._waiting: deque[Submission] = deque()
+        self._send: Callable[[Iterable[Submission]], None]
 
-    def put(self, outgoing: Iterable[Outgoing], send: Callable[[Iterable[Outgoing]], None]) -> None:
+    def put(self, outgoing: Iterable[Submission], send: Callable[[Iterable[Submission]], None]) -> None:
         """Send these with `send`, each as soon as there is room for it."""
         self._send = send
         self._waiting.extend(outgoing)

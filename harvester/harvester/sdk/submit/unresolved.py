@@ -15,7 +15,7 @@ SWEEP_IDS_PER_S = 1000  # a million open ones are not swept each 30 seconds
 POLL_S = 0.1
 
 
-class Watch:
+class UnresolvedIds:
     """The ids that are open, and whether the stream has watched over each of them since it was sent."""
 
     def __init__(self) -> None:

@@ -34,7 +34,7 @@ class PlanChange(msgspec.Struct, frozen=True, kw_only=True):
     primes: tuple[BatchJob, ...]
 
 
-class Offer(msgspec.Struct, frozen=True, kw_only=True):
+class ClusterOffer(msgspec.Struct, frozen=True, kw_only=True):
     """What a cluster offers to pilots. The gaps' ends are for the model alone; a daemon sees what the plan shows."""
 
     nodes: tuple[str, ...]

@@ -5,9 +5,9 @@ How to call it:
     trace = swf.read(Path("theta.swf.gz")).on(4360)
     report = simulate_jobs(trace, policies.by_name("gap"), Parameters(nodes=4360))      # None for no harvest
 
-`easy_backfill` says when and where prime jobs run; `overlay` lays the pilots over it. A prime job that finds a pilot on its
-nodes starts later by the time until that pilot has left. Such a delay is the batch job's own: it is not handed on to
-those behind it, because one second's shift changes what backfill picks, for better or worse, and would drown what
+`easy_backfill` says when and where prime jobs run; `overlay` lays the pilots over it. A prime job that finds a pilot on
+its nodes starts later by the time until that pilot has left. Such a delay is the batch job's own: it is not handed on
+to those behind it, because one second's shift changes what backfill picks, for better or worse, and would drown what
 the harvest did in noise.
 
 Large clusters are counted in blocks of nodes: a pilot stands for `block` pilots, and a prime job takes whole blocks.
@@ -21,7 +21,7 @@ from typing import Any
 
 from harvester.domain.harvest.planning import Policy
 from harvester.simulator.errors import SimulationError
-from harvester.simulator.inputs.gaps import Offer
+from harvester.simulator.inputs.gaps import ClusterOffer
 from harvester.simulator.inputs.jobs import JobTrace
 from harvester.simulator.measures import quantile
 from harvester.simulator.model import fleet as fleets
@@ -75,13 +75,13 @@ def simulate_jobs(
     )
 
 
-def offered(trace: JobTrace, parameters: Parameters, block: int) -> tuple[Schedule, Offer]:
+def offered(trace: JobTrace, parameters: Parameters, block: int) -> tuple[Schedule, ClusterOffer]:
     """Return how the prime jobs run, and what they leave."""
     units = (parameters.nodes or 0) // block
     names = [f"n{unit * block + 1:05}" for unit in range(units)]
     prime = Prime(trace.jobs, names, block, parameters.sched_delay_s, fleets.PRIME)
     schedule = prime.run()
-    offer = Offer(
+    offer = ClusterOffer(
         nodes=tuple(names),
         gaps=schedule.gaps,
         plans=schedule.plans,

@@ -17,7 +17,7 @@ from hashlib import blake2b
 from harvester.domain.cluster.snapshot import BatchJob, BatchState
 from harvester.domain.harvest.planning import HarvestMode, Policy
 from harvester.simulator.errors import SimulationError
-from harvester.simulator.inputs.gaps import Gap, Offer, PlanChange
+from harvester.simulator.inputs.gaps import ClusterOffer, Gap, PlanChange
 from harvester.simulator.inputs.idle_log import IdleLog
 from harvester.simulator.model import fleet as fleets
 from harvester.simulator.model.figures import harvested
@@ -53,7 +53,7 @@ def simulate_idle_log(
     )
 
 
-def offer(log: IdleLog, parameters: Parameters) -> Offer:
+def offer(log: IdleLog, parameters: Parameters) -> ClusterOffer:
     """Return what the log offers. Raises `SimulationError` where it offers nothing, or names too many nodes."""
     gaps = log.gaps()
     if not gaps:
@@ -63,7 +63,7 @@ def offer(log: IdleLog, parameters: Parameters) -> Offer:
     if count < len(seen):
         raise SimulationError(f"--nodes {count} is impossible: {log.source} names {len(seen)} different nodes")
     others = [f"busy-{number}" for number in range(count - len(seen))]
-    return Offer(
+    return ClusterOffer(
         nodes=(*seen, *others),
         gaps=gaps,
         plans=_plans([gap for gap in gaps if is_foreseen(gap, parameters)]),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from harvester.simulator.inputs.gaps import Offer, changes
+from harvester.simulator.inputs.gaps import ClusterOffer, changes
 from harvester.simulator.measures import Series, Tally, weighted_gaps
 from harvester.simulator.model.fleet import Account
 from harvester.simulator.parameters import Parameters
 from harvester.simulator.report.report import History
 
 
-def harvested(offer: Offer, account: Account, parameters: Parameters, *, block: int = 1) -> dict[str, Any]:
+def harvested(offer: ClusterOffer, account: Account, parameters: Parameters, *, block: int = 1) -> dict[str, Any]:
     """Return the fields of `Report` that tell of idle time, of the bound, and of pilots.
 
     Parameters

@@ -40,7 +40,7 @@ _replace = msgspec.structs.replace
 
 
 @dataclass(slots=True)
-class Pilot:
+class ModelPilot:
     """A pilot of the simulation, with what planner and scheduler say of it."""
 
     pilot_id: str
@@ -112,15 +112,15 @@ class Fleet:
         self._settings = settings(parameters)
         self._boot_s = parameters.boot_s
         self._number = 0
-        self._queue: list[Pilot] | None = None
+        self._queue: list[ModelPilot] | None = None
         self._held: Collection[str] = ()  # pilots that wait and must not be started
         self._grain = timedelta(seconds=parameters.granularity_s)
         self._is_cut_largest = parameters.time_min is TimeMin.LARGEST
         self._partitions = _partitions(parameters)
-        self._booting: dict[str, Pilot] = {}
+        self._booting: dict[str, ModelPilot] = {}
         self._taken_at = 0.0
-        self.pending: dict[str, Pilot] = {}
-        self.running: dict[str, Pilot] = {}
+        self.pending: dict[str, ModelPilot] = {}
+        self.running: dict[str, ModelPilot] = {}
         self.account = Account()
         self._watch = GapWatch()
         self.calls = 0
@@ -149,7 +149,7 @@ class Fleet:
         running = [pilot.known for pilot in self.running.values()]
         self._watch.look(_replace(snapshot, nodes=tuple(changed)), running, self._settings.shapes, now)
 
-    def plan(self, snapshot: ClusterSnapshot, now: float) -> list[Pilot]:
+    def plan(self, snapshot: ClusterSnapshot, now: float) -> list[ModelPilot]:
         """Let the planner decide; return the running pilots that it asks to leave, for the model to end."""
         self._awake(now)
         known = [pilot.known for pilot in (*self.pending.values(), *self.running.values())]
@@ -162,7 +162,7 @@ class Fleet:
             survival=self._watch.survival,
         )
         self.calls += 1
-        leaving: list[Pilot] = []
+        leaving: list[ModelPilot] = []
         plan = planner.decide(self._policy, situation)
         self._held, self._queue = plan.held, None
         for effect in plan.effects:
@@ -172,14 +172,14 @@ class Fleet:
                 leaving += self._cancel(effect)
         return leaving
 
-    def queue(self) -> list[Pilot]:
+    def queue(self) -> list[ModelPilot]:
         """Return the pending pilots in the order in which the scheduler takes them: less nice first, then older."""
         if self._queue is None:
             free = [pilot for pilot in self.pending.values() if pilot.pilot_id not in self._held]
             self._queue = sorted(free, key=lambda pilot: pilot.order.nice)
         return self._queue
 
-    def start(self, pilot: Pilot, node: str, now: float, length_s: float) -> None:
+    def start(self, pilot: ModelPilot, node: str, now: float, length_s: float) -> None:
         """Start `pilot` on `node` with a limit of `length_s` seconds."""
         del self.pending[pilot.pilot_id]
         self._queue = None
@@ -197,13 +197,13 @@ class Fleet:
         pilot.batch = _replace(pilot.batch, state=BatchState.RUNNING, nodes=(node,), end_at=pilot.ends_at)
         self.account.started += 1
 
-    def leave(self, pilot: Pilot, ends_at: float) -> None:
+    def leave(self, pilot: ModelPilot, ends_at: float) -> None:
         """Note that a running pilot was asked to leave and will have done so by `ends_at`."""
         pilot.ends_at = min(pilot.ends_at, ends_at)
         self._booting.pop(pilot.pilot_id, None)
         pilot.known = _replace(pilot.known, state=PilotState.DRAINING)
 
-    def end(self, pilot: Pilot, now: float, *, is_evicted: bool) -> None:
+    def end(self, pilot: ModelPilot, now: float, *, is_evicted: bool) -> None:
         """End a running pilot, and count what it was good for."""
         del self.running[pilot.pilot_id]
         self._booting.pop(pilot.pilot_id, None)
@@ -228,7 +228,7 @@ class Fleet:
         pilot_id = f"p{self._number}"
         name = f"hv-{pilot_id}"
         batch_job_id = f"h{self._number}"
-        self.pending[pilot_id] = Pilot(
+        self.pending[pilot_id] = ModelPilot(
             pilot_id=pilot_id,
             order=_replace(order, walltime=walltime),
             known=KnownPilot(
@@ -258,7 +258,7 @@ class Fleet:
         )
         self._queue = None
 
-    def _cancel(self, effect: CancelPilot) -> list[Pilot]:
+    def _cancel(self, effect: CancelPilot) -> list[ModelPilot]:
         if self.pending.pop(effect.pilot_id, None) is not None:
             self._queue = None
             return []

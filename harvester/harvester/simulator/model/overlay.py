@@ -20,9 +20,9 @@ from math import ceil, inf
 from harvester.domain.cluster.snapshot import BatchJob, BatchState
 from harvester.domain.harvest.planning import HarvestMode, Policy
 from harvester.domain.harvest.usable_windows import LEAD_S
-from harvester.simulator.inputs.gaps import Gap, Offer, PlanChange
+from harvester.simulator.inputs.gaps import ClusterOffer, Gap, PlanChange
 from harvester.simulator.model import fleet as fleets
-from harvester.simulator.model.fleet import Fleet, Pilot
+from harvester.simulator.model.fleet import Fleet, ModelPilot
 from harvester.simulator.parameters import Parameters, TimeMin
 
 Progress = Callable[[float], None]
@@ -49,13 +49,13 @@ class _Place:
     """A node in a gap."""
 
     gap: Gap
-    pilot: Pilot | None = None
+    pilot: ModelPilot | None = None
 
 
 class Overlay:
     """One run of a policy over an offer."""
 
-    def __init__(self, offer: Offer, policy: Policy, parameters: Parameters) -> None:
+    def __init__(self, offer: ClusterOffer, policy: Policy, parameters: Parameters) -> None:
         self.offer = offer
         self.parameters = parameters
         self.fleet = Fleet(policy, parameters)
@@ -67,7 +67,7 @@ class Overlay:
         self._nodes = {name: fleets.busy_node(name) for name in offer.nodes}
         self._primes: tuple[BatchJob, ...] = ()
         self._claims: dict[str, float] = {}
-        self._events: list[tuple[float, int, int, Gap | Pilot | PlanChange | None]] = []
+        self._events: list[tuple[float, int, int, Gap | ModelPilot | PlanChange | None]] = []
         self._number = 0
         self._cycle_at = self._look_at = inf
         self._changed_at = offer.from_at
@@ -106,14 +106,14 @@ class Overlay:
         if progress is not None:
             progress(1.0)
 
-    def _add(self, at: float, kind: _Kind, what: Gap | Pilot | PlanChange | None) -> None:
+    def _add(self, at: float, kind: _Kind, what: Gap | ModelPilot | PlanChange | None) -> None:
         self._number += 1
         heapq.heappush(self._events, (at, kind, self._number, what))
 
-    def _happen(self, kind: _Kind, what: Gap | Pilot | PlanChange | None) -> None:
+    def _happen(self, kind: _Kind, what: Gap | ModelPilot | PlanChange | None) -> None:
         if isinstance(what, Gap):
             (self._opens if kind is _Kind.OPEN else self._closes)(what)
-        elif isinstance(what, Pilot):
+        elif isinstance(what, ModelPilot):
             if what.pilot_id in self.fleet.running and what.ends_at <= self._now:
                 self._ends(what)
         elif isinstance(what, PlanChange):
@@ -166,7 +166,7 @@ class Overlay:
         self._nodes[gap.node] = fleets.busy_node(gap.node)
         self._wake()
 
-    def _reclaim(self, pilot: Pilot, gap: Gap) -> None:
+    def _reclaim(self, pilot: ModelPilot, gap: Gap) -> None:
         """The prime job wants the node that `pilot` is on."""
         left = max(0.0, min(pilot.ends_at, self._orphaned_at + self._leave_s) - self._now)
         delay = min(left, self._seen_s() + self._leave_s)
@@ -182,11 +182,11 @@ class Overlay:
         seen_at = self._grid(self.parameters.tick_s, self._now)  # where nobody evicts, the daemon's next look
         return seen_at - self._now if seen_at < self._dies_at else inf
 
-    def _leaves(self, pilot: Pilot) -> None:
+    def _leaves(self, pilot: ModelPilot) -> None:
         self.fleet.leave(pilot, self._now + self._leave_s)
         self._add(pilot.ends_at, _Kind.END, pilot)
 
-    def _ends(self, pilot: Pilot) -> None:
+    def _ends(self, pilot: ModelPilot) -> None:
         self.fleet.end(pilot, self._now, is_evicted=False)
         place = self._open[pilot.node]
         place.pilot = None
@@ -228,7 +228,7 @@ class Overlay:
         if started:
             self._wake()
 
-    def _start(self, pilot: Pilot, name: str, length: float) -> None:
+    def _start(self, pilot: ModelPilot, name: str, length: float) -> None:
         self.fleet.start(pilot, name, self._now, length)
         self._free.pop(name).pilot = pilot
         self._nodes[name] = fleets.busy_node(name)
@@ -277,7 +277,7 @@ class Overlay:
             self._add(at, _Kind.CYCLE, None)
 
 
-def _place(pilot: Pilot, free: dict[str, float], now: float, parameters: Parameters) -> tuple[str, float]:
+def _place(pilot: ModelPilot, free: dict[str, float], now: float, parameters: Parameters) -> tuple[str, float]:
     """Return the first of the `free` nodes (with the seconds left on each) that `pilot` fits, and its limit there."""
     is_largest, grain_s = parameters.time_min is TimeMin.LARGEST, parameters.granularity_s
     bound = pilot.bound_to

@@ -41,7 +41,7 @@ class _Row(SQLModel, registry=registry()):
     metadata: ClassVar[MetaData]
 
 
-class Meta(_Row, table=True):
+class MetaRow(_Row, table=True):
     """Facts about this database: schema version, instance, epoch, secret of the runs' credentials."""
 
     __tablename__ = "meta"
@@ -49,7 +49,7 @@ class Meta(_Row, table=True):
     value: str = Field(sa_type=_TEXT)
 
 
-class Note(_Row, table=True):
+class NoteRow(_Row, table=True):
     """A small document between daemon and gateway."""
 
     __tablename__ = "note"
@@ -57,7 +57,7 @@ class Note(_Row, table=True):
     value: bytes = Field(sa_type=_BYTES)
 
 
-class Function(_Row, table=True):
+class FunctionRow(_Row, table=True):
     """A version of a registered function."""
 
     __tablename__ = "function"
@@ -83,7 +83,7 @@ class Function(_Row, table=True):
     body: bytes = Field(sa_type=_BYTES)
 
 
-class FunctionName(_Row, table=True):
+class FunctionNameRow(_Row, table=True):
     """A name of one owner: what holds for all versions, and stays when they are deleted, so that no id comes twice."""
 
     __tablename__ = "function_name"
@@ -94,7 +94,7 @@ class FunctionName(_Row, table=True):
     sharing: str = Field(sa_type=_TEXT)
 
 
-class Invocation(_Row, table=True):
+class InvocationRow(_Row, table=True):
     """A request to run a function, with its result."""
 
     __tablename__ = "invocation"
@@ -151,7 +151,7 @@ class Invocation(_Row, table=True):
     result: bytes | None = Field(sa_type=_BYTES)
 
 
-class Arguments(_Row, table=True):
+class ArgumentsRow(_Row, table=True):
     """The arguments of an invocation: bytes, or empty where a blob holds them."""
 
     __tablename__ = "arguments"
@@ -162,7 +162,7 @@ class Arguments(_Row, table=True):
     arguments: bytes = Field(sa_type=_BYTES)
 
 
-class Activation(_Row, table=True):
+class ActivationRow(_Row, table=True):
     """One attempt on one slot."""
 
     __tablename__ = "activation"
@@ -180,7 +180,7 @@ class Activation(_Row, table=True):
     checkpoint_at: float | None
 
 
-class Checkpoint(_Row, table=True):
+class CheckpointRow(_Row, table=True):
     """The newest checkpoint of an open invocation."""
 
     __tablename__ = "checkpoint"
@@ -190,7 +190,7 @@ class Checkpoint(_Row, table=True):
     state: bytes = Field(sa_type=_BYTES)
 
 
-class DemandCount(_Row, table=True):
+class DemandRow(_Row, table=True):
     """How many open invocations a function version has: kept up with every group, since to count them takes too long
     where a million wait."""
 
@@ -200,7 +200,7 @@ class DemandCount(_Row, table=True):
     held: int = Field(sa_type=_BIG)  # LEASED or RUNNING
 
 
-class Pilot(_Row, table=True):
+class PilotRow(_Row, table=True):
     """A pilot as we believe it."""
 
     __tablename__ = "pilot"

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, and_, delete, exists, func, select, update
 
 from harvester.domain.model.functions import Sharing
 from harvester.store.db.tables import DEMAND, FUNCTION_NAMES, FUNCTIONS, INVOCATIONS
-from harvester.store.reads.reader import Room
+from harvester.store.reads.reader import StoreReader
 
 _F, _N, _INV = FUNCTIONS.c, FUNCTION_NAMES.c, INVOCATIONS.c
 _PAGE = 500  # ids in one IN
@@ -24,7 +24,7 @@ _IS_THERE = _F.deleted_at.is_(None)
 _IS_OPEN = exists().where(DEMAND.c.function_id == _F.function_id, DEMAND.c.waiting + DEMAND.c.held > 0)
 
 
-class FunctionLife(Room):
+class FunctionLife(StoreReader):
     """The room of functions that nobody needs any more."""
 
     def note_use(self, function_ids: Collection[str], at: float, unless_since: float) -> None:

@@ -28,7 +28,7 @@ from harvester.domain.model.functions import FunctionKind, FunctionVersion, Shar
 from harvester.domain.model.resources import Resources
 from harvester.store.db.dialect import lock_out_others
 from harvester.store.db.tables import FUNCTION_NAMES, FUNCTIONS
-from harvester.store.reads.reader import Room
+from harvester.store.reads.reader import StoreReader
 from harvester.store.records import ListedFunction
 
 _F, _N = FUNCTIONS.c, FUNCTION_NAMES.c
@@ -39,7 +39,7 @@ _LISTED = select(*(column for column in _F if column is not _F.body), literal(b"
 )
 
 
-class Functions(Room):
+class Functions(StoreReader):
     """The room of functions."""
 
     def add_function(self, draft: FunctionVersion, at: float, sharing: Sharing | None = None) -> FunctionVersion:

@@ -29,7 +29,7 @@ from harvester.domain.model.invocations import ActivationEnd, Failure, Invocatio
 from harvester.domain.model.resources import Resources
 from harvester.domain.payload.blobs import BlobRef
 from harvester.store.db.tables import ACTIVATIONS, ARGUMENTS, CHECKPOINTS, DEMAND, FUNCTIONS, INVOCATIONS, OPEN_STATES
-from harvester.store.reads.reader import Room
+from harvester.store.reads.reader import StoreReader
 from harvester.store.records import ActivationRecord, Demand, InvocationRecord
 
 _INV, _ARGS, _CKPT, _F = INVOCATIONS.c, ARGUMENTS.c, CHECKPOINTS.c, FUNCTIONS.c
@@ -84,7 +84,7 @@ _DEMAND = (
 )
 
 
-class Invocations(Room):
+class Invocations(StoreReader):
     """The room of invocations."""
 
     def invocation(self, invocation_id: str) -> InvocationRecord | None:

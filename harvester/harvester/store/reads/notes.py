@@ -6,10 +6,10 @@ from sqlalchemy import Connection, select
 
 from harvester.store.db.dialect import inserting
 from harvester.store.db.tables import NOTES
-from harvester.store.reads.reader import Room
+from harvester.store.reads.reader import StoreReader
 
 
-class Notes(Room):
+class Notes(StoreReader):
     """The room of notes."""
 
     def put_note(self, key: str, value: bytes) -> None:

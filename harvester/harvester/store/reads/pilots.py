@@ -12,7 +12,7 @@ from harvester.domain.model.pilots import PilotState
 from harvester.domain.model.resources import Resources
 from harvester.store.db.errors import PilotNotFound
 from harvester.store.db.tables import INVOCATIONS, PILOTS
-from harvester.store.reads.reader import Room
+from harvester.store.reads.reader import StoreReader
 from harvester.store.records import PilotRecord
 from harvester.store.writes import pilots
 from harvester.store.writes.changes import PilotMoved
@@ -22,7 +22,7 @@ _P, _INV = PILOTS.c, INVOCATIONS.c
 _HELD = (InvocationState.LEASED, InvocationState.RUNNING)
 
 
-class Pilots(Room):
+class Pilots(StoreReader):
     """The room of pilots."""
 
     def add_pilot(self, pilot: PilotRecord) -> None:

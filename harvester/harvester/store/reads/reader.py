@@ -15,7 +15,7 @@ from harvester.store.writes.writer import Writer
 T = TypeVar("T")
 
 
-class Room:
+class StoreReader:
     """Base of the rooms.
 
     Parameters

@@ -10,14 +10,14 @@ from sqlalchemy import Connection, delete, select, union_all, update
 
 from harvester.domain.payload.blobs import BlobRef
 from harvester.store.db.tables import ACTIVATIONS, ARGUMENTS, INVOCATIONS, IS_KEPT, IS_PURGED
-from harvester.store.reads.reader import Room
+from harvester.store.reads.reader import StoreReader
 from harvester.store.records import Purged
 
 _INV, _ARGS = INVOCATIONS.c, ARGUMENTS.c
 _PAGE = 500  # ids in one IN
 
 
-class Retention(Room):
+class RetentionStore(StoreReader):
     """The room of what is over."""
 
     def referenced(self, names: Collection[str]) -> set[str]:

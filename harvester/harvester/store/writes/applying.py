@@ -10,13 +10,13 @@ from harvester.store.writes import pilots
 from harvester.store.writes.changes import PilotMoved, PilotSeen, Write
 from harvester.store.writes.folding import InvocationWrite
 from harvester.store.writes.invocations import write_invocations
-from harvester.store.writes.session import Session
-from harvester.store.writes.writer_memory import Memory
+from harvester.store.writes.session import WriterSession
+from harvester.store.writes.writer_memory import WriterMemory
 
 _PILOT: dict[type[Write], Any] = {PilotMoved: pilots.move, PilotSeen: pilots.see}
 
 
-def apply(session: Session, memory: Memory, writes: Iterable[Write]) -> None:
+def apply(session: WriterSession, memory: WriterMemory, writes: Iterable[Write]) -> None:
     """Execute `writes`; the result is as if they were executed one by one.
 
     Invocations and pilots never look at each other's rows, so only the order within each kind of subject matters.

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from harvester.store.writes.session import Session
+from harvester.store.writes.session import WriterSession
 
 _ANY = 32  # up to as many rows are one statement
 _SIZES = (64, *range(_ANY, 0, -1))
@@ -22,7 +22,7 @@ _FEW = 8
 _JSON_ROWS, _JSON_BYTES = 1000, 16 * 1024 * 1024  # of one parameter; its own limit is 256 MiB
 
 
-class Kind(StrEnum):
+class ColumnType(StrEnum):
     """The type of a column, in PostgreSQL's words; SQLite asks for none."""
 
     TEXT = "text"
@@ -46,7 +46,7 @@ class Bulk:
     def __init__(
         self,
         head: str,
-        columns: Sequence[Kind],
+        columns: Sequence[ColumnType],
         tail: str = "",
         *,
         constants: Sequence[str] = (),
@@ -62,7 +62,7 @@ class Bulk:
         # of how few they are, so that it looks each up by its key.
         self._few, self._many = f"{head} {source} LIMIT {_FEW} {tail}", f"{head} {source} {tail}"
 
-    def run(self, session: Session, rows: Sequence[tuple[Any, ...]]) -> None:
+    def run(self, session: WriterSession, rows: Sequence[tuple[Any, ...]]) -> None:
         """Execute the statement over `rows`, none of which may concern what another one changes."""
         if not session.is_sqlite:
             for page in _pages(rows):
@@ -77,9 +77,9 @@ class Bulk:
             at, left = at + size, left - size
 
 
-def _from_json(number: int, kind: Kind) -> str:
+def _from_json(number: int, kind: ColumnType) -> str:
     """Return the expression for a field of a row; bytes come in Base64."""
-    return f"decode(r->>{number}, 'base64')" if kind is Kind.BYTES else f"CAST(r->>{number} AS {kind})"
+    return f"decode(r->>{number}, 'base64')" if kind is ColumnType.BYTES else f"CAST(r->>{number} AS {kind})"
 
 
 def _pages(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:

@@ -19,8 +19,8 @@ from harvester.store.db.tables import CHECKPOINTS, INVOCATIONS
 from harvester.store.writes import statements
 from harvester.store.writes.changes import Granted, NewInvocation
 from harvester.store.writes.folding import Attempt, Folded, InvocationWrite, Life, fold, known_before
-from harvester.store.writes.session import Session
-from harvester.store.writes.writer_memory import Memory
+from harvester.store.writes.session import WriterSession
+from harvester.store.writes.writer_memory import WriterMemory
 
 _INV, _CKPT = INVOCATIONS.c, CHECKPOINTS.c
 _PAGE = 500  # ids in one IN
@@ -34,7 +34,7 @@ _READ_SQLITE = (
 _lives = msgspec.json.Decoder(list[Life])
 
 
-def write_invocations(session: Session, memory: Memory, writes: Iterable[InvocationWrite]) -> None:
+def write_invocations(session: WriterSession, memory: WriterMemory, writes: Iterable[InvocationWrite]) -> None:
     """Write down the net effect of `writes`, in their order.
 
     `memory` knows of it before the commit: whoever ends the transaction otherwise clears it.
@@ -51,7 +51,7 @@ def write_invocations(session: Session, memory: Memory, writes: Iterable[Invocat
         memory.keep(life)
 
 
-def _known(session: Session, memory: Memory, ids: list[str]) -> dict[str, Life]:
+def _known(session: WriterSession, memory: WriterMemory, ids: list[str]) -> dict[str, Life]:
     """Return the present lives of `ids`, reading what is not remembered."""
     if memory and not session.is_alone():
         memory.clear()
@@ -61,7 +61,7 @@ def _known(session: Session, memory: Memory, ids: list[str]) -> dict[str, Life]:
     return lives
 
 
-def _read(session: Session, ids: list[str]) -> dict[str, Life]:
+def _read(session: WriterSession, ids: list[str]) -> dict[str, Life]:
     if session.is_sqlite:
         told = session.value(_READ_SQLITE, (msgspec.json.encode(ids).decode(),))
         return {life.invocation_id: life for life in _lives.decode(str(told))}
@@ -74,7 +74,7 @@ def _read(session: Session, ids: list[str]) -> dict[str, Life]:
     return lives
 
 
-def _read_checkpoints(session: Session, ids: list[str], lives: dict[str, Life]) -> None:
+def _read_checkpoints(session: WriterSession, ids: list[str], lives: dict[str, Life]) -> None:
     """Complete `lives` with the newest checkpoint of `ids`, where there may be one that nobody remembers."""
     unknown = [name for name in ids if name in lives and lives[name].has_checkpoint and not lives[name].checkpoint[0]]
     for start in range(0, len(unknown), _PAGE):
@@ -85,7 +85,7 @@ def _read_checkpoints(session: Session, ids: list[str], lives: dict[str, Life]) 
             lives[name].checkpoint = (fence, seq)
 
 
-def _land(session: Session, folded: Folded) -> None:
+def _land(session: WriterSession, folded: Folded) -> None:
     if folded.born:
         _land_born(session, folded.born)
     if folded.changed:
@@ -102,7 +102,7 @@ def _land(session: Session, folded: Folded) -> None:
         statements.COUNT.run(session, [(name, *counts) for name, counts in sorted(folded.demand.items())])
 
 
-def _land_born(session: Session, born: list[tuple[NewInvocation, Life]]) -> None:
+def _land_born(session: WriterSession, born: list[tuple[NewInvocation, Life]]) -> None:
     waiting: list[tuple[Any, ...]] = []
     others: list[tuple[Any, ...]] = []
     arguments: list[tuple[Any, ...]] = []

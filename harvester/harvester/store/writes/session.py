@@ -20,7 +20,7 @@ from harvester.store.db.errors import CommitUnknown, concerns_the_database
 # drop a connection at any time, and the pool notices.
 
 
-class Session(Protocol):
+class WriterSession(Protocol):
     """What the writer works with, from one thread."""
 
     is_sqlite: bool
@@ -51,7 +51,7 @@ class Session(Protocol):
         """Let go of the connection."""
 
 
-def make_session(engine: Engine) -> Session:
+def make_session(engine: Engine) -> WriterSession:
     """Return the writer's session of the database behind `engine`; it connects with its first transaction."""
     return _Sqlite(engine) if engine.dialect.name == "sqlite" else _Postgresql(engine)
 

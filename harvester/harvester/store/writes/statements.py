@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harvester.domain.model.invocations import InvocationState
-from harvester.store.writes.bulk import Bulk, Kind
+from harvester.store.writes.bulk import Bulk, ColumnType
 
-_TEXT, _INT, _FLOAT, _BYTES, _FLAG = Kind.TEXT, Kind.INT, Kind.FLOAT, Kind.BYTES, Kind.FLAG
+_TEXT, _INT, _FLOAT, _BYTES, _FLAG = (
+    ColumnType.TEXT,
+    ColumnType.INT,
+    ColumnType.FLOAT,
+    ColumnType.BYTES,
+    ColumnType.FLAG,
+)
 
 
-def _insert(table: str, constants: dict[str, str] | None = None, /, **columns: Kind) -> Bulk:
+def _insert(table: str, constants: dict[str, str] | None = None, /, **columns: ColumnType) -> Bulk:
     """Return the INSERT of rows of `columns`; `constants` are the same in each."""
     given = constants or {}
     names = ", ".join(_quoted(name) for name in [*columns, *given])
     return Bulk(f"INSERT INTO {table} ({names})", list(columns.values()), constants=list(given.values()))
 
 
-def _update(table: str, key: Sequence[str], changes: dict[str, str], **columns: Kind) -> Bulk:
+def _update(table: str, key: Sequence[str], changes: dict[str, str], **columns: ColumnType) -> Bulk:
     """Return the UPDATE of `table` by rows of `columns`: those of `key` find the row, `changes` are its SET.
 
     A change names a row's value in braces.

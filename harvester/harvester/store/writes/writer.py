@@ -23,7 +23,7 @@ from harvester.store.writes.applying import apply
 from harvester.store.writes.changes import CheckpointKept, Concluded, NewInvocation, Write
 from harvester.store.writes.probe import probe
 from harvester.store.writes.session import make_session
-from harvester.store.writes.writer_memory import Memory
+from harvester.store.writes.writer_memory import WriterMemory
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class Writer:
 
     def __init__(self, engine: Engine) -> None:
         self._session = make_session(engine)
-        self._memory = Memory()
+        self._memory = WriterMemory()
         self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._door = threading.Lock()  # nothing enters the queue behind the None that ends it
         self._is_closed = False

@@ -15,7 +15,7 @@ _LIMIT = 32_768  # about 300 bytes each
 _OPEN = (InvocationState.ACCEPTED, InvocationState.LEASED, InvocationState.RUNNING)
 
 
-class Memory:
+class WriterMemory:
     """Open invocations as the last groups left them.
 
     Parameters

@@ -129,7 +129,7 @@ async def test_drafts_that_nobody_posted_are_swept_daily(rig, settings, store, l
     day = [time.time()]
     gateway = rig.server.app.state.gateway
     ttl = timedelta(days=365)
-    broom = retention.Retention(store, gateway.blobs, gateway.book, ttl, ttl, clock=lambda: day[0])
+    broom = retention.RetentionSweep(store, gateway.blobs, gateway.book, ttl, ttl, clock=lambda: day[0])
     broom.start()
     try:
         for _ in range(2):

@@ -11,7 +11,7 @@ import pytest
 from harvester.domain.payload.blobs import MARK, BlobRef, blob_name
 from harvester.domain.payload.buffers import join
 from harvester.domain.protocol import wire
-from harvester_api.service.retention import Retention
+from harvester_api.service.retention import RetentionSweep
 from harvester_api.settings import GatewaySettings
 
 INVOCATIONS = "/v1/functions/double/invocations"
@@ -132,7 +132,7 @@ async def test_what_was_kept_long_enough_is_gone_and_says_so_and_later_is_forgot
     gateway = rig.server.app.state.gateway
     later = [time.time() + 3601]
     hour, clock = timedelta(hours=1), lambda: later[0]
-    broom = Retention(store, gateway.blobs, gateway.book, hour, settings.record_ttl, clock=clock)
+    broom = RetentionSweep(store, gateway.blobs, gateway.book, hour, settings.record_ttl, clock=clock)
     await broom.look()
     assert [path.name for path in files(settings)] == [f"{waiting}-args"]
     document = problem(await rig.http.get(f"/v1/invocations/{key}/result"), 410)
@@ -162,7 +162,7 @@ async def test_files_that_nobody_refers_to_are_swept_once_they_are_old(rig, sett
         path.write_bytes(b"x")
     for path in (*garbage, settings.blobs / blob_name(key, "args")):
         os.utime(path, (1.0, 1.0))
-    Retention(store, gateway.blobs, gateway.book, settings.result_ttl, settings.record_ttl).sweep()
+    RetentionSweep(store, gateway.blobs, gateway.book, settings.result_ttl, settings.record_ttl).sweep()
     assert files(settings) == sorted([young, settings.blobs / blob_name(key, "args")])
 
 

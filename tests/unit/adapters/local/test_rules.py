@@ -16,15 +16,15 @@ from harvester.domain.model.resources import Resources
 from harvester_adapters.local.rules import free_on, handle
 from harvester_adapters.local.state import (
     BatchKind,
-    Cancel,
+    CancelRequest,
     Cluster,
     EmulatedNode,
     Exited,
-    Forget,
-    Kill,
+    ForgetBatchJob,
     KillNow,
-    Start,
-    SubmitPilot,
+    KillProcesses,
+    PilotRequest,
+    StartProcesses,
     SubmitPrime,
     TakeUp,
     Terminate,
@@ -71,7 +71,7 @@ class Driver:
 
     def pilot(self, now=0.0, **kwargs) -> str:
         batch_job_id = str(self.state.next_id)
-        self.tell(SubmitPilot(order=order(**kwargs)), now)
+        self.tell(PilotRequest(order=order(**kwargs)), now)
         return batch_job_id
 
     def prime(self, nodes=1, duration=100.0, now=0.0) -> str:
@@ -89,8 +89,8 @@ class Driver:
 
 def test_a_pilot_starts_at_once_where_it_fits():
     driver = Driver(cluster())
-    [start] = driver.tell(SubmitPilot(order=order(cpus=2)), 5.0)
-    assert isinstance(start, Start)
+    [start] = driver.tell(PilotRequest(order=order(cpus=2)), 5.0)
+    assert isinstance(start, StartProcesses)
     assert start.batch_job.nodes == ("n1",)
     assert start.batch_job.end_at == 5.0 + 3600.0
     assert driver["1"].state is BatchState.RUNNING
@@ -117,11 +117,11 @@ def test_waiting_pilots_start_by_nice_and_then_in_their_order():
 
 
 def test_a_pilot_runs_only_where_it_may_and_not_after_it_could_end_in_time():
-    state, _ = handle(cluster(), SubmitPilot(order=msgspec.structs.replace(order(), exclude=("n1",))), 0.0)
-    state, _ = handle(state, SubmitPilot(order=msgspec.structs.replace(order("b"), node="n1")), 0.0)
+    state, _ = handle(cluster(), PilotRequest(order=msgspec.structs.replace(order(), exclude=("n1",))), 0.0)
+    state, _ = handle(state, PilotRequest(order=msgspec.structs.replace(order("b"), node="n1")), 0.0)
     assert [job.nodes for job in state.batch_jobs.values()] == [("n2",), ("n1",)]
     late = msgspec.structs.replace(order("c", cpus=2, walltime=100.0), end_by=150.0)
-    state, _ = handle(state, SubmitPilot(order=late), 0.0)
+    state, _ = handle(state, PilotRequest(order=late), 0.0)
     state, _ = handle(state, Tick(), 60.0)
     assert (state.batch_jobs["3"].state, state.batch_jobs["3"].reason) == (BatchState.CANCELLED, "DeadLine")
 
@@ -135,12 +135,12 @@ def test_a_pilot_that_no_node_can_hold_is_refused_with_the_largest_node():
         grace=timedelta(0),
     )
     with pytest.raises(SubmissionRejected, match=r"asks for 5 CPUs.* big, has 4 CPUs, 1000 MB"):
-        handle(state, SubmitPilot(order=order(cpus=5)), 0.0)
+        handle(state, PilotRequest(order=order(cpus=5)), 0.0)
 
 
 def test_a_pilot_for_another_partition_is_refused():
     with pytest.raises(SubmissionRejected, match="'harvest' only, not in 'gpu'"):
-        handle(cluster(), SubmitPilot(order=order(partition="gpu")), 0.0)
+        handle(cluster(), PilotRequest(order=order(partition="gpu")), 0.0)
 
 
 @pytest.mark.parametrize("nodes", [0, 3])
@@ -177,7 +177,7 @@ def test_an_evicted_pilot_is_told_at_once_killed_after_the_grace_time_and_counts
     assert seen[pilot].state is BatchState.RUNNING  # as Slurm shows it
     assert seen[pilot].preempt_at == 5.0
     assert driver.tell(Tick(), 5.0 + GRACE - 0.1) == []
-    assert driver.tell(Tick(), 5.0 + GRACE) == [Kill(batch_job_id=pilot)]
+    assert driver.tell(Tick(), 5.0 + GRACE) == [KillProcesses(batch_job_id=pilot)]
     assert driver.tell(Tick(), 5.0 + GRACE + 1) == []
     assert driver["prime"].state is BatchState.PENDING
     driver.tell(Exited(batch_job_id=pilot, exit_code=-9), 16.5)
@@ -194,7 +194,7 @@ def test_a_node_that_a_prime_batch_job_waits_for_takes_no_new_pilot():
     assert driver[late].state is BatchState.PENDING
     assert [node.free.cpus for node in snapshot(driver.state, "me", 0.0).nodes] == [0, 0]
     assert snapshot(driver.state, "me", 0.0).nodes[1].state is NodeState.RESERVED
-    driver.tell(Cancel(batch_job_id=prime), 1.0)
+    driver.tell(CancelRequest(batch_job_id=prime), 1.0)
     assert driver[prime].nodes == ()
     assert driver[late].state is BatchState.RUNNING
     assert driver[leaving].leaving is BatchState.PREEMPTED  # Slurm takes no TERM back
@@ -229,7 +229,7 @@ def test_the_walltime_ends_in_timeout_with_a_kill_after_the_wait():
     assert driver.tell(Tick(), 59.9) == []
     assert driver.tell(Tick(), 60.0) == [Terminate(batch_job_id=pilot)]
     assert driver[pilot].state is BatchState.COMPLETING
-    assert driver.tell(Tick(), 90.0) == [Kill(batch_job_id=pilot)]
+    assert driver.tell(Tick(), 90.0) == [KillProcesses(batch_job_id=pilot)]
     driver.tell(Exited(batch_job_id=pilot, exit_code=-9), 90.1)
     assert driver[pilot].state is BatchState.TIMEOUT
 
@@ -246,23 +246,23 @@ def test_a_pilot_that_ends_by_itself_is_judged_by_its_exit_code(code, end):
 def test_a_cancelled_pilot_is_told_killed_after_the_wait_and_counts_as_cancelled():
     driver = Driver(cluster(nodes=1, cpus=1))
     pilot, waiting = driver.pilot(), driver.pilot()
-    assert driver.tell(Cancel(batch_job_id=waiting), 1.0) == []
+    assert driver.tell(CancelRequest(batch_job_id=waiting), 1.0) == []
     assert driver[waiting].state is BatchState.CANCELLED
-    assert driver.tell(Cancel(batch_job_id=pilot), 1.0) == [Terminate(batch_job_id=pilot)]
-    assert driver.tell(Cancel(batch_job_id=pilot), 2.0) == []
-    assert driver.tell(Tick(), 31.0) == [Kill(batch_job_id=pilot)]
+    assert driver.tell(CancelRequest(batch_job_id=pilot), 1.0) == [Terminate(batch_job_id=pilot)]
+    assert driver.tell(CancelRequest(batch_job_id=pilot), 2.0) == []
+    assert driver.tell(Tick(), 31.0) == [KillProcesses(batch_job_id=pilot)]
     driver.tell(Exited(batch_job_id=pilot, exit_code=0), 31.0)
     assert driver[pilot].state is BatchState.CANCELLED
-    assert driver.tell(Cancel(batch_job_id=pilot), 32.0) == []
-    assert driver.tell(Cancel(batch_job_id="never heard of"), 32.0) == []
+    assert driver.tell(CancelRequest(batch_job_id=pilot), 32.0) == []
+    assert driver.tell(CancelRequest(batch_job_id="never heard of"), 32.0) == []
 
 
 def test_a_prime_batch_job_does_not_wait_longer_for_a_pilot_that_is_being_cancelled():
     driver = Driver(cluster(nodes=1))
     pilot = driver.pilot()
-    driver.tell(Cancel(batch_job_id=pilot), 0.0)
+    driver.tell(CancelRequest(batch_job_id=pilot), 0.0)
     driver.prime(now=1.0)
-    assert driver.tell(Tick(), 1.0 + GRACE) == [Kill(batch_job_id=pilot)]
+    assert driver.tell(Tick(), 1.0 + GRACE) == [KillProcesses(batch_job_id=pilot)]
 
 
 def test_a_pilot_that_vanished_is_a_node_failure_unless_it_had_to_leave():
@@ -281,14 +281,14 @@ def test_an_ended_batch_job_stays_visible_for_a_while():
     driver.tell(Exited(batch_job_id=pilot, exit_code=0), 10.0)
     driver.tell(Tick(), 309.9)
     assert pilot in driver.state.batch_jobs
-    assert driver.tell(Tick(), 310.0) == [Forget(batch_job_id=pilot)]
+    assert driver.tell(Tick(), 310.0) == [ForgetBatchJob(batch_job_id=pilot)]
     assert pilot not in driver.state.batch_jobs
 
 
 def test_after_a_restart_every_leaving_pilot_is_told_again():
     driver = Driver(cluster(nodes=2))
     leaving, _ = driver.pilot(cpus=2), driver.pilot(cpus=2)
-    driver.tell(Cancel(batch_job_id=leaving))
+    driver.tell(CancelRequest(batch_job_id=leaving))
     saved = msgspec.json.decode(msgspec.json.encode(driver.state), type=Cluster)
     assert saved == driver.state
     assert handle(saved, TakeUp(), 1.0)[1] == [Terminate(batch_job_id=leaving)]
@@ -297,7 +297,7 @@ def test_after_a_restart_every_leaving_pilot_is_told_again():
 def test_kill_now_spares_no_pilot():
     driver = Driver(cluster(nodes=2))
     pilots = [driver.pilot(), driver.pilot()]
-    assert driver.tell(KillNow(), 1.0) == [Kill(batch_job_id=pilot) for pilot in pilots]
+    assert driver.tell(KillNow(), 1.0) == [KillProcesses(batch_job_id=pilot) for pilot in pilots]
 
 
 def test_a_request_that_is_read_twice_counts_once():
@@ -339,17 +339,17 @@ class LocalClusterMachine(RuleBasedStateMachine):
         self.state, effects = handle(self.state, stimulus, self.now)
         for effect in effects:
             match effect:
-                case Start(batch_job=job):
+                case StartProcesses(batch_job=job):
                     assert job.batch_job_id not in self.started, "started twice"
                     self.started.add(job.batch_job_id)
                     self.processes.add(job.batch_job_id)
-                case Kill(batch_job_id=job_id):
+                case KillProcesses(batch_job_id=job_id):
                     assert job_id in self.processes
                     assert job_id not in self.killed, "killed twice"
                     self.killed.add(job_id)
                 case Terminate(batch_job_id=job_id):
                     assert job_id in self.processes
-                case Forget(batch_job_id=job_id):
+                case ForgetBatchJob(batch_job_id=job_id):
                     self.forgotten.add(job_id)
         for job_id, old in before.batch_jobs.items():
             new = self.state.batch_jobs.get(job_id)
@@ -361,7 +361,7 @@ class LocalClusterMachine(RuleBasedStateMachine):
         batch_job_id = str(self.state.next_id)
         fits = any(size.fits(node.total) for node in self.state.nodes)
         try:
-            self.tell(SubmitPilot(order=order(resources=size, walltime=walltime, nice=nice)))
+            self.tell(PilotRequest(order=order(resources=size, walltime=walltime, nice=nice)))
         except SubmissionRejected:
             assert not fits
         else:
@@ -390,7 +390,7 @@ class LocalClusterMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     @precondition(lambda self: self.known)
     def cancel(self, data):
-        self.tell(Cancel(batch_job_id=data.draw(st.sampled_from(sorted(self.known)))))
+        self.tell(CancelRequest(batch_job_id=data.draw(st.sampled_from(sorted(self.known)))))
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 10.0, 400.0]))
     def pass_time(self, seconds):

@@ -8,7 +8,7 @@ import pytest
 from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected
 from harvester.domain.cluster.snapshot import Node, NodeState
 from harvester.domain.model.resources import Resources
-from harvester_adapters.scheduler_command import Answer
+from harvester_adapters.scheduler_command import CommandResult
 from harvester_adapters.slurm.config import SiteConfig
 from harvester_adapters.slurm.slow_look import Slow
 from harvester_adapters.slurm.submission import batch_job_id, judge_submission, sbatch_arguments
@@ -24,8 +24,8 @@ ORDER = PilotOrder(
 )
 
 
-def answer(exit_code: int, stderr: str = "", stdout: str = "") -> Answer:
-    return Answer(argv=("sbatch",), exit_code=exit_code, stdout=stdout, stderr=stderr)
+def answer(exit_code: int, stderr: str = "", stdout: str = "") -> CommandResult:
+    return CommandResult(argv=("sbatch",), exit_code=exit_code, stdout=stdout, stderr=stderr)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from harvester.domain.model.invocations import FailureKind
 from harvester.domain.payload.blobs import BlobRef, blob_name, is_blob_name
 from harvester.domain.protocol import wire
 from harvester.store.store import StoreError
-from harvester_api.runtime.pilot_messages import Hearing
+from harvester_api.runtime.pilot_messages import PilotMessages
 from harvester_api.runtime.pilot_presence import Sightings
 from harvester_api.storage.blobs import Blobs
 from harvester_worker.ipc import blob_files
@@ -39,7 +39,7 @@ class Dispatcher:
 def heard(name: str, *, shares: bool = True):
     """The failure, and the value, of a run whose result a pilot says lies under `name`."""
     dispatcher, performed = Dispatcher(), []
-    hearing = Hearing(
+    hearing = PilotMessages(
         dispatcher,
         lambda _effects, _now, payload: performed.append(payload),
         Sightings(interval=SECOND),

@@ -142,7 +142,7 @@ def test_looking_ahead_at_a_shared_node_adds_up_what_becomes_free():
 
 def test_windows_end_where_they_are_told_to_instead_of_where_the_scheduler_has_planned():
     look = snapshot(node("n1"), node("n2"), jobs=(planned(NOW + 600, "n1"),))
-    assert ends(windows.compute(look, NOW, next_claims={"n2": windows.Claim(NOW + 60, "")})) == {
+    assert ends(windows.compute(look, NOW, next_claims={"n2": windows.NodeClaim(NOW + 60, "")})) == {
         "n1": None,
         "n2": NOW + 60,
     }

@@ -22,7 +22,15 @@ from harvester.domain.harvest.planning import HarvestMode, HarvestSettings, Know
 from harvester.domain.model.pilots import PilotState
 from harvester.domain.model.resources import Resources
 from harvester.domain.supervision import delays
-from harvester.domain.supervision.delays import AGAIN_PATIENCE_S, AGAIN_S, LATENCY_S, OTHERS_S, PATIENCE_S, Delay, Watch
+from harvester.domain.supervision.delays import (
+    AGAIN_PATIENCE_S,
+    AGAIN_S,
+    LATENCY_S,
+    OTHERS_S,
+    PATIENCE_S,
+    Delay,
+    DelayWatch,
+)
 
 NOW = 1_000_000.0
 WHOLE = Resources(cpus=4)
@@ -42,7 +50,7 @@ class Site:
             requested=Resources(cpus=4 * wants), submitted_at=NOW + came, limit=timedelta(hours=1),
         )  # fmt: skip
         self.others: list[BatchJob] = []
-        self.watch = Watch(looked_at=NOW - 2)
+        self.watch = DelayWatch(looked_at=NOW - 2)
 
     def look(self, at: float) -> list[Delay]:
         """Look `at` seconds after the beginning; return the delays."""
@@ -133,7 +141,7 @@ def test_a_prime_job_that_became_ready_to_start_between_two_looks_counts_from_th
 
 def test_after_a_restart_it_counts_from_the_first_look_or_a_later_submission():
     site = Site("n1", "n2", came=-5000)
-    site.watch = Watch()
+    site.watch = DelayWatch()
     assert told(site.look(0)) == []
     assert told(site.look(2)) == [(2, False)]
 

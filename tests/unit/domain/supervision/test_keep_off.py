@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from harvester.domain.cluster.snapshot import BatchJob, BatchState, ClusterSnapshot, WaitsFor
-from harvester.domain.contention.contention import Contention, Start
+from harvester.domain.contention.contention import Contention, PlannedStart
 from harvester.domain.harvest.planning import KnownPilot
 from harvester.domain.model.pilots import PilotState
 from harvester.domain.model.resources import Resources
@@ -69,7 +69,7 @@ def test_it_lasts_while_a_pilot_is_still_leaving():
 
 
 def test_it_lasts_while_the_prime_job_still_pends_for_the_vacated_nodes():
-    wants = Contention(starts=(Start(batch_job_id="9", at=103.0, nodes=("n2", "n7")),))
+    wants = Contention(starts=(PlannedStart(batch_job_id="9", at=103.0, nodes=("n2", "n7")),))
     assert TOLD.looked(look(batch("9")), (), wants, 103.0).is_on
     planned = batch("9", nodes=("n1",), start_at=140.0)
     assert TOLD.looked(look(planned), (), NOBODY, 103.0).is_on, "the scheduler plans it there"
@@ -77,15 +77,15 @@ def test_it_lasts_while_the_prime_job_still_pends_for_the_vacated_nodes():
 
 
 def test_prime_jobs_that_want_other_nodes_or_wait_for_something_else_do_not_prolong_it():
-    later = Contention(starts=(Start(batch_job_id="9", at=500.0, nodes=("n2",)),))
-    elsewhere = Contention(starts=(Start(batch_job_id="9", at=103.0, nodes=("n5",)),))
+    later = Contention(starts=(PlannedStart(batch_job_id="9", at=500.0, nodes=("n2",)),))
+    elsewhere = Contention(starts=(PlannedStart(batch_job_id="9", at=103.0, nodes=("n5",)),))
     held = batch("9", nodes=("n1",), waits_for=WaitsFor.OTHER)
     for wants in (later, elsewhere):
         assert not TOLD.looked(look(held), (), wants, 103.0).is_on
 
 
 def test_it_ends_after_a_while_whatever_waits():
-    wants = Contention(starts=(Start(batch_job_id="9", at=103.0, nodes=("n1",)),))
+    wants = Contention(starts=(PlannedStart(batch_job_id="9", at=103.0, nodes=("n1",)),))
     assert TOLD.looked(look(batch("9")), (), wants, 100.0 + LONGEST.total_seconds() - 1).is_on
     assert not TOLD.looked(look(batch("9")), (), wants, 100.0 + LONGEST.total_seconds()).is_on
 

@@ -13,7 +13,7 @@ from harvester.domain.supervision.looks import (
     Look,
     LookKind,
     LookSettings,
-    Pace,
+    LookState,
     Sight,
     sight,
     wanted,
@@ -29,7 +29,7 @@ class Watcher:
 
     def __init__(self, settings: LookSettings) -> None:
         self.settings = settings
-        self.pace = Pace()
+        self.pace = LookState()
         self.sent: list[tuple[float, int, Look]] = []
 
     def tick(self, now: float, facts: Facts, *, due_at: float | None = None) -> Look | None:
@@ -101,7 +101,7 @@ def test_the_plan_says_when_it_wants_a_look():
 
 def test_an_admins_word_is_heard_whatever_the_budget():
     watcher = Watcher(SLURM)
-    watcher.pace = Pace(looked_at=0.0, bucket=Bucket(tokens=0.0, at=0.0))
+    watcher.pace = LookState(looked_at=0.0, bucket=Bucket(tokens=0.0, at=0.0))
     assert watcher.tick(0.2, Facts(pilots=1, waiting=9, oldest_s=5.0)) is None
     look = watcher.tick(0.4, Facts(pilots=1, waiting=0, said_at=0.3))
     assert look is not None
@@ -110,14 +110,14 @@ def test_an_admins_word_is_heard_whatever_the_budget():
 
 def test_submissions_take_from_the_budget_and_many_at_once_leave_no_debt():
     watcher = Watcher(SLURM)
-    watcher.pace = Pace(looked_at=0.0, due_at=8.0).spent(64, 0.0, SLURM)
+    watcher.pace = LookState(looked_at=0.0, due_at=8.0).spent(64, 0.0, SLURM)
     watcher.run(Facts(pilots=64, waiting=0), minutes=2)
     assert 14 < next(at for at, _, _ in watcher.sent) < 16
 
 
 def test_how_an_eviction_goes_is_looked_at_when_the_last_pilot_has_left_whatever_the_budget():
     watcher = Watcher(SLURM)
-    watcher.pace = Pace(looked_at=0.0, bucket=Bucket(tokens=0.0, at=0.0))
+    watcher.pace = LookState(looked_at=0.0, bucket=Bucket(tokens=0.0, at=0.0))
     facts = Facts(pilots=3, waiting=0, eviction_at=3.0)
     assert watcher.tick(2.9, facts) is None
     look = watcher.tick(3.0, facts)

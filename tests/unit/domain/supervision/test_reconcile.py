@@ -9,7 +9,7 @@ from harvester.domain.cluster.snapshot import BatchJob, BatchState, ClusterSnaps
 from harvester.domain.harvest.planning import KnownPilot
 from harvester.domain.model.pilots import PILOT, PilotEvent, PilotState
 from harvester.domain.model.resources import Resources
-from harvester.domain.supervision.reconcile import CancelOrphan, Memory, Move, reconcile
+from harvester.domain.supervision.reconcile import CancelOrphan, Move, ReconcileState, reconcile
 
 NOW = 1_000_000.0
 MARK = "hv-abcd1234-"
@@ -41,10 +41,10 @@ def pilot(state: PilotState, **changes: object) -> KnownPilot:
     return replace(plain, **changes)
 
 
-NOTHING_SEEN = Memory()
+NOTHING_SEEN = ReconcileState()
 
 
-def moves(snapshot: ClusterSnapshot, *pilots: KnownPilot, memory: Memory = NOTHING_SEEN) -> list[Move]:
+def moves(snapshot: ClusterSnapshot, *pilots: KnownPilot, memory: ReconcileState = NOTHING_SEEN) -> list[Move]:
     effects = reconcile(snapshot, pilots, memory, mark=MARK, now=NOW).effects
     return [effect for effect in effects if isinstance(effect, Move)]
 
@@ -58,7 +58,7 @@ def final(one: KnownPilot, told: list[Move]) -> PilotState:
 
 def looks(count: int, *jobs: BatchJob, pilots: tuple[KnownPilot, ...], every: float = 5.0) -> list[list[object]]:
     """Return the effects of so many good looks in a row."""
-    memory, effects = Memory(), []
+    memory, effects = ReconcileState(), []
     for number in range(count):
         now = NOW + number * every
         outcome = reconcile(look(*jobs, at=now), pilots, memory, mark=MARK, now=now)
@@ -107,7 +107,7 @@ def test_a_running_batch_job_means_that_a_queued_pilot_was_started():
 
 def test_a_pilot_that_was_asked_to_leave_is_evicted_whatever_the_scheduler_calls_its_end():
     one = pilot(PilotState.READY)
-    leaving = reconcile(look(batch(preempt_at=NOW)), [one], Memory(), mark=MARK, now=NOW)
+    leaving = reconcile(look(batch(preempt_at=NOW)), [one], ReconcileState(), mark=MARK, now=NOW)
     for ended in (BatchState.COMPLETED, BatchState.FAILED, BatchState.CANCELLED):
         told = moves(look(batch(ended)), pilot(PilotState.DRAINING), memory=leaving.memory)
         assert final(pilot(PilotState.DRAINING), told) is PilotState.EVICTED
@@ -145,7 +145,7 @@ def test_looks_in_quick_succession_are_not_enough():
 
 
 def test_one_look_that_the_adapter_repeats_counts_once():
-    one, memory = pilot(PilotState.QUEUED), Memory()
+    one, memory = pilot(PilotState.QUEUED), ReconcileState()
     for number in range(10):
         outcome = reconcile(look(), [one], memory, mark=MARK, now=NOW + 60 * number)
         memory = outcome.memory
@@ -154,7 +154,7 @@ def test_one_look_that_the_adapter_repeats_counts_once():
 
 def test_a_pilot_that_is_seen_again_was_never_missing():
     one = pilot(PilotState.READY)
-    memory = Memory()
+    memory = ReconcileState()
     for number in range(12):
         now = NOW + 10 * number
         jobs = (batch(),) if number % 3 == 2 else ()

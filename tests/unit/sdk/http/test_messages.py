@@ -4,16 +4,16 @@ import msgspec
 import pytest
 
 from harvester.sdk.errors import GatewayError, GatewayUnreachable
-from harvester.sdk.http.messages import MAX_PAUSE_S, Answer, Broken, Pause, Request, converse
+from harvester.sdk.http.messages import MAX_PAUSE_S, Broken, Pause, Request, Response, converse
 from harvester.sdk.settings import Settings
 
 SETTINGS = Settings(url="http://gateway", token="t")
-OK = Answer(status=200, reason="OK", headers={"content-type": "application/json; charset=utf-8"}, body=b'{"x": 1}')
+OK = Response(status=200, reason="OK", headers={"content-type": "application/json; charset=utf-8"}, body=b'{"x": 1}')
 
 
 def refusal(status, detail="no", **headers):
     body = msgspec.json.encode({"title": "refused", "detail": detail, "remedy": "ask"})
-    return Answer(status=status, reason="Refused", headers=headers, body=body)
+    return Response(status=status, reason="Refused", headers=headers, body=body)
 
 
 def talk(operation, outcomes, patience_s=60.0, via=""):
@@ -83,17 +83,17 @@ def test_patience_ends_sooner_with_a_defect_and_at_once_with_an_address_that_is_
 
 
 def test_an_answer_that_no_gateway_gives_is_told_as_such():
-    odd = Answer(status=200, reason="OK", headers={}, body=b"<html>")
+    odd = Response(status=200, reason="OK", headers={}, body=b"<html>")
     with pytest.raises(GatewayError, match="is there a gateway at this address"):
         talk(one(), [odd])
-    proxy = Answer(status=403, reason="Forbidden", headers={}, body=b"<html>")
+    proxy = Response(status=403, reason="Forbidden", headers={}, body=b"<html>")
     with pytest.raises(GatewayError, match="GET /v1/x was answered with 403 Forbidden"):
         talk(one(), [proxy])
 
 
 def test_an_error_by_a_proxy_names_it_and_how_to_go_without():
     via = "the proxy squid:3128 that http_proxy names"
-    page = Answer(status=403, reason="Forbidden", headers={}, body=b"<html>")
+    page = Response(status=403, reason="Forbidden", headers={}, body=b"<html>")
     with pytest.raises(GatewayError, match=r"403 Forbidden, by the proxy squid:3128 that http_proxy.*NO_PROXY"):
         talk(one(), [page], via=via)
     with pytest.raises(GatewayUnreachable, match=r"does not answer through the proxy squid:3128.*: gone.*NO_PROXY"):

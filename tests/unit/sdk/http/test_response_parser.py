@@ -1,6 +1,6 @@
 import pytest
 
-from harvester.sdk.http.response_parser import OWN_BYTES, BadAnswer, Hearing
+from harvester.sdk.http.response_parser import OWN_BYTES, BadAnswer, ResponseParser
 
 CHUNKED = (
     b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n5\r\ndefgh\r\n0\r\n\r\n"
@@ -19,7 +19,7 @@ def hear(hearing, data, step):
 
 
 def make(**said):
-    return Hearing(memoryview(bytearray(1000)), **said)
+    return ResponseParser(memoryview(bytearray(1000)), **said)
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000])

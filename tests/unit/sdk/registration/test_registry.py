@@ -15,12 +15,12 @@ import pytest
 
 import harvester
 from harvester.domain.payload.shipped import label, packages_in
-from harvester.sdk.http.messages import Answer
+from harvester.sdk.http.messages import Response
 from harvester.sdk.payload.labels import packages_of
 from harvester.sdk.payload.shipping import Traits, pickled
 from harvester.sdk.registration.callables import whole
 from harvester.sdk.registration.registry import Registry, packages_along, traits_of
-from harvester.sdk.registration.sent_functions import COST_SHARE, LOOK_AGAIN_S, MANY_VERSIONS, Memory, Sent
+from harvester.sdk.registration.sent_functions import COST_SHARE, LOOK_AGAIN_S, MANY_VERSIONS, Sent, SentFunctions
 
 
 class Gateway:
@@ -28,7 +28,7 @@ class Gateway:
 
     def __init__(self, clock=lambda: 0.0):
         self.registry = Registry()
-        self.registry._memory = Memory(clock)
+        self.registry._memory = SentFunctions(clock)
         self.bodies = []
 
     def run(self, operation):
@@ -45,7 +45,7 @@ class Gateway:
             self.bodies.append(key)
         version = [each for each in self.bodies if each[0] == said["name"]].index(key) + 1
         body = {"function_id": f"{said['name']}@{version}", "name": said["name"], "version": version}
-        return Answer(status=201, reason="", headers={}, body=msgspec.json.encode(body))
+        return Response(status=201, reason="", headers={}, body=msgspec.json.encode(body))
 
     def submit(self, fn):
         """Return the version that an invocation would be of."""
@@ -174,7 +174,7 @@ def test_what_may_change_unseen_is_looked_at_again_and_told_when_it_has_changed(
 
 def test_looking_takes_a_small_share_of_the_time():
     now = [0.0]
-    memory = Memory(lambda: now[0])
+    memory = SentFunctions(lambda: now[0])
     box = object()
 
     def heavy():

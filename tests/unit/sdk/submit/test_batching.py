@@ -7,11 +7,11 @@ from harvester.sdk.options import Options
 from harvester.sdk.registration.request import Registration
 from harvester.sdk.registration.target import Target
 from harvester.sdk.submit import batching
-from harvester.sdk.submit.batching import LONE_BYTES, MAX_IN_FLIGHT, Outgoing, batches, is_due
+from harvester.sdk.submit.batching import LONE_BYTES, MAX_IN_FLIGHT, Submission, batches, is_due
 
 
 def outgoing(name="f", size=1, **said):
-    return Outgoing(target=Target(name=name), arguments=b"x" * size, sink=InvocationFuture(lambda _: True), **said)
+    return Submission(target=Target(name=name), arguments=b"x" * size, sink=InvocationFuture(lambda _: True), **said)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from([1, LONE_BYTES])), max_size=60))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from harvester.sdk.registration.target import Target
-from harvester.sdk.submit.batching import Outgoing
+from harvester.sdk.submit.batching import Submission
 from harvester.sdk.submit.throttle import Throttle
 
 
@@ -51,7 +51,7 @@ class Machine(RuleBasedStateMachine):
         for _ in range(count):
             waiter = Waiter()
             orders.append(
-                Outgoing(target=Target(name="f"), arguments=str(len(self.waiters)).zfill(4).encode(), sink=waiter)
+                Submission(target=Target(name="f"), arguments=str(len(self.waiters)).zfill(4).encode(), sink=waiter)
             )
             self.waiters.append(waiter)
         self.throttle.put(orders, self.send)
@@ -99,7 +99,7 @@ TestThrottle.settings = settings(max_examples=60, stateful_step_count=30, deadli
 
 def test_lifted_it_sends_all_and_failed_it_ends_all():
     def orders():
-        return [Outgoing(target=Target(name="f"), arguments=b"", sink=Waiter()) for _ in range(3)]
+        return [Submission(target=Target(name="f"), arguments=b"", sink=Waiter()) for _ in range(3)]
 
     sent = []
     throttle = Throttle(1)

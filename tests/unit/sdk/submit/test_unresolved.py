@@ -1,8 +1,8 @@
-from harvester.sdk.submit.unresolved import MAX_IDS, POLL_S, SWEEP_S, Watch
+from harvester.sdk.submit.unresolved import MAX_IDS, POLL_S, SWEEP_S, UnresolvedIds
 
 
 def test_under_an_open_stream_an_id_is_asked_for_by_the_sweep_only():
-    watch = Watch()
+    watch = UnresolvedIds()
     watch.connected()
     watch.add(["a"], watch.epoch, 0.0)
     assert watch.question(1.0) == []
@@ -13,7 +13,7 @@ def test_under_an_open_stream_an_id_is_asked_for_by_the_sweep_only():
 
 
 def test_after_a_cut_all_that_are_open_are_asked_for_once():
-    watch = Watch()
+    watch = UnresolvedIds()
     watch.connected()
     ids = [f"i-{number}" for number in range(MAX_IDS + 5)]
     watch.add(ids, watch.epoch, 0.0)
@@ -29,7 +29,7 @@ def test_after_a_cut_all_that_are_open_are_asked_for_once():
 
 
 def test_what_was_sent_before_a_cut_and_accepted_after_it_is_asked_for():
-    watch = Watch()
+    watch = UnresolvedIds()
     watch.connected()
     sent_in = watch.epoch
     watch.cut()
@@ -40,7 +40,7 @@ def test_what_was_sent_before_a_cut_and_accepted_after_it_is_asked_for():
 
 
 def test_without_streams_each_is_asked_for_again_and_again_until_it_is_over():
-    watch = Watch()
+    watch = UnresolvedIds()
     watch.add(["a", "b"], watch.epoch, 0.0)
     watch.refused()
     assert watch.question(POLL_S) == ["a", "b"]
@@ -53,7 +53,7 @@ def test_without_streams_each_is_asked_for_again_and_again_until_it_is_over():
 
 
 def test_a_million_open_ones_are_swept_at_a_bounded_rate():
-    watch = Watch()
+    watch = UnresolvedIds()
     watch.connected()
     watch.add((str(number) for number in range(100_000)), watch.epoch, 0.0)
     assert watch.next_at(0.0) == 100.0

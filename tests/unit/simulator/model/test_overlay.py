@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harvester.domain.cluster.snapshot import BatchJob, BatchState
 from harvester.domain.harvest import policies
 from harvester.domain.harvest.planning import Plan, SubmitPilot
-from harvester.simulator.inputs.gaps import Gap, Offer, PlanChange
+from harvester.simulator.inputs.gaps import ClusterOffer, Gap, PlanChange
 from harvester.simulator.model.overlay import Overlay
 from harvester.simulator.parameters import Parameters, TimeMin
 
@@ -64,7 +64,7 @@ def offer(*spans, planned=(), until=10_000.0):
         for at in sorted({moment for n in planned for moment in (gaps[n].opens_at, gaps[n].closes_at)})
     )
     names = tuple(gap.node for gap in gaps)
-    return Offer(nodes=(*names, "busy"), gaps=gaps, plans=plans, from_at=0.0, to_at=until)
+    return ClusterOffer(nodes=(*names, "busy"), gaps=gaps, plans=plans, from_at=0.0, to_at=until)
 
 
 def account(made, policy, parameters=PLAIN):

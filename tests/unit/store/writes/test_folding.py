@@ -10,7 +10,7 @@ from harvester.domain.model.invocations import ActivationEnd, InvocationState
 from harvester.domain.payload.blobs import BlobRef
 from harvester.store.writes.changes import CheckpointKept, Concluded, Granted, NewInvocation, Requeued, Started
 from harvester.store.writes.folding import Life, fold, known_before
-from harvester.store.writes.writer_memory import Memory
+from harvester.store.writes.writer_memory import WriterMemory
 
 State = InvocationState
 LEFT_BY_THE_READ = ("fence", "pilot_id", "attempts", "retries_used", "deaths")
@@ -24,7 +24,7 @@ class Tables:
     """
 
     def __init__(self, remembered=0):
-        self._memory = Memory(remembered)
+        self._memory = WriterMemory(remembered)
         self.invocations, self.activations, self.checkpoints, self.demand = {}, {}, {}, {}
 
     def write(self, group):

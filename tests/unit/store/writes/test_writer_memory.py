@@ -3,7 +3,7 @@
 from harvester.domain.model.invocations import InvocationState
 from harvester.store.writes.changes import CheckpointKept
 from harvester.store.writes.folding import Attempt, Life
-from harvester.store.writes.writer_memory import Memory
+from harvester.store.writes.writer_memory import WriterMemory
 
 
 def life(name, state=InvocationState.ACCEPTED, **fields):
@@ -11,7 +11,7 @@ def life(name, state=InvocationState.ACCEPTED, **fields):
 
 
 def test_what_only_the_group_needed_is_not_remembered():
-    memory = Memory()
+    memory = WriterMemory()
     kept = CheckpointKept(invocation_id="a", fence=2, seq=7, state=b"large", at=4.0)
     memory.keep(
         life(
@@ -34,7 +34,7 @@ def test_what_only_the_group_needed_is_not_remembered():
 
 
 def test_what_is_over_is_forgotten():
-    memory = Memory()
+    memory = WriterMemory()
     memory.keep(life("a"))
     memory.keep(life("a", InvocationState.SUCCEEDED))
     memory.keep(life("b", InvocationState.CANCELLED))
@@ -42,7 +42,7 @@ def test_what_is_over_is_forgotten():
 
 
 def test_beyond_the_limit_the_first_is_forgotten():
-    memory = Memory(limit=2)
+    memory = WriterMemory(limit=2)
     for name in "abc":
         memory.keep(life(name))
     assert list(memory.recall("abc")) == ["b", "c"]

@@ -6,7 +6,7 @@ from harvester.domain.model.pilots import DrainReason
 from harvester.domain.protocol import wire
 from harvester_worker.core.effects import KeepKey, Start, TakeBack
 from harvester_worker.core.nesting import LENT
-from harvester_worker.ipc.slot_messages import Ended
+from harvester_worker.ipc.slot_messages import RunEnded
 
 
 def busy():
@@ -33,8 +33,8 @@ def test_a_run_that_goes_on_has_its_cpus_at_once_and_nothing_starts_until_they_a
     session.waits(("a", 1), 1.1)
     assert sent(session.waits(("a", 1), 1.2, is_over=True), wire.GoesOn) == [wire.GoesOn(invocation_id="a", fence=1)]
     assert sent(session.waits(("a", 1), 1.2, is_over=True), wire.GoesOn) == []
-    assert started(session.ended([(("c", 1), Ended())], 1.3)) == []
-    assert started(session.ended([(("a", 1), Ended())], 1.4)) == ["d"]
+    assert started(session.ended([(("c", 1), RunEnded())], 1.3)) == []
+    assert started(session.ended([(("a", 1), RunEnded())], 1.4)) == ["d"]
 
 
 def test_a_run_that_ends_or_dies_while_it_waits_leaves_no_room_behind():
@@ -42,7 +42,7 @@ def test_a_run_that_ends_or_dies_while_it_waits_leaves_no_room_behind():
         session = busy()
         session.waits(("a", 1), 1.1)
         if how == "ended":
-            session.ended([(("a", 1), Ended())], 1.2)
+            session.ended([(("a", 1), RunEnded())], 1.2)
         else:
             if how == "killed":
                 session.received([wire.Cancel(invocation_id="a", fence=1)], 1.2)
@@ -60,7 +60,7 @@ def test_only_so_many_are_lent_and_the_next_one_is_when_one_goes_on():
         assert started(session.waits((name, 1), 1.1))
     effects = session.waits((names[2 * LENT], 1), 1.2)
     assert sent(effects, wire.Waits) == [wire.Waits(invocation_id=names[2 * LENT], fence=1, is_lent=False)]
-    effects = session.ended([((names[0], 1), Ended())], 1.3)
+    effects = session.ended([((names[0], 1), RunEnded())], 1.3)
     assert sent(effects, wire.Waits) == [wire.Waits(invocation_id=names[2 * LENT], fence=1, is_lent=True)]
 
 
@@ -76,7 +76,7 @@ def test_a_gateway_is_told_anew_what_waits():
 def test_what_is_queued_behind_a_run_that_waits_is_taken_back():
     session = linked()
     session.received([lease("brief")], 1.0)
-    session.ended([(("brief", 1), Ended(duration_s=0.0001))], 1.001)
+    session.ended([(("brief", 1), RunEnded(duration_s=0.0001))], 1.001)
     effects = session.received([lease(name) for name in ("a", "b", "c")], 1.002)
     assert [effect.behind for effect in of(effects, Start)] == [None, None, ("a", 1)]
     assert of(session.waits(("a", 1), 1.003), TakeBack) == [TakeBack(key=("a", 1))]

@@ -10,7 +10,7 @@ from harvester.domain.model.invocations import ActivationEnd
 from harvester.domain.model.pilots import DrainReason
 from harvester.domain.protocol import wire
 from harvester_worker.core.effects import HandOver, Leave
-from harvester_worker.core.pilot_core import PATIENCE_S, Session
+from harvester_worker.core.pilot_core import PATIENCE_S, PilotCore
 from harvester_worker.timing.daemon_silence import DaemonWord
 
 ORPHAN_S = 30.0
@@ -19,7 +19,7 @@ FOR_EVER = 1e5
 
 def started(*, orphan_after_s=ORPHAN_S, at=100.0, end_at=FOR_EVER):
     pilot = msgspec.structs.replace(PILOT, orphan_after_s=orphan_after_s)
-    session = Session(pilot, HOST, (), now=at, end_at=end_at)
+    session = PilotCore(pilot, HOST, (), now=at, end_at=end_at)
     session.received([WELCOME, wire.Function(function=RESUMABLE)], at)
     return session
 

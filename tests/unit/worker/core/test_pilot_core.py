@@ -27,9 +27,9 @@ from harvester_worker.core.effects import (
     TakeBack,
 )
 from harvester_worker.core.leases import AHEAD, STALL_S
-from harvester_worker.core.pilot_core import PATIENCE_S, Session
+from harvester_worker.core.pilot_core import PATIENCE_S, PilotCore
 from harvester_worker.core.reporter import LINGER_S
-from harvester_worker.ipc.slot_messages import Ended
+from harvester_worker.ipc.slot_messages import RunEnded
 
 
 def test_a_lease_that_fits_is_started_at_once_and_told_a_moment_later():
@@ -44,7 +44,7 @@ def test_a_lease_that_fits_is_started_at_once_and_told_a_moment_later():
 def test_a_run_that_is_over_at_once_is_told_of_by_its_end_alone():
     session = linked()
     session.received([lease()], 0.5)
-    effects = session.ended([(("i", 1), Ended(value=b"1", duration_s=0.001))], 0.501)
+    effects = session.ended([(("i", 1), RunEnded(value=b"1", duration_s=0.001))], 0.501)
     assert sent(effects) == [wire.Finished(invocation_id="i", fence=1, value=b"1", duration_s=0.001)]
     assert sent(session.tick(0.6)) == []
 
@@ -60,7 +60,7 @@ def test_a_large_lease_that_waits_is_not_starved_by_small_ones():
     session = linked()
     session.received([lease("a"), lease("large", cpus=2)], 1.0)
     assert of(session.received([lease("small")], 2.0), Start) == []
-    started = of(session.ended([(("a", 1), Ended())], 3.0), Start)
+    started = of(session.ended([(("a", 1), RunEnded())], 3.0), Start)
     assert [e.lease.invocation_id for e in started] == ["large"]
 
 
@@ -80,7 +80,7 @@ def test_a_repeated_lease_changes_nothing():
     session = linked()
     session.received([lease()], 1.0)
     assert of(session.received([lease()], 2.0), Start) == []
-    session.ended([(("i", 1), Ended())], 3.0)
+    session.ended([(("i", 1), RunEnded())], 3.0)
     assert session.received([lease()], 4.0) == []
 
 
@@ -124,7 +124,7 @@ def test_a_pilot_leaves_when_the_last_report_is_acknowledged():
     session.received([lease(function=RESUMABLE)], 1.0)
     session.leave(DrainReason.EVICTED, 10.0)
     assert sent(session.checkpointed(("i", 1), saved(b"s"), 10.1), wire.Checkpoint)
-    assert not of(session.ended([(("i", 1), Ended(is_evicted=True))], 10.1), Leave)
+    assert not of(session.ended([(("i", 1), RunEnded(is_evicted=True))], 10.1), Leave)
     assert not of(session.received([ack(wire.AckKind.CHECKPOINT, seq=1)], 10.2), Leave)
     effects = session.received([ack(wire.AckKind.GIVEN_BACK)], 10.3)
     assert sent(effects) == [wire.Goodbye(reason=DrainReason.EVICTED)]
@@ -151,7 +151,7 @@ def test_a_silent_gateway_delays_the_leave_by_two_seconds_only():
     session = linked()
     session.received([lease()], 1.0)
     session.leave(DrainReason.EVICTED, 10.0)
-    session.ended([(("i", 1), Ended(value=b"1"))], 10.5)
+    session.ended([(("i", 1), RunEnded(value=b"1"))], 10.5)
     assert not of(session.tick(12.4), Leave)
     assert of(session.tick(12.6), Leave)
 
@@ -198,10 +198,10 @@ def test_a_function_that_breaks_under_the_schedulers_signal_was_evicted():
     failure = Failure(kind=FailureKind.EXCEPTION, message="solver died")
     session = linked()
     session.received([lease("a"), lease("b")], 1.0)
-    early = session.ended([(("a", 1), Ended(failure=failure, is_signalled=True))], 2.0)
+    early = session.ended([(("a", 1), RunEnded(failure=failure, is_signalled=True))], 2.0)
     assert sent(early)[0].end is ActivationEnd.EVICTED
     session.leave(DrainReason.EVICTED, 2.0)
-    assert sent(session.ended([(("b", 1), Ended(failure=failure))], 2.1))[0].end is ActivationEnd.EVICTED
+    assert sent(session.ended([(("b", 1), RunEnded(failure=failure))], 2.1))[0].end is ActivationEnd.EVICTED
 
 
 def test_a_cancelled_function_is_stopped_then_killed_and_its_room_is_free_when_it_is_dead():
@@ -227,7 +227,7 @@ def test_a_declared_walltime_ends_in_a_failure():
 def test_what_is_unacknowledged_is_sent_again_on_a_new_connection_unless_abandoned():
     session = linked()
     session.received([lease("a"), lease("b")], 1.0)
-    session.ended([(("a", 1), Ended(value=b"1"))], 2.0)
+    session.ended([(("a", 1), RunEnded(value=b"1"))], 2.0)
     session.checkpointed(("b", 1), saved(b"s"), 2.0)
     session.unlinked(3.0)
     assert {held.invocation_id for held in session.hello(3.0).held} == {"a", "b"}
@@ -257,7 +257,7 @@ def test_a_pilot_that_was_stopped_for_longer_than_a_lease_connects_again():
 
 
 def test_a_pilot_without_gateway_and_work_leaves_after_a_while():
-    session = Session(PILOT, HOST, (), now=0.0, end_at=10_000.0)
+    session = PilotCore(PILOT, HOST, (), now=0.0, end_at=10_000.0)
     assert session.tick(PATIENCE_S - 1) == []
     assert of(session.tick(PATIENCE_S), Leave)
 
@@ -275,7 +275,7 @@ def short(*, cpus=2):
     """Return a session that knows the plain function as a short one and runs it in a slot of so many CPUs."""
     session = linked()
     session.received([lease("first", cpus=cpus)], 0.0)
-    session.ended([(("first", 1), Ended(duration_s=0.0001))], 0.1)
+    session.ended([(("first", 1), RunEnded(duration_s=0.0001))], 0.1)
     assert of(session.received([lease("head", cpus=cpus)], 0.2), Start)
     return session
 
@@ -295,7 +295,7 @@ def test_short_runs_are_queued_at_a_slot_and_follow_one_another_without_the_room
     session = short()
     assert queue(session, "a", "b") == [("a", "head"), ("b", "head")]
     assert begun(session) == (["head", "first"], ["a", "b"])
-    effects = session.ended([(("head", 1), Ended()), (("a", 1), Ended())], 0.201)
+    effects = session.ended([(("head", 1), RunEnded()), (("a", 1), RunEnded())], 0.201)
     assert [m.invocation_id for m in sent(effects, wire.Finished)] == ["head", "a"]
     assert begun(session)[0] == ["b", "first", "head", "a"], "the last three are told and not acknowledged"
     assert of(effects, Start) == []
@@ -306,7 +306,7 @@ def test_no_more_is_queued_than_a_slot_can_do_in_a_moment():
     assert len(queue(session, *(f"i{number}" for number in range(2 * AHEAD)))) == AHEAD
     slow = linked()
     slow.received([lease("first", cpus=2)], 0.0)
-    slow.ended([(("first", 1), Ended(duration_s=0.002))], 0.1)
+    slow.ended([(("first", 1), RunEnded(duration_s=0.002))], 0.1)
     slow.received([lease("head", cpus=2)], 0.2)
     assert len(queue(slow, "a", "b", "c")) == 1, "2 ms of the one that runs, and 2 of one behind it"
 
@@ -315,14 +315,14 @@ def test_a_function_that_nobody_has_seen_or_that_takes_long_is_not_queued_at_a_s
     session = linked()
     session.received([lease("head", cpus=2)], 0.0)
     assert queue(session, "unknown") == []
-    session.ended([(("head", 1), Ended(duration_s=1.0))], 0.3)
+    session.ended([(("head", 1), RunEnded(duration_s=1.0))], 0.3)
     assert queue(session, "long", at=0.3) == []
 
 
 def test_nothing_is_queued_past_one_that_waits_for_room():
     session = linked()
     session.received([lease("first")], 0.0)
-    session.ended([(("first", 1), Ended(duration_s=0.0001))], 0.1)
+    session.ended([(("first", 1), RunEnded(duration_s=0.0001))], 0.1)
     session.received([lease("a"), lease("b"), lease("large", cpus=2)], 0.2)
     assert queue(session, "small", cpus=1) == []
 
@@ -334,7 +334,7 @@ def test_what_is_queued_behind_a_run_that_turns_out_long_is_taken_back_for_other
     session.tick(0.21)
     effects = session.tick(0.2 + STALL_S)
     assert of(effects, TakeBack) == [TakeBack(key=("head", 1)), TakeBack(key=("other", 1))]
-    session.ended([(("other", 1), Ended())], 0.23)
+    session.ended([(("other", 1), RunEnded())], 0.23)
     effects = session.taken_back([("a", 1), ("c", 1)], 0.23)
     assert {e.behind for e in of(effects, Start)} <= {("b", 1), ("d", 1)}, "not behind the long one again"
     assert len(of(effects, Start)) == 2
@@ -347,7 +347,7 @@ def test_at_a_drain_what_is_queued_at_a_slot_goes_back_unstarted():
     assert of(effects, TakeBack) == [TakeBack(key=("head", 1))]
     effects = session.taken_back([("b", 1), ("c", 1)], 0.201)
     assert {m.invocation_id: m.end for m in sent(effects)} == dict.fromkeys("bc", ActivationEnd.UNSTARTED)
-    effects = session.ended([(("head", 1), Ended())], 0.202)
+    effects = session.ended([(("head", 1), RunEnded())], 0.202)
     assert [e.key for e in of(effects, HandOver)] == [("a", 1)], "the slot had begun it before it could be taken back"
 
 
@@ -363,7 +363,7 @@ def test_a_recalled_lease_goes_back_if_it_has_not_begun_and_runs_on_if_it_has():
     effects = session.taken_back([("a", 1), ("b", 1)], 0.202)
     assert sent(effects) == [wire.GivenBack(invocation_id="a", fence=1, end=ActivationEnd.UNSTARTED)]
     assert begun(session)[1] == ["b"]
-    assert of(session.ended([(("head", 1), Ended())], 0.203), Start), "b, in a slot of its own"
+    assert of(session.ended([(("head", 1), RunEnded())], 0.203), Start), "b, in a slot of its own"
 
 
 def test_a_cancelled_activation_that_a_slot_has_begun_meanwhile_is_stopped():
@@ -373,7 +373,7 @@ def test_a_cancelled_activation_that_a_slot_has_begun_meanwhile_is_stopped():
     assert len(of(session.received(cancels, 0.201), TakeBack)) == 2
     effects = session.taken_back([("b", 1)], 0.201)
     assert sent(effects) == [wire.GivenBack(invocation_id="b", fence=1, end=ActivationEnd.CANCELLED)]
-    assert of(session.ended([(("head", 1), Ended())], 0.202), StopSlot) == [StopSlot(key=("a", 1))]
+    assert of(session.ended([(("head", 1), RunEnded())], 0.202), StopSlot) == [StopSlot(key=("a", 1))]
 
 
 def test_a_dead_slot_is_blamed_on_the_run_that_it_was_at_and_the_others_wait_again():
@@ -383,7 +383,7 @@ def test_a_dead_slot_is_blamed_on_the_run_that_it_was_at_and_the_others_wait_aga
     effects = session.slot_died(dead, 0.21)
     assert [(m.invocation_id, m.end) for m in sent(effects)] == [("a", ActivationEnd.SLOT_DIED)]
     assert [(e.lease.invocation_id, e.behind) for e in of(effects, Start)] == [("head", None)]
-    effects = session.ended([(("head", 1), Ended())], 0.22)
+    effects = session.ended([(("head", 1), RunEnded())], 0.22)
     assert [(e.lease.invocation_id, e.behind) for e in of(effects, Start)] == [("b", None)], (
         "nothing is queued behind one whose end was lost once"
     )
@@ -393,7 +393,7 @@ def held_up(count):
     """Return a session whose only slot is at the last of so many, which keeps it from telling the ends before it."""
     session = linked()
     session.received([lease("first", function=LIMITED, cpus=2)], 0.0)
-    session.ended([(("first", 1), Ended(duration_s=0.0001))], 0.1)
+    session.ended([(("first", 1), RunEnded(duration_s=0.0001))], 0.1)
     session.received([lease(f"i{number}", function=LIMITED, cpus=2) for number in range(count)], 0.2)
     assert of(session.tick(0.2 + STALL_S), TakeBack) == [TakeBack(key=("i0", 1))]
     session.taken_back([], 0.2 + STALL_S)  # all had begun
@@ -403,7 +403,7 @@ def held_up(count):
 def test_a_run_whose_end_the_next_one_holds_back_has_not_run_for_too_long():
     session = held_up(2)
     assert sent(session.tick(21.0), wire.Finished) == []
-    effects = session.ended([(("i0", 1), Ended(value=b"in time")), (("i1", 1), Ended())], 40.0)
+    effects = session.ended([(("i0", 1), RunEnded(value=b"in time")), (("i1", 1), RunEnded())], 40.0)
     assert [(m.invocation_id, m.failure) for m in sent(effects, wire.Finished)] == [("i0", None), ("i1", None)]
 
 
@@ -419,22 +419,22 @@ def test_a_run_that_holds_back_the_ends_before_it_is_ended_by_its_own_walltime()
     effects = session.slot_died(dead, 41.2)
     assert sent(effects) == []
     assert [e.lease.invocation_id for e in of(effects, Start)] == ["i0"]
-    effects = session.ended([(("i0", 1), Ended())], 41.3)
+    effects = session.ended([(("i0", 1), RunEnded())], 41.3)
     assert [e.lease.invocation_id for e in of(effects, Start)] == ["i1"]
 
 
 def test_nothing_is_queued_at_a_slot_of_another_owner_or_function():
     session = short()
-    session.ended([(("head", 1), Ended(duration_s=0.0001))], 0.15)
+    session.ended([(("head", 1), RunEnded(duration_s=0.0001))], 0.15)
     session.received([lease("warm", function=RESUMABLE, cpus=2)], 0.15)
-    session.ended([(("warm", 1), Ended(duration_s=0.0001))], 0.16)
+    session.ended([(("warm", 1), RunEnded(duration_s=0.0001))], 0.16)
     same, owners = lease("same", cpus=2), msgspec.structs.replace(lease("owners", cpus=2), owner="somebody else")
     other = lease("function", function=RESUMABLE, cpus=2)
     effects = session.received([lease("front", cpus=2), same, owners, other], 0.2)
     assert [(e.lease.invocation_id, e.behind) for e in of(effects, Start)] == [("front", None), ("same", ("front", 1))]
-    effects = session.ended([(("front", 1), Ended()), (("same", 1), Ended())], 0.201)
+    effects = session.ended([(("front", 1), RunEnded()), (("same", 1), RunEnded())], 0.201)
     assert [(e.lease.invocation_id, e.behind) for e in of(effects, Start)] == [("owners", None)]
-    effects = session.ended([(("owners", 1), Ended())], 0.202)
+    effects = session.ended([(("owners", 1), RunEnded())], 0.202)
     assert [(e.lease.invocation_id, e.behind) for e in of(effects, Start)] == [("function", None)]
 
 
@@ -443,7 +443,7 @@ def test_forgotten_code_is_not_run_and_what_is_at_work_with_it_goes_on():
     session.received([lease("a", cpus=2), lease("b", cpus=2), wire.Forget(function_id=PLAIN.function_id)], 0.1)
     effects = session.received([lease("c", cpus=2)], 0.1)
     assert [(m.invocation_id, m.end) for m in sent(effects)] == [("c", ActivationEnd.UNSTARTED)]
-    effects = session.ended([(("a", 1), Ended())], 0.2)
+    effects = session.ended([(("a", 1), RunEnded())], 0.2)
     assert [e.lease.invocation_id for e in of(effects, Start)] == ["b"]
 
 
@@ -520,7 +520,7 @@ def test_a_result_by_reference_is_told_to_a_gateway_that_came_back_only_after_th
     session.blobs_seen("/shared", "m", 0.2)
     session.received([lease("a")], 0.3)
     session.unlinked(0.4)
-    session.ended([(("a", 1), Ended(value=BlobRef(name="aa/a-r1", size=5)))], 0.5)
+    session.ended([(("a", 1), RunEnded(value=BlobRef(name="aa/a-r1", size=5)))], 0.5)
     session.hello(0.6)
     assert [type(message) for message in sent(session.received([BLOBS], 0.7))] == [wire.SharesBlobs, wire.Finished]
     session.unlinked(0.8)
@@ -535,7 +535,7 @@ def test_a_pilot_that_loses_the_directory_gives_the_work_back_and_calls_anew():
     session.blobs_seen("/shared", "m", 0.2)
     leases = [msgspec.structs.replace(BY_REFERENCE, invocation_id=name) for name in ("a", "b", "c")]
     session.received(leases, 0.3)
-    effects = session.ended([(("a", 1), Ended(is_unshared=True))], 0.4)
+    effects = session.ended([(("a", 1), RunEnded(is_unshared=True))], 0.4)
     assert {m.invocation_id: m.end for m in sent(effects, wire.GivenBack)} == {
         "a": ActivationEnd.UNSTARTED,
         "c": ActivationEnd.UNSTARTED,
@@ -699,7 +699,7 @@ class World:
         slot.untold = 0
         if not slot.keys:
             self.slots.remove(slot)
-        ends = [(key, Ended(is_evicted=evicted, had_descendants=family, duration_s=0.0001)) for key in told]
+        ends = [(key, RunEnded(is_evicted=evicted, had_descendants=family, duration_s=0.0001)) for key in told]
         self.perform(self.session.ended(ends, self.now))
 
     def die(self, slot, *, between_runs):

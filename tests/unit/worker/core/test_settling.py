@@ -10,12 +10,12 @@ from harvester.domain.model.invocations import ActivationEnd, Failure, FailureKi
 from harvester.domain.model.pilots import DrainReason
 from harvester.domain.protocol import wire
 from harvester_worker.core.effects import Leave, Start
-from harvester_worker.core.pilot_core import PATIENCE_S, Session
+from harvester_worker.core.pilot_core import PATIENCE_S, PilotCore
 from harvester_worker.core.settling import DOUBT_S, SETTLE_S
-from harvester_worker.ipc.slot_messages import Ended
+from harvester_worker.ipc.slot_messages import RunEnded
 
 KEY = ("i", 1)
-FAMILY = Ended(value=b"1", had_descendants=True)
+FAMILY = RunEnded(value=b"1", had_descendants=True)
 EVICTED = wire.GivenBack(invocation_id="i", fence=1, end=ActivationEnd.EVICTED)
 FINISHED = wire.Finished(invocation_id="i", fence=1, value=b"1", duration_s=0.0)
 
@@ -35,10 +35,10 @@ def ends(effects):
 
 
 def test_a_run_without_descendants_is_believed_at_once_also_after_the_signal():
-    assert ended(running(), Ended(value=b"1"), 2.0) == [FINISHED]
+    assert ended(running(), RunEnded(value=b"1"), 2.0) == [FINISHED]
     session = running()
     session.leave(DrainReason.EVICTED, 2.0)
-    assert ended(session, Ended(value=b"1"), 2.1) == [FINISHED]
+    assert ended(session, RunEnded(value=b"1"), 2.1) == [FINISHED]
 
 
 def test_a_run_with_descendants_is_believed_when_no_signal_has_followed():
@@ -74,8 +74,10 @@ def test_a_signal_long_after_the_end_changes_nothing_though_nobody_has_ticked():
     "end",
     [
         FAMILY,
-        Ended(failure=Failure(kind=FailureKind.EXCEPTION, message="pool broken"), had_descendants=True),
-        Ended(failure=Failure(kind=FailureKind.FUNCTION, message="its import starts a program"), had_descendants=True),
+        RunEnded(failure=Failure(kind=FailureKind.EXCEPTION, message="pool broken"), had_descendants=True),
+        RunEnded(
+            failure=Failure(kind=FailureKind.FUNCTION, message="its import starts a program"), had_descendants=True
+        ),
     ],
 )
 def test_after_the_signal_no_end_of_a_run_with_descendants_counts(end):
@@ -144,7 +146,7 @@ def test_a_repeated_lease_does_not_start_what_settles():
 
 
 def test_what_settles_keeps_a_pilot_without_gateway():
-    session = Session(PILOT, HOST, (), now=0.0, end_at=10_000.0)
+    session = PilotCore(PILOT, HOST, (), now=0.0, end_at=10_000.0)
     session.received([WELCOME, wire.Function(function=RESUMABLE), lease(function=RESUMABLE)], 0.0)
     session.unlinked(0.0)
     session.ended([(KEY, FAMILY)], PATIENCE_S)
@@ -264,7 +266,7 @@ class Truth:
             case "end" if key:
                 self.keys.remove(key)
                 self.kept.pop(key, None)
-                end = Ended(value=self.word(key), had_descendants=self.has_family[key])
+                end = RunEnded(value=self.word(key), had_descendants=self.has_family[key])
                 self.perform(self.session.ended([(key, end)], self.now))
             case "drain":
                 self.perform(self.session.leave(DrainReason.ASKED, self.now))

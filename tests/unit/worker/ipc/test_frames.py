@@ -6,13 +6,13 @@ import socket
 import pytest
 
 from harvester_worker.ipc import frames
-from harvester_worker.ipc.frames import CHUNK, Incoming, Outgoing
-from harvester_worker.ipc.slot_messages import Beside, Ended, Progress
+from harvester_worker.ipc.frames import CHUNK, FrameBuilder, Incoming
+from harvester_worker.ipc.slot_messages import Beside, Progress, RunEnded
 
 
 def written(*groups):
     """Return the bytes of frames, of `(message, pieces beside it)`."""
-    outgoing, done = Outgoing(), b""
+    outgoing, done = FrameBuilder(), b""
     for group in groups:
         for message, pieces in group:
             outgoing.add(message, pieces)
@@ -38,10 +38,10 @@ def received(data, *, at_a_time):
 
 LARGE = bytes(range(256)) * 400
 FRAMES = written(
-    [(Ended(number=1), ()), (Ended(number=2, value=b"small"), ())],
-    [(Ended(number=3, value=Beside(len(LARGE) + 1)), (LARGE, b"!")), (Progress(number=4, state=b"s"), ())],
-    [(Ended(number=5, value=Beside(CHUNK)), (bytes(CHUNK),)), (Ended(number=6, value=Beside(2)), (b"ab",))],
-    [(Ended(number=7), ())],
+    [(RunEnded(number=1), ()), (RunEnded(number=2, value=b"small"), ())],
+    [(RunEnded(number=3, value=Beside(len(LARGE) + 1)), (LARGE, b"!")), (Progress(number=4, state=b"s"), ())],
+    [(RunEnded(number=5, value=Beside(CHUNK)), (bytes(CHUNK),)), (RunEnded(number=6, value=Beside(2)), (b"ab",))],
+    [(RunEnded(number=7), ())],
 )
 
 
@@ -71,10 +71,10 @@ def test_the_end_of_the_line_is_an_error():
 @pytest.mark.parametrize(
     "garbage",
     [
-        written([(Ended(number=1, duration_s=math.nan), ())]),
+        written([(RunEnded(number=1, duration_s=math.nan), ())]),
         b"\xff" * 16,
         b"\x01" + bytes(15) + b"\xc1",
-        written([(Ended(number=1), ())])[:16] + b"\x00" * 400,
+        written([(RunEnded(number=1), ())])[:16] + b"\x00" * 400,
     ],
 )
 def test_what_no_slot_says_is_no_frame(garbage):

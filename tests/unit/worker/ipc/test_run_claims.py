@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from harvester_worker.ipc.run_claims import Claim, Claims
+from harvester_worker.ipc.run_claims import Claims, RunClaim
 
 
 @pytest.fixture
@@ -19,22 +19,22 @@ def test_a_slot_claims_its_runs_one_after_another(both):
     agent, slot = both
     assert [slot.begin(number) for number in (1, 2)] == [True, True]
     slot.end(1)
-    assert agent.look() == Claim(begun=2, ended=1)
+    assert agent.look() == RunClaim(begun=2, ended=1)
 
 
 def test_nobody_can_make_the_memory_shorter_under_the_agent(both):
     agent, _ = both
     with pytest.raises(PermissionError):
         os.ftruncate(agent.fileno(), 0)
-    assert agent.look() == Claim(begun=0, ended=0)
+    assert agent.look() == RunClaim(begun=0, ended=0)
 
 
 def test_a_death_is_blamed_on_the_run_that_the_slot_was_at():
-    assert Claim(begun=5, ended=4).blamed(3, 9) == 5
-    assert Claim(begun=5, ended=5).blamed(3, 9) is None
-    assert Claim(begun=0, ended=0).blamed(1, 9) == 1, "it did not even start, and would not the next time"
-    assert Claim(begun=99, ended=99).blamed(3, 9) == 3, "its function has written there"
-    assert Claim(begun=5, ended=6).blamed(3, 9) == 3
+    assert RunClaim(begun=5, ended=4).blamed(3, 9) == 5
+    assert RunClaim(begun=5, ended=5).blamed(3, 9) is None
+    assert RunClaim(begun=0, ended=0).blamed(1, 9) == 1, "it did not even start, and would not the next time"
+    assert RunClaim(begun=99, ended=99).blamed(3, 9) == 3, "its function has written there"
+    assert RunClaim(begun=5, ended=6).blamed(3, 9) == 3
 
 
 def test_what_is_taken_back_is_not_begun_and_what_is_sent_later_is(both):

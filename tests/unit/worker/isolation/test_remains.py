@@ -15,8 +15,8 @@ from harvester_worker.isolation.changed_modules import EditedModules
 from harvester_worker.isolation.installed import is_installed
 from harvester_worker.isolation.remaining_threads import Threads
 from harvester_worker.isolation.slot_environment import Surroundings
-from harvester_worker.pool.stopped_slots import LOOK_S, LOOKS, Stopped
-from harvester_worker.pool.warm_slots import MOST, USUAL_BYTES, WEIGH_EACH, WEIGH_S, Kind, Warm
+from harvester_worker.pool.stopped_slots import LOOK_S, LOOKS, StoppedSlots
+from harvester_worker.pool.warm_slots import MOST, USUAL_BYTES, WEIGH_EACH, WEIGH_S, SlotKind, Warm
 
 # ---- threads ---------------------------------------------------------------------------------------------------------
 
@@ -147,7 +147,7 @@ def looks(stopped, pid, at, *, is_stopped=True):
 
 
 def test_who_stays_stopped_is_given_up_after_some_looks():
-    stopped = Stopped()
+    stopped = StoppedSlots()
     assert stopped.due_in_s(0.0) is None
     stopped.add(7, 0.0)
     assert stopped.due_in_s(0.0) == LOOK_S
@@ -158,14 +158,14 @@ def test_who_stays_stopped_is_given_up_after_some_looks():
 
 
 def test_who_goes_on_is_forgotten():
-    stopped = Stopped()
+    stopped = StoppedSlots()
     stopped.add(7, 0.0)
     assert looks(stopped, 7, LOOK_S, is_stopped=False) == [False]
     assert stopped.due_in_s(LOOK_S) is None
 
 
 def test_an_hour_of_suspension_is_one_look():
-    stopped = Stopped()
+    stopped = StoppedSlots()
     stopped.add(7, 0.0)
     assert looks(stopped, 7, 3600.0) == [False]
     assert looks(stopped, 7, 3600.1) == []
@@ -176,7 +176,7 @@ def test_an_hour_of_suspension_is_one_look():
 
 
 def kind(owner="me", function_id="f@1", gpus=None):
-    return Kind(Surroundings(cpus=1, gpus=gpus), (owner, function_id))
+    return SlotKind(Surroundings(cpus=1, gpus=gpus), (owner, function_id))
 
 
 def some(*numbers_and_owners, cpus=1, for_each_cpu=4, memory_mb=0):

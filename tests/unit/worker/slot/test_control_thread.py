@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from harvester_worker.slot.control_thread import Watch
+from harvester_worker.slot.control_thread import ControlThread
 
 
 @pytest.fixture
 def watch():
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     looks = []
-    watch = Watch(
+    watch = ControlThread(
         its, on_order=lambda _: None, look_after=lambda: looks.append(time.monotonic()), is_needed=lambda: None
     )
     watch.looks, watch.ours = looks, ours  # `ours` stays open: at its end the thread ends the process

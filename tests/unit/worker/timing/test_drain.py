@@ -9,7 +9,7 @@ from support.sessions import PILOT, ack, lease, linked, of, sent
 from harvester.domain.model.pilots import DrainReason
 from harvester.domain.protocol import wire
 from harvester_worker.core.effects import Leave
-from harvester_worker.ipc.slot_messages import Ended
+from harvester_worker.ipc.slot_messages import RunEnded
 from harvester_worker.timing import drain
 
 ORDERS = msgspec.structs.replace(PILOT, grace_s=30.0, handover_s=5.0, finish_s=1.0, leave_before_s=15.0, linger_s=0.0)
@@ -66,7 +66,7 @@ def test_of_two_drains_the_earlier_instants_and_the_more_urgent_reason_hold():
 def session_with_an_unheard_result(size):
     session = linked(pilot=ORDERS)
     session.received([lease("a")], 1.0)
-    session.ended([(("a", 1), Ended(value=bytes(size)))], 2.0)
+    session.ended([(("a", 1), RunEnded(value=bytes(size)))], 2.0)
     session.leave(DrainReason.EVICTED, 10.0)
     return session
 

@@ -11,7 +11,7 @@ from harvester.domain.dispatch.ledger.effects import Effect, Grant
 from harvester.domain.dispatch.ledger.entries import Entry, PilotEntry
 from harvester.domain.dispatch.ledger.ledger import Ledger
 from harvester.domain.dispatch.queueing.durations import KNOWN
-from harvester.domain.dispatch.queueing.lanes import Lane, Shape, Waiting
+from harvester.domain.dispatch.queueing.lanes import Lane, Waiting, WorkShape
 from harvester.domain.dispatch.queueing.queues import first
 
 GROWTH = 2
@@ -68,7 +68,7 @@ class Granting:
                 return
             effects.append(self._grant(lane, pilot, now))
 
-    def _spread(self, choices: dict[Shape, Waiting], now: float, effects: list[Effect]) -> None:
+    def _spread(self, choices: dict[WorkShape, Waiting], now: float, effects: list[Effect]) -> None:
         """Grant leases for these shapes as long as they find pilots."""
         roomy = self._ledger.roomy
         while roomy:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from harvester.domain.dispatch.ledger.entries import PilotEntry
-from harvester.domain.dispatch.queueing.lanes import Shape, Waiting
+from harvester.domain.dispatch.queueing.lanes import Waiting, WorkShape
 
 CANDIDATES = 32  # suitable pilots looked at for one placement
 
@@ -46,7 +46,9 @@ def choose(
     return best
 
 
-def obstacle(shape: Shape, pilot: PilotEntry, margin_s: float, now: float, in_line: bool = False) -> Obstacle | None:
+def obstacle(
+    shape: WorkShape, pilot: PilotEntry, margin_s: float, now: float, in_line: bool = False
+) -> Obstacle | None:
     """Return why `pilot` cannot run what has this shape now; None if it can.
 
     `in_line`: it need not be now, when its room is free will do.

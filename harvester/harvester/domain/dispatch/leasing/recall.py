@@ -12,7 +12,7 @@ from harvester.domain.dispatch.leasing import placement
 from harvester.domain.dispatch.ledger.effects import Recall
 from harvester.domain.dispatch.ledger.entries import Entry, PilotEntry
 from harvester.domain.dispatch.ledger.ledger import Ledger
-from harvester.domain.dispatch.queueing.lanes import Shape
+from harvester.domain.dispatch.queueing.lanes import WorkShape
 from harvester.domain.model.invocations import InvocationState
 
 PATIENCE_S = 0.1
@@ -49,7 +49,7 @@ class _Room:
     def __init__(self, ledger: Ledger, margin_s: float, now: float) -> None:
         self._ledger, self._margin_s, self._now = ledger, margin_s, now
         self._spare = {pilot.pilot_id: pilot.free_cpus for pilot in ledger.roomy.values()}
-        self._suitable: dict[Shape, list[PilotEntry]] = {}
+        self._suitable: dict[WorkShape, list[PilotEntry]] = {}
 
     def take(self, entry: Entry, holder: PilotEntry) -> bool:
         """Take room for an invocation on a pilot other than its holder; False where there is none."""

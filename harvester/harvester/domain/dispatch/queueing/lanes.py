@@ -93,7 +93,7 @@ class Entry(
         return None if self.lease is None else self.lease.pilot_id
 
 
-class Shape(msgspec.Struct, frozen=True):
+class WorkShape(msgspec.Struct, frozen=True):
     """What invocations must have in common so that any pilot that suits one suits all."""
 
     resources: Resources
@@ -107,7 +107,7 @@ class Waiting:
 
     __slots__ = ("groups", "passed_at", "shape")
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: WorkShape) -> None:
         self.shape = shape
         self.groups: Ranking[Group] = Ranking()
         self.passed_at: float | None = None  # since when a pilot that could hold it was too busy
@@ -123,7 +123,7 @@ class Owner:
         self.share = Share(weight)
         self.clock = Clock()  # of the contest among its lanes
         self.leases = 0
-        self.groups: dict[Shape, Group] = {}
+        self.groups: dict[WorkShape, Group] = {}
 
     @property
     def is_full(self) -> bool:
@@ -174,7 +174,7 @@ class FunctionEntry:
         self.leases = 0
         self.nests = False  # its runs submit others
         self.lanes: list[Lane] = []
-        self.shape = Shape(self.resources, self.python, self.needs_s)
+        self.shape = WorkShape(self.resources, self.python, self.needs_s)
 
     @property
     def learns_needs(self) -> bool:
@@ -213,7 +213,7 @@ class Lane:
         self.top = 0  # the highest priority that waits
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> WorkShape:
         """What its invocations need of a pilot."""
         shape = self.function.shape
         return msgspec.structs.replace(shape, is_alone=True) if self.is_alone else shape

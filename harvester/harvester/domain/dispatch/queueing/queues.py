@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from itertools import islice
 
 from harvester.domain.dispatch.queueing.durations import Durations
-from harvester.domain.dispatch.queueing.lanes import Entry, FunctionEntry, Group, Lane, Owner, Shape, Waiting
+from harvester.domain.dispatch.queueing.lanes import Entry, FunctionEntry, Group, Lane, Owner, Waiting, WorkShape
 from harvester.domain.dispatch.queueing.shares import Clock
 from harvester.domain.dispatch.queueing.work import Work
 from harvester.domain.model.invocations import InvocationState
@@ -41,9 +41,11 @@ class Queues:
         self._weights, self._limit, self._limits = weights or {}, limit, limits or {}
         self.durations = Durations()
         self._clock = Clock()  # of the contest between owners
-        self.active: dict[Shape, Waiting] = {}  # shapes that a listed group waits for
-        self.fresh: dict[Shape, Waiting] = {}  # those of them that nobody has tried to place; for all others none suits
-        self._shapes: dict[Shape, Waiting] = {}
+        self.active: dict[WorkShape, Waiting] = {}  # shapes that a listed group waits for
+        self.fresh: dict[
+            WorkShape, Waiting
+        ] = {}  # those of them that nobody has tried to place; for all others none suits
+        self._shapes: dict[WorkShape, Waiting] = {}
         self._owners: dict[str, Owner] = {}  # for ever: there are as many as there are users
         self.functions: dict[str, FunctionEntry] = {}
         self._lanes: dict[tuple[str, str, bool], Lane] = {}
@@ -189,7 +191,7 @@ class Queues:
 
     def reshape(self, function: FunctionEntry) -> None:
         """Take note that the time which a function needs has changed."""
-        shape = Shape(function.resources, function.python, function.needs_s)
+        shape = WorkShape(function.resources, function.python, function.needs_s)
         if shape == function.shape:
             return
         listed = [lane for lane in function.lanes if lane.is_listed]
@@ -242,7 +244,7 @@ class Queues:
             self.active.pop(waiting.shape, None)
             self.fresh.pop(waiting.shape, None)
 
-    def _group(self, owner: Owner, shape: Shape) -> Group:
+    def _group(self, owner: Owner, shape: WorkShape) -> Group:
         group = owner.groups.get(shape)
         if group is None:
             waiting = self._shapes.get(shape)

@@ -21,7 +21,7 @@ from harvester.domain.harvest.planning import (
     SubmitPilot,
 )
 from harvester.domain.harvest.policies.lengths import allowed, choose, is_stuck, required, shorter
-from harvester.domain.harvest.policies.pilot_bins import ZERO, Room, how_many, order
+from harvester.domain.harvest.policies.pilot_bins import ZERO, PilotBin, how_many, order
 from harvester.domain.model.pilots import PilotState
 
 _UNUSABLE = frozenset({NodeState.DOWN, NodeState.DRAINED})
@@ -33,7 +33,7 @@ class DemandPolicy:
 
     def plan(self, situation: Situation) -> Plan:
         """Return what to submit and cancel."""
-        draft = Draft(situation)
+        draft = PlanDraft(situation)
         draft.serve()
         draft.keep_ready()
         draft.make_room()
@@ -56,7 +56,7 @@ def capacity(situation: Situation, shape: Shape) -> int | None:
     )
 
 
-class Draft:
+class PlanDraft:
     """A plan in the making. Its notes name nobody's function: everybody is shown them."""
 
     def __init__(self, situation: Situation) -> None:
@@ -104,8 +104,8 @@ class Draft:
     def _offers(self, pilot: KnownPilot) -> bool:
         return pilot.state is not PilotState.DRAINING and (pilot.is_pending or not self._is_old(pilot))
 
-    def _room(self, pilot: KnownPilot) -> Room:
-        return Room(
+    def _room(self, pilot: KnownPilot) -> PilotBin:
+        return PilotBin(
             pilot=pilot,
             free=pilot.resources,
             python=pilot.python,
@@ -189,7 +189,7 @@ class Draft:
                 self.rooms.append(fresh)
                 spare += 1
 
-    def _submit(self, shape: Shape, at_least: timedelta, why: str) -> Room | None:
+    def _submit(self, shape: Shape, at_least: timedelta, why: str) -> PilotBin | None:
         """Add a submission, unless a cap forbids it."""
         queue = [pilot for pilot in self.pilots if pilot.shape == shape.name and pilot.is_pending]
         walltime = choose(self.lengths[shape.name], queue, at_least, self.settings, self.now)
@@ -202,7 +202,7 @@ class Draft:
         self.live += 1
         self.per_shape[shape.name] += 1
         self.effects.append(SubmitPilot(shape=shape.name, walltime=walltime, why=why))
-        return Room(
+        return PilotBin(
             pilot=None,
             free=shape.resources,
             python=shape.python,
@@ -280,7 +280,7 @@ class Draft:
         ]
 
 
-def _put(rooms: Iterable[Room], need: Need, count: int, at_least: timedelta) -> int:
+def _put(rooms: Iterable[PilotBin], need: Need, count: int, at_least: timedelta) -> int:
     """Put up to `count` of `need` into `rooms`, and return how many found none."""
     for bin_ in rooms:
         if not count:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from harvester.domain.harvest.planning import PENDING, CancelPilot, HarvestMode, KnownPilot, Plan, Situation
 from harvester.domain.harvest.policies.queueing import Match, cancellations, match, submission
-from harvester.domain.harvest.policies.targets import Planner, Target
+from harvester.domain.harvest.policies.targets import Planner, WantedPilot
 from harvester.domain.harvest.policies.usable_shapes import Usable, usable_shapes
 from harvester.domain.harvest.policies.wanted import by_demand
 from harvester.domain.harvest.usable_windows import windows_of
@@ -58,9 +58,9 @@ def _plan(
     return Plan(effects=(*cancels, *submissions), notes=tuple(notes))
 
 
-def _limited(targets: Iterable[Target], room: int) -> list[Target]:
+def _limited(targets: Iterable[WantedPilot], room: int) -> list[WantedPilot]:
     """Return the first targets, for `room` pilots in all."""
-    found: list[Target] = []
+    found: list[WantedPilot] = []
     for target in targets:
         if room <= 0:
             break
@@ -69,9 +69,9 @@ def _limited(targets: Iterable[Target], room: int) -> list[Target]:
     return found
 
 
-def _as_wanted(planner: Planner, targets: list[Target], waiting: dict[str, list[float]]) -> list[Target]:
+def _as_wanted(planner: Planner, targets: list[WantedPilot], waiting: dict[str, list[float]]) -> list[WantedPilot]:
     """Return a target for each pilot that shall wait: in a window where one lasts long enough, else of the reserve."""
-    chosen: list[Target] = []
+    chosen: list[WantedPilot] = []
     for shape, needs in waiting.items():
         mine = [target._replace(pilots=1) for target in targets if target.shape == shape for _ in range(target.pilots)]
         lengths = planner.limits.get(shape)
@@ -82,7 +82,7 @@ def _as_wanted(planner: Planner, targets: list[Target], waiting: dict[str, list[
                 chosen.append(fit)
             elif lengths is not None and not planner.is_strict:
                 longest = lengths.cut(lengths.longest)
-                chosen.append(Target(shape, longest, max(least, longest * 0.5), longest, "for the next window"))
+                chosen.append(WantedPilot(shape, longest, max(least, longest * 0.5), longest, "for the next window"))
     return chosen
 
 

@@ -33,7 +33,7 @@ def times(resources: Resources, count: int) -> Resources:
 
 
 @dataclass
-class Room:
+class PilotBin:
     """What is left of a pilot, live or about to be submitted, while work is put into it."""
 
     pilot: KnownPilot | None
@@ -63,7 +63,7 @@ class Room:
         return taken
 
 
-def order(room: Room) -> tuple[bool, int, bool, float]:
+def order(room: PilotBin) -> tuple[bool, int, bool, float]:
     """Sort key: pilots that are at work first, so that those left over are the idle and the pending ones."""
     pilot = room.pilot
     if pilot is None:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from harvester.domain.harvest.planning import CancelPilot, KnownPilot, SubmitPilot
-from harvester.domain.harvest.policies.targets import Target
+from harvester.domain.harvest.policies.targets import WantedPilot
 from harvester.domain.model.pilots import PilotState
 
 _MOST_NICE = 1000
@@ -22,11 +22,11 @@ _MOST_NICE = 1000
 class Match(NamedTuple):
     """What came of it."""
 
-    missing: list[Target]
+    missing: list[WantedPilot]
     surplus: list[KnownPilot]  # waiting, and good for no target
 
 
-def match(targets: Sequence[Target], waiting: Sequence[KnownPilot]) -> Match:
+def match(targets: Sequence[WantedPilot], waiting: Sequence[KnownPilot]) -> Match:
     """Give each target, in order, the longest pilots in the queue that will do."""
     shelves: dict[tuple[str, float | None], list[tuple[float, str, KnownPilot]]] = {}
     for pilot in waiting:
@@ -34,7 +34,7 @@ def match(targets: Sequence[Target], waiting: Sequence[KnownPilot]) -> Match:
         shelf.append((pilot.walltime.total_seconds(), pilot.pilot_id, pilot))
     for shelf in shelves.values():
         shelf.sort()
-    missing: list[Target] = []
+    missing: list[WantedPilot] = []
     for target in targets:
         found = shelves.get((target.shape, target.end_by), [])
         place = bisect_left(found, (target.high + 1e-6, "")) if found else 0
@@ -46,7 +46,7 @@ def match(targets: Sequence[Target], waiting: Sequence[KnownPilot]) -> Match:
     return Match(missing, [pilot for shelf in shelves.values() for _, _, pilot in shelf])
 
 
-def submission(target: Target, longest: float) -> SubmitPilot:
+def submission(target: WantedPilot, longest: float) -> SubmitPilot:
     """Return the submission that a target asks for. Longer pilots are less nice: the scheduler tries them first."""
     nice = round(100 * math.log2(longest / target.length)) if target.length < longest else 0
     return SubmitPilot(

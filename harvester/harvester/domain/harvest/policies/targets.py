@@ -23,7 +23,7 @@ NEAR = 0.95  # a pilot that waits will do for a rung of the ladder that is so ne
 _BOOTS = 1.5  # a pilot that lasts for less than this many boots is not worth one
 
 
-class Target(NamedTuple):
+class WantedPilot(NamedTuple):
     """A pilot that should wait."""
 
     shape: str
@@ -92,7 +92,7 @@ class Planner:
         # Where backfill cuts a pilot to the window by itself, one kind of pilot is right for all of them.
         self.is_flexible = situation.snapshot.cuts_time_min and not self.is_strict
 
-    def for_windows(self, windows: Iterable[Window], room: int) -> Iterator[Target]:
+    def for_windows(self, windows: Iterable[Window], room: int) -> Iterator[WantedPilot]:
         """Yield targets for the windows that are there, those first that last longest.
 
         Parameters
@@ -123,20 +123,20 @@ class Planner:
         usual = self.survival.quantile(0.5) if self.is_sparing and self.survival is not None else None
         return math.inf if usual is None else usual
 
-    def _open(self, window: Window) -> Iterator[Target]:
+    def _open(self, window: Window) -> Iterator[WantedPilot]:
         fit = self._fit(window)
         if fit is not None:
             shape, count = fit
             why = f"{window.node} is free, with no end known" if window.until_at is None else f"{window.node} is free"
             yield self._long(shape.name, why, count)
 
-    def _long(self, shape: str, why: str, count: int) -> Target:
+    def _long(self, shape: str, why: str, count: int) -> WantedPilot:
         lengths = self.limits[shape]
         longest = lengths.cut(math.inf)
         least = lengths.least if self.is_flexible else None
-        return Target(shape, longest, longest * 0.8, longest, why, count, time_min=least)
+        return WantedPilot(shape, longest, longest * 0.8, longest, why, count, time_min=least)
 
-    def _closed(self, left: float, window: Window, steps: int) -> Iterator[Target]:
+    def _closed(self, left: float, window: Window, steps: int) -> Iterator[WantedPilot]:
         fit = self._fit(window)
         if fit is None:
             return
@@ -149,7 +149,7 @@ class Planner:
         why = f"{window.node} is free for {left:.0f} s, then {window.why}"
         node = window.node if self.is_strict else ""
         for length, low, high in self._steps(left, lengths, steps):
-            yield Target(shape.name, length, low, high, why, count, node, end_by)
+            yield WantedPilot(shape.name, length, low, high, why, count, node, end_by)
 
     def _steps(self, left: float, lengths: Lengths, count: int) -> Iterator[tuple[float, float, float]]:
         """Yield lengths for a window, the longest first, each with the range of those that would do.
@@ -173,7 +173,7 @@ class Planner:
             return (shape, 1) if shape.partition in window.partitions else None
         return best_shape(window, self.shapes)
 
-    def reserve(self, most: int) -> Iterator[Target]:
+    def reserve(self, most: int) -> Iterator[WantedPilot]:
         """Yield targets for windows that nobody foresees: long ones, and a ladder where ends tend to be known.
 
         Parameters
@@ -193,7 +193,7 @@ class Planner:
             if mine > len(rungs):
                 yield self._long(name, why, mine - len(rungs))
             for length in rungs:
-                yield Target(name, length, length * NEAR, length / NEAR, why)
+                yield WantedPilot(name, length, length * NEAR, length / NEAR, why)
 
 
 def _part(count: int, place: int, parts: int) -> int:

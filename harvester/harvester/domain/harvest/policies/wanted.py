@@ -8,7 +8,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from harvester.domain.harvest.planning import CancelPilot, Situation
-from harvester.domain.harvest.policies.demand import Draft
+from harvester.domain.harvest.policies.demand import PlanDraft
 
 _NEVER = timedelta(days=3650)
 
@@ -24,7 +24,7 @@ class Wanted(NamedTuple):
 def by_demand(situation: Situation) -> Wanted:
     """Count the pilots that shall wait in the queue, so that all work and what shall be ready finds one."""
     # Nothing is stuck for whoever cuts lengths to windows: what fits no window is replaced, not walked down from.
-    draft = Draft(replace(situation, settings=replace(situation.settings, patience=_NEVER)))
+    draft = PlanDraft(replace(situation, settings=replace(situation.settings, patience=_NEVER)))
     draft.serve()
     draft.keep_ready()
     draft.let_go()
