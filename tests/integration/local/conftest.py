@@ -107,7 +107,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if any(str(folder) in word for word in process.cmdline()) and "local_step" in " ".join(process.cmdline()):
+            if any(str(folder) in word for word in process.cmdline()) and "local/step.py" in " ".join(process.cmdline()):
                 found += [process, *process.children(recursive=True)]
         except psutil.NoSuchProcess:
             continue
