@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo demo-slurm test test-slurm check format mutants bench bench-peers clean
+.PHONY: help demo demo-slurm test test-slurm check format house mutants bench bench-peers clean
 help:
 	@echo "make demo        the whole system on this machine: register, invoke, evict, resume, result"
 	@echo "make demo-slurm  the same on a real one-machine Slurm (root, apt)"
 	@echo "make test        set up and run all tests"
 	@echo "make test-slurm VERSION=26.05  the acceptance tests on another Slurm, in a Debian folder (root, debootstrap)"
 	@echo "make check       lint, types, formatting: what CI runs before the tests"
+	@echo "make house       folders, long modules and functions, double names; written into docs/architecture.md"
 	@echo "make mutants     do the unit tests notice a change? of the modules changed since SINCE=main, or PATHS=…"
 	@echo "make bench       measurements"
 	@echo "make bench-peers the same work done by Ray, Parsl, Dask, HyperQueue and us (build/peers-venv; 10 minutes)"
@@ -55,6 +56,10 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
+
+# The standard library suffices: any Python will do.
+house:
+	@python3 scripts/house.py --write
 
 $(VENV)/.mutants: $(VENV)/.dev
 	@$(PIP) install -c constraints.txt -e '.[mutants]'

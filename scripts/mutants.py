@@ -3,7 +3,7 @@
 
     make mutants                                   # the modules changed since main
     make mutants SINCE=v0.1.0                      # … since another commit
-    make mutants PATHS="harvester/harvester/domain/backoff.py worker/harvester_worker/claims.py"
+    make mutants PATHS="harvester/harvester/domain/supervision/backoff.py worker/harvester_worker/ipc/run_claims.py"
 
 Owns what is mutated and which tests are asked; cosmic-ray does the rest, in a copy of the working tree. A module is
 tested by the unit tests that import it, or a module of ours that imports it. Exits with 1 where a mutant survives.

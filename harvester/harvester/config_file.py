@@ -1,6 +1,6 @@
-"""Reading a configuration: a TOML file and the options that override it, checked, with errors that help.
+"""Reading a configuration: a TOML file and the options that override it, and the wording of its errors.
 
-Owns the wording. Every error names the field, what was wrong with it, and what to do.
+Every error names the field, what was wrong with it, and what to do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ARRAYS: dict[str, type[msgspec.Struct]] = {"pilot": PilotConfig, "user": UserCo
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used. Its text is one line for whoever wrote it.
+    """A configuration that cannot be used. Its text is one line for the author of the configuration.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def _read(path: Path) -> Tables:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("", f"the config file {path} cannot be read ({error})", "make it readable") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError("", f"the config file {path} is no TOML ({error})", "mend that line") from error
+        raise ConfigError("", f"the config file {path} is not valid TOML ({error})", "correct that line") from error
 
 
 def parsed(text: str) -> object:
@@ -104,7 +104,7 @@ def _refuse_unknown(value: object, kind: type[msgspec.Struct], path: str, source
         here = f"{path}.{key}" if path else key
         if key not in fields:
             nearest = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
-            remedy = f"did you mean {nearest[0]!r}?" if nearest else f"it may have {', '.join(fields)}"
+            remedy = f"did you mean {nearest[0]!r}?" if nearest else f"the keys are {', '.join(fields)}"
             raise ConfigError(here, "there is no such key", remedy, source)
         if isinstance(fields[key], type) and issubclass(fields[key], msgspec.Struct):
             _refuse_unknown(inner, fields[key], here, source)
@@ -114,7 +114,7 @@ def _refuse_unknown(value: object, kind: type[msgspec.Struct], path: str, source
 
 
 def _explained(error: msgspec.ValidationError, tables: Tables, source: str) -> ConfigError:
-    """Return msgspec's error, which ends in " - at `$.pilot[0].cpus`", in our words."""
+    """Return msgspec's error, which ends in " - at `$.pilot[0].cpus`", as a `ConfigError`."""
     text, _, at = str(error).partition(" - at `$")
     field = at.rstrip("`").lstrip(".")
     missing = re.match(r"Object missing required field `(\w+)`", text)
@@ -123,7 +123,7 @@ def _explained(error: msgspec.ValidationError, tables: Tables, source: str) -> C
         return ConfigError(f"{field}.{name}".lstrip("."), "it is missing", f'write for example {name} = "…"', source)
     value = _value_at(tables, field)
     last = re.sub(r"\[.*?\]$", "", field).rsplit(".", 1)[-1]
-    return ConfigError(field, f"{_toml(value)} will not do: {text[:1].lower()}{text[1:]}", _example(last), source)
+    return ConfigError(field, f"{_toml(value)} is invalid: {text[:1].lower()}{text[1:]}", _example(last), source)
 
 
 def _example(name: str) -> str:
@@ -132,7 +132,7 @@ def _example(name: str) -> str:
     unit = next((words for end, words in _UNITS.items() if name.endswith(end)), "")
     if unit:
         return f"write {unit}, for example {name} = {_toml(10 if default is None else default)}"
-    return "mend the value" if default is None else f"write for example {name} = {_toml(default)}"
+    return "correct the value" if default is None else f"write for example {name} = {_toml(default)}"
 
 
 def _value_at(tables: object, field: str) -> object:
@@ -176,15 +176,15 @@ def _check(config: Config, source: str) -> None:
             raise ConfigError(f"gateway.{name}", f"there is no file {file}", "name a PEM file", source)
     if gateway.url and not gateway.url.lower().startswith(("http://", "https://")):
         remedy = 'write for example url = "http://login1:8321"'
-        raise ConfigError("gateway.url", f'"{gateway.url}" is no address', remedy, source)
+        raise ConfigError("gateway.url", f'"{gateway.url}" is not an address', remedy, source)
     if config.harvest.partition and config.pilot:
         remedy = "leave it out, each [[pilot]] has its own partition"
-        raise ConfigError("harvest.partition", "it is for configurations without [[pilot]] tables", remedy, source)
+        raise ConfigError("harvest.partition", "it applies only without [[pilot]] tables", remedy, source)
     _check_names("pilot", [pilot.name for pilot in config.pilot], "give each shape its own", source)
     _check_names("user", [user.name for user in config.user], "give each user their own", source)
     for number, user in enumerate(config.user):
         if user.name in {"user", "admin"}:
-            remedy = 'both are there without a table: "user" is who runs `harvester up`; choose another name'
+            remedy = '"user" (who runs `harvester up`) and "admin" always exist; choose another name'
             raise ConfigError(f"user[{number}].name", f'"{user.name}" is taken', remedy, source)
     _check_harvest(config, source)
     if config.scheduler.kind == "local":
@@ -194,7 +194,7 @@ def _check(config: Config, source: str) -> None:
 def _check_names(kind: str, names: list[str], remedy: str, source: str) -> None:
     for number, name in enumerate(names):
         if name in names[:number]:
-            raise ConfigError(f"{kind}[{number}].name", f'"{name}" is there twice', remedy, source)
+            raise ConfigError(f"{kind}[{number}].name", f'"{name}" is used twice', remedy, source)
 
 
 def _check_harvest(config: Config, source: str) -> None:
@@ -204,7 +204,7 @@ def _check_harvest(config: Config, source: str) -> None:
     except ValueError as error:
         raise ConfigError("harvest.policy", str(error), "choose one of them", source) from None
     if harvest.everything and harvest.policy != "gap":
-        problem = f'policy = "{harvest.policy}" does not know it'
+        problem = f'policy = "{harvest.policy}" does not support it'
         raise ConfigError("harvest.everything", problem, 'write policy = "gap", or leave it out', source)
     for number, text in enumerate(harvest.quiet_hours):
         try:

@@ -52,16 +52,18 @@ app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Functions on the node-time that batch jobs leave idle.",
+    help="Run functions on the node-time that batch jobs leave idle.",
 )
 
 
 @app.callback()
 def connect(
     ctx: typer.Context,
-    url: Annotated[str | None, typer.Option(envvar="HARVESTER_URL", help="The gateway, http://host:port.")] = None,
+    url: Annotated[
+        str | None, typer.Option(envvar="HARVESTER_URL", help="Address of the gateway, http://host:port.")
+    ] = None,
     token: Annotated[
-        str | None, typer.Option(envvar="HARVESTER_TOKEN", help="Your token for it.", show_envvar=True)
+        str | None, typer.Option(envvar="HARVESTER_TOKEN", help="Your token for the gateway.", show_envvar=True)
     ] = None,
     version: Annotated[  # its callback has answered
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")

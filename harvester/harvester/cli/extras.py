@@ -1,4 +1,4 @@
-"""What is not installed here, and which extra of the package brings it.
+"""Errors for packages that are not installed here, with the extra that installs them.
 
 A user's laptop has the SDK and this command line; what starts or asks a scheduler needs more.
 """
@@ -23,5 +23,6 @@ def needing(*extras: str) -> Iterator[None]:
         if not missing or missing in _OURS:  # a defect of ours: no extra brings it
             raise
         raise HarvesterError(
-            f"{missing} is not installed here: pip install 'hpc-harvester[{','.join(extras)}]' brings it"
+            f"the Python package {missing} is not installed here; "
+            f"install it: pip install 'hpc-harvester[{','.join(extras)}]'"
         ) from error

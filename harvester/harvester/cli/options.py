@@ -1,4 +1,4 @@
-"""What a user may say to `harvester up` and `harvester demo`. Plain records, which know no default but "not given"."""
+"""Options of `harvester up` and `harvester demo`, as records. Their only default is "not given"."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DemoScheduler(StrEnum):
 
 
 class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Options of `harvester up`; None where the user said nothing, so that the config file or a default decides."""
+    """Options of `harvester up`; None where one is not given: the configuration file or a default decides."""
 
     config: Path | None = None
     scheduler: str | None = None  # a value of `Scheduler`
@@ -44,5 +44,5 @@ class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options of `harvester demo`."""
 
     scheduler: str = "auto"  # a value of `DemoScheduler`
-    keep: bool = False  # leave the system running when the story is told
+    keep: bool = False  # keep the system running afterwards
     as_json: bool = False

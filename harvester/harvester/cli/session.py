@@ -1,4 +1,4 @@
-"""What the commands share: the connection that the global options describe, and JSON on stdout."""
+"""What all commands share: the connection of the global options, durations, and JSON on stdout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 2.0  # somebody waits at a terminal
 INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class GlobalOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,12 +36,12 @@ def connected(ctx: typer.Context) -> Iterator[Client]:
 
 
 def awaited(client: Client, invocation_id: str, timeout: float | None) -> Any:  # noqa: ANN401 - any result
-    """Return an invocation's result. Ctrl-C leaves it running, and says its id and how to go on."""
+    """Return an invocation's result. Ctrl-C leaves it running, and prints its id and the commands for it."""
     try:
         return client.result(invocation_id, timeout)
     except KeyboardInterrupt:
         typer.echo(
-            f"invocation {invocation_id} goes on: `harvester result {invocation_id}` waits for it, "
+            f"invocation {invocation_id} continues: `harvester result {invocation_id}` waits for it, "
             f"`harvester cancel {invocation_id}` stops it",
             err=True,
         )
@@ -49,12 +49,12 @@ def awaited(client: Client, invocation_id: str, timeout: float | None) -> Any:  
 
 
 def duration(text: str) -> float:
-    """Return the seconds that an option says. Raises `typer.BadParameter`, which names the option."""
-    return _seconds(text, math.ulp(0.0), "longer than nothing, ")
+    """Return a duration in seconds, more than 0. Raises `typer.BadParameter`, which names the option."""
+    return _seconds(text, math.ulp(0.0), "more than 0, ")
 
 
 def patience(text: str) -> float:
-    """Return the seconds that an option says; 0 is to look and not to wait. Raises `typer.BadParameter`."""
+    """Return a duration in seconds; 0: do not wait. Raises `typer.BadParameter`."""
     return _seconds(text, 0.0, "")
 
 
@@ -64,7 +64,7 @@ def _seconds(text: str, least: float, bounds: str) -> float:
     except ValueError:
         found = math.nan
     if not least <= found < math.inf:
-        raise typer.BadParameter(f"{text!r} is not a duration: write seconds, {bounds}as in 600")
+        raise typer.BadParameter(f"{text!r} is not a duration: write seconds, {bounds}for example 600")
     return found
 
 

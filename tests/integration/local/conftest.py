@@ -13,6 +13,7 @@ import pytest
 
 from harvester.domain.cluster.ports import PilotOrder
 from harvester.domain.model.resources import Resources
+from harvester_adapters.local import step
 from harvester_adapters.local.adapter import LocalAdapter
 
 PILOT = """
@@ -107,7 +108,8 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if any(str(folder) in word for word in process.cmdline()) and "local/step.py" in " ".join(process.cmdline()):
+            words = process.cmdline()
+            if step.__file__ in words and any(str(folder) in word for word in words):
                 found += [process, *process.children(recursive=True)]
         except psutil.NoSuchProcess:
             continue

@@ -101,8 +101,15 @@ def test_pilots_explain_evict_and_cancel(run, file, gateway):
     invocation_id = run("invoke", "add", "--no-wait").output.strip()
     assert "no pilot has a free slot" in run("explain", invocation_id).output
     assert run("cancel", invocation_id).output == f"{invocation_id} is cancelled\n"
+    assert run("cancel", invocation_id).output == f"{invocation_id} is cancelled\n"
     ended = run("result", invocation_id)
     assert (ended.exit_code, ended.stderr) == (1, f"error: invocation {invocation_id} was cancelled\n")
+
+
+def test_a_cancellation_that_came_too_late_says_how_the_invocation_ended(run, file):
+    run("functions", "register", f"{file}:add")
+    invocation_id = json.loads(run("invoke", "add", "1", "2", "--json").output)["invocation_id"]
+    assert run("cancel", invocation_id).output == f"{invocation_id} had already ended: succeeded\n"
 
 
 @pytest.mark.parametrize(
@@ -111,17 +118,20 @@ def test_pilots_explain_evict_and_cancel(run, file, gateway):
         (("invoke", "nobody"), "error: there is no function 'nobody' (register it first)"),
         (("evict", "p9"), "error: there is no pilot 'p9' (harvester pilots lists them)"),
         (("result", "i-99"), "error: there is no invocation 'i-99' (look at its id)"),
-        (("invoke", "add", "text"), "error: argument 1 is no JSON: text"),
+        (("invoke", "add", "text"), "error: argument 1 is not valid JSON: text"),
         (("invoke", "add", "--kwargs", "[]"), "error: --kwargs must be a JSON object"),
         (("functions", "register", "nowhere.py:f"), "error: the file nowhere.py cannot be read"),
         (("functions", "register", "no function"), "error: 'no function' names no function"),
-        (("--token", "wrong", "pilots"), "error: this token is unknown (ask your admin for one); is HARVESTER_TOKEN"),
+        (
+            ("--token", "wrong", "pilots"),
+            "error: this token is unknown (ask your admin for one); check that",
+        ),
         (("--url", "ftp://x", "pilots"), "error: the gateway's address 'ftp://x'"),
         (
             ("--url", "http://127.0.0.1:1", "--token", "t", "pilots"),
             "error: the gateway at http://127.0.0.1:1 does not",
         ),
-        (("up", "--set", "pilots"), "error: --set pilots: write KEY=VALUE"),
+        (("up", "--set", "pilots"), "error: --set pilots: there is no KEY=VALUE"),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_1(run, words, said):
@@ -159,7 +169,7 @@ def test_ctrl_c_tells_the_id_and_how_to_go_on(run, file, gateway, command):
     printed, told = waits.communicate(timeout=30)
     (invocation_id,) = gateway.invocations
     assert (waits.returncode, printed) == (130, "")
-    assert told.startswith(f"invocation {invocation_id} goes on: `harvester result {invocation_id}` waits for it")
+    assert told.startswith(f"invocation {invocation_id} continues: `harvester result {invocation_id}` waits for it")
     assert told.count("\n") == 1
 
 

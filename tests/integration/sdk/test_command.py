@@ -56,5 +56,6 @@ def test_a_shell_completes_commands(shell):
 def test_what_is_not_installed_is_told_with_the_extra_that_brings_it(tmp_path, missing, words, extras):
     argv = (sys.executable, "-c", WITHOUT, missing, *words, *(("--state", tmp_path / "s") if words[0] == "up" else ()))
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-    said = f"error: {missing} is not installed here: pip install 'hpc-harvester[{extras}]' brings it\n"
+    remedy = f"install it: pip install 'hpc-harvester[{extras}]'"
+    said = f"error: the Python package {missing} is not installed here; {remedy}\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", said)

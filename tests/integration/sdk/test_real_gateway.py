@@ -186,7 +186,7 @@ def test_the_command_line_shares_and_deletes_functions(client, run, tmp_path):
     assert said.output.endswith(", shared with all\n")
     with harvester.Client(client.url, "b") as bobs:
         assert [each["owner"] for each in bobs.functions()] == ["ada"]
-        assert run("functions", "unshare", "f").output == "ada/f is not shared any more\n"
+        assert run("functions", "unshare", "f").output == "ada/f is no longer shared\n"
         assert bobs.functions() == []
     assert run("functions", "share", "f").output == "ada/f is shared with all\n"
     client.start("f", version=2)

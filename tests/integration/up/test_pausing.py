@@ -81,6 +81,6 @@ def test_nodes_are_drained_shown_and_undrained(system):
     listed = json.loads(harvester(system, "drain", "--json", role="user")[1])
     assert listed["drained"] == ["n2"]
     assert set(listed["pilots"]) <= {"n2"}
-    assert harvester(system, "undrain", "--nodes", "n[1-2]")[1] == "no node is drained any more\n"
+    assert harvester(system, "undrain", "--nodes", "n[1-2]")[1] == "no node is drained\n"
     assert "drained" not in harvester(system, "status")[1]
     assert system.end()[0] == 0

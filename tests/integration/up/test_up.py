@@ -130,7 +130,7 @@ def test_one_up_a_state_folder(system, refused):
     system.start()
     code, line = refused("--state", str(system.state), "--port", "1")
     assert code == 1
-    assert f"another `harvester up` (process {system.process.pid}) runs over the state folder" in line
+    assert f"another `harvester up` (process {system.process.pid}) uses the state folder" in line
 
 
 def test_a_port_in_use_is_one_clear_line(refused):
@@ -198,5 +198,5 @@ def test_a_slurm_that_does_not_answer_yet_is_waited_for_until_a_signal(tmp_path,
         printed, rest = process.communicate(timeout=30)
     assert "Unable to contact slurm controller; nothing starts before it answers" in told
     assert (process.returncode, printed) == (0, "")
-    assert rest.endswith("harvester up: ended before it had started; nothing was submitted\n")
+    assert rest.endswith("harvester up: interrupted before the start was complete; no pilot was submitted\n")
     assert "Traceback" not in rest

@@ -1,6 +1,6 @@
-"""What an admin tells the daemon: `harvester pause` and `resume`, the kill switch; `harvester drain` and `undrain`.
+"""Commands of an admin to the daemon: `harvester pause` and `resume`, the kill switch; `harvester drain` and `undrain`.
 
-Owns the wait for the daemon, so that what is printed is what the daemon does, and not only what it was told.
+Owns the wait for the daemon: what is printed is what the daemon does, not only what was requested.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from harvester.sdk.client import Client
     from harvester.sdk.payload.payloads import Document
 
-Nodes = Annotated[str, typer.Option("--nodes", metavar="LIST", help="Nodes, such as n[1-4,7].")]
+Nodes = Annotated[str, typer.Option("--nodes", metavar="LIST", help="The nodes, for example n[1-4,7].")]
 
-_PATIENCE_S = 10.0  # a daemon ticks every second or two; a slow scheduler makes it slower
+_PATIENCE_S = 10.0  # a daemon ticks every second or so; a slow scheduler delays it
 
 
 def pause(
     ctx: typer.Context,
-    reason: Annotated[str, typer.Option(help="A sentence for whoever asks why nothing is submitted.")] = "",
+    reason: Annotated[str, typer.Option(help="Why, shown by `harvester status` and `harvester explain`.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Submit no more pilots until `harvester resume` (admins). Those that live go on."""
+    """Submit no more pilots until `harvester resume` (admins). Running pilots continue."""
     with connected(ctx) as client:
         said = client.pause(reason)
         if as_json:
@@ -36,13 +36,13 @@ def pause(
             return
         daemon = _heard(client)
     if daemon.get("has_heard"):
-        typer.echo("paused: no pilot is submitted until `harvester resume`; pilots that live go on")
+        typer.echo("paused: no pilot is submitted until `harvester resume`; running pilots continue")
     else:
-        typer.echo(f"the pause is noted, and holds from the daemon's next look; {_silence(daemon)}")
+        typer.echo(f"the pause is recorded and starts at the daemon's next tick; {_silence(daemon)}")
 
 
 def resume(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """End the pause, and every one after failures (admins)."""
+    """End the pause, and all pauses after failures (admins)."""
     with connected(ctx) as client:
         said = client.resume()
         if as_json:
@@ -51,15 +51,15 @@ def resume(ctx: typer.Context, as_json: AsJson = False) -> None:
         daemon = _heard(client)
     note = daemon.get("note") or {}
     if not daemon.get("has_heard"):
-        typer.echo(f"the pause is taken back, from the daemon's next look on; {_silence(daemon)}")
+        typer.echo(f"the end of the pause is recorded and starts at the daemon's next tick; {_silence(daemon)}")
     elif note.get("paused"):
-        typer.echo(f"the pause is taken back, but the daemon is still paused: {note.get('reason')}")
+        typer.echo(f"the pause has ended, but the daemon is still paused: {note.get('reason')}")
     else:
-        typer.echo("resumed: pilots are submitted where work or settings want them")
+        typer.echo("resumed: pilots are submitted again when work or settings require them")
 
 
 def drain(ctx: typer.Context, nodes: Nodes = "", as_json: AsJson = False) -> None:
-    """Have pilots leave nodes, and put none there until `undrain` (admins); without --nodes: list the drained ones."""
+    """Make pilots leave nodes and keep out until `undrain` (admins). Without --nodes: list the drained nodes."""
     with connected(ctx) as client:
         if nodes:
             said = client.drain(nodes)
@@ -68,7 +68,7 @@ def drain(ctx: typer.Context, nodes: Nodes = "", as_json: AsJson = False) -> Non
                 return
             daemon = _heard(client)
             if not daemon.get("has_heard"):
-                typer.echo(f"it is noted, and holds from the daemon's next look; {_silence(daemon)}")
+                typer.echo(f"the drain is recorded and starts at the daemon's next tick; {_silence(daemon)}")
         else:
             daemon = client.daemon()
         drained = tuple((daemon.get("control") or {}).get("drained") or ())
@@ -90,13 +90,13 @@ def undrain(ctx: typer.Context, nodes: Nodes, as_json: AsJson = False) -> None:
             return
         daemon = _heard(client)
     drained = tuple((daemon.get("control") or {}).get("drained") or ())
-    typer.echo(f"still drained: {nodelist.fold(drained)}" if drained else "no node is drained any more")
+    typer.echo(f"still drained: {nodelist.fold(drained)}" if drained else "no node is drained")
     if not daemon.get("has_heard"):
-        typer.echo(f"it holds from the daemon's next look; {_silence(daemon)}")
+        typer.echo(f"the change is recorded and starts at the daemon's next tick; {_silence(daemon)}")
 
 
 def _heard(client: Client) -> Document:
-    """Return how the daemon stands, once it has looked again, or once patience is over."""
+    """Return the daemon's status as soon as it has heard the command, or when `_PATIENCE_S` are over."""
     give_up_at = time.monotonic() + _PATIENCE_S
     while True:
         daemon = client.daemon()
@@ -109,5 +109,5 @@ def _heard(client: Client) -> Document:
 def _silence(daemon: Document) -> str:
     age_s = daemon.get("age_s")
     if age_s is None:
-        return "it has not looked at the cluster yet"
-    return f"it last looked {age_s:.0f} s ago"
+        return "it has not ticked yet"
+    return f"its last tick was {age_s:.0f} s ago"

@@ -1,4 +1,4 @@
-"""`harvester demo`: the whole story on one machine, told on the terminal as it happens.
+"""`harvester demo`: the whole system at work on one machine, each event printed as it happens.
 
 Owns the story's order: register, invoke, a prime batch job takes the nodes, the function's checkpoint is handed over,
 it resumes on another pilot, one result. It starts a real `harvester up` in a process of its own and talks to it as any
@@ -55,7 +55,7 @@ def count(steps: int, step_s: float) -> dict[str, int]:
 
 
 def run_demo(options: DemoOptions) -> int:
-    """Tell the story; return 0 when it ended as it should."""
+    """Run the demo; return 0 when it ended as it should."""
     console = Console(stderr=options.as_json, highlight=False, soft_wrap=True)
     teller = Teller(console)
     folder = Path(tempfile.mkdtemp(prefix="harvester-demo-"))
@@ -115,7 +115,7 @@ def tell(stage: Stage, teller: Teller) -> dict[str, object]:
         result = _result(client, future, timeout_s=120)
         teller.say(
             f"[bold]count({STEPS}) = {result['counted']}[/] after {result['activations']} activations, "
-            f"with {result['steps_made']} steps made: nothing was lost, nothing done twice"
+            f"with {result['steps_made']} steps made: no step was lost, none was done twice"
         )
     if result["counted"] != STEPS or result["activations"] < 2:
         raise DemoError(f"the function ended with {result}: it should have been evicted once and resumed")
@@ -161,7 +161,7 @@ def _explanation(client: Client, invocation_id: str) -> str:
 
 
 def _keep(stage: Stage, console: Console) -> None:
-    console.print(f"\nIt goes on until Ctrl-C:\n  export HARVESTER_URL={stage.url}")
+    console.print(f"\nIt runs until Ctrl-C:\n  export HARVESTER_URL={stage.url}")
     console.print(f"  export HARVESTER_TOKEN=$(cat {stage.token_file})\n  harvester status")
     try:
         while stage.is_alive:

@@ -1,4 +1,4 @@
-"""`harvester functions`: list the functions that one may call, register another, share and delete one's own."""
+"""`harvester functions`: list, register, share and delete functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harvester.sdk.errors import HarvesterError
 if TYPE_CHECKING:
     from harvester.sdk.payload.shipping import Shipment, Traits
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A function of yours; an admin's OWNER/NAME is anybody's.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Your function; admins may name any, as OWNER/NAME.")]
 
 app = typer.Typer(help="List the functions that you may call; register, share and delete your own.")
 
@@ -32,7 +32,11 @@ def functions(ctx: typer.Context, as_json: AsJson = False) -> None:
 
     from harvester.cli.render import tables  # noqa: PLC0415 - as above
 
-    Console().print(tables.functions(items) if items else "there are no functions of yours, and none are shared")
+    Console().print(
+        tables.functions(items)
+        if items
+        else "you have no functions, and none are shared with you; `harvester functions register` adds one"
+    )
 
 
 @app.command()
@@ -42,23 +46,31 @@ def register(  # noqa: PLR0917 - typer makes the options from the parameters
         str,
         typer.Argument(
             metavar="FILE.py:FUNCTION|MODULE:FUNCTION",
-            help="The code: a file of yours, or a module of the compute node.",
+            help="The code: a function in a local file, or in a module that compute nodes can import.",
         ),
     ],
-    name: Annotated[str | None, typer.Option(help="Its name; the function's own unless given.")] = None,
-    cpus: Annotated[int, typer.Option(min=1, help="Cores for one run.")] = 1,
-    gpus: Annotated[int, typer.Option(min=0, help="GPUs for one run.")] = 0,
-    memory_mb: Annotated[int, typer.Option(min=0, help="MiB for one run.")] = 0,
-    walltime: Annotated[
-        float | None, typer.Option(parser=duration, metavar="SECONDS", help="Upper bound of one run.")
+    name: Annotated[
+        str | None, typer.Option(help="Name of the registered function. Default: the function's own name.")
     ] = None,
-    checkpoints: Annotated[bool, typer.Option("--checkpoints", help="It resumes from its checkpoints.")] = False,
-    max_retries: Annotated[int, typer.Option(min=0, help="Runs after an exception of its own.")] = 0,
-    max_running: Annotated[int | None, typer.Option(min=1, help="Runs at a time, over all pilots and users.")] = None,
-    share: Annotated[bool, typer.Option("--share", help="Let every user of the gateway call it.")] = False,
+    cpus: Annotated[int, typer.Option(min=1, help="CPUs for one run.")] = 1,
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs for one run.")] = 0,
+    memory_mb: Annotated[int, typer.Option(min=0, help="Memory for one run, in MiB; 0: no limit is declared.")] = 0,
+    walltime: Annotated[
+        float | None, typer.Option(parser=duration, metavar="SECONDS", help="Longest duration of one run.")
+    ] = None,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="The function saves checkpoints and resumes from them.")
+    ] = False,
+    max_retries: Annotated[
+        int, typer.Option(min=0, help="How often a run is repeated after an exception of the function.")
+    ] = 0,
+    max_running: Annotated[
+        int | None, typer.Option(min=1, help="Most runs at the same time, over all pilots and users.")
+    ] = None,
+    share: Annotated[bool, typer.Option("--share", help="Every user of the gateway may call it.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Register a function from a Python file, or one that the compute node can import."""
+    """Register a function from a Python file, or from a module that compute nodes can import."""
     from harvester.domain.model.resources import Resources  # noqa: PLC0415 - as in functions
     from harvester.sdk.payload.shipping import Traits  # noqa: PLC0415 - cloudpickle costs start-up time
 
@@ -81,20 +93,20 @@ def register(  # noqa: PLR0917 - typer makes the options from the parameters
 
 @app.command()
 def share(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
-    """Let every user of the gateway call a function, all its versions."""
+    """Share a function: every user of the gateway may call all its versions."""
     _share(ctx, name, "all", as_json)
 
 
 @app.command()
 def unshare(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
-    """Let nobody else call a function any more; admins may still."""
+    """Stop sharing a function: only its owner and admins may call it."""
     _share(ctx, name, "none", as_json)
 
 
 def _share(ctx: typer.Context, name: str, with_whom: str, as_json: bool) -> None:
     with connected(ctx) as client:
         said = client.share(name, with_whom)
-    how = "shared with all" if with_whom == "all" else "not shared any more"
+    how = "shared with all" if with_whom == "all" else "no longer shared"
     print_json(said) if as_json else typer.echo(f"{said['owner']}/{said['name']} is {how}")
 
 
@@ -102,13 +114,13 @@ def _share(ctx: typer.Context, name: str, with_whom: str, as_json: bool) -> None
 def delete(
     ctx: typer.Context,
     name: Name,
-    versions: Annotated[list[int] | None, typer.Argument(metavar="VERSION", help="Which versions.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All versions.")] = False,
+    versions: Annotated[list[int] | None, typer.Argument(metavar="VERSION", help="The versions to delete.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Delete all versions.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete versions of a function that no invocation is open of; results stay."""
+    """Delete versions of a function that have no open invocation. Results stay."""
     if bool(versions) == every:
-        raise HarvesterError("which versions of it? Name them, or say --all")
+        raise HarvesterError(f"no version of {name} is named: give VERSION…, or --all for every version")
     gone = []
     with connected(ctx) as client:
         for version in versions or [each["version"] for each in client.function_versions(name)]:

@@ -38,19 +38,21 @@ from harvester.cli.commands.simulate_options import (
 )
 from harvester.cli.session import AsJson
 
-app = typer.Typer(help="Simulate: what would a policy have harvested of a recorded cluster?", no_args_is_help=True)
+app = typer.Typer(help="Simulate what a policy would have harvested on a recorded cluster.", no_args_is_help=True)
 
 
 @app.command(name="idle-log")
 def idle_log(  # noqa: PLR0917 - typer makes the options from the parameters
     file: File,
     policy: PolicyName,
-    from_: Annotated[str | None, typer.Option("--from", metavar="T", help="Unix seconds, or an ISO time.")] = None,
-    to: Annotated[str | None, typer.Option("--to", metavar="T", help="The first moment that is left out.")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="T", help="First moment: Unix seconds, or an ISO time.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="T", help="End: the first moment that is left out.")] = None,
     lengths: Lengths = LENGTHS,
-    model: Annotated[Model, typer.Option(help="published: HPC-Whisk's clairvoyant one.")] = Model.DAEMON,
-    foresight: Annotated[float, typer.Option(help="Share of gap ends that the scheduler's plan knows.")] = 0.0,
-    nodes: Annotated[int | None, typer.Option(help="Nodes of the cluster; by default as the log tells.")] = None,
+    model: Annotated[Model, typer.Option(help="published: the clairvoyant model of HPC-Whisk.")] = Model.DAEMON,
+    foresight: Annotated[float, typer.Option(help="Share of gap ends (0..1) that the scheduler's plan knows.")] = 0.0,
+    nodes: Annotated[int | None, typer.Option(help="Nodes of the cluster. Default: as in the log.")] = None,
     cycle: Cycle = 10.0,
     boot: Boot = 12.5,
     tick: Tick = 2.0,
@@ -123,7 +125,9 @@ def sacct(  # noqa: PLR0917 - typer makes the options from the parameters
     policy: PolicyName = "gap",
     mode: ModeName = Mode.PREEMPTIBLE,
     lengths: Lengths = LENGTHS,
-    partition: Annotated[list[str] | None, typer.Option(help="Only batch jobs of this one; may be repeated.")] = None,
+    partition: Annotated[
+        list[str] | None, typer.Option(help="Only batch jobs of this partition; may be repeated.")
+    ] = None,
     cycle: Cycle = 10.0,
     boot: Boot = 12.5,
     tick: Tick = 2.0,

@@ -1,6 +1,6 @@
 """`harvester up` and `harvester demo`: their options.
 
-What they do is in `cli.up` and `cli.demo`, which are imported when they run.
+What they do is in `harvester.cli.up.up` and `harvester.cli.commands.demo`, imported when they run.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from harvester.sdk.errors import HarvesterError
 
 
 def up(  # noqa: PLR0917 - typer makes the options from the parameters
-    config: Annotated[Path | None, typer.Option(help="The config file (TOML).")] = None,
-    scheduler: Annotated[Scheduler | None, typer.Option(help="Whose nodes are harvested.")] = None,
-    nodes: Annotated[int | None, typer.Option(min=1, help="local: emulated nodes.")] = None,
+    config: Annotated[Path | None, typer.Option(help="The configuration file (TOML).")] = None,
+    scheduler: Annotated[Scheduler | None, typer.Option(help="The scheduler whose nodes are harvested.")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="local: number of emulated nodes.")] = None,
     cpus: Annotated[int | None, typer.Option(min=1, help="local: CPUs of each node.")] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="local: GPUs of each node.")] = None,
-    state: Annotated[Path | None, typer.Option(help="Folder for what must survive a restart.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen at.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = None,
-    partition: Annotated[str | None, typer.Option(help="Partition of the pilots.")] = None,
-    ready: Annotated[int | None, typer.Option(min=0, help="Pilots kept ready beyond the waiting work.")] = None,
-    max_pilots: Annotated[int | None, typer.Option(min=0, help="Pilots at most.")] = None,
+    state: Annotated[Path | None, typer.Option(help="State folder: everything that must survive a restart.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free port.")] = None,
+    partition: Annotated[str | None, typer.Option(help="Partition to which pilots are submitted.")] = None,
+    ready: Annotated[int | None, typer.Option(min=0, help="Pilots kept ready without work.")] = None,
+    max_pilots: Annotated[int | None, typer.Option(min=0, help="Most pilots at the same time.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the config file; may be repeated."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the configuration file; may be repeated."),
     ] = None,
 ) -> None:
-    """Start gateway and daemon in the foreground, until Ctrl-C."""
+    """Run gateway and daemon in the foreground, until Ctrl-C."""
     options = UpOptions(
         config=config,
         scheduler=scheduler,
@@ -56,11 +56,13 @@ def up(  # noqa: PLR0917 - typer makes the options from the parameters
 
 
 def demo(
-    scheduler: Annotated[DemoScheduler, typer.Option(help="Where it runs.")] = DemoScheduler.AUTO,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the system running afterwards.")] = False,
+    scheduler: Annotated[
+        DemoScheduler, typer.Option(help="Where it runs; auto: Slurm if it answers here, else local.")
+    ] = DemoScheduler.AUTO,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the system running afterwards.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the whole story: register, invoke, evict, resume, result."""
+    """Show the whole system at work: register, invoke, evict, resume, result."""
     options = DemoOptions(scheduler=scheduler, keep=keep, as_json=as_json)
     with needing("all"):
         from harvester.cli.commands.demo import run_demo  # noqa: PLC0415 - as in `up`
@@ -72,5 +74,5 @@ def demo(
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise HarvesterError(f"--set {text}: write KEY=VALUE")
+        raise HarvesterError(f"--set {text}: there is no KEY=VALUE in it; write for example --set harvest.ready=2")
     return key.strip(), value.strip()

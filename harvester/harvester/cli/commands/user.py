@@ -1,4 +1,4 @@
-"""The commands of a user: look at the system, invoke, and undo."""
+"""Commands of a user: show the system, invoke functions, wait for results, cancel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harvester.cli.session import AsJson, awaited, connected, duration, patience
 from harvester.domain.model.invocations import InvocationState
 from harvester.sdk.errors import HarvesterError
 
-InvocationId = Annotated[str, typer.Argument(metavar="ID", help="The invocation.")]
+InvocationId = Annotated[str, typer.Argument(metavar="ID", help="Id of the invocation.")]
 
 
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
@@ -35,7 +35,7 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 def whoami(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Tell whose token this is, at which gateway."""
+    """Show whose token this is, its role, and the gateway."""
     with connected(ctx) as client:
         said = {**client.whoami(), "url": client.url}
     if as_json:
@@ -48,22 +48,27 @@ def whoami(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 def invoke(  # noqa: PLR0917 - typer makes the options from the parameters
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="A function of yours, or one that is shared; OWNER/NAME names it fully.")],
-    arguments: Annotated[list[str] | None, typer.Argument(metavar="JSON…", help="Each argument as JSON.")] = None,
+    name: Annotated[str, typer.Argument(help="Your function, or a shared one; OWNER/NAME is its full name.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="JSON…", help="Positional arguments, each as JSON.")
+    ] = None,
     kwargs: Annotated[str, typer.Option(metavar="JSON", help="Keyword arguments, as a JSON object.")] = "{}",
-    version: Annotated[int | None, typer.Option(help="Its version; the newest unless given.")] = None,
-    wait: Annotated[bool, typer.Option(help="Wait for the result, or print the invocation's id only.")] = True,
+    version: Annotated[int | None, typer.Option(help="Version of the function. Default: the newest.")] = None,
+    wait: Annotated[bool, typer.Option(help="Wait for the result, or only print the invocation's id.")] = True,
     timeout: Annotated[
         float | None, typer.Option(parser=patience, metavar="SECONDS", help="Seconds to wait at most.")
     ] = None,
     priority: Annotated[
-        int | None, typer.Option(min=-1000, max=1000, help="Among your own that wait: higher goes first.")
+        int | None,
+        typer.Option(min=-1000, max=1000, help="Order among your waiting invocations: higher first. Default: 0."),
     ] = None,
     ttl: Annotated[
-        float | None, typer.Option(parser=duration, metavar="SECONDS", help="Seconds within which it has to begin.")
+        float | None,
+        typer.Option(parser=duration, metavar="SECONDS", help="It expires if it has not begun after this time."),
     ] = None,
     deadline: Annotated[
-        float | None, typer.Option(parser=duration, metavar="SECONDS", help="Seconds within which it has to end.")
+        float | None,
+        typer.Option(parser=duration, metavar="SECONDS", help="It expires if it has not ended after this time."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -83,12 +88,12 @@ def invoke(  # noqa: PLR0917 - typer makes the options from the parameters
 
 def invocations(
     ctx: typer.Context,
-    state: Annotated[InvocationState | None, typer.Option(help="Only those in this state.")] = None,
-    function: Annotated[str | None, typer.Option(help="Only those of this function.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
+    state: Annotated[InvocationState | None, typer.Option(help="Only invocations in this state.")] = None,
+    function: Annotated[str | None, typer.Option(help="Only invocations of this function.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many to list at most.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List the invocations, newest first: yours, or everybody's for an admin."""
+    """List your invocations, newest first; an admin sees those of all users."""
     with connected(ctx) as client:
         items = client.invocations(state=state, function=function, limit=limit)
     if as_json:
@@ -114,19 +119,26 @@ def result(
         print_json({"invocation_id": invocation_id, "result": value} if as_json else value)
     except (TypeError, ValueError) as error:
         if as_json:
-            raise HarvesterError(f"the result is no JSON ({error}): leave --json out, or use the SDK") from error
+            raise HarvesterError(
+                f"the result cannot be written as JSON ({error}): leave --json out, or use the SDK"
+            ) from error
         typer.echo(repr(value))
 
 
 def cancel(ctx: typer.Context, invocation_id: InvocationId, as_json: AsJson = False) -> None:
-    """Cancel an invocation; one that runs is stopped."""
+    """Cancel an invocation. If it runs, it is stopped."""
     with connected(ctx) as client:
         document = client.cancel(invocation_id)
-    print_json(document) if as_json else typer.echo(f"{invocation_id} is {document.get('state')}")
+    if as_json:
+        print_json(document)
+        return
+    state = document.get("state")
+    had_ended = state in {InvocationState.SUCCEEDED, InvocationState.FAILED, InvocationState.EXPIRED}
+    typer.echo(f"{invocation_id} had already ended: {state}" if had_ended else f"{invocation_id} is {state}")
 
 
 def explain(ctx: typer.Context, invocation_id: InvocationId, as_json: AsJson = False) -> None:
-    """Say why an invocation waits, and why there is no pilot for it."""
+    """Explain why an invocation waits, and why there is no pilot for it."""
     with connected(ctx) as client:
         said = client.explain(invocation_id)
     if as_json:
@@ -139,7 +151,7 @@ def explain(ctx: typer.Context, invocation_id: InvocationId, as_json: AsJson = F
 
 def pilots(
     ctx: typer.Context,
-    every: Annotated[bool, typer.Option("--all", help="Those that have ended too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Also list pilots that have ended.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the pilots."""
@@ -150,20 +162,20 @@ def pilots(
         return
     from harvester.cli.render import tables  # noqa: PLC0415 - as in status
 
-    _console().print(tables.pilots(items, time.time()) if items else "no pilots")
+    _console().print(tables.pilots(items, time.time()) if items else "no pilots; `harvester status` shows why")
 
 
 def evict(
     ctx: typer.Context,
-    pilot: Annotated[str, typer.Argument(metavar="PILOT", help="The pilot's id, or the end of it.")],
+    pilot: Annotated[str, typer.Argument(metavar="PILOT", help="Id of the pilot, or its last characters.")],
     as_json: AsJson = False,
 ) -> None:
-    """Ask a pilot to hand its work over and leave (admins)."""
+    """Ask a pilot to hand over its work and leave (admins)."""
     with connected(ctx) as client:
         alive = [str(each["pilot_id"]) for each in client.pilots() if str(each["pilot_id"]).endswith(pilot)]
         if len(alive) > 1:
             raise HarvesterError(
-                f"{pilot} is the end of {len(alive)} pilots' ids: {', '.join(alive)}; give more of one"
+                f"{len(alive)} pilots have an id that ends in {pilot}: {', '.join(alive)}; give more characters"
             )
         pilot_id = alive[0] if alive else pilot  # the gateway says what is wrong with one that is not alive
         said = client.evict(pilot_id)
@@ -174,7 +186,9 @@ def _json(text: str, where: str) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        raise HarvesterError(f"""{where} is no JSON: {text} ({error}; a text needs quotes: '"text"')""") from error
+        raise HarvesterError(
+            f"""{where} is not valid JSON: {text} ({error}); a text needs quotes: '"text"'"""
+        ) from error
 
 
 def _console() -> Any:  # noqa: ANN401 - rich is imported here only

@@ -1,4 +1,4 @@
-"""`harvester windows`: which nodes are free for how long, and why no longer.
+"""`harvester windows`: which nodes are free for how long, and why they are not free longer.
 
 Reads what the daemon noted of its last look, from the gateway; with `--config` or `--scheduler` it asks the scheduler
 itself, so that a site can see its windows before anything runs.
@@ -25,12 +25,16 @@ from harvester.sdk.errors import HarvesterError
 
 def windows(
     ctx: typer.Context,
-    config: Annotated[Path | None, typer.Option(help="A config file: ask its scheduler, not the gateway.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Ask the scheduler of this configuration file, not the gateway.")
+    ] = None,
     scheduler: Annotated[Scheduler | None, typer.Option(help="Ask this scheduler, not the gateway.")] = None,
-    ahead: Annotated[float, typer.Option(min=0, help="Minutes to look ahead, when a scheduler is asked.")] = 0.0,
+    ahead: Annotated[
+        float, typer.Option(min=0, metavar="MINUTES", help="How far to look ahead; with --config or --scheduler.")
+    ] = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Show the backfill windows: which nodes are free until when, and why they end."""
+    """Show the backfill windows: which nodes are free until when, and why each ends."""
     gaps: GapFigures | None = None
     if config is None and scheduler is None:
         found, taken_at, gaps = _of_gateway(ctx)
@@ -56,7 +60,9 @@ def _of_gateway(ctx: typer.Context) -> tuple[Sequence[WindowGroup], float | None
         document = client.cluster()
     noted = document.get("daemon") or {}
     if "windows" not in noted:
-        raise HarvesterError("the daemon has noted no windows: see that it runs, or ask a scheduler with --scheduler")
+        raise HarvesterError(
+            "the daemon has recorded no windows: check that `harvester up` runs, or ask a scheduler with --scheduler"
+        )
     gaps = msgspec.convert(noted.get("gaps"), GapFigures | None)
     return msgspec.convert(noted["windows"], list[WindowGroup]), document.get("taken_at"), gaps
 
@@ -71,7 +77,7 @@ def _of_scheduler(
     try:
         config = load_config(path, {"scheduler.kind": scheduler})
         if config.scheduler.kind == "local":
-            raise HarvesterError("the local scheduler lives in `harvester up`: leave out --config and --scheduler")
+            raise HarvesterError("the local scheduler runs inside `harvester up`: leave out --config and --scheduler")
         adapter = build.adapter(config)
         try:
             snapshot = adapter.snapshot()

@@ -1,4 +1,4 @@
-"""Which pilots are still on nodes that an admin has drained. Pure: documents in, words out."""
+"""Pilots that are still on nodes that an admin has drained. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents of the gateway as tables for a terminal. Pure: documents in, something printable out.
+"""Documents of the gateway as tables for a terminal. Pure.
 
 Takes documents as they come: a field that a gateway leaves out is an empty cell, never an error.
 """
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from harvester.cli.render.drained import pilots_on
 from harvester.domain.cluster import nodelist
+from harvester.domain.model.resources import Resources
 
 Document = Mapping[str, Any]
 MOST_NODES = 20  # that a terminal shows one by one
@@ -32,15 +33,11 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) 
 
 
 def resources(said: object) -> str:
-    """Return resources as the gateway writes them, in words."""
+    """Return resources of a document in words."""
     if not isinstance(said, Mapping):
         return ""
-    words = [f"{said.get('cpus', 0)} CPU"]
-    if said.get("gpus"):
-        words.append(f"{said['gpus']} GPU")
-    if said.get("memory_mb"):
-        words.append(f"{said['memory_mb']} MB")
-    return ", ".join(words)
+    counts = {name: said.get(name) or 0 for name in ("cpus", "gpus", "memory_mb")}
+    return str(Resources(**counts))
 
 
 def instant(at: float | None) -> str:
@@ -49,12 +46,12 @@ def instant(at: float | None) -> str:
 
 
 def short(pilot_id: object) -> str:
-    """Return the end of a pilot's id, which tells it apart and stands in its batch job's name; `evict` takes it."""
+    """Return the end of a pilot's id, which is also in its batch job's name; `evict` takes it."""
     return str(pilot_id or "").rpartition("-")[2]
 
 
 def remaining(ends_at: float | None, now: float) -> str:
-    """Return the time left, as `1 h 29 min`; nothing where nobody knows."""
+    """Return the time left, as `1 h 29 min`; empty where it is unknown."""
     if ends_at is None:
         return ""
     hours, minutes = divmod(max(0, round((ends_at - now) / 60)), 60)
@@ -62,7 +59,7 @@ def remaining(ends_at: float | None, now: float) -> str:
 
 
 def pilot_state(pilot: Document) -> str:
-    """Return a pilot's state; "busy" where it is ready, and all of it is taken."""
+    """Return a pilot's state; "busy" where it is ready and has no free CPU."""
     free = pilot.get("free")
     is_full = isinstance(free, Mapping) and not free.get("cpus")
     return "busy" if is_full and pilot.get("state") == "ready" else str(pilot.get("state") or "")
@@ -105,7 +102,7 @@ def _ago(at: float | None, now: float) -> str:
 
 
 def _lasted(each: Document, now: float) -> str:
-    """Return how long it has run, or ran: from its first start, waits in between included."""
+    """Return how long an invocation has run since its first start, waits in between included."""
     started = each.get("started_at")
     return "" if started is None else duration(max(0.0, (each.get("ended_at") or now) - started))
 
@@ -155,27 +152,29 @@ def status(said: Document) -> list[Table | Text]:
 
 
 def _daemon(daemon: Document) -> Iterator[tuple[str, Text]]:
-    """Yield how the daemon stands, the worst first: labels and words."""
+    """Yield labels and words of the daemon's status, the worst first."""
     control, note = daemon.get("control") or {}, daemon.get("note") or {}
     if control.get("paused"):
-        heard = "" if daemon.get("has_heard") else "; the daemon has not looked since"
-        why = control.get("reason") or "an admin gave no reason"
+        heard = "" if daemon.get("has_heard") else "; the daemon has not heard it yet"
+        why = control.get("reason") or "paused by an admin without a reason"
         yield "paused", Text(f"{why} (since {instant(control.get('at'))}{heard})", style="bold red")
-        yield "", Text("to resume: harvester resume", style="bold red")
+        yield "", Text("to resume: `harvester resume`", style="bold red")
     elif note.get("paused"):
-        yield "paused", Text(str(note.get("reason") or "no reason told"), style="bold red")
+        yield "paused", Text(str(note.get("reason") or "no reason is given"), style="bold red")
     if daemon.get("store"):
         yield "store", Text(str(daemon["store"]), style="bold red")
     age_s = daemon.get("age_s")
     if age_s is None:
-        yield "daemon", Text("has never looked at the cluster; is harvester up running?", style="red")
+        yield "daemon", Text("has never ticked; check that `harvester up` runs", style="red")
     elif not daemon.get("is_alive"):
-        yield "daemon", Text(f"has not looked for {duration(age_s)}; is harvester up running?", style="red")
+        yield "daemon", Text(f"has not ticked for {duration(age_s)}; check that `harvester up` runs", style="red")
     else:
         yield "daemon", Text(_looked(note, age_s))
     if note.get("delayed"):
-        words = f"{note['delayed']} prime jobs waited for pilots, {note.get('worst_delay_s', 0.0):.1f} s at most"
-        yield "harm", Text(words, style="yellow")
+        words = (
+            f"{note['delayed']} prime jobs waited for pilots, the longest for {note.get('worst_delay_s', 0.0):.1f} s"
+        )
+        yield "delays", Text(words, style="yellow")
     for error in note.get("errors") or ():
         yield "error", Text(str(error), style="red")
     # Of a daemon that an admin paused, the planner's only note is that it is paused.
@@ -184,22 +183,22 @@ def _daemon(daemon: Document) -> Iterator[tuple[str, Text]]:
 
 
 def _looked(note: Document, age_s: float) -> str:
-    """Return when the daemon last looked and why, in which mode, and what it asks of the scheduler."""
+    """Return when the daemon last looked and why, its mode, and how many commands it sent to the scheduler."""
     if not note.get("looked_at"):
-        return f"listened {duration(age_s)} ago, and has not seen the cluster yet"
+        return f"ticked {duration(age_s)} ago, and has not seen the cluster yet"
     ago_s = max(0.0, note.get("last_tick_at", 0.0) - note["looked_at"]) + age_s
     cause = f" ({note['look_cause']})" if note.get("look_cause") else ""
-    asked = f"; {note.get('commands_per_minute', 0)} commands to the scheduler in the last minute"
+    asked = f"; {note.get('commands_per_minute', 0)} scheduler commands in the last minute"
     return f"looked {duration(ago_s)} ago{cause}; mode {note.get('mode') or 'preemptible'}{asked}"
 
 
 def _drained(nodes: Sequence[str], items: Iterable[Document]) -> Iterator[tuple[str, Text]]:
-    """Yield which nodes an admin has drained, and who is still there."""
+    """Yield the nodes that an admin has drained, and which of them still have pilots."""
     if not nodes:
         return
     there = pilots_on(nodes, items)
-    still = f"; pilots are still on {nodelist.fold(there)}" if there else "; no pilot is there"
-    yield "drained", Text(f"{nodelist.fold(nodes)}{still} (to use them again: harvester undrain --nodes …)")
+    still = f"; pilots are still on {nodelist.fold(there)}" if there else "; no pilots are left there"
+    yield "drained", Text(f"{nodelist.fold(nodes)}{still} (to use them again: `harvester undrain --nodes …`)")
 
 
 def duration(seconds: float) -> str:
@@ -213,16 +212,16 @@ def duration(seconds: float) -> str:
 def _nodes(nodes: Sequence[Document]) -> Table | Text:
     """Return the nodes, one a line, or by state where they are too many to read."""
     if not nodes:
-        return Text("\nno nodes are known")
+        return Text("\nno nodes are known yet")
     if len(nodes) > MOST_NODES:
         states = Counter(str(node.get("state")) for node in nodes)
         return table(f"\n{len(nodes)} nodes", ("state", "count"), states.most_common())
     rows = ((n.get("name"), n.get("state"), resources(n.get("free")), resources(n.get("total"))) for n in nodes)
-    return table("\nnodes", ("node", "state", "free", "in all"), rows)
+    return table("\nnodes", ("node", "state", "free", "total"), rows)
 
 
 def _queues(demand: Iterable[Document], of_others: Document) -> Table | Text:
     rows = [(each.get("function_id"), each.get("waiting"), each.get("held")) for each in demand]
     if of_others.get("waiting") or of_others.get("held"):
         rows.append(("others' functions", of_others.get("waiting"), of_others.get("held")))
-    return table("\nwaiting work", ("function", "waiting", "running"), rows) if rows else Text("\nno work waits")
+    return table("\nwaiting work", ("function", "waiting", "running"), rows) if rows else Text("\nno waiting work")

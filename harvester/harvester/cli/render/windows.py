@@ -28,11 +28,11 @@ def table_of(groups: Iterable[WindowGroup], now: float) -> Table:
         )
         for group in ordered
     )
-    return table("Windows", ("nodes", "", "free", "from", "until", "lasts", "why it ends"), rows)
+    return table("windows", ("nodes", "", "free", "from", "until", "lasts", "why it ends"), rows)
 
 
 def learned(gaps: GapFigures) -> str:
-    """Return what the daemon has learned of the gaps of this cluster, in a sentence or two."""
+    """Return what the daemon has learned about the gaps of this cluster, as a sentence."""
     words = [f"Of the last {gaps.seen} gaps here"]
     if gaps.median_s is not None:
         words.append(f"half lasted longer than {span(gaps.median_s)}")

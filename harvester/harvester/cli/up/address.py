@@ -25,22 +25,22 @@ def own_address() -> str:
 
 
 def check_host(config: Config) -> None:
-    """Refuse a gateway that compute nodes cannot reach, whatever it is called. Raises `ConfigError`.
+    """Refuse a gateway that compute nodes cannot reach. Raises `ConfigError`.
 
-    Who sets `gateway.url` has thought of how pilots reach it: a tunnel, a proxy, a cluster of this one machine.
+    With `gateway.url` set, pilots reach it some other way: a tunnel, a proxy, a cluster of this one machine.
     """
     gateway = config.gateway
     if config.scheduler.kind == "local" or gateway.url or not is_loopback(gateway.host):
         return
     raise ConfigError(
         "gateway.host",
-        f'"{gateway.host}" is this machine only, and pilots run on compute nodes',
+        f'"{gateway.host}" is reachable from this machine only, and pilots run on compute nodes',
         "leave --host out to listen on all addresses, or set gateway.url to an address that compute nodes reach",
     )
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether nobody but this machine itself reaches `host`."""
+    """Return whether only this machine reaches `host`."""
     if host.rstrip(".").lower() in {"localhost", "ip6-localhost", "localhost.localdomain"}:
         return True
     try:
@@ -53,6 +53,6 @@ def _outgoing() -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(_ELSEWHERE)
-        except OSError:  # no route: nobody but this host itself can call
+        except OSError:  # no route: only this host can connect
             return "127.0.0.1"
         return str(probe.getsockname()[0])

@@ -111,7 +111,7 @@ def _check_partitions(found: tuple[Shape, ...], config: Config, snapshot: Cluste
     if not found and snapshot is not None and names:
         raise _no_partition(snapshot, asked)
     if not found:
-        problem = "no pilot shape is configured, and no partition is known to be preemptible"
+        problem = "no pilot shape is configured, and no preemptible partition is known"
         raise ConfigError("pilot", problem, f"write a [[pilot]] table with name, partition and cpus ({has})")
     for number, shape in enumerate(found):
         if names and shape.partition not in names:
@@ -125,10 +125,10 @@ def _check_partitions(found: tuple[Shape, ...], config: Config, snapshot: Cluste
 def _no_partition(snapshot: ClusterSnapshot, asked: str) -> ConfigError:
     """Return the error for a cluster on which nobody has said where pilots may go, and where it cannot be guessed."""
     if asked:
-        return ConfigError("harvest.partition", f'partition "{asked}" has no nodes', "name another one")
+        return ConfigError("harvest.partition", f'partition "{asked}" has no nodes', "name another partition")
     reasons = ((part.name, why_not_untold(snapshot, part) or "it has no nodes") for part in snapshot.partitions)
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons)
-    problem = f"no partition is named, and none can be taken without being told ({why})"
+    problem = f"no partition is configured, and none can be chosen automatically ({why})"
     modes = 'harvest.mode = "yielding" or "strict" where pilots are not evicted from it'
     return ConfigError("harvest.partition", problem, f'write harvest.partition = "NAME", and {modes}')
 
@@ -141,7 +141,7 @@ def _check_brakes(found: tuple[Shape, ...], config: Config, snapshot: ClusterSna
     unknown = sorted(names.difference(node.name for node in snapshot.nodes))
     if unknown:
         problem = f'there is no node "{unknown[0]}", so excluding it would exclude nothing'
-        raise ConfigError("harvest.excluded_nodes", problem, "mend its name, or leave it out")
+        raise ConfigError("harvest.excluded_nodes", problem, "correct the name, or leave it out")
     known = {part.name for part in snapshot.partitions}
     for name in harvest.excluded_partitions:
         if name not in known:
@@ -209,7 +209,7 @@ def excluded_nodes(config: Config) -> frozenset[str]:
             found.update(node_names(name))
         except ValueError:
             field, remedy = f"harvest.excluded_nodes[{number}]", 'write for example "n[1-4,7]"'
-            raise ConfigError(field, f'"{name}" is no list of nodes', remedy) from None
+            raise ConfigError(field, f'"{name}" is not a list of nodes', remedy) from None
     return frozenset(found)
 
 

@@ -37,8 +37,10 @@ def authorities(config: Config) -> str:
         text = path.read_text(encoding="ascii", errors="replace")
         tls.trusting(text)
     except ssl.SSLError as error:
-        raise ConfigError("gateway.tls_ca", f"{path} holds no certificate in PEM", "name one that does") from error
+        raise ConfigError(
+            "gateway.tls_ca", f"{path} contains no certificate in PEM format", "name a PEM file"
+        ) from error
     except OSError as error:
         problem = f"{path} cannot be read: {error.strerror}"
-        raise ConfigError("gateway.tls_ca", problem, "name a file that can") from error
+        raise ConfigError("gateway.tls_ca", problem, "name a readable file") from error
     return text

@@ -1,4 +1,4 @@
-"""The gateway's settings out of a configuration, with everybody's tokens."""
+"""Settings of the gateway, made from a configuration, with the tokens of all users."""
 
 from __future__ import annotations
 
@@ -65,8 +65,12 @@ def _tokens(config: Config, token: Callable[[str], str]) -> tuple[Token, ...]:
     for name in ("user", "admin", *(user.name for user in config.user)):
         other = holders.setdefault(token(name), name)
         if other != name:
-            problem = f"they hold the same token, so that nobody could tell {other} from {name}"
-            raise ConfigError(f"tokens/{other}, tokens/{name}", problem, "remove one of the two files to have one made")
+            problem = f"both files contain the same token, so {other} and {name} would be one user"
+            raise ConfigError(
+                f"tokens/{other}, tokens/{name}",
+                problem,
+                "remove one of the two files; `harvester up` then makes a new token",
+            )
     return (
         Token(name=getpass.getuser(), role=Role.USER, token=token("user")),
         Token(name="admin", role=Role.ADMIN, token=token("admin")),

@@ -1,4 +1,4 @@
-"""The look at the scheduler before a harvester starts, and how long one waits for it."""
+"""The first look at the scheduler before a harvester starts, and the wait for it."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def first_look(
         try:
             return adapter.snapshot()
         except SchedulerUnavailable as error:
-            words = f"the scheduler does not answer, it is asked again: {error}"
+            words = f"the scheduler does not answer, trying again: {error}"
             log.info("up: %s", words)  # `say` is for the terminal
             is_final = not is_needed or isinstance(error, SchedulerAbsent)
             if is_needed and not is_final:
                 words += (
-                    "; nothing starts before it answers, since no [[pilot]] table says what pilots are (Ctrl-C ends it)"
+                    "; nothing starts until it answers, because no [[pilot]] table is configured (Ctrl-C ends the wait)"
                 )
             if words not in told:
                 say(words)

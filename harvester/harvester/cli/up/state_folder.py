@@ -60,8 +60,8 @@ class StateFolder:
             pid = os.read(self._lock, 20).decode(errors="replace").strip()
             os.close(self._lock)
             raise StateFolderError(
-                f"another `harvester up` (process {pid or 'unknown'}) runs over the state folder {path}; "
-                "end that one, or name another folder with --state"
+                f"another `harvester up` (process {pid or 'unknown'}) uses the state folder {path}; "
+                "end it, or name another folder with --state"
             ) from None
         with contextlib.suppress(OSError):  # it is for the words of whoever comes second; the disk may be full
             os.ftruncate(self._lock, 0)
@@ -103,7 +103,8 @@ class StateFolder:
                 path.write_text(secrets.token_urlsafe(32) + "\n", encoding="utf-8")
         except OSError as error:
             raise StateFolderError(
-                f"the token file {path} cannot be used ({error.strerror}); see that there is space and that it is yours"
+                f"the token file {path} cannot be used ({error.strerror}); "
+                "check that the disk has space and that you own the file"
             ) from error
         return path
 
@@ -113,8 +114,8 @@ class StateFolder:
         text = path.read_text(encoding="utf-8", errors="replace").strip()
         if not _TOKEN.fullmatch(text):
             raise StateFolderError(
-                f"{path} holds no token: write one word of ASCII letters, digits and signs into it, "
-                "or remove it to have one made"
+                f"{path} contains no valid token: write one word of ASCII letters, digits and signs into it, "
+                "or remove it, and `harvester up` makes a new one"
             )
         return text
 

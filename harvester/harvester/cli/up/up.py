@@ -57,12 +57,15 @@ def run_up(options: UpOptions) -> int:
         errors.print(f"harvester up: {error}")
         return 1
     if folder.was_open:
-        errors.print(f"harvester up: others could look into {folder.path}; it is now closed to them (mode 700)")
+        errors.print(f"harvester up: other users could read {folder.path}; it is now closed to them (mode 700)")
     try:
         folder.log_to_file()
     except OSError as error:
         folder.close()
-        errors.print(f"harvester up: the log {folder.log_file} cannot be opened ({error.strerror}); mend that first")
+        errors.print(
+            f"harvester up: the log {folder.log_file} cannot be opened ({error.strerror}); "
+            "check that the disk has space and that you own the file"
+        )
         return 1
     try:
         return _run(config, folder, errors)
@@ -102,13 +105,13 @@ def _run(config: Config, folder: StateFolder, errors: Console) -> int:
         errors.print(f"harvester up: {error}")
         return 1
     except KeyboardInterrupt:
-        errors.print("harvester up: ended before it had started; nothing was submitted")
+        errors.print("harvester up: interrupted before the start was complete; no pilot was submitted")
     except ModuleNotFoundError:  # the command knows which extra brings it
         raise
     except OSError as error:  # no space, no rights: nobody's defect
         log.warning("up failed", exc_info=True)
         where = f" ({error.filename})" if error.filename else ""
-        errors.print(f"harvester up: {error.strerror or error}{where}; {folder.log_file} tells where it was needed")
+        errors.print(f"harvester up: {error.strerror or error}{where}; {folder.log_file} has the details")
         return 1
     except Exception as error:  # outermost: a traceback helps whoever reads the log, not whoever typed the command
         log.exception("up failed")
@@ -198,7 +201,9 @@ class _System:
         ca = self._config.gateway.tls_ca
         trust = f" HARVESTER_TLS_CA={Path(ca).resolve()}" if ca else ""
         out.print(f"  export HARVESTER_URL={self._server.url} HARVESTER_TOKEN=$(cat {user}){trust}")
-        out.print("  Ctrl-C ends it" + (" and leaves the pilots." if self._config.harvest.leave_pilots else "."))
+        out.print(
+            "  Ctrl-C ends it" + (" and leaves the pilots running." if self._config.harvest.leave_pilots else ".")
+        )
         sys.stdout.flush()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

@@ -30,7 +30,7 @@ def test_a_pilot_that_is_ready_and_full_is_busy():
 
 def test_an_empty_status_is_shown_in_words():
     text = shown(*tables.status({"gateway": "http://g", "user": "me"}))
-    for words in ("no pilots", "no work waits", "no nodes are known", "seen never"):
+    for words in ("no pilots", "no waiting work", "no nodes are known yet", "seen never"):
         assert words in text
 
 
@@ -55,9 +55,9 @@ def test_an_admins_pause_says_why_and_how_to_resume():
     control = {"paused": True, "reason": "maintenance", "at": 0.0}
     text = shown(*tables.status(said(control=control)))
     assert "maintenance" in text
-    assert "to resume: harvester resume" in text
-    assert "has not looked since" not in text
-    assert "the daemon has not looked since" in shown(*tables.status(said(control=control, has_heard=False)))
+    assert "to resume: `harvester resume`" in text
+    assert "has not heard it yet" not in text
+    assert "the daemon has not heard it yet" in shown(*tables.status(said(control=control, has_heard=False)))
 
 
 def test_the_age_of_the_last_look_and_the_planners_notes_are_shown():
@@ -66,15 +66,15 @@ def test_the_age_of_the_last_look_and_the_planners_notes_are_shown():
         "look_cause": "the clock", "mode": "yielding", "commands_per_minute": 6,
     }  # fmt: skip
     text = shown(*tables.status(said(note=note)))
-    words = "looked 13 s ago (the clock); mode yielding; 6 commands to the scheduler in the last minute"
+    words = "looked 13 s ago (the clock); mode yielding; 6 scheduler commands in the last minute"
     assert f"daemon     {words}" in text
     assert "has not seen the cluster yet" in shown(*tables.status(said()))
     harm = shown(*tables.status(said(note=note | {"delayed": 2, "worst_delay_s": 3.14})))
-    assert "harm       2 prime jobs waited for pilots, 3.1 s at most" in harm
+    assert "delays     2 prime jobs waited for pilots, the longest for 3.1 s" in harm
     assert "harm" not in text
     assert "note       No pilots of shape x" in text
-    assert "has not looked for 10 min" in shown(*tables.status(said(age_s=601.0, is_alive=False)))
-    assert "has never looked" in shown(*tables.status(said(age_s=None, is_alive=False)))
+    assert "has not ticked for 10 min" in shown(*tables.status(said(age_s=601.0, is_alive=False)))
+    assert "has never ticked" in shown(*tables.status(said(age_s=None, is_alive=False)))
 
 
 def test_a_status_fits_80_columns_with_long_words_under_each_other():
@@ -139,5 +139,5 @@ def test_drained_nodes_are_shown_with_who_is_still_there():
     text = shown(*tables.status(said(control=control) | {"pilots": pilots}))
     assert "drained    n[1-3]; pilots are still on n2" in text
     assert "harvester undrain" in text
-    assert "no pilot is there" in shown(*tables.status(said(control=control)))
+    assert "no pilots are left there" in shown(*tables.status(said(control=control)))
     assert "drained" not in shown(*tables.status(said()))

@@ -37,10 +37,10 @@ def test_a_scheduler_that_must_tell_what_pilots_are_is_asked_until_it_answers():
     assert found is LOOK
     assert waits == [2, 4, 8, 15]
     assert [words.partition(";")[0] for words in said] == [
-        "the scheduler does not answer, it is asked again: Connection refused",
-        "the scheduler does not answer, it is asked again: no answer within 10 s",
+        "the scheduler does not answer, trying again: Connection refused",
+        "the scheduler does not answer, trying again: no answer within 10 s",
     ]
-    assert "nothing starts before it answers, since no [[pilot]] table says what pilots are" in said[0]
+    assert "nothing starts until it answers, because no [[pilot]] table is configured" in said[0]
 
 
 @pytest.mark.parametrize(
@@ -51,4 +51,4 @@ def test_a_scheduler_that_must_tell_what_pilots_are_is_asked_until_it_answers():
 def test_nobody_waits_for_an_answer_that_is_not_needed_or_cannot_come(fields, error):
     found, said, waits = look(fields, error)
     assert (found, waits) == (None, [])
-    assert said == [f"the scheduler does not answer, it is asked again: {error}"]
+    assert said == [f"the scheduler does not answer, trying again: {error}"]

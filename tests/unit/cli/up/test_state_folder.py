@@ -65,7 +65,7 @@ def test_a_token_file_that_holds_no_token_is_named(tmp_path, text):
     (tmp_path / "tokens").mkdir()
     (tmp_path / "tokens" / "ada").write_bytes(text)
     folder = StateFolder(tmp_path)
-    with pytest.raises(StateFolderError, match=r"tokens/ada holds no token: write one word of"):
+    with pytest.raises(StateFolderError, match=r"tokens/ada contains no valid token: write one word of"):
         folder.token("ada")
     folder.close()
 

@@ -49,8 +49,9 @@ def test_where_nothing_is_preemptible_the_site_must_say_where_pilots_may_go():
         with pytest.raises(ConfigError) as refused:
             build.shapes(load_config(None, {**SLURM, "harvest.mode": mode}), nowhere)
         assert str(refused.value) == (
-            "harvest.partition: no partition is named, and none can be taken without being told (prime: nobody is above"
-            ' it; idle: no partition of a higher PriorityTier shares its nodes); write harvest.partition = "NAME", and'
+            "harvest.partition: no partition is configured, and none can be chosen automatically"
+            " (prime: nobody is above it;"
+            ' idle: no partition of a higher PriorityTier shares its nodes); write harvest.partition = "NAME", and'
             ' harvest.mode = "yielding" or "strict" where pilots are not evicted from it'
         )
 
@@ -171,7 +172,7 @@ def test_pilots_on_other_hosts_are_given_an_address_that_they_can_reach():
 @pytest.mark.parametrize(
     ("field", "value", "words"),
     [
-        ("harvest.excluded_nodes", ["n[0-1", "n0"], 'excluded_nodes\\[0\\]: "n\\[0-1" is no list of nodes'),
+        ("harvest.excluded_nodes", ["n[0-1", "n0"], 'excluded_nodes\\[0\\]: "n\\[0-1" is not a list of nodes'),
         ("harvest.excluded_nodes", ["n[0-99]"], 'there is no node "n1[0-9]?", so excluding it would exclude nothing'),
         ("harvest.excluded_partitions", ["ilde"], 'no partition "ilde".*the scheduler has idle, prime'),
     ],

@@ -1,4 +1,4 @@
-from harvester.sdk.submit.unresolved import MAX_IDS, POLL_S, SWEEP_S, UnresolvedIds
+from harvester.sdk.submit.unresolved import MAX_IDS, POLL_S, SWEEP_IDS_PER_S, SWEEP_S, UnresolvedIds
 
 
 def test_under_an_open_stream_an_id_is_asked_for_by_the_sweep_only():
@@ -55,6 +55,6 @@ def test_without_streams_each_is_asked_for_again_and_again_until_it_is_over():
 def test_a_million_open_ones_are_swept_at_a_bounded_rate():
     watch = UnresolvedIds()
     watch.connected()
-    watch.add((str(number) for number in range(100_000)), watch.epoch, 0.0)
-    assert watch.next_at(0.0) == 100.0
-    assert len(watch.question(100.0)) == MAX_IDS
+    watch.add(map(str, range(1_000_000)), watch.epoch, 0.0)
+    assert watch.next_at(0.0) == 1_000_000 / SWEEP_IDS_PER_S
+    assert len(watch.question(1000.0)) == MAX_IDS
