@@ -14,7 +14,7 @@ from datetime import timedelta
 import msgspec
 
 from harvester.daemon.instants import ByOurClock, Jumps
-from harvester.daemon.notes import CLUSTER_NOTE, DAEMON_NOTE, DaemonNote, cluster_note
+from harvester.daemon.notes import cluster_note
 from harvester.daemon.observing.harm import Harm
 from harvester.daemon.observing.looking import Looking
 from harvester.daemon.observing.senses import EVERY_S, Senses
@@ -36,7 +36,8 @@ from harvester.domain.harvest.planning import CancelPilot, Policy, SubmitPilot
 from harvester.domain.harvest.policies import by_name
 from harvester.domain.harvest.usable_windows import departs_at
 from harvester.domain.model.pilots import PilotState
-from harvester.domain.protocol import control
+from harvester.domain.protocol import control, daemon_notes
+from harvester.domain.protocol.daemon_notes import DaemonNote
 from harvester.domain.steady import Clock, Steady
 from harvester.domain.supervision.looks import Cause, Facts, LookKind
 from harvester.store.store import Store, StoreError
@@ -219,7 +220,8 @@ class Daemon:
         settles_at = now + _SETTLE_S if has_submitted else None
         due = (self._departs_at, settles_at, self._looking.again_at(now, self._contended))
         self._looking.expect(snapshot, ours=ours, due=due)
-        self._store.put_note(CLUSTER_NOTE, msgspec.json.encode(cluster_note(snapshot, self._launcher.mark)))
+        note = cluster_note(snapshot, self._launcher.mark)
+        self._store.put_note(daemon_notes.CLUSTER_NOTE, daemon_notes.encode(note))
 
     def _plan(self, snapshot: ClusterSnapshot) -> bool:
         """Perform the plan; return whether a pilot was submitted."""
@@ -293,6 +295,6 @@ class Daemon:
             commands_per_minute=self._looking.per_minute(self._clock()),
         )
         try:
-            self._store.put_note(DAEMON_NOTE, msgspec.json.encode(note))
+            self._store.put_note(daemon_notes.DAEMON_NOTE, daemon_notes.encode(note))
         except StoreError as error:
             log.warning("daemon.note was not kept: %s", error)
