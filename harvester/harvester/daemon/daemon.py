@@ -34,7 +34,6 @@ from harvester.domain.cluster.windows import WindowGroup, grouped
 from harvester.domain.harvest.planner import decide
 from harvester.domain.harvest.planning import CancelPilot, Policy, SubmitPilot
 from harvester.domain.harvest.policies import by_name
-from harvester.domain.harvest.usable_windows import departs_at
 from harvester.domain.model.pilots import PilotState
 from harvester.domain.protocol import control, daemon_notes
 from harvester.domain.protocol.daemon_notes import DaemonNote
@@ -142,8 +141,9 @@ class Daemon:
             # A pilot that the gateway could not hear says no goodbye; the scheduler tells its end.
             look_at = time.monotonic() + 2.0
             self._hands.cancel_again()
-            pilots = self._senses.known()
-            snapshot = self._looking.full(pilots, self._facts(self._clock()))
+            facts = self._facts(self._clock())
+            pilots = self._senses.before_look()
+            snapshot = self._looking.full(pilots, facts)
             if snapshot is not None:
                 self._reconciling.look(snapshot, pilots)
 
@@ -194,7 +194,7 @@ class Daemon:
         broken = self._evictions.listen(now)
         if not broken:
             return
-        pilots = [pilot for pilot in self._senses.known() if pilot.pilot_id in broken and pilot.batch_job_id]
+        pilots = [pilot for pilot in self._store.pilots() if pilot.pilot_id in broken and pilot.batch_job_id]
         ended = self._looking.ended(pilot.batch_job_id for pilot in pilots) if pilots else ()
         if ended and self._situations.snapshot is not None:
             self._reconciling.ended(self._situations.snapshot, ended, pilots)
@@ -208,7 +208,7 @@ class Daemon:
         return msgspec.structs.replace(facts, pilots=pilots, said_at=self._said.said_at, eviction_at=eviction_at)
 
     def _look(self, cause: Cause, facts: Facts) -> None:
-        pilots = self._senses.known()  # as they were before the look
+        pilots = self._senses.before_look()
         snapshot = self._looking.full(pilots, facts)
         self._errors = [self._looking.trouble] if self._looking.trouble else []
         if snapshot is None:
@@ -228,12 +228,12 @@ class Daemon:
         now = self._clock()
         situation = self._situations.after(snapshot, now, self._said)
         self._senses.pilots = situation.pilots
-        self._windows = grouped(situation.windows or ())
+        self._windows = grouped(situation.windows)
         self._gaps = None if situation.survival is None else figures(situation.survival)
         keeps_off = self._evictions.looked(situation)
         plan = decide(self._policy, situation, paused=self._pauses.off_reason or keeps_off)
         self._notes = plan.notes
-        self._departs_at, self._mode = departs_at(situation), situation.settings.mode
+        self._departs_at, self._mode = situation.departs_at(), situation.settings.mode
         cancels = [effect for effect in plan.effects if isinstance(effect, CancelPilot)]
         leaving = {cancel.pilot_id for cancel in cancels}
         self._contended = bool(plan.held or leaving)
