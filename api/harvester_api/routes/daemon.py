@@ -46,9 +46,8 @@ async def daemon(request: Request) -> Response:
     """`note` is the daemon's own, and empty before its first tick."""
     caller_of(request)
     gateway = gateway_of(request)
-    return json_response(
-        await asyncio.to_thread(daemon_status.read, gateway.store, gateway.clock(), readiness.told(gateway))
-    )
+    status = await asyncio.to_thread(daemon_status.read, gateway.store, gateway.clock(), readiness.told(gateway))
+    return json_response(status.document)
 
 
 @router.post(

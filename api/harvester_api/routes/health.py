@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 
 from harvester.domain.model.functions import split_name
@@ -16,7 +17,7 @@ from harvester_api.http.bodies import json_response
 from harvester_api.http.openapi import json_of, operation
 from harvester_api.problems import refusal
 from harvester_api.routes.common import caller_of, gateway_of
-from harvester_api.schemas.daemon_status import DAEMON_NOTE, note
+from harvester_api.schemas import daemon_status
 from harvester_api.schemas.responses import ClusterDocument, DemandOfOthers, Health, Identity
 from harvester_api.service.readiness import missing
 
@@ -69,17 +70,18 @@ async def cluster(request: Request) -> Response:
 def _cluster(store: Store, caller: Caller) -> dict[str, Any]:
     alive: list[PilotRecord] = store.pilots(live=True)
     demand: list[Demand] = store.demand()
+    seen = daemon_status.cluster_note(store)
     own = [each for each in demand if caller.may_see(split_name(each.function_id)[0])]
     return {
         "scheduler": "",
         "taken_at": None,
         "nodes": [],
-        **note(store, "cluster"),
+        **({} if seen is None else msgspec.structs.asdict(seen)),
         "pilots": Counter(pilot.state.value for pilot in alive),  # these are newer than any note
         "demand": own,
         "demand_of_others": DemandOfOthers(
             waiting=sum(each.waiting for each in demand) - sum(each.waiting for each in own),
             held=sum(each.held for each in demand) - sum(each.held for each in own),
         ),
-        "daemon": note(store, DAEMON_NOTE),
+        "daemon": daemon_status.shown(daemon_status.daemon_note(store)),
     }

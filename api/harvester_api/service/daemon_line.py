@@ -15,7 +15,7 @@ import msgspec
 from harvester.domain.protocol import word
 from harvester.domain.protocol.word import GatewayWord
 from harvester.store.store import Store, StoreError
-from harvester_api.schemas.daemon_status import DAEMON_NOTE, note
+from harvester_api.schemas.daemon_status import daemon_note
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +80,12 @@ class DaemonLine:
 
     async def _read(self) -> None:
         try:
-            found = await asyncio.to_thread(note, self._store, DAEMON_NOTE)
+            found = await asyncio.to_thread(daemon_note, self._store)
         except StoreError as error:
             log.warning("the store does not say whether the daemon lives: %s", error)
             return
-        at = found.get("alive_at") or found.get("last_tick_at")
-        self._alive_at = at if isinstance(at, float | int) else self._alive_at
+        if found is not None:
+            self._alive_at = found.alive_at or found.last_tick_at
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

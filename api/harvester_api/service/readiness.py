@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from harvester.domain.protocol.daemon_notes import DAEMON_NOTE
 from harvester.store.store import StoreError
-from harvester_api.schemas.daemon_status import DAEMON_NOTE
 
 if TYPE_CHECKING:
     from harvester_api.service.gateway import Gateway

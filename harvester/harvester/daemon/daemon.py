@@ -14,7 +14,7 @@ from datetime import timedelta
 import msgspec
 
 from harvester.daemon.instants import ByOurClock, Jumps
-from harvester.daemon.notes import CLUSTER_NOTE, DAEMON_NOTE, DaemonNote, cluster_note
+from harvester.daemon.notes import cluster_note
 from harvester.daemon.observing.harm import Harm
 from harvester.daemon.observing.looking import Looking
 from harvester.daemon.observing.senses import EVERY_S, Senses
@@ -34,9 +34,9 @@ from harvester.domain.cluster.windows import WindowGroup, grouped
 from harvester.domain.harvest.planner import decide
 from harvester.domain.harvest.planning import CancelPilot, Policy, SubmitPilot
 from harvester.domain.harvest.policies import by_name
-from harvester.domain.harvest.usable_windows import departs_at
 from harvester.domain.model.pilots import PilotState
-from harvester.domain.protocol import control
+from harvester.domain.protocol import control, daemon_notes
+from harvester.domain.protocol.daemon_notes import DaemonNote
 from harvester.domain.steady import Clock, Steady
 from harvester.domain.supervision.looks import Cause, Facts, LookKind
 from harvester.store.store import Store, StoreError
@@ -141,8 +141,9 @@ class Daemon:
             # A pilot that the gateway could not hear says no goodbye; the scheduler tells its end.
             look_at = time.monotonic() + 2.0
             self._hands.cancel_again()
-            pilots = self._senses.known()
-            snapshot = self._looking.full(pilots, self._facts(self._clock()))
+            facts = self._facts(self._clock())
+            pilots = self._senses.before_look()
+            snapshot = self._looking.full(pilots, facts)
             if snapshot is not None:
                 self._reconciling.look(snapshot, pilots)
 
@@ -193,7 +194,7 @@ class Daemon:
         broken = self._evictions.listen(now)
         if not broken:
             return
-        pilots = [pilot for pilot in self._senses.known() if pilot.pilot_id in broken and pilot.batch_job_id]
+        pilots = [pilot for pilot in self._store.pilots() if pilot.pilot_id in broken and pilot.batch_job_id]
         ended = self._looking.ended(pilot.batch_job_id for pilot in pilots) if pilots else ()
         if ended and self._situations.snapshot is not None:
             self._reconciling.ended(self._situations.snapshot, ended, pilots)
@@ -207,7 +208,7 @@ class Daemon:
         return msgspec.structs.replace(facts, pilots=pilots, said_at=self._said.said_at, eviction_at=eviction_at)
 
     def _look(self, cause: Cause, facts: Facts) -> None:
-        pilots = self._senses.known()  # as they were before the look
+        pilots = self._senses.before_look()
         snapshot = self._looking.full(pilots, facts)
         self._errors = [self._looking.trouble] if self._looking.trouble else []
         if snapshot is None:
@@ -219,19 +220,20 @@ class Daemon:
         settles_at = now + _SETTLE_S if has_submitted else None
         due = (self._departs_at, settles_at, self._looking.again_at(now, self._contended))
         self._looking.expect(snapshot, ours=ours, due=due)
-        self._store.put_note(CLUSTER_NOTE, msgspec.json.encode(cluster_note(snapshot, self._launcher.mark)))
+        note = cluster_note(snapshot, self._launcher.mark)
+        self._store.put_note(daemon_notes.CLUSTER_NOTE, daemon_notes.encode(note))
 
     def _plan(self, snapshot: ClusterSnapshot) -> bool:
         """Perform the plan; return whether a pilot was submitted."""
         now = self._clock()
         situation = self._situations.after(snapshot, now, self._said)
         self._senses.pilots = situation.pilots
-        self._windows = grouped(situation.windows or ())
+        self._windows = grouped(situation.windows)
         self._gaps = None if situation.survival is None else figures(situation.survival)
         keeps_off = self._evictions.looked(situation)
         plan = decide(self._policy, situation, paused=self._pauses.off_reason or keeps_off)
         self._notes = plan.notes
-        self._departs_at, self._mode = departs_at(situation), situation.settings.mode
+        self._departs_at, self._mode = situation.departs_at(), situation.settings.mode
         cancels = [effect for effect in plan.effects if isinstance(effect, CancelPilot)]
         leaving = {cancel.pilot_id for cancel in cancels}
         self._contended = bool(plan.held or leaving)
@@ -293,6 +295,6 @@ class Daemon:
             commands_per_minute=self._looking.per_minute(self._clock()),
         )
         try:
-            self._store.put_note(DAEMON_NOTE, msgspec.json.encode(note))
+            self._store.put_note(daemon_notes.DAEMON_NOTE, daemon_notes.encode(note))
         except StoreError as error:
             log.warning("daemon.note was not kept: %s", error)

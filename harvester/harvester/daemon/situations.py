@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from harvester.daemon.observing import views
 from harvester.daemon.observing.harm import Harm
 from harvester.daemon.observing.lore import Lore
+from harvester.daemon.pilots import views
 from harvester.daemon.pilots.pauses import Pauses
 from harvester.domain.cluster.snapshot import ClusterSnapshot, NodeState
+from harvester.domain.harvest.modes import settings_of
 from harvester.domain.harvest.planning import HarvestSettings, KnownPilot, Situation, SubmitPilot
-from harvester.domain.harvest.usable_windows import with_outlook
 from harvester.domain.protocol.control import Control
 from harvester.store.records import PilotRecord
 from harvester.store.store import Store
@@ -47,9 +47,9 @@ class Situations:
             self._orders[pilot_id] = order
 
     def after(self, snapshot: ClusterSnapshot, now: float, said: Control) -> Situation:
-        """Return the situation that a look has led to, with its windows. Raises `StoreError`."""
+        """Return the situation that a look has led to. Raises `StoreError`."""
         self.snapshot = snapshot
-        settings = self._harm.settings(said)
+        settings = settings_of(self._harm.settings(said))
         pilots = tuple(self._known(record) for record in self._store.pilots())
         live = {pilot.pilot_id for pilot in pilots}
         self._orders = {pilot_id: order for pilot_id, order in self._orders.items() if pilot_id in live}
@@ -66,10 +66,9 @@ class Situations:
             survival=self._lore.survival,
             mark=self._mark,
         )
-        situation = with_outlook(self._harm.beliefs(situation))
+        situation = self._harm.beliefs(situation)
         if self._harm.look(situation):
-            strict = replace(situation, settings=self._harm.settings(said), windows=None)
-            situation = with_outlook(strict)
+            situation = replace(situation, settings=settings_of(self._harm.settings(said)))
         return situation
 
     def _known(self, record: PilotRecord) -> KnownPilot:

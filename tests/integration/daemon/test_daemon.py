@@ -43,6 +43,17 @@ def wanted(site, count):
     ).result()
 
 
+def test_a_tick_with_a_look_reads_the_pilots_once_before_it_and_once_after(site, monkeypatch):
+    site.pass_time()
+    read = site.store.pilots
+    reads = []
+    monkeypatch.setattr(site.store, "pilots", lambda **asked: reads.append(asked) or read(**asked))
+    looks = site.scheduler.looks
+    site.pass_time(60.0)
+    assert site.scheduler.looks == looks + 1
+    assert len(reads) == 2
+
+
 def test_a_pilot_is_kept_ready_and_has_its_orders_in_a_file_that_is_its_users_alone(site):
     site.daemon.tick()
     (pilot,) = site.store.pilots()

@@ -4,12 +4,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from harvester.daemon.instants import ByOurClock, Jumps
 from harvester.domain.cluster.ports import PilotOrder
 from harvester.domain.cluster.snapshot import BatchJob, BatchState, ClusterSnapshot, Reservation
 from harvester.domain.model.resources import Resources
 from harvester.domain.protocol.control import Control
+from harvester.domain.protocol.daemon_notes import DaemonNote
 from harvester.domain.steady import Steady
 from harvester_api.schemas.daemon_status import judged
 
@@ -126,10 +128,10 @@ def test_what_the_scheduler_tells_and_is_told_is_by_our_clock(set_by):
 
 def test_a_note_of_another_clock_proves_neither_life_nor_hearing():
     said = Control(paused=True, at=1000.0)
-    noted = {"last_tick_at": 4600.0, "tick_s": 1.0, "said_at": 0.0}  # an hour to come
-    daemon = judged(said, noted, 1000.5)
+    note = DaemonNote(last_tick_at=4600.0, tick_s=1.0, said_at=0.0)  # an hour to come
+    daemon = judged(said, note, 1000.5)
     assert not daemon.is_alive
     assert not daemon.has_heard
-    daemon = judged(said, noted | {"last_tick_at": 1000.2, "said_at": 1000.0}, 1000.5)
+    daemon = judged(said, replace(note, last_tick_at=1000.2, said_at=1000.0), 1000.5)
     assert daemon.is_alive
     assert daemon.has_heard

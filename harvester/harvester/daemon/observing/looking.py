@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from harvester.domain.cluster.ports import SchedulerAdapter, SchedulerUnavailable
 from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot
-from harvester.domain.harvest.planning import KnownPilot
 from harvester.domain.supervision.backoff import ANSWERS, CLEAR, URGENT
 from harvester.domain.supervision.looks import Facts, Look, LookSettings, LookState, Sight, sight, wanted
+from harvester.store.records import PilotRecord
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Looking:
         self.trouble = "" if self._answers.allows(now) else self._answers.reason
         return not self.trouble
 
-    def full(self, pilots: Collection[KnownPilot], facts: Facts) -> ClusterSnapshot | None:
+    def full(self, pilots: Collection[PilotRecord], facts: Facts) -> ClusterSnapshot | None:
         """Look at nodes and batch jobs; ask what became of those of `pilots` that are not there any more.
 
         None where the scheduler does not answer: that proves nothing.

@@ -11,7 +11,6 @@ from collections.abc import Collection, Sequence
 from harvester.daemon.pilots.hands import PilotJobs
 from harvester.domain.cluster.snapshot import BatchJob, BatchState
 from harvester.domain.harvest.planning import PENDING, HarvestMode, Situation
-from harvester.domain.harvest.usable_windows import contention_of
 from harvester.domain.model.pilots import PilotState
 from harvester.domain.protocol import word
 from harvester.domain.supervision.keep_off import LONGEST, KeepOff
@@ -80,7 +79,7 @@ class Evictions:
             batch for batch in snapshot.batch_jobs if batch.preempt_at is not None and not batch.state.is_ended
         ]
         if self._keep_off.is_on or preempted:
-            self._keep_off = self._keep_off.looked(snapshot, pilots, contention_of(situation), now)
+            self._keep_off = self._keep_off.looked(snapshot, pilots, situation.contention, now)
         self._wake_the_deaf(preempted, situation)
         if self._keep_off.is_on:
             return f"{_WHY} (for {LONGEST.total_seconds():g} s at most)"

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from harvester.daemon.pilots import views
 from harvester.daemon.pilots.folders import PilotFolders
 from harvester.daemon.pilots.hands import PilotJobs
 from harvester.daemon.pilots.pauses import Pauses
 from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot
-from harvester.domain.harvest.planning import KnownPilot
 from harvester.domain.model.pilots import PilotEvent, PilotState
 from harvester.domain.supervision.reconcile import Move, ReconcileState, reconcile
 from harvester.store.records import PilotRecord
@@ -49,10 +49,11 @@ class Reconciling:
         self._memory = ReconcileState()
         self._live: set[str] = set()  # pilots that had not ended at the last look, and whose end we did not write down
 
-    def look(self, snapshot: ClusterSnapshot, pilots: Sequence[KnownPilot]) -> None:
-        """Compare a look with `pilots`, as they were before it. Raises `StoreError`."""
-        self._pauses.see(self._store.pilots(), self._clock())
-        self._ended_elsewhere({pilot.pilot_id for pilot in pilots})
+    def look(self, snapshot: ClusterSnapshot, records: Sequence[PilotRecord]) -> None:
+        """Compare a look with the pilots' records, as they were before it. Raises `StoreError`."""
+        self._pauses.see(records, self._clock())
+        self._ended_elsewhere({record.pilot_id for record in records})
+        pilots = [views.known(record) for record in records]
         outcome = reconcile(snapshot, pilots, self._memory, mark=self._mark, now=self._clock())
         self._memory = outcome.memory
         for effect in outcome.effects:
@@ -61,10 +62,10 @@ class Reconciling:
             else:
                 self._hands.cancel_orphan(effect)
 
-    def ended(self, snapshot: ClusterSnapshot, ended: Sequence[BatchJob], pilots: Sequence[KnownPilot]) -> None:
+    def ended(self, snapshot: ClusterSnapshot, ended: Sequence[BatchJob], records: Sequence[PilotRecord]) -> None:
         """Write down the ends of some batch jobs only, whatever a look would show of the others."""
         ids = {batch.batch_job_id for batch in ended}
-        mine = [pilot for pilot in pilots if pilot.batch_job_id in ids]
+        mine = [views.known(record) for record in records if record.batch_job_id in ids]
         seen = replace(snapshot, batch_jobs=tuple(ended), taken_at=self._clock())
         for effect in reconcile(seen, mine, ReconcileState(), mark=self._mark, now=self._clock()).effects:
             if isinstance(effect, Move):

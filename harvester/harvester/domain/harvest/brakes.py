@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from harvester.domain.cluster.snapshot import NodeState
 from harvester.domain.harvest.modes import rules_of
 from harvester.domain.harvest.planning import PENDING, CancelPilot, KnownPilot, Situation, SubmitPilot
-from harvester.domain.harvest.usable_windows import excluded_nodes, leaving_nodes
 from harvester.domain.model.pilots import PilotState
 
 _CANCELLABLE = frozenset({PilotState.QUEUED, PilotState.READY})
@@ -131,25 +130,17 @@ class Brakes:
     @cached_property
     def _open_nodes(self) -> dict[str, tuple[str, ...]]:
         """Return the nodes that a pilot may be meant for, each with its partitions."""
-        shut = {*self._excluded, *self._left}
+        shut = {*self._situation.excluded_nodes, *self._situation.leaving_nodes}
         nodes = self._situation.snapshot.nodes
         return {node.name: node.partitions for node in nodes if node.state in _TAKES_WORK and node.name not in shut}
 
-    @cached_property
-    def _left(self) -> dict[str, str]:
-        return leaving_nodes(self._situation)
-
     def _shunned(self, partition: str) -> tuple[str, ...]:
         """Return the excluded nodes of a partition. Slurm refuses names in --exclude that it does not know."""
-        shunned = self._excluded
+        shunned = self._situation.excluded_nodes
         if not shunned:
             return ()
         nodes = self._situation.snapshot.nodes
         return tuple(sorted(node.name for node in nodes if node.name in shunned and partition in node.partitions))
-
-    @cached_property
-    def _excluded(self) -> dict[str, str]:
-        return excluded_nodes(self._situation)
 
     # ---- cancellations
 
@@ -176,10 +167,11 @@ class Brakes:
         if self._quiet:
             wishes = [CancelPilot(pilot_id=pilot_id, why=self._quiet) for pilot_id in self._pilots]
         else:
+            left = self._situation.leaving_nodes
             wishes = [
-                CancelPilot(pilot_id=pilot.pilot_id, why=f"node {pilot.node} is to be left: {self._left[pilot.node]}")
+                CancelPilot(pilot_id=pilot.pilot_id, why=f"pilots must leave node {pilot.node}: {left[pilot.node]}")
                 for pilot in self._situation.pilots
-                if not pilot.is_pending and pilot.node in self._left
+                if not pilot.is_pending and pilot.node in left
             ]
             wishes += self._rules.departures()
         return [wish for wish in wishes if self._allowed(wish, _MAY_LEAVE) is not None]

@@ -9,8 +9,7 @@ from msgspec.structs import replace
 
 from harvester.domain.harvest.brakes import Brakes
 from harvester.domain.harvest.modes import settings_of
-from harvester.domain.harvest.planning import CancelPilot, HarvestMode, Plan, Policy, Situation, SubmitPilot
-from harvester.domain.harvest.usable_windows import with_outlook
+from harvester.domain.harvest.planning import CancelPilot, Plan, Policy, Situation, SubmitPilot
 
 
 def decide(policy: Policy, situation: Situation, *, paused: str = "") -> Plan:
@@ -20,9 +19,9 @@ def decide(policy: Policy, situation: Situation, *, paused: str = "") -> Plan:
     ----------
     paused: why nothing is submitted; empty while something may be. Pilots are still let go while paused.
     """
-    situation = replace(situation, settings=settings_of(situation.settings))
-    if situation.settings.mode is not HarvestMode.PREEMPTIBLE:
-        situation = with_outlook(situation)  # policy and brakes need the same one
+    settings = settings_of(situation.settings)
+    if settings != situation.settings:  # else its windows, which the caller may have looked at, are computed twice
+        situation = replace(situation, settings=settings)
     brakes = Brakes(situation, paused)
     departures = brakes.departures()
     wish = policy.plan(situation)

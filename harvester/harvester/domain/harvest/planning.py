@@ -1,27 +1,32 @@
 """What a planning decision is made of: the situation that goes in, the plan that comes out.
 
-Owns the records that planner, policies, reconciler, daemon and simulator share. Knows neither store nor config: the
-daemon maps their records to these.
+Owns the records that planner, policies, reconciler, daemon and simulator share, and the windows of a situation. Knows
+neither store nor config: the daemon maps their records to these.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Protocol
+from functools import cached_property
+from typing import Protocol, assert_never
 
 import msgspec
 
+from harvester.domain.cluster import windows
 from harvester.domain.cluster.snapshot import ClusterSnapshot
 from harvester.domain.cluster.survival import Survival
-from harvester.domain.cluster.windows import Window
-from harvester.domain.contention.contention import Contention
+from harvester.domain.cluster.windows import NodeClaim, Window
+from harvester.domain.contention.contention import Contention, contention
 from harvester.domain.harvest.quiet_hours import QuietHours
 from harvester.domain.model.pilots import PilotState
 from harvester.domain.model.resources import Resources
 
 PENDING = frozenset({PilotState.PLANNED, PilotState.QUEUED})
 """The states of a pilot that waits in the scheduler's queue, as far as we know."""
+
+LEAD_S = 10.0
+"""YIELDING: a pilot leaves so long before a start: a look, and the hand-over of what it runs."""
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,8 +122,12 @@ class KnownPilot(msgspec.Struct, frozen=True, kw_only=True):
         return self.planned_at if self.submitted_at is None else self.submitted_at
 
 
-class Situation(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a policy may look at."""
+class Situation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """All that a policy may look at.
+
+    Owns what follows from it: contention, windows, nodes that pilots keep out of. Each is computed when it is first
+    asked for, and once: what `msgspec.structs.replace` returns computes its own.
+    """
 
     snapshot: ClusterSnapshot
     needs: tuple[Need, ...]
@@ -132,8 +141,82 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     mark: str = ""  # how the names of our batch jobs begin; empty: only those of `pilots` are ours
     doubted: frozenset[str] = frozenset()  # prime jobs that did not start where we thought: see `delays`
     disbelieved: frozenset[str] = frozenset()  # YIELDING: prime jobs for which nodes were left to no avail
-    contention: Contention | None = None  # `outlook.with_outlook` fills it in, in the modes that need it
-    windows: tuple[Window, ...] | None = None  # the same, in all modes; None: a policy computes them itself
+
+    @cached_property
+    def contention(self) -> Contention:
+        """What prime jobs want of the nodes, as if our pilots were not there."""
+        live = {pilot.name for pilot in self.pilots}
+        going = {pilot.name for pilot in self.pilots if pilot.state is PilotState.DRAINING}
+        if self.mark:
+            marked = {batch.name for batch in self.snapshot.batch_jobs if batch.name.startswith(self.mark)}
+            going |= marked - live  # we believe them ended, so they were told to
+        return contention(
+            self.snapshot,
+            self.now,
+            ours=live | going,
+            going=going,
+            doubted=self.doubted,
+            disbelieved=self.disbelieved,
+        )
+
+    @cached_property
+    def windows(self) -> tuple[Window, ...]:
+        """The windows that pilots may be put into, as the mode asks for them: open now, or about to open by a limit."""
+        ours = {pilot.name for pilot in self.pilots}
+        found = windows.compute(
+            self.snapshot,
+            self.now,
+            ours=ours,
+            horizon=self.settings.cycle + self.settings.loop,
+            next_claims=self._next_claims(ours),
+        )
+        shunned = self.excluded_nodes.keys() | self.leaving_nodes.keys()
+        return tuple(window for window in found if window.node not in shunned) if shunned else found
+
+    def _next_claims(self, ours: set[str]) -> dict[str, NodeClaim] | None:
+        """Return what ends windows; None: what the scheduler has planned."""
+        mode = self.settings.mode
+        match mode:
+            case HarvestMode.PREEMPTIBLE:
+                return None
+            case HarvestMode.STRICT:
+                return self.contention.claims
+            case HarvestMode.YIELDING:
+                # Pilots go when they must, so only what is wanted now ends a window that the scheduler leaves open.
+                found = windows.claims(self.snapshot, self.now, ours=ours)
+                for name, claim in self.contention.claims.items():
+                    if claim.at <= self.now + LEAD_S:
+                        windows.put(found, (name,), claim._replace(at=min(claim.at, self.now)))
+                return found
+            case _:
+                assert_never(mode)
+
+    @cached_property
+    def excluded_nodes(self) -> dict[str, str]:
+        """The nodes that pilots keep out of, and why."""
+        configured = dict.fromkeys(self.settings.excluded_nodes, "it is in harvest.excluded_nodes")
+        return {**configured, **self.bad_nodes, **self.drained}
+
+    @cached_property
+    def leaving_nodes(self) -> dict[str, str]:
+        """The nodes that nobody should be on any longer, and why: a pilot there is asked to leave."""
+        found: dict[str, str] = {}
+        soon = self.now + self.settings.window_margin.total_seconds()
+        for reservation in self.snapshot.reservations:
+            if reservation.start_at <= soon and (reservation.end_at is None or reservation.end_at > self.now):
+                found.update(dict.fromkeys(reservation.nodes, f"reservation {reservation.name} begins on it"))
+        found.update((node.name, node.leaving) for node in self.snapshot.nodes if node.leaving)
+        return {**found, **self.drained}
+
+    def departs_at(self) -> float | None:
+        """Return when the next pilot must be asked to leave for a start that is planned; None where none is."""
+        if self.settings.mode is HarvestMode.PREEMPTIBLE:
+            return None
+        is_yielding = self.settings.mode is HarvestMode.YIELDING
+        lead_s = LEAD_S if is_yielding else self.settings.window_margin.total_seconds()
+        wanted = self.contention.wanted
+        departures = [wanted[pilot.node].at - lead_s for pilot in self.pilots if pilot.node in wanted]
+        return min((at for at in departures if at > self.now), default=None)
 
 
 class SubmitPilot(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from harvester.domain.cluster.windows import Window
 from harvester.domain.harvest.planning import CancelPilot, KnownPilot, Shape, Situation, SubmitPilot
-from harvester.domain.harvest.usable_windows import contention_of, windows_of
 from harvester.domain.harvest.yielding_mode import starting
 from harvester.domain.model.pilots import PilotState
 
@@ -29,9 +28,9 @@ class StrictRules:
         self._settings = situation.settings
         self._now = situation.now
         self._margin = situation.settings.window_margin.total_seconds()
-        self._contention = contention_of(situation)
+        self._contention = situation.contention
         self._starting = starting(situation, self._now)
-        closed = [window for window in windows_of(situation) if window.until_at is not None]
+        closed = [window for window in situation.windows if window.until_at is not None]
         self._windows = sorted(closed, key=lambda window: (window.left(self._now), window.node))
         self._by_node: dict[str, list[Window]] = {}
         for window in self._windows:

@@ -11,8 +11,15 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from harvester.domain.harvest.planning import CancelPilot, HarvestSettings, KnownPilot, Shape, Situation, SubmitPilot
-from harvester.domain.harvest.usable_windows import LEAD_S, contention_of
+from harvester.domain.harvest.planning import (
+    LEAD_S,
+    CancelPilot,
+    HarvestSettings,
+    KnownPilot,
+    Shape,
+    Situation,
+    SubmitPilot,
+)
 from harvester.domain.model.pilots import PilotState
 
 LONGEST = timedelta(hours=1)
@@ -34,7 +41,7 @@ class YieldingRules:
 
     def __init__(self, situation: Situation) -> None:
         self._situation = situation
-        self._contention = contention_of(situation)
+        self._contention = situation.contention
         self._soon = situation.now + LEAD_S
         self._starting = starting(situation, self._soon)
 
@@ -77,7 +84,7 @@ def starting(situation: Situation, soon: float) -> dict[str, str]:
     """Return the partitions with nodes on which a prime job is about to start, each with the first such batch job."""
     partitions = {node.name: node.partitions for node in situation.snapshot.nodes}
     found: dict[str, str] = {}
-    for start in contention_of(situation).starts:
+    for start in situation.contention.starts:
         if start.at <= soon:
             for node in start.nodes:
                 for partition in partitions.get(node, ()):

@@ -23,7 +23,6 @@ from msgspec.structs import replace
 
 from harvester.domain.cluster.snapshot import BatchJob, BatchState
 from harvester.domain.harvest.planning import HarvestMode, Situation
-from harvester.domain.harvest.usable_windows import contention_of
 from harvester.domain.model.pilots import PilotState
 
 LATENCY_S = 10.0  # the scheduler's, from a free node to a start, as far as it is counted as ours
@@ -129,7 +128,7 @@ class _Look:
         self.wanted: dict[str, set[str]] = {}  # by batch job: nodes on which it could start now
         self.in_the_way: dict[str, set[str]] = {}
         self.certain: dict[str, bool] = {}
-        for start in contention_of(situation).starts:
+        for start in situation.contention.starts:
             if start.at <= self.now:
                 self.wanted.setdefault(start.batch_job_id, set()).update(start.nodes)
                 self.in_the_way.setdefault(start.batch_job_id, set()).update(start.in_the_way)

@@ -18,8 +18,7 @@ from enum import IntEnum
 from math import ceil, inf
 
 from harvester.domain.cluster.snapshot import BatchJob, BatchState
-from harvester.domain.harvest.planning import HarvestMode, Policy
-from harvester.domain.harvest.usable_windows import LEAD_S
+from harvester.domain.harvest.planning import LEAD_S, HarvestMode, Policy
 from harvester.simulator.inputs.gaps import ClusterOffer, Gap, PlanChange
 from harvester.simulator.model import fleet as fleets
 from harvester.simulator.model.fleet import Fleet, ModelPilot

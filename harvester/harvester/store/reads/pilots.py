@@ -63,7 +63,7 @@ class Pilots(StoreReader):
         """
 
         def apply(connection: Connection) -> RowMapping | None:
-            pilots.move(connection, [move])
+            pilots.move(connection, move)
             return connection.execute(select(PILOTS).where(_P.pilot_id == move.pilot_id)).mappings().one_or_none()
 
         row = self._commit(apply)

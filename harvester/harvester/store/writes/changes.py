@@ -1,6 +1,12 @@
-"""What the hot path hands the store's writer: one frozen record a change, committed in groups, in order."""
+"""The writes that the hot path hands to the store's writer: one frozen record a change, committed in groups, in order.
+
+The classes are final, so that `type(write) is Granted` tells mypy the same as `case Granted()`. A `match` would ask
+`isinstance`, which for a msgspec.Struct of another class takes three times as long.
+"""
 
 from __future__ import annotations
+
+from typing import final
 
 import msgspec
 
@@ -14,6 +20,7 @@ class _Write(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A change. It is in no cycle, so the garbage collector need not look at it."""
 
 
+@final
 class NewInvocation(_Write, frozen=True):
     """An invocation was accepted."""
 
@@ -30,6 +37,7 @@ class NewInvocation(_Write, frozen=True):
     is_again: bool = False  # it may have been written before: if so, this changes nothing
 
 
+@final
 class Granted(_Write, frozen=True):
     """A lease went to a pilot: a new activation."""
 
@@ -41,6 +49,7 @@ class Granted(_Write, frozen=True):
     at: float
 
 
+@final
 class Started(_Write, frozen=True):
     """A slot began the activation."""
 
@@ -49,6 +58,7 @@ class Started(_Write, frozen=True):
     at: float
 
 
+@final
 class CheckpointKept(_Write, frozen=True):
     """The newest checkpoint of an invocation; replaces the one before."""
 
@@ -59,6 +69,7 @@ class CheckpointKept(_Write, frozen=True):
     at: float
 
 
+@final
 class Requeued(_Write, frozen=True):
     """The activation ended without a result; the invocation waits again."""
 
@@ -70,6 +81,7 @@ class Requeued(_Write, frozen=True):
     at: float
 
 
+@final
 class Concluded(_Write, frozen=True):
     """The invocation is over. `fence` is 0 where it never ran."""
 
@@ -82,6 +94,7 @@ class Concluded(_Write, frozen=True):
     started_at: float | None = None  # of the activation, where no `Started` was written for it
 
 
+@final
 class PilotMoved(_Write, frozen=True):
     """An event of a pilot's lifecycle. One that its present state does not allow changes nothing: two observers
     (gateway and daemon) may tell of the same end."""
@@ -96,6 +109,7 @@ class PilotMoved(_Write, frozen=True):
     ends_at: float | None = None
 
 
+@final
 class PilotSeen(_Write, frozen=True):
     """A pilot's heartbeat and load; written now and then, not for every heartbeat."""
 

@@ -7,8 +7,8 @@ group did to one invocation becomes one row, whatever the number of writes; deci
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import assert_never
 
 import msgspec
 
@@ -63,10 +63,10 @@ class Life(msgspec.Struct, array_like=True, gc=False):
 class Folded(msgspec.Struct):
     """The net effect of a group: each row to be written, once."""
 
-    born: list[tuple[NewInvocation, Life]] = []
-    changed: list[Life] = []
-    begun: list[tuple[Granted, Attempt]] = []
-    continued: list[Attempt] = []
+    inserted: list[tuple[NewInvocation, Life]] = []
+    updated: list[Life] = []
+    begun: list[tuple[Granted, Attempt]] = []  # new activations
+    continued: list[Attempt] = []  # changes of activations that an earlier group began
     kept: list[CheckpointKept] = []
     dropped: list[str] = []  # invocations whose checkpoint goes
     demand: dict[str, list[int]] = {}  # function version -> change of what waits, of what is held
@@ -78,10 +78,10 @@ def known_before(writes: Iterable[InvocationWrite]) -> tuple[list[str], list[str
     older: dict[str, bool] = {}
     for write in writes:
         invocation_id = write.invocation_id
-        if isinstance(write, NewInvocation) and not write.is_again:
+        if type(write) is NewInvocation and not write.is_again:
             fresh.add(invocation_id)
         elif invocation_id not in fresh:
-            if isinstance(write, CheckpointKept):
+            if type(write) is CheckpointKept:
                 older[invocation_id] = True
             elif invocation_id not in older:
                 older[invocation_id] = False
@@ -91,28 +91,24 @@ def known_before(writes: Iterable[InvocationWrite]) -> tuple[list[str], list[str
 def fold(writes: Iterable[InvocationWrite], lives: dict[str, Life]) -> Folded:
     """Return what `writes`, one after the other, make of `lives`: what `known_before` asked for, changed in place.
 
-    An id that is accepted twice is born twice, and the database refuses the second, unless that one `is_again`.
+    An id that is accepted twice is inserted twice, and the database refuses the second, unless that one `is_again`.
     """
     folded = Folded()
-    born, changed = folded.born, folded.changed
     for write in writes:
-        if isinstance(write, NewInvocation):
-            if write.is_again and write.invocation_id in lives:
-                continue
-            new = Life(write.invocation_id, write.function_id, _ACCEPTED, is_new=True)
-            lives[write.invocation_id] = new
-            born.append((write, new))
-            continue
         life = lives.get(write.invocation_id)
+        if type(write) is NewInvocation:
+            if life is None or not write.is_again:
+                lives[write.invocation_id] = _insert(folded, write)
+            continue
         if life is None:
             continue
         was = life.state
-        if _RULES[type(write)](folded, life, write) and not (life.is_changed or life.is_new):
+        if _change(folded, life, write) and not (life.is_changed or life.is_new):
             life.is_changed, life.was = True, was
-            changed.append(life)
-    for _, life in born:
+            folded.updated.append(life)
+    for _, life in folded.inserted:
         _settle(folded, life)
-    for life in changed:
+    for life in folded.updated:
         _settle(folded, life)
     return folded
 
@@ -122,6 +118,27 @@ def activation_end(write: Concluded) -> ActivationEnd:
     if write.failure is not None and write.failure.kind is FailureKind.POISON:
         return ActivationEnd.SLOT_DIED
     return _ENDS.get(write.state, ActivationEnd.CANCELLED)
+
+
+def _change(folded: Folded, life: Life, write: Granted | Started | CheckpointKept | Requeued | Concluded) -> bool:
+    """Change `life` as `write` says; return False where the rules refuse it and nothing has changed."""
+    if type(write) is Granted:
+        return _grant(folded, life, write)
+    if type(write) is Started:
+        return _start(folded, life, write)
+    if type(write) is Concluded:
+        return _conclude(folded, life, write)
+    if type(write) is CheckpointKept:
+        return _keep(folded, life, write)
+    if type(write) is Requeued:
+        return _requeue(folded, life, write)
+    assert_never(write)
+
+
+def _insert(folded: Folded, write: NewInvocation) -> Life:
+    life = Life(write.invocation_id, write.function_id, _ACCEPTED, is_new=True)
+    folded.inserted.append((write, life))
+    return life
 
 
 def _grant(folded: Folded, life: Life, write: Granted) -> bool:
@@ -180,15 +197,6 @@ def _conclude(folded: Folded, life: Life, write: Concluded) -> bool:
     if write.state is InvocationState.SUCCEEDED:
         life.value = write.value
     return True
-
-
-_RULES: dict[type[Any], Callable[[Folded, Life, Any], bool]] = {
-    Granted: _grant,
-    Started: _start,
-    CheckpointKept: _keep,
-    Requeued: _requeue,
-    Concluded: _conclude,
-}
 
 
 def _is_held(life: Life, fence: int) -> bool:

@@ -44,10 +44,10 @@ def write_invocations(session: WriterSession, memory: WriterMemory, writes: Iter
     if checkpointed:
         _read_checkpoints(session, checkpointed, lives)
     folded = fold(writes, lives)
-    _land(session, folded)
-    for _, life in folded.born:
+    _write_rows(session, folded)
+    for _, life in folded.inserted:
         memory.keep(life)
-    for life in folded.changed:
+    for life in folded.updated:
         memory.keep(life)
 
 
@@ -85,29 +85,32 @@ def _read_checkpoints(session: WriterSession, ids: list[str], lives: dict[str, L
             lives[name].checkpoint = (fence, seq)
 
 
-def _land(session: WriterSession, folded: Folded) -> None:
-    if folded.born:
-        _land_born(session, folded.born)
-    if folded.changed:
-        statements.CHANGE.run(session, [(life.invocation_id, *_life_columns(life)) for life in folded.changed])
+def _write_rows(session: WriterSession, folded: Folded) -> None:
+    """Execute one statement for each kind of row that a group has changed."""
+    if folded.inserted:
+        _insert_invocations(session, folded.inserted)
+    if folded.updated:
+        rows = [(life.invocation_id, *_life_columns(life)) for life in folded.updated]
+        statements.UPDATE_INVOCATION.run(session, rows)
     if folded.begun:
-        statements.BEGIN.run(session, [_begun_row(granted, attempt) for granted, attempt in folded.begun])
+        statements.INSERT_ACTIVATION.run(session, [_begun_row(granted, attempt) for granted, attempt in folded.begun])
     if folded.continued:
-        statements.CONTINUE.run(session, [_continued_row(attempt) for attempt in folded.continued])
+        statements.UPDATE_ACTIVATION.run(session, [_continued_row(attempt) for attempt in folded.continued])
     if folded.kept:
-        statements.KEEP.run(session, [(kept.invocation_id, kept.fence, kept.seq, kept.state) for kept in folded.kept])
+        checkpoints = [(kept.invocation_id, kept.fence, kept.seq, kept.state) for kept in folded.kept]
+        statements.UPSERT_CHECKPOINT.run(session, checkpoints)
     if folded.dropped:
-        statements.DROP.run(session, [(name,) for name in folded.dropped])
+        statements.DELETE_CHECKPOINT.run(session, [(name,) for name in folded.dropped])
     if folded.demand:
-        statements.COUNT.run(session, [(name, *counts) for name, counts in sorted(folded.demand.items())])
+        statements.ADD_DEMAND.run(session, [(name, *counts) for name, counts in sorted(folded.demand.items())])
 
 
-def _land_born(session: WriterSession, born: list[tuple[NewInvocation, Life]]) -> None:
+def _insert_invocations(session: WriterSession, inserted: list[tuple[NewInvocation, Life]]) -> None:
     waiting: list[tuple[Any, ...]] = []
     others: list[tuple[Any, ...]] = []
     arguments: list[tuple[Any, ...]] = []
     in_blobs: list[tuple[Any, ...]] = []
-    for new, life in born:
+    for new, life in inserted:
         if life.state is InvocationState.ACCEPTED and life.fence == 0:
             waiting.append(_new_row(new))
         else:
@@ -116,10 +119,10 @@ def _land_born(session: WriterSession, born: list[tuple[NewInvocation, Life]]) -
             in_blobs.append((new.invocation_id, b"", new.arguments.name, new.arguments.size))
         else:
             arguments.append((new.invocation_id, new.arguments))
-    statements.ACCEPT.run(session, waiting)
-    statements.BEAR.run(session, others)
-    statements.ARGUE.run(session, arguments)
-    statements.ARGUE_BY_BLOB.run(session, in_blobs)
+    statements.INSERT_WAITING.run(session, waiting)
+    statements.INSERT_INVOCATION.run(session, others)
+    statements.INSERT_ARGUMENTS.run(session, arguments)
+    statements.INSERT_ARGUMENTS_BLOB.run(session, in_blobs)
 
 
 def _new_row(new: NewInvocation) -> tuple[Any, ...]:

@@ -1,9 +1,9 @@
-"""What each write of a pilot's life does to its row. The table of `domain.pilots` decides, inside the transaction."""
+"""The writes on pilots, brought to their rows. The table of `domain.model.pilots` decides, inside the transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, assert_never
 
 from sqlalchemy import Connection, Float, Integer, RowMapping, Text, bindparam, or_, select, update
 
@@ -11,11 +11,13 @@ from harvester.domain.model.pilots import PILOT, PilotEvent, PilotState
 from harvester.store.db.tables import PILOTS
 from harvester.store.writes.changes import PilotMoved, PilotSeen
 
+PilotWrite = PilotMoved | PilotSeen
+
 _P = PILOTS.c
 
 LIVE_STATES = tuple(str(state) for state in PilotState if state not in PILOT.final)
 
-_SEEN = (
+_UPDATE_SEEN = (
     update(PILOTS)
     .where(_P.pilot_id == bindparam("p_id", type_=Text), or_(*(_P.state == state for state in LIVE_STATES)))
     .values(
@@ -27,19 +29,37 @@ _SEEN = (
 )
 
 
-def move(connection: Connection, writes: Sequence[PilotMoved]) -> None:
-    """Apply events of pilots, each to the state that the one before left. An unknown pilot is passed over."""
+def write_pilots(connection: Connection, writes: Iterable[PilotWrite]) -> None:
+    """Execute `writes`: those of one pilot in their order."""
+    seen: list[PilotSeen] = []
+    # By id, so that gateway and daemon lock the rows of PostgreSQL in one order. The sort is stable.
+    for write in sorted(writes, key=lambda write: write.pilot_id):
+        match write:
+            case PilotSeen():
+                seen.append(write)
+            case PilotMoved():
+                _see(connection, seen)
+                seen = []
+                move(connection, write)
+            case _:
+                assert_never(write)
+    _see(connection, seen)
+
+
+def move(connection: Connection, write: PilotMoved) -> None:
+    """Apply an event to a pilot, in the state that its row has now. Does nothing for an unknown pilot."""
     # Locked (PostgreSQL), since gateway and daemon may tell of the same pilot's end at once.
-    for write in writes:
-        query = select(PILOTS).where(_P.pilot_id == write.pilot_id).with_for_update()
-        row = connection.execute(query).mappings().one_or_none()
-        values = {} if row is None else _values(row, write)
-        if values:
-            connection.execute(update(PILOTS).where(_P.pilot_id == write.pilot_id).values(values))
+    query = select(PILOTS).where(_P.pilot_id == write.pilot_id).with_for_update()
+    row = connection.execute(query).mappings().one_or_none()
+    values = {} if row is None else _values(row, write)
+    if values:
+        connection.execute(update(PILOTS).where(_P.pilot_id == write.pilot_id).values(values))
 
 
-def see(connection: Connection, writes: Sequence[PilotSeen]) -> None:
-    """Note heartbeats and load of live pilots."""
+def _see(connection: Connection, writes: Sequence[PilotSeen]) -> None:
+    """Update heartbeats and load of live pilots, all in one statement."""
+    if not writes:
+        return
     rows = [
         {
             "p_id": write.pilot_id,
@@ -50,7 +70,7 @@ def see(connection: Connection, writes: Sequence[PilotSeen]) -> None:
         }
         for write in writes
     ]
-    connection.execute(_SEEN, rows)
+    connection.execute(_UPDATE_SEEN, rows)
 
 
 def _values(row: RowMapping, write: PilotMoved) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The statements of the hot path, each over any number of rows: what a group of writes becomes. Reads nothing."""
+"""The SQL statements that a group of writes becomes, each over any number of rows. Reads nothing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _quoted(name: str) -> str:
     return '"end"' if name == "end" else name
 
 
-BEAR = _insert(
+INSERT_INVOCATION = _insert(
     "invocation",
     invocation_id=_TEXT,
     function_id=_TEXT,
@@ -73,8 +73,8 @@ BEAR = _insert(
     result_blob=_TEXT,
     result_size=_INT,
 )
-# One that only waits: half the columns, and so half the time.
-ACCEPT = _insert(
+# Of an invocation that only waits: half the columns, and so half the time.
+INSERT_WAITING = _insert(
     "invocation",
     {"state": f"'{InvocationState.ACCEPTED}'"} | dict.fromkeys(("fence", "attempts", "retries_used", "deaths"), "0"),
     invocation_id=_TEXT,
@@ -88,10 +88,10 @@ ACCEPT = _insert(
     start_by=_FLOAT,
     end_by=_FLOAT,
 )
-ARGUE = _insert("arguments", invocation_id=_TEXT, arguments=_BYTES)
-ARGUE_BY_BLOB = _insert("arguments", invocation_id=_TEXT, arguments=_BYTES, blob=_TEXT, size=_INT)
+INSERT_ARGUMENTS = _insert("arguments", invocation_id=_TEXT, arguments=_BYTES)
+INSERT_ARGUMENTS_BLOB = _insert("arguments", invocation_id=_TEXT, arguments=_BYTES, blob=_TEXT, size=_INT)
 # An ended row is never changed, so what only an end sets need not be kept from before.
-CHANGE = _update(
+UPDATE_INVOCATION = _update(
     "invocation",
     ["invocation_id"],
     {name: f"{{{name}}}" for name in ("state", "fence", "pilot_id", "attempts", "retries_used", "deaths", "ended_at")}
@@ -113,7 +113,7 @@ CHANGE = _update(
     result_blob=_TEXT,
     result_size=_INT,
 )
-BEGIN = _insert(
+INSERT_ACTIVATION = _insert(
     "activation",
     invocation_id=_TEXT,
     fence=_INT,
@@ -127,7 +127,7 @@ BEGIN = _insert(
     checkpoints=_INT,
     checkpoint_at=_FLOAT,
 )
-CONTINUE = _update(
+UPDATE_ACTIVATION = _update(
     "activation",
     ["invocation_id", "fence"],
     {
@@ -145,13 +145,13 @@ CONTINUE = _update(
     checkpoints=_INT,
     checkpoint_at=_FLOAT,
 )
-KEEP = Bulk(
+UPSERT_CHECKPOINT = Bulk(
     "INSERT INTO checkpoint (invocation_id, fence, seq, state)",
     [_TEXT, _INT, _INT, _BYTES],
     "ON CONFLICT (invocation_id) DO UPDATE SET fence = excluded.fence, seq = excluded.seq, state = excluded.state",
 )
-DROP = Bulk("DELETE FROM checkpoint WHERE invocation_id IN (", [_TEXT], ")")
-COUNT = Bulk(
+DELETE_CHECKPOINT = Bulk("DELETE FROM checkpoint WHERE invocation_id IN (", [_TEXT], ")")
+ADD_DEMAND = Bulk(
     "INSERT INTO demand (function_id, waiting, held)",
     [_TEXT, _INT, _INT],
     "ON CONFLICT (function_id) DO UPDATE SET waiting = demand.waiting + excluded.waiting, "

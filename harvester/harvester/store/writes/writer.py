@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 import msgspec
 from sqlalchemy import Connection, Engine
@@ -20,7 +20,17 @@ from sqlalchemy import Connection, Engine
 from harvester.domain.payload.blobs import BlobRef
 from harvester.store.db.errors import StoreError, concerns_the_database, is_conflict, translated
 from harvester.store.writes.applying import apply
-from harvester.store.writes.changes import CheckpointKept, Concluded, NewInvocation, Write
+from harvester.store.writes.changes import (
+    CheckpointKept,
+    Concluded,
+    Granted,
+    NewInvocation,
+    PilotMoved,
+    PilotSeen,
+    Requeued,
+    Started,
+    Write,
+)
 from harvester.store.writes.probe import probe
 from harvester.store.writes.session import make_session
 from harvester.store.writes.writer_memory import WriterMemory
@@ -30,7 +40,6 @@ T = TypeVar("T")
 # A group is closed at either limit, so that a burst or a few huge payloads do not become one endless transaction.
 _GROUP_WRITES = 4096
 _GROUP_BYTES = 32 * 1024 * 1024
-_PAYLOAD: dict[type[Write], str] = {NewInvocation: "arguments", Concluded: "value", CheckpointKept: "state"}
 
 
 class _Entry(msgspec.Struct):
@@ -175,7 +184,18 @@ class Writer:
 
 
 def _size(write: Write) -> int:
-    """Return the bytes of payload in `write`; what lies in a blob is none of ours."""
-    name = _PAYLOAD.get(type(write))
-    payload = b"" if name is None else getattr(write, name)
+    """Return the bytes of payload in `write`; what lies in a blob does not count."""
+    payload: bytes | BlobRef
+    if type(write) is Granted or type(write) is Started:
+        return 0
+    if type(write) is NewInvocation:
+        payload = write.arguments
+    elif type(write) is Concluded:
+        payload = write.value
+    elif type(write) is CheckpointKept:
+        payload = write.state
+    elif type(write) is Requeued or type(write) is PilotMoved or type(write) is PilotSeen:
+        return 0
+    else:
+        assert_never(write)
     return 0 if isinstance(payload, BlobRef) else len(payload)

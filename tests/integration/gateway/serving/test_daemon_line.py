@@ -2,10 +2,8 @@
 
 import time
 
-import msgspec
-
 from harvester.domain.model.pilots import DrainReason
-from harvester.domain.protocol import wire, word
+from harvester.domain.protocol import daemon_notes, wire, word
 
 
 def said(rig):
@@ -13,7 +11,8 @@ def said(rig):
 
 
 def note_of_daemon(rig, ago_s):
-    rig.store.put_note("daemon", msgspec.json.encode({"last_tick_at": time.time() - ago_s, "tick_s": 1.0}))
+    note = daemon_notes.DaemonNote(last_tick_at=time.time() - ago_s, tick_s=1.0)
+    rig.store.put_note(daemon_notes.DAEMON_NOTE, daemon_notes.encode(note))
 
 
 async def test_pilots_hear_how_long_ago_the_daemon_last_said_that_it_lives(rig):

@@ -3,15 +3,16 @@
 import asyncio
 import time
 
-import msgspec
 import pytest
 
-from harvester.domain.protocol import control
+from harvester.domain.model.resources import Resources
+from harvester.domain.protocol import control, daemon_notes
+from harvester.domain.protocol.daemon_notes import ClusterNote, DaemonNote, NodeNote
 
 
 def tick(store, ago_s=0.0, **more):
-    note = {"last_tick_at": time.time() - ago_s, "tick_s": 1.0, "paused": False, "errors": [], "notes": []} | more
-    store.put_note("daemon", msgspec.json.encode(note))
+    note = DaemonNote(last_tick_at=time.time() - ago_s, tick_s=1.0, **more)
+    store.put_note(daemon_notes.DAEMON_NOTE, daemon_notes.encode(note))
 
 
 async def test_pause_and_resume_are_the_note_that_the_daemon_reads(rig):
@@ -39,7 +40,10 @@ async def test_a_pause_that_is_not_understood_changes_nothing(rig, problem, body
 
 
 def cluster(store, *nodes):
-    store.put_note("cluster", msgspec.json.encode({"nodes": [{"name": name} for name in nodes]}))
+    some = Resources(cpus=1)
+    seen = tuple(NodeNote(name=name, state="idle", partitions=(), total=some, free=some) for name in nodes)
+    note = ClusterNote(scheduler="slurm 24.11.5", taken_at=5.0, nodes=seen)
+    store.put_note(daemon_notes.CLUSTER_NOTE, daemon_notes.encode(note))
 
 
 def said(rig):

@@ -13,7 +13,8 @@ import pytest
 
 import harvester
 from harvester.domain.model.resources import Resources
-from harvester.domain.protocol import wire
+from harvester.domain.protocol import daemon_notes, wire
+from harvester.domain.protocol.daemon_notes import ClusterNote, DaemonNote, NodeNote
 from harvester.store.store import StoreError, StoreFull
 from harvester.store.writes import writer
 from harvester_api import routes
@@ -77,16 +78,18 @@ async def test_whoami_names_the_caller(rig):
 async def test_the_cluster_is_what_the_daemon_noted(rig):
     empty = (await rig.http.get("/v1/cluster")).json()
     assert (empty["nodes"], empty["taken_at"], empty["daemon"]) == ([], None, {})
-    rig.store.put_note(
-        "cluster", msgspec.json.encode({"scheduler": "slurm 24.11.5", "taken_at": 5.0, "nodes": [{"name": "n1"}]})
-    )
-    rig.store.put_note("daemon", msgspec.json.encode({"paused": True, "reason": "three submissions failed"}))
+    whole = Resources(cpus=4)
+    node = NodeNote(name="n1", state="idle", partitions=("harvest",), total=whole, free=whole)
+    seen = ClusterNote(scheduler="slurm 24.11.5", taken_at=5.0, nodes=(node,))
+    rig.store.put_note(daemon_notes.CLUSTER_NOTE, daemon_notes.encode(seen))
+    told = DaemonNote(last_tick_at=5.0, tick_s=1.0, paused=True, reason="three submissions failed")
+    rig.store.put_note(daemon_notes.DAEMON_NOTE, daemon_notes.encode(told))
     await rig.pilot()
     await rig.register()
     await rig.accepted("double", 1)
     document = (await rig.http.get("/v1/cluster")).json()
     assert document["scheduler"] == "slurm 24.11.5"
-    assert document["nodes"] == [{"name": "n1"}]
+    assert document["nodes"] == [msgspec.json.decode(msgspec.json.encode(node))]
     assert document["pilots"] == {"ready": 1}
     assert document["demand"][0]["function_id"] == "ada/double@1"
     assert document["daemon"]["reason"] == "three submissions failed"

@@ -265,14 +265,14 @@ EVERY_MODE = pytest.mark.parametrize("mode", list(HarvestMode))
 def test_pilots_leave_a_node_that_is_drained_and_nobody_comes(mode, state):
     things = (node("n1", leaving="it is being drained", state=NodeState.DRAINED), pilot("p1", "n1", state=state))
     found = plan(mode, *things)
-    assert gone(found)["p1"] == "node n1 is to be left: it is being drained"
+    assert gone(found)["p1"] == "pilots must leave node n1: it is being drained"
 
 
 @EVERY_MODE
 def test_pilots_leave_a_node_that_an_admin_drains_and_keep_out_of_it(mode):
     things = (node("n1", cpus=2), node("n2", cpus=4), pilot("p1", "n1", resources=Resources(cpus=2)))
     found = plan(mode, *things, drained={"n1": "an admin drains it"})
-    assert gone(found)["p1"] == "node n1 is to be left: an admin drains it"
+    assert gone(found)["p1"] == "pilots must leave node n1: an admin drains it"
     assert all("n1" in order.exclude for order in orders(found))
     assert "Node n1 is left alone: an admin drains it." in found.notes
 

@@ -30,7 +30,7 @@ class Tables:
     def write(self, group):
         folded = fold(group, self.known(*known_before(group)))
         self.land(folded)
-        for life in [*(life for _, life in folded.born), *folded.changed]:
+        for life in [*(life for _, life in folded.inserted), *folded.updated]:
             self._memory.keep(life)
         return folded
 
@@ -43,11 +43,11 @@ class Tables:
         return lives
 
     def land(self, folded):
-        for new, life in folded.born:
+        for new, life in folded.inserted:
             assert new.invocation_id not in self.invocations
             row = {"state": life.state, "started_at": life.started_at, "checkpoint_at": life.checkpoint_at}
             self.invocations[new.invocation_id] = row | self.columns(life) | {"function_id": new.function_id}
-        for life in folded.changed:
+        for life in folded.updated:
             row = self.invocations[life.invocation_id]
             row |= {"state": life.state} | self.columns(life)
             row["started_at"] = life.started_at if row["started_at"] is None else row["started_at"]
@@ -164,16 +164,16 @@ def whole_life(name):
 
 def test_a_whole_life_in_one_group_is_one_row_and_one_activation():
     folded = Tables().write([new("a"), *whole_life("a")])
-    assert (len(folded.born), len(folded.begun)) == (1, 1)
-    assert [folded.changed, folded.continued, folded.kept, folded.dropped, folded.demand] == [[], [], [], [], {}]
+    assert (len(folded.inserted), len(folded.begun)) == (1, 1)
+    assert [folded.updated, folded.continued, folded.kept, folded.dropped, folded.demand] == [[], [], [], [], {}]
 
 
 def test_the_rest_of_a_life_is_one_change_and_one_activation():
     tables = Tables()
     tables.write([new("a")])
     folded = tables.write(whole_life("a"))
-    assert (len(folded.changed), len(folded.begun), folded.demand) == (1, 1, {"f@1": [-1, 0]})
-    assert [folded.born, folded.continued, folded.kept, folded.dropped] == [[], [], [], []]
+    assert (len(folded.updated), len(folded.begun), folded.demand) == (1, 1, {"f@1": [-1, 0]})
+    assert [folded.inserted, folded.continued, folded.kept, folded.dropped] == [[], [], [], []]
 
 
 def test_only_what_the_group_has_not_accepted_itself_is_read():

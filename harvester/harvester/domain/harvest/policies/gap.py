@@ -16,7 +16,6 @@ from harvester.domain.harvest.policies.queueing import Match, cancellations, mat
 from harvester.domain.harvest.policies.targets import Planner, WantedPilot
 from harvester.domain.harvest.policies.usable_shapes import Usable, usable_shapes
 from harvester.domain.harvest.policies.wanted import by_demand
-from harvester.domain.harvest.usable_windows import windows_of
 
 
 class GapPolicy:
@@ -43,7 +42,7 @@ def _plan(
     if not shapes:
         return Plan(notes=tuple(notes))
     planner = Planner(situation, shapes, is_sparing=waiting is not None)
-    targets = _limited(planner.for_windows(windows_of(situation), room), room)
+    targets = _limited(planner.for_windows(situation.windows, room), room)
     if waiting is None:
         targets += planner.reserve(room - sum(target.pilots for target in targets))
     else:

@@ -19,6 +19,7 @@ from harvester.domain.cluster.snapshot import (
 from harvester.domain.cluster.survival import Survival
 from harvester.domain.harvest.planner import decide
 from harvester.domain.harvest.planning import (
+    LEAD_S,
     CancelPilot,
     HarvestMode,
     HarvestSettings,
@@ -31,7 +32,6 @@ from harvester.domain.harvest.planning import (
 )
 from harvester.domain.harvest.policies import POLICIES, by_name
 from harvester.domain.harvest.quiet_hours import QuietHours
-from harvester.domain.harvest.usable_windows import LEAD_S, contention_of
 from harvester.domain.harvest.yielding_mode import LONGEST
 from harvester.domain.model.pilots import PilotState
 from harvester.domain.model.resources import Resources
@@ -249,7 +249,7 @@ def test_no_cap_is_passed(policy, situation):
 @given(situation=situations(mode=HarvestMode.STRICT))
 def test_in_strict_mode_no_pilot_outlives_its_window(policy, situation):
     margin = situation.settings.window_margin.total_seconds()
-    claims = contention_of(situation).claims
+    claims = situation.contention.claims
     for order in planned(situation, policy)[0]:
         assert order.end_by is not None
         assert NOW + order.walltime.total_seconds() <= order.end_by
@@ -265,7 +265,7 @@ def test_in_strict_mode_no_pilot_outlives_its_window(policy, situation):
 def test_in_yielding_mode_nobody_stays_where_a_prime_job_is_about_to_start_and_nobody_new_comes(policy, situation):
     submits, gone = planned(situation, policy)
     held = decide(policy, situation).held
-    plan = contention_of(situation)
+    plan = situation.contention
     partitions = {node.name: node.partitions for node in situation.snapshot.nodes}
     wanted = {name for start in plan.starts if start.at <= NOW + LEAD_S for name in start.nodes}
     taken = {partition for name in wanted for partition in partitions[name]}
