@@ -9,6 +9,7 @@ import os
 import random
 import re
 from collections.abc import Callable, Sequence
+from typing import assert_never
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
@@ -177,17 +178,35 @@ def frames(messages: Sequence[wire.ToGateway]) -> list[bytes]:
     size = 0
     for message in messages:
         batch.append(message)
-        size += wire.MESSAGE_BYTES
-        if isinstance(message, wire.Checkpoint):
-            size += len(message.state)
-        elif isinstance(message, wire.Finished) and not isinstance(message.value, BlobRef):
-            size += len(message.value)
+        size += wire.MESSAGE_BYTES + _payload_bytes(message)
         if size > FRAME_BYTES:
             done.append(wire.encode(batch))
             batch, size = [], 0
     if batch:
         done.append(wire.encode(batch))
     return done
+
+
+def _payload_bytes(message: wire.ToGateway) -> int:
+    match message:
+        case wire.Finished():
+            return 0 if isinstance(message.value, BlobRef) else len(message.value)
+        case wire.Checkpoint():
+            return len(message.state)
+        case (
+            wire.Hello()
+            | wire.Heartbeat()
+            | wire.Started()
+            | wire.Waits()
+            | wire.GoesOn()
+            | wire.GivenBack()
+            | wire.Draining()
+            | wire.Goodbye()
+            | wire.SharesBlobs()
+        ):
+            return 0
+        case _:
+            assert_never(message)
 
 
 class Unanswered:

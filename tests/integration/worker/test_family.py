@@ -13,7 +13,7 @@ import pytest
 from harvester.domain.model.invocations import ActivationEnd
 from harvester.domain.model.resources import Resources
 from harvester.domain.protocol import wire
-from harvester_worker.isolation.descendants import Family
+from harvester_worker.isolation.descendants import Descendants
 
 
 def value_of(finished):
@@ -186,11 +186,11 @@ async def test_what_a_dead_slot_has_started_does_not_outlive_it(gateway, pilots,
 
 LOOK = """
 import os, signal, subprocess, sys
-from harvester_worker.isolation.descendants import Family
-family = Family()
+from harvester_worker.isolation.descendants import Descendants
+family = Descendants()
 seen = []
 def say():
-    seen.append(family.has_been())
+    seen.append(family.look())
     family.begin()
 {}
 say()
@@ -221,7 +221,7 @@ def test_every_way_to_start_a_process_is_seen_and_nothing_else(does, seen):
 
 
 def test_looking_for_descendants_costs_a_few_microseconds():
-    family = Family()
+    family = Descendants()
     import time
 
     best_s = 1.0
@@ -229,7 +229,7 @@ def test_looking_for_descendants_costs_a_few_microseconds():
         begun_at = time.perf_counter()
         for _ in range(100):
             family.begin()
-            family.has_been()
+            family.look()
         best_s = min(best_s, (time.perf_counter() - begun_at) / 100)
     assert best_s < 30e-6
 

@@ -1,18 +1,27 @@
-"""The activity: what is done with the activations of a pilot, from the lease to the report.
+"""Activation rules: what a pilot does with its activations, from the lease to the report.
 
-Pure: stimulus and `now` in; the effects gather in the reporter. It knows whether the pilot leaves, and decides nothing
-about that; it knows no connection and no clock.
+Pure: stimulus and `now` in; effects are added to the core's list. It knows whether the pilot leaves, and decides
+nothing about that. It must not know connections or clocks.
 """
 
 from collections.abc import Iterable
+from typing import assert_never
 
 from harvester.domain.model.functions import FunctionVersion
 from harvester.domain.model.invocations import ActivationEnd
 from harvester.domain.payload.blobs import BlobRef
 from harvester.domain.protocol import wire
-from harvester_worker.core.activations import Activation, ActivationEvent, ActivationState, DeadlineVerdict, Death, Wish
-from harvester_worker.core.effects import HandOver, Key, KillSlot, StopSlot, TakeBack
-from harvester_worker.core.leases import Holdings
+from harvester_worker.core.activations import (
+    Activation,
+    ActivationEvent,
+    ActivationState,
+    DeadlineVerdict,
+    Death,
+    SlotLane,
+    Wish,
+)
+from harvester_worker.core.effects import Effect, HandOver, Key, KillSlot, Start, StopSlot, TakeBack
+from harvester_worker.core.leases import Leases
 from harvester_worker.core.reporter import Reporter
 from harvester_worker.core.settling import Settling
 from harvester_worker.ipc.slot_messages import Progress, RunEnded
@@ -22,51 +31,54 @@ CANCEL_S = 1.0
 """A cancelled function may take this long to unwind before its process is killed."""
 
 
-class Activity:
+class ActivationRules:
     """The activations of one pilot.
 
     Parameters
     ----------
-    holdings: its leases and its room.
-    reporter: what it says.
+    leases: its leases and its free capacity.
+    reporter: what it tells the gateway.
+    settling: what it does not tell yet.
+    effects: the core's; what is to be done with slots is added to it.
     """
 
-    def __init__(self, holdings: Holdings, reporter: Reporter) -> None:
-        self.plan: drain.DrainPlan | None = None  # the pilot leaves
-        self._holdings = holdings
+    def __init__(self, leases: Leases, reporter: Reporter, settling: Settling, effects: list[Effect]) -> None:
+        self._plan: drain.DrainPlan | None = None  # the pilot leaves
+        self._leases = leases
         self._reporter = reporter
-        self.settling = Settling(reporter, holdings.pace)
+        self._settling = settling
+        self._effects = effects
 
     # ---- the gateway's word ------------------------------------------------------------------------------------------
 
     def take(self, lease: wire.Lease, function: FunctionVersion | None, *, shares: bool) -> None:
         """Take a lease, or give it back at once."""
         key = (lease.invocation_id, lease.fence)
-        if key in self._holdings or key in self.settling or self._reporter.outbox.has_reported(key):
+        if key in self._leases or key in self._settling or self._reporter.outbox.has_reported(key):
             return  # a repetition
         is_readable = shares or not isinstance(lease.arguments, BlobRef)
-        if self.plan or function is None or not is_readable or not lease.resources.fits(self._holdings.capacity):
+        if self._plan or function is None or not is_readable or not lease.resources.fits(self._leases.capacity):
             self._reporter.give_back(key, ActivationEnd.UNSTARTED)
         else:
-            self._holdings.add(lease, function)
+            self._leases.add(lease, function)
 
     def cancel(self, key: Key, now: float) -> None:
         """Stop an activation softly, or give it back if it has not begun."""
-        if (activation := self._holdings.waiting.get(key)) is not None:
-            self._holdings.drop(activation)
+        if (activation := self._leases.waiting.get(key)) is not None:
+            self._leases.drop(activation)
             self._reporter.give_back(key, ActivationEnd.CANCELLED)
-        elif (activation := self._holdings.running.get(key)) is not None:
+        elif (activation := self._leases.running.get(key)) is not None:
             self._stop(activation, now)
-        elif key in self.settling:
-            self.settling.forget([key])
+        elif key in self._settling:
+            self._settling.forget([key])
             self._reporter.give_back(key, ActivationEnd.CANCELLED)
         else:
             self._wish(key, Wish.CANCEL)
 
     def recall(self, key: Key) -> None:
         """Give an activation back if it has not begun."""
-        if (activation := self._holdings.waiting.get(key)) is not None:
-            self._holdings.drop(activation)
+        if (activation := self._leases.waiting.get(key)) is not None:
+            self._leases.drop(activation)
             self._reporter.give_back(key, ActivationEnd.UNSTARTED)
         else:
             self._wish(key, Wish.RECALL)
@@ -74,20 +86,20 @@ class Activity:
     def abandon(self, key: Key) -> None:
         """Forget an activation that is somebody else's now, and stop it."""
         self._reporter.forget(key)
-        self.settling.forget([key])
-        if (activation := self._holdings.waiting.get(key)) is not None:
-            self._holdings.drop(activation)
-        elif (activation := self._holdings.running.get(key)) is not None:
+        self._settling.forget([key])
+        if (activation := self._leases.waiting.get(key)) is not None:
+            self._leases.drop(activation)
+        elif (activation := self._leases.running.get(key)) is not None:
             self._kill(activation)
         else:
             self._wish(key, Wish.ABANDON)
 
     def _wish(self, key: Key, wish: Wish) -> None:
-        activation = self._holdings.queued.get(key)
+        activation = self._leases.queued.get(key)
         if activation is not None:
             activation.wish = wish
             activation.at.is_closed = True  # or something might be queued there while the slot is asked
-            self._reporter.effects.append(TakeBack(key=activation.at.head.key))
+            self._effects.append(TakeBack(key=activation.at.head.key))
 
     def _stop(self, activation: Activation, now: float) -> None:
         if activation.state is ActivationState.STOPPING:
@@ -95,85 +107,95 @@ class Activity:
         activation.advance(ActivationEvent.CANCELLED)
         activation.limit(now + CANCEL_S, DeadlineVerdict.CANCELLED)
         activation.verdict = DeadlineVerdict.CANCELLED
-        self._reporter.effects.append(StopSlot(key=activation.key))
+        self._effects.append(StopSlot(key=activation.key))
 
     # ---- the slots' word ---------------------------------------------------------------------------------------------
 
     def checkpointed(self, key: Key, progress: Progress, now: float) -> None:
         """Take a checkpoint from a slot."""
-        activation = self._holdings.running.get(key)
+        activation = self._leases.running.get(key)
         if activation is not None:
             activation.has_checkpointed = True
-            self.settling.checkpointed(activation, progress, now)
+            self._settling.checkpointed(activation, progress, now)
 
     def counted(self, key: Key, calls: int, now: float) -> None:
         """Limit an activation that makes so many calls and began just now."""
-        activation = self._holdings.running.get(key)
+        activation = self._leases.running.get(key)
         if activation is not None and (walltime_s := activation.function.walltime_s) is not None:
             activation.limit(now + walltime_s * max(1, calls), DeadlineVerdict.WALLTIME)
 
     def ended(self, key: Key, end: RunEnded, now: float) -> None:
         """Take the end of an activation from its slot, which is at the next one now."""
-        activation = self._holdings.running.get(key)
+        activation = self._leases.running.get(key)
         if activation is None:
             return  # killed and reported a moment ago: the process was faster than the signal
         was_cancelled = activation.state is ActivationState.STOPPING
-        following = self._holdings.end(activation, now)
+        following = self._leases.end(activation, now)
         if was_cancelled or end.is_unshared:
-            self.settling.forget([key])
+            self._settling.forget([key])
             self._reporter.give_back(key, ActivationEnd.CANCELLED if was_cancelled else ActivationEnd.UNSTARTED)
         else:
-            self.settling.ended(activation, end, now)
+            self._settling.ended(activation, end, now)
         if following is not None:
             self._begun(following, now)
 
     def _begun(self, activation: Activation, now: float) -> None:
         """Do with an activation what was wanted of it while it was queued, now that a slot has begun it."""
         self._reporter.begun(activation.key, now)
-        if activation.wish is Wish.CANCEL:
-            self._stop(activation, now)
-        elif activation.wish is Wish.ABANDON:
-            self._reporter.forget(activation.key)
-            self._kill(activation)
-            return
-        if self.plan is not None:
-            self._ask(activation, self.plan, now)
+        match activation.wish:
+            case Wish.CANCEL:
+                self._stop(activation, now)
+            case Wish.ABANDON:
+                self._reporter.forget(activation.key)
+                self._kill(activation)
+                return
+            case Wish.RECALL | None:
+                pass  # it has begun, so it runs on
+            case _:
+                assert_never(activation.wish)
+        if self._plan is not None:
+            self._ask(activation, self._plan, now)
 
     def taken_back(self, keys: Iterable[Key]) -> None:
         """Take note that a slot has let go of activations that it had not begun."""
-        self._unbegun([activation for key in keys if (activation := self._holdings.queued.get(key)) is not None])
+        self._unbegun([activation for key in keys if (activation := self._leases.queued.get(key)) is not None])
 
     def _unbegun(self, activations: Iterable[Activation]) -> None:
         """Give activations back or let them wait again, that were at a slot and have no outcome."""
         back = []
         for activation in activations:
-            if activation.wish is None and self.plan is None:
+            if activation.wish is None and self._plan is None:
                 self._reporter.not_begun(activation.key)
                 back.append(activation)
                 continue
-            self._holdings.drop(activation)
-            if activation.wish is not Wish.ABANDON:
-                is_cancelled = activation.wish is Wish.CANCEL
-                end = ActivationEnd.CANCELLED if is_cancelled else ActivationEnd.UNSTARTED
-                self._reporter.give_back(activation.key, end)
-        self._holdings.put_back(back)
+            self._leases.drop(activation)
+            match activation.wish:
+                case Wish.ABANDON:
+                    pass
+                case Wish.CANCEL:
+                    self._reporter.give_back(activation.key, ActivationEnd.CANCELLED)
+                case Wish.RECALL | None:
+                    self._reporter.give_back(activation.key, ActivationEnd.UNSTARTED)
+                case _:
+                    assert_never(activation.wish)
+        self._leases.put_back(back)
 
     def slot_died(self, death: Death) -> None:
         """Take note that a slot's process is gone, with all that was there."""
-        holdings = self._holdings
-        self.settling.forget(death.keys)
-        found = holdings.at_slot(death.keys)
+        leases = self._leases
+        self._settling.forget(death.keys)
+        found = leases.at_slot(death.keys)
         if not found:
             return
         lane = found[0].at
-        killed, head_key = lane.head.key in holdings.killed, lane.head.key
-        holdings.release(lane)
+        killed, head_key = lane.head.key in leases.killed, lane.head.key
+        leases.release(lane)
         again: list[Activation] = []
         for activation in found:
             if killed and activation.key == head_key:
                 continue  # reported when it was killed
             has_begun = activation.key in death.begun
-            is_wanted = activation.state is not ActivationState.STOPPING and not (self.plan and has_begun)
+            is_wanted = activation.state is not ActivationState.STOPPING and not (self._plan and has_begun)
             if activation.key == death.blamed or not is_wanted:
                 self._blame(activation)
             else:
@@ -184,28 +206,28 @@ class Activity:
     def _blame(self, activation: Activation) -> None:
         """Give back what must not run again here, because its slot died of it or the pilot leaves."""
         was_cancelled = activation.state is ActivationState.STOPPING or activation.wish is Wish.CANCEL
-        self._holdings.drop(activation)
+        self._leases.drop(activation)
         if activation.wish is Wish.ABANDON:
             return
-        end = ActivationEnd.EVICTED if self.plan else ActivationEnd.SLOT_DIED
+        end = ActivationEnd.EVICTED if self._plan else ActivationEnd.SLOT_DIED
         self._reporter.give_back(activation.key, ActivationEnd.CANCELLED if was_cancelled else end)
 
     # ---- time --------------------------------------------------------------------------------------------------------
 
     def start_what_fits(self, now: float, *, leave_in_s: float) -> None:
         """Start what there is room for, and queue short runs at slots that are at short ones."""
-        for activation in self._holdings.startable():
-            lane = self._holdings.start(activation, now)
-            self._reporter.start(activation, gpus=lane.gpus, leave_in_s=leave_in_s)
+        for activation in self._leases.startable():
+            lane = self._leases.start(activation, now)
+            self._effects.append(_start(activation, lane, leave_in_s))
             self._reporter.begun(activation.key, now)
-        if self._holdings.waiting:
-            for activation, lane in self._holdings.queueable(now):
-                self._reporter.start(activation, gpus=lane.gpus, leave_in_s=leave_in_s, behind=lane.head.key)
+        if self._leases.waiting:
+            for activation, lane in self._leases.queue_what_fits(now):
+                self._effects.append(_start(activation, lane, leave_in_s, behind=lane.head.key))
 
     def look_after(self, now: float) -> None:
         """Tell what is settled, kill what is overdue, and take back what is stuck behind a long run."""
-        self.settling.look_after(now)
-        for activation in self._holdings.overdue(now):
+        self._settling.look_after(now)
+        for activation in self._leases.overdue(now):
             if activation.verdict is DeadlineVerdict.WALLTIME and activation.at.queue:
                 self._overran_behind(activation, now)
                 continue
@@ -217,8 +239,10 @@ class Activity:
                     self._reporter.give_back(activation.key, ActivationEnd.EVICTED)
                 case DeadlineVerdict.CANCELLED:
                     self._reporter.give_back(activation.key, ActivationEnd.CANCELLED)
-        for lane in self._holdings.stalled(now):
-            self._reporter.effects.append(TakeBack(key=lane.head.key))
+                case _:
+                    assert_never(activation.verdict)
+        for lane in self._leases.close_stalled(now):
+            self._effects.append(TakeBack(key=lane.head.key))
 
     def _overran_behind(self, head: Activation, now: float) -> None:
         """Limit the run that a slot is at, where that is another than the one whose end it told last.
@@ -236,16 +260,16 @@ class Activity:
             head.deadline = None if walltime_s is None else now + walltime_s
         else:
             head.deadline = None
-            self._holdings.drop(at_work)
+            self._leases.drop(at_work)
             self._reporter.overran(at_work, now)
-            self._reporter.effects.append(KillSlot(key=head.key))  # those before it run again when it is dead
+            self._effects.append(KillSlot(key=head.key))  # those before it run again when it is dead
 
     def _kill(self, activation: Activation) -> None:
-        self._holdings.kill(activation)
-        self.settling.forget([activation.key])
-        if self.plan is not None:
+        self._leases.kill(activation)
+        self._settling.forget([activation.key])
+        if self._plan is not None:
             self._give_up_behind(activation)
-        self._reporter.effects.append(KillSlot(key=activation.key))
+        self._effects.append(KillSlot(key=activation.key))
 
     def _give_up_behind(self, killed: Activation) -> None:
         """Give back what is queued at a slot that is being killed: a pilot that leaves does not wait to see it dead."""
@@ -256,15 +280,16 @@ class Activity:
 
     def leave(self, plan: drain.DrainPlan, now: float) -> None:
         """Give back what has not begun, and ask what runs for its state."""
-        self.plan, self.settling.is_leaving = plan, True
-        for activation in list(self._holdings.waiting.values()):
-            self._holdings.drop(activation)
+        self._plan = plan
+        self._settling.hurry()
+        for activation in list(self._leases.waiting.values()):
+            self._leases.drop(activation)
             self._reporter.give_back(activation.key, ActivationEnd.UNSTARTED)
-        for activation in self._holdings.killed.values():
+        for activation in self._leases.killed.values():
             self._give_up_behind(activation)
-        for activation in self._holdings.running.values():
+        for activation in self._leases.running.values():
             if activation.at.queue:
-                self._reporter.effects.append(TakeBack(key=activation.key))
+                self._effects.append(TakeBack(key=activation.key))
             self._ask(activation, plan, now)
 
     def _ask(self, activation: Activation, plan: drain.DrainPlan, now: float) -> None:
@@ -275,22 +300,26 @@ class Activity:
         activation.advance(ActivationEvent.ASKED)
         activation.limit(deadline, DeadlineVerdict.EVICTED)
         is_signalled = plan.reason in drain.HARSH
-        self._reporter.effects.append(
-            HandOver(key=activation.key, within_s=max(0.0, deadline - now), is_signalled=is_signalled)
-        )
+        self._effects.append(HandOver(key=activation.key, within_s=max(0.0, deadline - now), is_signalled=is_signalled))
 
     def drop_everything(self) -> None:
         """Forget all activations, and end their processes."""
-        for activation in [*self._holdings.waiting.values(), *self._holdings.queued.values()]:
-            self._holdings.drop(activation)
+        for activation in [*self._leases.waiting.values(), *self._leases.queued.values()]:
+            self._leases.drop(activation)
         self._reporter.clear()
-        self.settling.clear()
-        for activation in list(self._holdings.running.values()):
+        self._settling.clear()
+        for activation in list(self._leases.running.values()):
             self._kill(activation)
 
     def drop_unreadable(self) -> None:
         """Give back what waits and has its arguments in a directory that is not shared any more."""
-        for activation in list(self._holdings.waiting.values()):
+        for activation in list(self._leases.waiting.values()):
             if isinstance(activation.lease.arguments, BlobRef):
-                self._holdings.drop(activation)
+                self._leases.drop(activation)
                 self._reporter.give_back(activation.key, ActivationEnd.UNSTARTED)
+
+
+def _start(activation: Activation, lane: SlotLane, leave_in_s: float, behind: Key | None = None) -> Start:
+    return Start(
+        lease=activation.lease, function=activation.function, gpus=lane.gpus, leave_in_s=leave_in_s, behind=behind
+    )

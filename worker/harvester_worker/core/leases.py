@@ -25,7 +25,7 @@ STALL_S = 0.02
 """What is queued behind a run that takes longer than this is taken back, for other slots."""
 
 
-class Holdings:
+class Leases:
     """The activations of one pilot, by their state.
 
     Parameters
@@ -87,7 +87,7 @@ class Holdings:
         self._begin(lane, activation, now)
         return lane
 
-    def queueable(self, now: float) -> list[tuple[Activation, SlotLane]]:
+    def queue_what_fits(self, now: float) -> list[tuple[Activation, SlotLane]]:
         """Return the waiting activations to be queued at slots, behind which others, in order.
 
         Only short ones, of the tenant whose slot it is, and only from the front: behind one that waits for room nobody
@@ -227,7 +227,7 @@ class Holdings:
         """Return the running activations whose deadline is over."""
         return [a for a in self.running.values() if a.deadline is not None and a.deadline <= now]
 
-    def stalled(self, now: float) -> list[SlotLane]:
+    def close_stalled(self, now: float) -> list[SlotLane]:
         """Return the slots where something is queued behind a run that takes too long; once for each `STALL_S`."""
         if not self.queued:
             return []

@@ -4,6 +4,8 @@ Owns what has to be sent again after a reconnect. Each method returns the messag
 connection is the caller's affair, because everything here is sent again on the next one.
 """
 
+from typing import assert_never
+
 from harvester.domain.payload.blobs import BlobRef
 from harvester.domain.protocol.wire import Ack, AckKind, Checkpoint, Finished, GivenBack
 from harvester_worker.core.effects import Key
@@ -105,7 +107,7 @@ class Outbox:
         """Drop everything."""
         self._entries.clear()
 
-    def again(self) -> list[Message]:
+    def resend(self) -> list[Message]:
         """Return everything for a new connection."""
         messages: list[Message] = []
         for entry in self._entries.values():
@@ -116,6 +118,12 @@ class Outbox:
 
 
 def _size(message: Message) -> int:
-    if isinstance(message, Checkpoint):
-        return len(message.state)
-    return len(message.value) if isinstance(message, Finished) and not isinstance(message.value, BlobRef) else 0
+    match message:
+        case Checkpoint():
+            return len(message.state)
+        case Finished():
+            return 0 if isinstance(message.value, BlobRef) else len(message.value)
+        case GivenBack():
+            return 0
+        case _:
+            assert_never(message)

@@ -1,8 +1,9 @@
-"""The session: what a pilot decides. Stimulus and `now` in, effects out.
+"""The pilot's core: what a pilot decides. Stimulus and `now` in, effects out.
 
-Owns the conversation with the gateway, and when the pilot leaves; what is done with activations is the activity's
-affair. Reads no clock, knows no socket and no process. All instants are seconds on the one clock that the caller uses
-throughout, a monotonic one in a pilot.
+Owns the one list of effects, the conversation with the gateway, and when the pilot leaves. The modules beneath add
+effects to the list, in the order in which they are to be performed; what is done with activations is decided by
+`activation_rules`. It reads no clock and must not know sockets or processes. All instants are seconds on the one clock
+that the caller uses throughout, a monotonic one in a pilot.
 """
 
 from collections.abc import Iterable
@@ -15,18 +16,19 @@ from harvester.domain.model.functions import FunctionVersion
 from harvester.domain.model.pilots import DrainReason
 from harvester.domain.protocol import wire
 from harvester.domain.protocol.pilot_file import PilotFile
-from harvester_worker.core.activation_rules import Activity
+from harvester_worker.core.activation_rules import ActivationRules
 from harvester_worker.core.activations import Death
 from harvester_worker.core.blob_directory import BlobDirectory
 from harvester_worker.core.effects import Effect, KeepKey, Key, Leave, Reconnect
-from harvester_worker.core.leases import Holdings
+from harvester_worker.core.leases import Leases
 from harvester_worker.core.nesting import WaitingRuns
 from harvester_worker.core.reporter import Reporter
+from harvester_worker.core.settling import Settling
 from harvester_worker.devices.allocation import PilotLocation
 from harvester_worker.ipc.slot_messages import Progress, RunEnded
 from harvester_worker.timing import drain
 from harvester_worker.timing.daemon_silence import DaemonWord
-from harvester_worker.timing.heartbeat import Pulse
+from harvester_worker.timing.heartbeat import Heartbeats
 
 PATIENCE_S = 600.0
 """A pilot that has no gateway and no work for this long leaves."""
@@ -51,13 +53,15 @@ class PilotCore:
         self.drain: drain.DrainPlan | None = None
         self._end_at = end_at
         self._walltime_drain_at = end_at - pilot.leave_before_s
-        self._holdings = Holdings(msgspec.structs.replace(pilot.capacity, gpus=len(gpus)), gpus)
+        self._leases = Leases(msgspec.structs.replace(pilot.capacity, gpus=len(gpus)), gpus)
         self._functions: dict[str, FunctionVersion] = {}
-        self._reporter = Reporter()
-        self._activity = Activity(self._holdings, self._reporter)
-        self._nesting = WaitingRuns(self._holdings, self._reporter)
+        self._effects: list[Effect] = []  # of the present stimulus, in order
+        self._reporter = Reporter(self._effects)
+        self._settling = Settling(self._reporter, self._leases.pace)
+        self._rules = ActivationRules(self._leases, self._reporter, self._settling, self._effects)
+        self._nesting = WaitingRuns(self._leases, self._reporter, self._effects)
         self._sharing = BlobDirectory()
-        self._pulse = Pulse()
+        self._heartbeats = Heartbeats()
         self._daemon = DaemonWord(pilot.orphan_after_s, now)
         self._unlinked_at = now
         self._idle_at: float | None = None  # since when a draining pilot holds nothing
@@ -73,27 +77,28 @@ class PilotCore:
             python=self.host.python,
             node=self.host.node,
             batch_job_id=self.host.batch_job_id,
-            capacity=self._holdings.capacity,
+            capacity=self._leases.capacity,
             time_left_s=self._time_left_s(now),
-            held=tuple(self._holdings.held() + self._activity.settling.held() + self._reporter.held()),
+            held=tuple(self._leases.held() + self._settling.held() + self._reporter.held()),
             drain=self.drain.reason if self.drain else None,
         )
 
     def unlinked(self, now: float) -> list[Effect]:
         """Take note that the connection is gone; work goes on."""
         if self._reporter.is_linked:
-            self._reporter.is_linked, self._unlinked_at = False, now
+            self._reporter.unlink()
+            self._unlinked_at = now
             self._functions.clear()  # on a new connection the gateway sends again what it needs
-            self._pulse.end()
+            self._heartbeats.end()
         return self._settle(now)
 
     def received(self, messages: Iterable[wire.ToPilot], now: float) -> list[Effect]:  # noqa: C901 - one line a message
         """Obey the gateway."""
-        self._pulse.heard(now)
+        self._heartbeats.heard(now)
         for message in messages:
             match message:
                 case wire.Lease():
-                    self._activity.take(message, self._functions.get(message.function_id), shares=self._sharing.is_on)
+                    self._rules.take(message, self._functions.get(message.function_id), shares=self._sharing.is_on)
                 case wire.Ack():
                     self._reporter.acknowledge(message)
                 case wire.Heard():
@@ -103,11 +108,11 @@ class PilotCore:
                 case wire.Forget():
                     self._functions.pop(message.function_id, None)
                 case wire.OwnerKey():
-                    self._reporter.effects.append(KeepKey(owner=message.owner, key=message.key))
+                    self._effects.append(KeepKey(owner=message.owner, key=message.key))
                 case wire.Cancel():
-                    self._activity.cancel((message.invocation_id, message.fence), now)
+                    self._rules.cancel((message.invocation_id, message.fence), now)
                 case wire.Recall():
-                    self._activity.recall((message.invocation_id, message.fence))
+                    self._rules.recall((message.invocation_id, message.fence))
                 case wire.Drain():
                     self._leave(message.reason, now)
                 case wire.Welcome():
@@ -117,22 +122,22 @@ class PilotCore:
         return self._settle(now)
 
     def _linked(self, welcome: wire.Welcome, now: float) -> None:
-        self._reporter.is_linked = True
-        self._pulse.begin(welcome, now)
+        self._reporter.link()
+        self._heartbeats.begin(welcome, now)
         for held in welcome.abandon:
-            self._activity.abandon((held.invocation_id, held.fence))
+            self._rules.abandon((held.invocation_id, held.fence))
         if self.drain:  # it may have begun since `Hello`
             self._reporter.send(wire.Draining(reason=self.drain.reason))
         if self._sharing.is_with(welcome):  # before the results: a gateway takes none by reference without it
             self._reporter.send(wire.SharesBlobs())
         self._reporter.send_again()
         self._nesting.tell_again()
-        self._reporter.effects += self._sharing.welcomed(welcome)
+        self._effects += self._sharing.welcomed(welcome)
 
     def blobs_seen(self, directory: str, mark: str, now: float) -> list[Effect]:
         """Take note that this node has the directory of large payloads that it was to look at."""
         if effects := self._sharing.seen(directory, mark):
-            self._reporter.effects += effects
+            self._effects += effects
             self._reporter.send(wire.SharesBlobs())
         return self._settle(now)
 
@@ -140,12 +145,12 @@ class PilotCore:
 
     def checkpointed(self, key: Key, progress: Progress, now: float) -> list[Effect]:
         """Take a checkpoint from a slot."""
-        self._activity.checkpointed(key, progress, now)
+        self._rules.checkpointed(key, progress, now)
         return self._settle(now)
 
     def counted(self, key: Key, calls: int, now: float) -> list[Effect]:
         """Take note of how many calls an activation makes, whose arguments lie in a file."""
-        self._activity.counted(key, calls, now)
+        self._rules.counted(key, calls, now)
         return self._settle(now)
 
     def waits(self, key: Key, now: float, *, is_over: bool = False) -> list[Effect]:
@@ -159,20 +164,20 @@ class PilotCore:
     def ended(self, ends: Iterable[tuple[Key, RunEnded]], now: float) -> list[Effect]:
         """Take the ends of activations from their slot, in order; it is at what was queued behind them, or free."""
         for key, end in ends:
-            self._activity.ended(key, end, now)
+            self._rules.ended(key, end, now)
             if end.is_unshared and self._sharing.is_on:
-                self._reporter.effects += self._sharing.lost()
-                self._activity.drop_unreadable()
+                self._effects += self._sharing.lost()
+                self._rules.drop_unreadable()
         return self._settle(now)
 
     def taken_back(self, keys: Iterable[Key], now: float) -> list[Effect]:
         """Take note of what a slot had not begun when it was told to let go of what is queued there."""
-        self._activity.taken_back(keys)
+        self._rules.taken_back(keys)
         return self._settle(now)
 
     def slot_died(self, death: Death, now: float) -> list[Effect]:
         """Take note that the process of a slot is gone."""
-        self._activity.slot_died(death)
+        self._rules.slot_died(death)
         return self._settle(now)
 
     # ---- leaving -----------------------------------------------------------------------------------------------------
@@ -192,23 +197,23 @@ class PilotCore:
         if previous is None or previous.reason is not plan.reason:
             self._reporter.send(wire.Draining(reason=plan.reason))
         if reason is DrainReason.DISMISSED:
-            self._activity.drop_everything()
+            self._rules.drop_everything()
         if reason in drain.HARSH:
-            self._activity.settling.signalled(now)
-        self._activity.leave(plan, now)
+            self._settling.signalled(now)
+        self._rules.leave(plan, now)
 
     def _leave_when_done(self, plan: drain.DrainPlan, now: float) -> None:
-        if self._holdings.running or self._holdings.queued:
+        if self._leases.running or self._leases.queued:
             return
-        if self._activity.settling.next_at() < inf:
+        if self._settling.next_at() < inf:
             if now < plan.gone_by:
                 return
-            self._activity.settling.give_up(now)
+            self._settling.give_up(now)
         self._idle_at = now if self._idle_at is None else self._idle_at
         if now < plan.stays_until or (self._reporter.outbox and now < self._gone_at(plan)):
             return
         self._reporter.goodbye(plan.reason)
-        self._reporter.effects.append(Leave(reason=plan.reason))
+        self._effects.append(Leave(reason=plan.reason))
         self._has_left = True
 
     def _gone_at(self, plan: drain.DrainPlan) -> float:
@@ -221,11 +226,11 @@ class PilotCore:
 
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""
-        if self._reporter.is_linked and now >= self._pulse.due_at:
-            if self._pulse.beat(now):
+        if self._reporter.is_linked and now >= self._heartbeats.due_at:
+            if self._heartbeats.beat(now):
                 self._reporter.send(wire.Heartbeat(time_left_s=self._time_left_s(now)))
             else:
-                self._reporter.effects.append(Reconnect())
+                self._effects.append(Reconnect())
         if self.drain is None and now >= self._walltime_drain_at:
             self._leave(DrainReason.WALLTIME, now)
         elif self.drain is None and now >= self._daemon.orphaned_at:
@@ -239,8 +244,8 @@ class PilotCore:
     def next_at(self) -> float:
         """When `tick` has to be called at the latest."""
         own = self._leaves_at if self.drain is None else self._drain_next_at(self.drain, self._idle_at is not None)
-        settled_at = self._activity.settling.next_at()
-        return min(own, settled_at, self._pulse.due_at, self._holdings.next_at(), self._reporter.next_at())
+        settled_at = self._settling.next_at()
+        return min(own, settled_at, self._heartbeats.due_at, self._leases.next_at(), self._reporter.next_at())
 
     def _drain_next_at(self, plan: drain.DrainPlan, is_idle: bool) -> float:
         # Once it has nothing left to do it may only be waiting for the time that it stays at least.
@@ -252,7 +257,7 @@ class PilotCore:
 
     @property
     def _patience_ends_at(self) -> float:
-        is_useful = self._reporter.is_linked or self._holdings.running or self._activity.settling.next_at() < inf
+        is_useful = self._reporter.is_linked or self._leases.running or self._settling.next_at() < inf
         return inf if is_useful else self._unlinked_at + PATIENCE_S
 
     def _time_left_s(self, now: float) -> float:
@@ -260,13 +265,15 @@ class PilotCore:
 
     def _settle(self, now: float) -> list[Effect]:
         if self._has_left:
-            self._reporter.take_effects()
+            self._effects.clear()
             return []
-        self._activity.look_after(now)
+        self._rules.look_after(now)
         self._reporter.tell_begun(now)
         self._nesting.lend()
         if self.drain:
             self._leave_when_done(self.drain, now)
-        elif self._holdings.waiting:
-            self._activity.start_what_fits(now, leave_in_s=self._time_left_s(now))
-        return self._reporter.take_effects()
+        elif self._leases.waiting:
+            self._rules.start_what_fits(now, leave_in_s=self._time_left_s(now))
+        effects = self._effects.copy()
+        self._effects.clear()  # the same list: the others hold it
+        return effects

@@ -1,7 +1,8 @@
-"""The reporter: what the pilot says to the gateway about its activations.
+"""The reporter: what the pilot tells the gateway about its activations.
 
 Owns the outbox, whether there is a connection, and which beginnings are still to be told. It turns what happened into
-messages; without a connection it keeps what the gateway must not miss and drops the rest.
+messages, which it adds to the core's effects. Without a connection it keeps what the gateway must not miss and drops
+the rest.
 """
 
 from math import inf
@@ -10,7 +11,7 @@ from harvester.domain.model.invocations import ActivationEnd, Failure, FailureKi
 from harvester.domain.model.pilots import DrainReason
 from harvester.domain.protocol import wire
 from harvester_worker.core.activations import Activation
-from harvester_worker.core.effects import Effect, Key, Send, Start
+from harvester_worker.core.effects import Effect, Key, Send
 from harvester_worker.core.outbox import Outbox
 from harvester_worker.ipc.slot_messages import Beside, RunEnded
 
@@ -19,31 +20,39 @@ LINGER_S = 0.003
 
 
 class Reporter:
-    """Messages to the gateway, as effects."""
+    """The messages of one pilot to its gateway.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    effects: the core's; messages are added to it.
+    """
+
+    def __init__(self, effects: list[Effect]) -> None:
         self.outbox = Outbox()
         self.is_linked = False
-        self.effects: list[Effect] = []  # also those of the session: one list, because their order counts
+        self._effects = effects
         self._untold: dict[Key, float] = {}  # when what runs has begun, oldest first
 
-    def take_effects(self) -> list[Effect]:
-        """Return the effects since the last call."""
-        effects, self.effects = self.effects, []
-        return effects
+    def link(self) -> None:
+        """Send from now on: the gateway has answered `Hello`."""
+        self.is_linked = True
+
+    def unlink(self) -> None:
+        """Send nothing until the next `link`."""
+        self.is_linked = False
 
     def send(self, *messages: wire.ToGateway) -> None:
         """Send what may be lost with the connection."""
         if self.is_linked:
-            self.effects += [Send(message=message) for message in messages]
+            self._effects += [Send(message=message) for message in messages]
 
     def goodbye(self, reason: DrainReason) -> None:
         """Say the last word, also while the gateway has not answered `Hello` yet."""
-        self.effects.append(Send(message=wire.Goodbye(reason=reason)))
+        self._effects.append(Send(message=wire.Goodbye(reason=reason)))
 
     def send_again(self) -> None:
         """Send everything unacknowledged on a new connection."""
-        self.send(*self.outbox.again())
+        self.send(*self.outbox.resend())
 
     def acknowledge(self, ack: wire.Ack) -> None:
         """Forget what the gateway has on disk."""
@@ -66,26 +75,12 @@ class Reporter:
 
     # ---- beginnings --------------------------------------------------------------------------------------------------
 
-    def start(
-        self, activation: Activation, *, gpus: tuple[str, ...], leave_in_s: float, behind: Key | None = None
-    ) -> None:
-        """Send an activation to a slot."""
-        self.effects.append(
-            Start(
-                lease=activation.lease,
-                function=activation.function,
-                gpus=gpus,
-                leave_in_s=leave_in_s,
-                behind=behind,
-            )
-        )
-
     def begun(self, key: Key, now: float) -> None:
-        """Take note that a slot has begun an activation."""
+        """Record that a slot has begun an activation."""
         self._untold[key] = now
 
     def not_begun(self, key: Key) -> None:
-        """Take note that it has to begin again."""
+        """Record that it has to begin again."""
         self._untold.pop(key, None)
 
     def tell_begun(self, now: float) -> None:

@@ -54,7 +54,7 @@ class Settling:
     """
 
     def __init__(self, reporter: Reporter, pace: Pace) -> None:
-        self.is_leaving = False
+        self._is_hurried = False
         self._reporter = reporter
         self._pace = pace
         self._signalled_at: float | None = None
@@ -124,6 +124,10 @@ class Settling:
             return False
         return self._signalled_at is not None or (end.is_signalled and not end.had_descendants)
 
+    def hurry(self) -> None:
+        """Send each state at once from now on: the pilot leaves."""
+        self._is_hurried = True
+
     # ---- the signal and the time -------------------------------------------------------------------------------------
 
     def signalled(self, now: float) -> None:
@@ -161,7 +165,7 @@ class Settling:
 
     def _tell_state(self, activation: Activation, state: bytes) -> None:
         activation.seq += 1
-        self._reporter.checkpointed(activation, state, in_a_hurry=self.is_leaving)
+        self._reporter.checkpointed(activation, state, in_a_hurry=self._is_hurried)
 
     def _tell_end(self, activation: Activation, end: RunEnded) -> None:
         if end.is_evicted:

@@ -8,12 +8,25 @@ order. So a large payload is copied by the kernel only, and arrives in memory of
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, assert_never
 
 import msgspec
 
 from harvester.domain.payload.buffers import Part
-from harvester_worker.ipc.slot_messages import Beside, Run, RunEnded, ToAgent, ToSlot
+from harvester_worker.ipc.slot_messages import (
+    Beside,
+    Counted,
+    Home,
+    Load,
+    Payload,
+    Progress,
+    Run,
+    RunEnded,
+    ShareDirectory,
+    ToAgent,
+    ToSlot,
+    Waits,
+)
 
 BESIDE_BYTES = 64 * 1024
 CHUNK = 64 * 1024
@@ -123,13 +136,16 @@ class Incoming(Generic[Message]):
 
 
 def _payload(message: ToSlot | ToAgent) -> Beside | None:
-    kind = type(message)
-    if kind is RunEnded:
-        found = message.value  # type: ignore[union-attr]
-    elif kind is Run:
-        found = message.arguments  # type: ignore[union-attr]
-    else:
-        return None
+    found: Payload
+    match message:
+        case RunEnded():
+            found = message.value
+        case Run():
+            found = message.arguments
+        case Load() | ShareDirectory() | Home() | Progress() | Counted() | Waits():
+            return None
+        case _:
+            assert_never(message)
     return found if type(found) is Beside else None
 
 

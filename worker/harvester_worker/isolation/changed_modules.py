@@ -26,7 +26,7 @@ class _Identity(NamedTuple):
     inode: int
 
 
-class EditedModules:
+class ChangedModules:
     """The modules that this process imports from now on."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class EditedModules:
         self._known |= sys.modules.keys()
         self._count = len(sys.modules)
 
-    def have_changed(self) -> bool:
+    def check(self) -> bool:
         """Tell whether what this process has imported is out of date. Costs nothing where it looked just now."""
         if self._is_outdated or not self._files:
             return self._is_outdated

@@ -38,7 +38,7 @@ class _SigAction(ctypes.Structure):
     )
 
 
-class Family:
+class Descendants:
     """What this process has started since the present run began."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Family:
             self._spent_before = resource.getrusage(resource.RUSAGE_CHILDREN)
             self._was_there = False
 
-    def has_been(self) -> bool:
+    def look(self) -> bool:
         """Tell whether there has been any process of this run."""
         if self._was_there:
             return True
@@ -69,9 +69,9 @@ class Family:
             self._was_there = True
         return self._was_there
 
-    def lives(self) -> bool:
+    def reap(self) -> bool:
         """Tell whether any process of the run goes on; those that are dead and nobody has waited for are reaped."""
-        if not self.has_been():
+        if not self.look():
             return False
         while True:
             try:

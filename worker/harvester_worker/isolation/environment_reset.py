@@ -18,7 +18,7 @@ from harvester_worker.devices import variables
 _OUTPUTS = (("stdout", 1), ("stderr", 2))
 
 
-class Leftovers:
+class EnvironmentReset:
     """The surroundings that each run must find.
 
     Parameters

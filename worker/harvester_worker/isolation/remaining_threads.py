@@ -12,7 +12,7 @@ import threading
 from harvester_worker.isolation.installed import is_installed
 
 
-class Threads:
+class RemainingThreads:
     """The threads of a process.
 
     To be made when there are none but ours.

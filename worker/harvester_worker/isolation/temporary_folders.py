@@ -64,11 +64,11 @@ class TemporaryFolders:
         if self._base is None:
             return
         for other in self._base.parent.glob(f"{_PREFIX}*"):
-            if other != self._base and _is_left(other):
+            if other != self._base and _take_over(other):
                 _in_a_thread(other)
 
 
-def _is_left(base: Path) -> bool:
+def _take_over(base: Path) -> bool:
     try:
         if base.lstat().st_uid != os.getuid():
             return False

@@ -11,7 +11,7 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import cast
+from typing import assert_never, cast
 
 import msgspec
 
@@ -25,9 +25,9 @@ from harvester_worker.isolation.slot_environment import Surroundings
 from harvester_worker.isolation.temporary_folders import TemporaryFolders
 from harvester_worker.pool import processes, zygote
 from harvester_worker.pool.slot_process import NOT_SHARED, SlotProcess
-from harvester_worker.pool.spare_slot import Spare
-from harvester_worker.pool.warm_slots import SlotKind, Warm
-from harvester_worker.pool.zygote_connection import ZygoteLine
+from harvester_worker.pool.spare_slot import SpareSlot
+from harvester_worker.pool.warm_slots import SlotKind, WarmSlots
+from harvester_worker.pool.zygote_connection import ZygoteConnection
 from harvester_worker.slot.hosting import NOWHERE
 
 log = logging.getLogger(__name__)
@@ -75,11 +75,11 @@ class Slots:
         self._on_death = on_death
         self._folders = folders
         self._loop = asyncio.get_running_loop()
-        self._zygote = ZygoteLine(to_zygote, zygote_pid, on_news=self._hear_zygote, on_loss=on_disaster)
+        self._zygote = ZygoteConnection(to_zygote, zygote_pid, on_news=self._hear_zygote, on_loss=on_disaster)
         self._processes: dict[int, SlotProcess] = {}
-        self._warm = Warm(pilot.capacity, pilot.warm_slots)
+        self._warm = WarmSlots(pilot.capacity, pilot.warm_slots)
         usual = Surroundings(cpus=1, gpus=() if has_gpus else None)
-        self._spare = Spare(usual, fork=self._fork_spare, drop=lambda number: self._let_go(self._processes[number]))
+        self._spare = SpareSlot(usual, fork=self._fork_spare, drop=lambda number: self._let_go(self._processes[number]))
         self._by_key: dict[Key, tuple[SlotProcess, int]] = {}
         self._share = NOT_SHARED
         self._homes: dict[str, slot_messages.Home] = {}  # by owner
@@ -175,7 +175,7 @@ class Slots:
         def weigh(number: int) -> int:
             return max(0, processes.own_bytes(self._processes[number].pid) - zygotes())
 
-        for number in self._warm.surplus(len(self._processes), self._loop.time(), weigh):
+        for number in self._warm.choose_surplus(len(self._processes), self._loop.time(), weigh):
             self._let_go(self._processes[number])
 
     def _let_go(self, process: SlotProcess) -> None:
@@ -227,21 +227,24 @@ class Slots:
             key = process.runs.get(message.number)
             if key is None:
                 continue
-            if isinstance(message, slot_messages.RunEnded):
-                if message.number != next(iter(process.runs)):
+            match message:
+                case slot_messages.RunEnded():
+                    if message.number != next(iter(process.runs)):
+                        self._tell_ends(ends)
+                        process.channel.fail("it told the end of a run before that of an earlier one")
+                        return
+                    ends.append((key, self._ended(process, key, message, beside)))
+                case slot_messages.Counted():
+                    self._tell_ends(ends)  # order is kept
+                    self._on_count(key, message.calls)
+                case slot_messages.Progress():
                     self._tell_ends(ends)
-                    process.channel.fail("it told the end of a run before that of an earlier one")
-                    return
-                ends.append((key, self._ended(process, key, message, beside)))
-            else:
-                self._tell_ends(ends)
-                match message:
-                    case slot_messages.Counted():
-                        self._on_count(key, message.calls)
-                    case slot_messages.Progress():
-                        self._on_checkpoint(key, message)
-                    case slot_messages.Waits():
-                        self._on_wait(key, message.is_over)
+                    self._on_checkpoint(key, message)
+                case slot_messages.Waits():
+                    self._tell_ends(ends)
+                    self._on_wait(key, message.is_over)
+                case _:
+                    assert_never(message)
         self._tell_ends(ends)
 
     def _ended(
@@ -261,19 +264,21 @@ class Slots:
             ends.clear()
 
     def _hear_zygote(self, news: zygote.Forked | zygote.Died) -> None:
-        if isinstance(news, zygote.Died):
-            self._folders.leave(news.slot)
         process = self._processes.get(news.slot)
-        if process is None:
-            return
-        if isinstance(news, zygote.Forked):
-            process.pid = news.pid
-            log.debug("slot.started slot=%d pid=%d", news.slot, news.pid)
-        else:
-            level = logging.INFO if news.status else logging.DEBUG
-            log.log(level, "slot.ended slot=%d pid=%d status=%d", news.slot, process.pid, news.status)
-            process.channel.drain()
-            self._lost(news.slot)
+        match news:
+            case zygote.Forked():
+                if process is not None:
+                    process.pid = news.pid
+                    log.debug("slot.started slot=%d pid=%d", news.slot, news.pid)
+            case zygote.Died():
+                self._folders.leave(news.slot)
+                if process is not None:
+                    level = logging.INFO if news.status else logging.DEBUG
+                    log.log(level, "slot.ended slot=%d pid=%d status=%d", news.slot, process.pid, news.status)
+                    process.channel.drain()
+                    self._lost(news.slot)
+            case _:
+                assert_never(news)
 
     def _hung_up(self, number: int) -> None:
         # Slots die with their zygote. Whether it has is looked at first, or its end would be taken for the function's.

@@ -13,7 +13,7 @@ PAUSE_S = 0.005
 """From when the last one was taken to the next one: the run that has it may need what a fork takes."""
 
 
-class Spare:
+class SpareSlot:
     """The spare process of one pilot.
 
     Parameters

@@ -34,7 +34,7 @@ class SlotKind(NamedTuple):
     tenant: Tenant
 
 
-class Warm:
+class WarmSlots:
     """Idle slot processes by their numbers, the least recently used first.
 
     Parameters
@@ -78,7 +78,7 @@ class Warm:
             if not numbers:
                 del self._numbers[kind]
 
-    def surplus(self, count: int, now: float, weigh: Callable[[int], int]) -> list[int]:
+    def choose_surplus(self, count: int, now: float, weigh: Callable[[int], int]) -> list[int]:
         """Return those that have to go before one more process is started; `count` are there, idle or not.
 
         `weigh` returns the bytes that one has for itself.

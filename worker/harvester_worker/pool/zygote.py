@@ -19,7 +19,7 @@ import socket
 import sys
 import time
 from types import ModuleType
-from typing import NoReturn
+from typing import NoReturn, assert_never
 
 import msgspec
 
@@ -163,13 +163,16 @@ class Zygote:
             return False
         if not packet:
             return False
-        order = _order.decode(packet)
-        if isinstance(order, Fork):
-            self._fork(order, descriptors)
-        elif order.slot in self._pids:
-            processes.kill_tree(self._pids[order.slot])
-        else:
-            self._tell(Died(slot=order.slot, status=0))  # the agent counts on an answer
+        order: Fork | Kill = _order.decode(packet)
+        match order:
+            case Fork():
+                self._fork(order, descriptors)
+            case Kill() if order.slot in self._pids:
+                processes.kill_tree(self._pids[order.slot])
+            case Kill():
+                self._tell(Died(slot=order.slot, status=0))  # the agent counts on an answer
+            case _:
+                assert_never(order)
         return True
 
     def _fork(self, order: Fork, descriptors: list[int]) -> None:

@@ -22,7 +22,7 @@ ANSWER_S = 1.0
 """An order that is not answered by then makes the agent look at the zygote."""
 
 
-class ZygoteLine:
+class ZygoteConnection:
     """The agent's connection to its zygote.
 
     Parameters

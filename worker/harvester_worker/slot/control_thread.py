@@ -50,7 +50,7 @@ class ControlThread:
     orders: the line for what must reach a slot in the middle of a run.
     on_order: called with each order.
     look_after: called after each wake.
-    is_needed: returns in how many seconds `look_after` has something to do, None while it has not.
+    due_in_s: returns in how many seconds `look_after` has something to do, None while it has not.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class ControlThread:
         *,
         on_order: Callable[[slot_messages.Order], None],
         look_after: Callable[[], None],
-        is_needed: Callable[[], float | None],
+        due_in_s: Callable[[], float | None],
     ) -> None:
         self._orders = orders
-        self._on_order, self._look_after, self._is_needed = on_order, look_after, is_needed
+        self._on_order, self._look_after, self._due_in_s = on_order, look_after, due_in_s
         self._bell = os.eventfd(0, os.EFD_CLOEXEC)
         self._alarm = _Alarm()
         self._wakes_within_s = inf
@@ -89,7 +89,7 @@ class ControlThread:
         try:
             while True:
                 self._wakes_within_s = inf  # before it is asked: who comes in between rings
-                within_s = self._is_needed()
+                within_s = self._due_in_s()
                 if within_s is not None:
                     self._wakes_within_s = within_s
                 for descriptor, _ in poll.poll(None if within_s is None else within_s * 1000):

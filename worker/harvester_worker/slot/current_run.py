@@ -4,7 +4,7 @@ from harvester_worker.ipc.slot_messages import Run
 from harvester_worker.slot.checkpointing import SlotContext
 
 
-class Active:
+class CurrentRun:
     """What is known of it while it runs."""
 
     __slots__ = ("context", "is_interruptible", "is_signalled", "is_stopped", "run")

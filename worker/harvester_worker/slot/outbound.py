@@ -20,7 +20,7 @@ _PIECES = 512
 """Pieces that one system call takes; the limit of Linux is 1024."""
 
 
-class Speaker:
+class Outbound:
     """A slot's voice.
 
     Parameters

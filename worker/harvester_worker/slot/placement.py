@@ -4,16 +4,17 @@ Owns what the pilot shares with the gateway, as its slot knows it.
 """
 
 from collections.abc import Sequence
+from typing import assert_never
 
 from harvester.domain.model.invocations import FailureKind
-from harvester.domain.payload.blobs import blob_name
+from harvester.domain.payload.blobs import BlobRef, blob_name
 from harvester.domain.payload.buffers import Part
 from harvester_worker.ipc import blob_files, frames
 from harvester_worker.ipc.slot_messages import Beside, Payload, Run, ShareDirectory
 from harvester_worker.slot.failures import failed
 
 
-class Placing:
+class PayloadPlacement:
     """One slot's arguments and results."""
 
     def __init__(self) -> None:
@@ -22,12 +23,19 @@ class Placing:
     def arguments(self, run: Run, beside: memoryview | None) -> Part:
         """Return the arguments of a run. Raises `RunFailed` and `DirectoryLost`."""
         arguments = run.arguments
-        if isinstance(arguments, bytes):
-            return arguments
-        if isinstance(arguments, Beside):
-            return beside if beside is not None else b""
+        match arguments:
+            case bytes():
+                return arguments
+            case Beside():
+                return beside if beside is not None else b""
+            case BlobRef():
+                return self._mapped(arguments)
+            case _:
+                assert_never(arguments)
+
+    def _mapped(self, ref: BlobRef) -> Part:
         try:
-            return blob_files.mapped(self.share.directory, self.share.mark, arguments)
+            return blob_files.mapped(self.share.directory, self.share.mark, ref)
         except blob_files.BlobMissing as error:
             message = f"the arguments cannot be read from their file, {error}: invoke the function again"
             raise failed(FailureKind.ARGUMENTS, message) from None

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine, Generator
 from types import AsyncGeneratorType, CoroutineType, GeneratorType, ModuleType
-from typing import Any
+from typing import Any, assert_never
 
 import cloudpickle
 
@@ -65,7 +65,7 @@ def load(function: FunctionVersion) -> Loaded:
         )
     shipped = packages_in(function.body) if function.kind is FunctionKind.PICKLE else frozenset()
     try:
-        loaded = _LOADERS[function.kind](function)
+        loaded = _loaded(function)
     except (Evicted, Stopped):
         raise
     except BaseException as error:  # noqa: BLE001 - outermost: the module of a user may raise anything, SystemExit too
@@ -87,6 +87,18 @@ def _without_sdk(loaded: Any) -> Any:  # noqa: ANN401 - whatever was loaded
     """
     is_sdks = type(loaded).__module__.startswith("harvester.sdk.")
     return getattr(loaded, "__wrapped__", loaded) if is_sdks else loaded
+
+
+def _loaded(function: FunctionVersion) -> Any:  # noqa: ANN401 - whatever was registered
+    match function.kind:
+        case FunctionKind.PICKLE:
+            return _load_pickle(function)
+        case FunctionKind.MODULE:
+            return _load_module(function)
+        case FunctionKind.SOURCE:
+            return _load_source(function)
+        case _:
+            assert_never(function.kind)
 
 
 def _load_pickle(function: FunctionVersion) -> Any:  # noqa: ANN401 - whatever was pickled
@@ -112,13 +124,6 @@ def _load_source(function: FunctionVersion) -> Any:  # noqa: ANN401 - whatever t
     sys.modules[name] = module
     exec(compile(text, filename, "exec"), module.__dict__)  # noqa: S102 - running users' code is what a pilot is for
     return getattr(module, function.entry)
-
-
-_LOADERS: dict[FunctionKind, Callable[[FunctionVersion], Any]] = {
-    FunctionKind.PICKLE: _load_pickle,
-    FunctionKind.MODULE: _load_module,
-    FunctionKind.SOURCE: _load_source,
-}
 
 
 # ---- a run ---------------------------------------------------------------------------------------------------------

@@ -41,19 +41,19 @@ from harvester_worker.ipc.slot_messages import (
     Waits,
 )
 from harvester_worker.isolation import forks
-from harvester_worker.isolation.changed_modules import EditedModules
-from harvester_worker.isolation.descendants import Family
-from harvester_worker.isolation.environment_reset import Leftovers
-from harvester_worker.isolation.remaining_threads import Threads
+from harvester_worker.isolation.changed_modules import ChangedModules
+from harvester_worker.isolation.descendants import Descendants
+from harvester_worker.isolation.environment_reset import EnvironmentReset
+from harvester_worker.isolation.remaining_threads import RemainingThreads
 from harvester_worker.slot import runner
 from harvester_worker.slot.checkpointing import Evicted, SlotContext, Stopped
 from harvester_worker.slot.control_thread import ControlThread
-from harvester_worker.slot.current_run import Active
+from harvester_worker.slot.current_run import CurrentRun
 from harvester_worker.slot.failures import RunFailed, placed
 from harvester_worker.slot.hosting import NOWHERE, SlotHost
 from harvester_worker.slot.loaded_function import Code
-from harvester_worker.slot.outbound import Speaker
-from harvester_worker.slot.placement import Placing
+from harvester_worker.slot.outbound import Outbound
+from harvester_worker.slot.placement import PayloadPlacement
 
 STOP_SIGNAL = signal.SIGRTMIN
 """From the watching thread to the main thread: interrupt the function. Libraries leave this signal alone."""
@@ -78,16 +78,16 @@ class Slot:
     def __init__(self, sock: socket.socket, orders: socket.socket, claims: Claims) -> None:
         self._sock, self._orders = sock, orders
         self._claims = claims
-        self._family = Family()
-        self._modules = EditedModules()
-        self._placing = Placing()
+        self._descendants = Descendants()
+        self._modules = ChangedModules()
+        self._placement = PayloadPlacement()
         self._incoming = frames.Incoming(sock, frames.to_slot)
-        self._watch = ControlThread(orders, on_order=self._obey, look_after=self._look_after, is_needed=self._is_needed)
-        self._speaker = Speaker(sock, on_kept=self._watch.put_off)
+        self._watch = ControlThread(orders, on_order=self._obey, look_after=self._look_after, due_in_s=self._due_in_s)
+        self._outbound = Outbound(sock, on_kept=self._watch.put_off)
         self._code = Code()
         self._home = NOWHERE
         self._host = SlotHost(say=self._tell, wake=self._watch.wake, function_id=self._code.id_of)
-        self._active: Active | None = None
+        self._active: CurrentRun | None = None
         self._runs: deque[tuple[Run, memoryview | None, Home]] = deque()  # received, not begun
         self._ordered: deque[HandOver | Stop] = deque()  # for the present run, or for one that is still to begin
 
@@ -96,39 +96,39 @@ class Slot:
         forks.remember()
         os.register_at_fork(after_in_child=self._become_users_child)
         self._own_signals()
-        leftovers = Leftovers.remember()
+        leftovers = EnvironmentReset.remember()
         threading.Thread(target=self._watch.keep, name="harvester-watch", daemon=True).start()
-        threads = Threads()
+        threads = RemainingThreads()
         self._host.settle_in()
         hosting.provide(self._host)
         while True:
             while not self._runs:
                 self._receive()
-            if self._modules.have_changed():
+            if self._modules.check():
                 self._leave()  # before the run is claimed: it begins in a process that imports them anew
             run, beside, home = self._runs.popleft()
             if not self._claims.begin(run.number):
                 continue  # the agent has taken it back
             if not self._code.is_loaded:
-                self._speaker.flush()  # loading may take long, and may end this process
+                self._outbound.flush()  # loading may take long, and may end this process
             self._own_signals()  # the previous function may have installed its own
             ended, pieces = self._run(run, beside, home)
             leftovers.clear()
-            if (ended.had_descendants and self._family.lives()) or threads.are_at_users_code():
+            if (ended.had_descendants and self._descendants.reap()) or threads.are_at_users_code():
                 ended = msgspec.structs.replace(ended, is_last=True)
             self._claims.end(run.number)
             if ended.is_last:
-                self._speaker.tell(ended, pieces, behind=0)
+                self._outbound.tell(ended, pieces, behind=0)
                 self._leave()
             self._modules.take_note(ended.duration_s)
-            if self._speaker.tell(ended, pieces, behind=len(self._runs)) and self._runs:
+            if self._outbound.tell(ended, pieces, behind=len(self._runs)) and self._runs:
                 self._receive(socket.MSG_DONTWAIT)
 
     # ---- the main thread ---------------------------------------------------------------------------------------------
 
     def _leave(self) -> NoReturn:
         """Make room for a new process. The zygote ends what is left of this one's family."""
-        self._speaker.flush()
+        self._outbound.flush()
         os._exit(0)
 
     def _receive(self, flags: int = 0) -> None:
@@ -146,14 +146,14 @@ class Slot:
             elif isinstance(message, Home):
                 self._home = message
             else:
-                self._placing.share = message
+                self._placement.share = message
 
     def _run(self, run: Run, beside: memoryview | None, home: Home) -> tuple[RunEnded, Sequence[Part]]:
         began_at = time.monotonic()
-        active = Active(run)
+        active = CurrentRun(run)
         active.context = self._context(active)
         self._active = active
-        self._family.begin()
+        self._descendants.begin()
         self._host.begin(run, home, active.context)
         value: Payload = b""
         pieces: Sequence[Part] = ()
@@ -166,7 +166,7 @@ class Slot:
                 raise Stopped  # noqa: TRY301 - it was cancelled before it began
             result = self._result(active, beside)
             active.is_interruptible = False
-            value, pieces = self._placing.placed(run, result)
+            value, pieces = self._placement.placed(run, result)
         except (Evicted, Stopped):
             is_unwound = True
         except blob_files.DirectoryLost:
@@ -191,11 +191,11 @@ class Slot:
             duration_s=time.monotonic() - began_at,
             is_evicted=is_evicted,
             is_signalled=active.is_signalled,
-            had_descendants=self._family.has_been(),
+            had_descendants=self._descendants.look(),
             is_unshared=is_unshared,
         ), pieces
 
-    def _result(self, active: Active, beside: memoryview | None) -> list[Part]:
+    def _result(self, active: CurrentRun, beside: memoryview | None) -> list[Part]:
         run = active.run
         try:
             return runner.run(
@@ -210,16 +210,16 @@ class Slot:
             forks.end_if_copy(error)  # of what loads, unpickles or pickles; those of a function have ended by now
             raise
 
-    def _arguments(self, active: Active, beside: memoryview | None) -> Part:
+    def _arguments(self, active: CurrentRun, beside: memoryview | None) -> Part:
         run = active.run
-        arguments = self._placing.arguments(run, beside)
+        arguments = self._placement.arguments(run, beside)
         is_in_file = isinstance(run.arguments, BlobRef)
         if is_in_file and run.encoding is Encoding.CALLS and self._code.has_walltime:
             with contextlib.suppress(CallsError):  # the run fails of it, and says why
                 self._say(active, Counted(number=run.number, calls=count_calls(memoryview(arguments))))
         return arguments
 
-    def _context(self, active: Active) -> SlotContext:
+    def _context(self, active: CurrentRun) -> SlotContext:
         run = active.run
         return SlotContext(
             invocation_id=run.invocation_id,
@@ -230,19 +230,19 @@ class Slot:
             limit_bytes=run.payload_limit_bytes,
             leave_in_s=run.leave_in_s,
             on_kept=lambda: self._watch.wake(LOOK_S),
-            evidence=lambda: (self._family.has_been(), active.is_signalled),
+            evidence=lambda: (self._descendants.look(), active.is_signalled),
         )
 
     def _tell(self, message: Waits) -> None:
         if (active := self._active) is not None:
             self._say(active, message)
 
-    def _say(self, active: Active, message: Progress | Counted | Waits) -> None:
+    def _say(self, active: CurrentRun, message: Progress | Counted | Waits) -> None:
         if not active.is_interruptible or threading.current_thread() is not threading.main_thread():
-            self._speaker.say(message)
+            self._outbound.say(message)
             return
         active.is_interruptible = False  # half a frame on the line would be the end of it
-        self._speaker.say(message)
+        self._outbound.say(message)
         if active.is_stopped:
             raise Stopped
         active.is_interruptible = True
@@ -284,8 +284,8 @@ class Slot:
             return
         if isinstance(order, HandOver):
             active.context.hand_over(order.within_s)
-            if order.is_signalled and self._family.has_been():
-                self._speaker.flush()
+            if order.is_signalled and self._descendants.look():
+                self._outbound.flush()
                 os._exit(0)  # the node is wanted, and what this run still does is in no result
         else:
             active.is_stopped = True
@@ -294,7 +294,7 @@ class Slot:
     def _signal(self) -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, STOP_SIGNAL)
 
-    def _is_needed(self) -> float | None:
+    def _due_in_s(self) -> float | None:
         """Return in how many seconds something has to be looked after at the latest, None where nothing has."""
         active = self._active
         if active is not None and active.is_stopped and active.is_interruptible:
@@ -304,7 +304,7 @@ class Slot:
         return min(due, default=None)
 
     def _look_after(self) -> None:
-        self._speaker.flush_if_due()
+        self._outbound.flush_if_due()
         self._host.look()
         if (active := self._active) is not None:
             active.context.flush()

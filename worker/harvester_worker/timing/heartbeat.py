@@ -11,7 +11,7 @@ DEAF_LEASES = 2.0
 """A connection over which nothing has come for so many leases, although heartbeats are answered, is dead one way."""
 
 
-class Pulse:
+class Heartbeats:
     """The heartbeats of one pilot."""
 
     def __init__(self) -> None:

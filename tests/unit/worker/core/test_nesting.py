@@ -48,8 +48,8 @@ def test_a_run_that_ends_or_dies_while_it_waits_leaves_no_room_behind():
                 session.received([wire.Cancel(invocation_id="a", fence=1)], 1.2)
                 session.tick(3.0)
             session.slot_died(death(("a", 1)), 3.1)
-        assert session._holdings.room.cpus == 0, how
-        assert session._holdings.lent == 0, how
+        assert session._leases.room.cpus == 0, how
+        assert session._leases.lent == 0, how
 
 
 def test_only_so_many_are_lent_and_the_next_one_is_when_one_goes_on():

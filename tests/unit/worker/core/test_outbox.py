@@ -41,21 +41,21 @@ def test_an_acknowledgement_of_an_older_checkpoint_leaves_the_newer_one():
     outbox.add_checkpoint(checkpoint(1), in_a_hurry=False)
     outbox.add_checkpoint(checkpoint(2), in_a_hurry=True)
     assert outbox.acknowledge(ack(AckKind.CHECKPOINT, seq=1)) == []
-    assert outbox.again() == [checkpoint(2)]
+    assert outbox.resend() == [checkpoint(2)]
 
 
 def test_an_acknowledgement_under_another_token_leaves_everything():
     outbox = Outbox()
     outbox.add_report(finished(fence=2), is_resumable=False)
     outbox.acknowledge(ack(AckKind.FINISHED, fence=1))
-    assert outbox.again() == [finished(fence=2)]
+    assert outbox.resend() == [finished(fence=2)]
 
 
 def test_a_checkpoint_outlives_the_acknowledgement_of_a_report_that_was_never_made():
     outbox = Outbox()
     outbox.add_checkpoint(checkpoint(1), in_a_hurry=False)
     outbox.acknowledge(ack(AckKind.FINISHED))
-    assert outbox.again() == [checkpoint(1)]
+    assert outbox.resend() == [checkpoint(1)]
 
 
 def test_a_report_that_is_resumed_from_takes_its_newest_checkpoint_along_and_goes_with_it():
@@ -64,7 +64,7 @@ def test_a_report_that_is_resumed_from_takes_its_newest_checkpoint_along_and_goe
     outbox.add_checkpoint(checkpoint(2), in_a_hurry=False)
     assert outbox.add_report(given_back(), is_resumable=True) == [checkpoint(2), given_back()]
     outbox.acknowledge(ack(AckKind.CHECKPOINT, seq=2))
-    assert outbox.again() == [given_back()]
+    assert outbox.resend() == [given_back()]
     outbox.acknowledge(ack(AckKind.GIVEN_BACK))
     assert not outbox
 
@@ -73,7 +73,7 @@ def test_after_a_new_connection_the_newest_checkpoint_is_sent_once():
     outbox = Outbox()
     outbox.add_checkpoint(checkpoint(1), in_a_hurry=False)
     outbox.add_checkpoint(checkpoint(2), in_a_hurry=False)
-    assert outbox.again() == [checkpoint(2)]
+    assert outbox.resend() == [checkpoint(2)]
     assert outbox.acknowledge(ack(AckKind.CHECKPOINT, seq=2)) == []
     assert not outbox
 
@@ -82,7 +82,7 @@ def test_a_report_that_nobody_resumes_from_needs_no_checkpoint():
     outbox = Outbox()
     outbox.add_checkpoint(checkpoint(1), in_a_hurry=False)
     assert outbox.add_report(finished(), is_resumable=False) == [finished()]
-    assert outbox.again() == [finished()]
+    assert outbox.resend() == [finished()]
 
 
 @dataclass
@@ -131,10 +131,10 @@ def test_whatever_gets_lost_in_between_the_gateway_has_everything_in_the_end(ste
             wire_out += outbox.acknowledge(wire_back.pop(0))
         elif what == "cut":
             wire_back.clear()
-            wire_out = outbox.again()
+            wire_out = outbox.resend()
     for _ in range(len(made) + 3):
         wire_back.clear()
-        for message in outbox.again():
+        for message in outbox.resend():
             for heard in outbox.acknowledge(gateway.read(message)):
                 outbox.acknowledge(gateway.read(heard))
     assert not outbox

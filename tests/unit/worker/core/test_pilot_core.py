@@ -620,24 +620,24 @@ class World:
         slot.keys.append(key)
 
     def check(self):
-        holdings = self.session._holdings
-        held = {(h.invocation_id, h.fence) for h in holdings.held()}
-        settling = {(h.invocation_id, h.fence) for h in self.session._activity.settling.held()}
+        leases = self.session._leases
+        held = {(h.invocation_id, h.fence) for h in leases.held()}
+        settling = {(h.invocation_id, h.fence) for h in self.session._settling.held()}
         assert not held & settling, "held and over"
-        in_use = [lane for lane in {a.at for a in holdings.at_slot(held)} if not lane.is_lent]
-        in_use += [activation.at for activation in holdings.killed.values()]
-        assert holdings.room.cpus == PILOT.capacity.cpus - len(in_use)
-        assert holdings.waits.keys() <= holdings.running.keys()
-        assert holdings.lent == sum(activation.at.is_lent for activation in holdings.waits.values())
+        in_use = [lane for lane in {a.at for a in leases.at_slot(held)} if not lane.is_lent]
+        in_use += [activation.at for activation in leases.killed.values()]
+        assert leases.room.cpus == PILOT.capacity.cpus - len(in_use)
+        assert leases.waits.keys() <= leases.running.keys()
+        assert leases.lent == sum(activation.at.is_lent for activation in leases.waits.values())
         assert not (held | settling) & set(self.session._reporter.outbox.reported), "held and reported"
-        for activation in holdings.running.values():
+        for activation in leases.running.values():
             lane = activation.at
             there = [each.key for each in (lane.head, *lane.queue)]
             assert self.slot_of(activation.key).keys == there, "the session thinks of another order than the slot has"
 
     def step(self, kind, pick, number):  # noqa: C901, PLR0912, PLR0915 - one line a kind of stimulus
         slot = self.slots[pick % len(self.slots)] if self.slots else None
-        held = sorted((h.invocation_id, h.fence) for h in self.session._holdings.held())
+        held = sorted((h.invocation_id, h.fence) for h in self.session._leases.held())
         key = held[pick % len(held)] if held else None
         match kind:
             case "lease":

@@ -11,19 +11,19 @@ import pytest
 import harvester
 from harvester.domain.model.resources import Resources
 from harvester_worker.isolation import installed
-from harvester_worker.isolation.changed_modules import EditedModules
+from harvester_worker.isolation.changed_modules import ChangedModules
 from harvester_worker.isolation.installed import is_installed
-from harvester_worker.isolation.remaining_threads import Threads
+from harvester_worker.isolation.remaining_threads import RemainingThreads
 from harvester_worker.isolation.slot_environment import Surroundings
 from harvester_worker.pool.stopped_slots import LOOK_S, LOOKS, StoppedSlots
-from harvester_worker.pool.warm_slots import MOST, USUAL_BYTES, WEIGH_EACH, WEIGH_S, SlotKind, Warm
+from harvester_worker.pool.warm_slots import MOST, USUAL_BYTES, WEIGH_EACH, WEIGH_S, SlotKind, WarmSlots
 
 # ---- threads ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def threads():
-    return Threads()
+    return RemainingThreads()
 
 
 @pytest.mark.parametrize("daemon", [True, False])
@@ -99,44 +99,44 @@ def written(path, text, *, at):
 
 def test_a_module_is_out_of_date_when_its_file_is_another_one(folder):
     written(folder / "edited_one.py", "A = 1", at=1000)
-    modules = EditedModules()
+    modules = ChangedModules()
     importlib.import_module("edited_one")
     modules.take_note(0.1)
-    assert not modules.have_changed()
+    assert not modules.check()
     written(folder / "edited_one.py", "A = 2", at=1001)
-    assert modules.have_changed()
+    assert modules.check()
 
 
 def test_a_file_that_is_replaced_by_one_of_the_same_size_and_time_is_another_one(folder):
     written(folder / "edited_two.py", "A = 1", at=1000)
-    modules = EditedModules()
+    modules = ChangedModules()
     importlib.import_module("edited_two")
     modules.take_note(0.1)
     written(folder / "new", "A = 2", at=1000)
     (folder / "new").rename(folder / "edited_two.py")
-    assert modules.have_changed()
+    assert modules.check()
 
 
 def test_a_module_that_was_written_while_its_run_was_under_way_is_not_trusted(folder):
-    modules = EditedModules()
+    modules = ChangedModules()
     (folder / "edited_three.py").write_text("A = 1")
     importlib.import_module("edited_three")
     modules.take_note(60.0)
-    assert modules.have_changed()
+    assert modules.check()
 
 
 def test_what_is_missing_or_installed_or_was_there_before_is_not_out_of_date(folder):
     written(folder / "edited_before.py", "A = 1", at=1000)
     importlib.import_module("edited_before")
-    modules = EditedModules()
+    modules = ChangedModules()
     written(folder / "edited_four.py", "A = 1", at=1000)
     importlib.import_module("edited_four")
     modules.take_note(0.1)
     written(folder / "edited_before.py", "A = 2", at=1001)
     (folder / "edited_four.py").unlink()
-    assert not modules.have_changed()
+    assert not modules.check()
     written(folder / "edited_four.py", "A = 2", at=1001)
-    assert modules.have_changed()
+    assert modules.check()
 
 
 # ---- stopped processes -----------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def kind(owner="me", function_id="f@1", gpus=None):
 
 
 def some(*numbers_and_owners, cpus=1, for_each_cpu=4, memory_mb=0):
-    warm = Warm(Resources(cpus=cpus, memory_mb=memory_mb), for_each_cpu)
+    warm = WarmSlots(Resources(cpus=cpus, memory_mb=memory_mb), for_each_cpu)
     for number, owner in numbers_and_owners:
         warm.add(number, kind(owner))
     return warm
@@ -201,27 +201,27 @@ def test_an_idle_process_is_taken_for_its_own_tenant_only_and_the_last_used_one_
 def test_one_process_more_ends_the_idle_ones_that_were_not_used_for_longest():
     warm = some((1, "a"), (2, "b"), (3, "c"), cpus=2, for_each_cpu=1)
     warm.add(warm.take(kind("a")), kind("a"))
-    assert [warm.surplus(count, 0.0, nothing) for count in (3, 4, 5)] == [[], [2], [2, 3]]
+    assert [warm.choose_surplus(count, 0.0, nothing) for count in (3, 4, 5)] == [[], [2], [2, 3]]
     warm.discard(2)
     warm.discard(2)
-    assert warm.surplus(9, 0.0, nothing) == [3, 1]
+    assert warm.choose_surplus(9, 0.0, nothing) == [3, 1]
 
 
 def test_a_large_pilot_does_not_keep_more_than_is_good_for_its_node():
     warm = some(*[(number, "a") for number in range(300)], cpus=100, for_each_cpu=16)
-    assert warm.surplus(100 + MOST, 0.0, nothing) == [0]
+    assert warm.choose_surplus(100 + MOST, 0.0, nothing) == [0]
 
 
 def test_idle_processes_have_a_share_of_the_pilots_memory_and_are_weighed_now_and_then():
     bytes_of = {1: 10, 2: 200, 3: 150, 4: 100}
     everybody = [(number, str(number)) for number in bytes_of]
     warm = some(*everybody, memory_mb=1000)
-    assert warm.surplus(4, 10.0, lambda number: bytes_of[number] * 1024**2) == [1, 2]
-    assert warm.surplus(4, 10.0 + WEIGH_S / 2, lambda _: 10**12) == []
-    assert warm.surplus(4, 10.0 + WEIGH_S, nothing) == []
-    found = [warm.surplus(4, 11.0 + WEIGH_S, lambda _: 2**40) for _ in range(2 * WEIGH_EACH)]
+    assert warm.choose_surplus(4, 10.0, lambda number: bytes_of[number] * 1024**2) == [1, 2]
+    assert warm.choose_surplus(4, 10.0 + WEIGH_S / 2, lambda _: 10**12) == []
+    assert warm.choose_surplus(4, 10.0 + WEIGH_S, nothing) == []
+    found = [warm.choose_surplus(4, 11.0 + WEIGH_S, lambda _: 2**40) for _ in range(2 * WEIGH_EACH)]
     assert [number for number, surplus in enumerate(found) if surplus] == [0, WEIGH_EACH]
-    assert some(*everybody).surplus(4, 10.0, lambda _: USUAL_BYTES // 10) == [1, 2]
+    assert some(*everybody).choose_surplus(4, 10.0, lambda _: USUAL_BYTES // 10) == [1, 2]
 
 
 def test_idle_processes_are_found_by_their_devices():

@@ -3,7 +3,7 @@
 import asyncio
 
 from harvester_worker.isolation.slot_environment import Surroundings
-from harvester_worker.pool.spare_slot import PAUSE_S, Spare
+from harvester_worker.pool.spare_slot import PAUSE_S, SpareSlot
 
 ONE, TWO = Surroundings(cpus=1, gpus=None), Surroundings(cpus=2, gpus=None)
 
@@ -11,7 +11,7 @@ ONE, TWO = Surroundings(cpus=1, gpus=None), Surroundings(cpus=2, gpus=None)
 class Forks:
     def __init__(self):
         self.made, self.dropped = [], []
-        self.spare = Spare(ONE, fork=self.fork, drop=self.dropped.append)
+        self.spare = SpareSlot(ONE, fork=self.fork, drop=self.dropped.append)
 
     def fork(self, surroundings):
         self.made.append(surroundings)

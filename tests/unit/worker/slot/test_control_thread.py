@@ -14,7 +14,7 @@ def watch():
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     looks = []
     watch = ControlThread(
-        its, on_order=lambda _: None, look_after=lambda: looks.append(time.monotonic()), is_needed=lambda: None
+        its, on_order=lambda _: None, look_after=lambda: looks.append(time.monotonic()), due_in_s=lambda: None
     )
     watch.looks, watch.ours = looks, ours  # `ours` stays open: at its end the thread ends the process
     threading.Thread(target=watch.keep, daemon=True).start()
