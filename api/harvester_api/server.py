@@ -79,7 +79,7 @@ class GatewayServer:
         self.app = app
         self._listener = listener
         self.host = host
-        self.port: int = listener.getsockname()[1]
+        self.port: int = 0 if listener.family == socket.AF_UNIX else listener.getsockname()[1]
         self.is_tls = certificate is not None
         keeper: Connections | None = getattr(getattr(app, "state", None), "connections", None)
         if keeper is None:  # the application is wrapped

@@ -7,7 +7,7 @@ building objects from it is the CLI's. Durations are seconds here (`_s`), minute
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -83,10 +83,11 @@ class SlurmConfig(_Section, frozen=True):
 class SchedulerConfig(_Section, frozen=True):
     """`[scheduler]`: who runs the pilots."""
 
-    kind: Literal["local", "slurm"] = "local"
+    kind: Name = "local"  # local, slurm, or one that an installed package adds: CONTRIBUTING.md
     timeout_s: PositiveSeconds = 10.0  # for one look, one submission, one cancellation
     local: LocalConfig = LocalConfig()
     slurm: SlurmConfig = SlurmConfig()
+    options: dict[str, Any] = {}  # for the adapter of another package, which checks them itself
 
 
 class HarvestConfig(_Section, frozen=True):

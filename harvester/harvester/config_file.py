@@ -187,6 +187,10 @@ def _check(config: Config, source: str) -> None:
             remedy = '"user" (who runs `harvester up`) and "admin" always exist; choose another name'
             raise ConfigError(f"user[{number}].name", f'"{user.name}" is taken', remedy, source)
     _check_harvest(config, source)
+    if config.scheduler.options and config.scheduler.kind in {"local", "slurm"}:
+        kind = config.scheduler.kind
+        problem = f'kind = "{kind}" does not read it'
+        raise ConfigError("scheduler.options", problem, f"write [scheduler.{kind}]", source)
     if config.scheduler.kind == "local":
         _check_local(config, source)
 
@@ -202,7 +206,7 @@ def _check_harvest(config: Config, source: str) -> None:
     try:
         by_name(harvest.policy)
     except ValueError as error:
-        raise ConfigError("harvest.policy", str(error), "choose one of them", source) from None
+        raise ConfigError("harvest.policy", str(error), "choose another policy", source) from None
     if harvest.everything and harvest.policy != "gap":
         problem = f'policy = "{harvest.policy}" does not support it'
         raise ConfigError("harvest.everything", problem, 'write policy = "gap", or leave it out', source)

@@ -134,7 +134,7 @@ def _file_token(file: _ConfigFile, config: Path) -> str:
 def _clean_url(url: str, config: Path) -> str:
     url = url.strip().rstrip("/")
     scheme, separator, rest = url.partition("://")
-    if url and (not separator or scheme.lower() not in {"http", "https"}):
+    if url and (not separator or scheme.lower() not in {"http", "https", "http+unix"}):
         raise ConfigurationError(
             f"the gateway's address {url!r} (from url=…, HARVESTER_URL or {config}) must begin with http:// or https://"
         )

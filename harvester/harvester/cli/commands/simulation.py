@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.progress import TaskID
 
+from harvester.cli import plugins
 from harvester.cli.commands.simulate_options import Mode, TimeMin
 from harvester.cli.render import simulations
 from harvester.cli.session import print_json
@@ -142,6 +143,7 @@ def on_cluster(trace: JobTrace, names: str, parameters: Parameters, mode: Mode) 
 
 def _policies(names: str) -> dict[str, Policy]:
     try:
+        plugins.offer_policies()
         return {name: policies.by_name(name) for name in (word.strip() for word in names.split(","))}
     except ValueError as error:
         raise SimulationError(str(error)) from None

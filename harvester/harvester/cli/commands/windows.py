@@ -70,20 +70,22 @@ def _of_gateway(ctx: typer.Context) -> tuple[Sequence[WindowGroup], float | None
 def _of_scheduler(
     path: Path | None, scheduler: Scheduler | None, ahead: timedelta
 ) -> tuple[Sequence[WindowGroup], float]:
-    from harvester.cli.up import build  # noqa: PLC0415 - an adapter needs more than a user's laptop has
+    from harvester.cli import plugins  # noqa: PLC0415 - as below
+    from harvester.cli.up import build_adapter  # noqa: PLC0415 - an adapter needs more than a user's laptop has
     from harvester.config_file import ConfigError, load_config  # noqa: PLC0415 - as above
     from harvester.domain.cluster.ports import SchedulerError  # noqa: PLC0415 - as above
 
     try:
+        plugins.offer_policies()
         config = load_config(path, {"scheduler.kind": scheduler})
         if config.scheduler.kind == "local":
             raise HarvesterError("the local scheduler runs inside `harvester up`: leave out --config and --scheduler")
-        adapter = build.adapter(config)
+        adapter = build_adapter.adapter(config)
         try:
             snapshot = adapter.snapshot()
         finally:
             adapter.close()
-    except (ConfigError, SchedulerError) as error:
+    except (ConfigError, plugins.PluginError, SchedulerError) as error:
         raise HarvesterError(str(error)) from error
     return grouped(compute(snapshot, snapshot.taken_at, horizon=ahead)), snapshot.taken_at
 

@@ -1,4 +1,4 @@
-"""Concrete objects out of a configuration: the only place that knows which adapter, which store, which gateway.
+"""Concrete objects out of a configuration: the store, the pilots' shapes, the daemon's settings.
 
 The heavy imports (SQL, PSI/J, FastAPI) are inside the functions, so that a command that needs none of them is quick.
 """
@@ -19,7 +19,6 @@ from harvester.cli.up.build_looks import look_settings
 from harvester.config import Config, PilotConfig
 from harvester.config_file import ConfigError
 from harvester.daemon.settings import DaemonSettings, Orders
-from harvester.domain.cluster.ports import SchedulerAdapter
 from harvester.domain.cluster.snapshot import ClusterSnapshot
 from harvester.domain.harvest import quiet_hours
 from harvester.domain.harvest.planning import HarvestMode, HarvestSettings, Shape
@@ -44,39 +43,6 @@ def open_store(config: Config) -> Store:
     from harvester.store.store import open_store as open_url  # noqa: PLC0415 - see above
 
     return open_url(config.store.url or f"sqlite:///{state_dir(config) / 'harvester.db'}")
-
-
-def adapter(config: Config) -> SchedulerAdapter:
-    """Return the adapter to the configured scheduler. Raises `SchedulerError`."""
-    if config.scheduler.kind == "local":
-        from harvester_adapters.local.adapter import LocalAdapter  # noqa: PLC0415 - see above
-
-        local = config.scheduler.local
-        return LocalAdapter(
-            state_dir=state_dir(config) / "local",
-            nodes=local.nodes,
-            node_resources=Resources(cpus=local.cpus, gpus=local.gpus, memory_mb=local.memory_mb),
-            grace=timedelta(seconds=local.grace_s),
-        )
-    from harvester_adapters.slurm.adapter import SlurmAdapter  # noqa: PLC0415 - see above
-    from harvester_adapters.slurm.submission import EXPORTED  # noqa: PLC0415 - see above
-
-    slurm = config.scheduler.slurm
-    return SlurmAdapter(
-        work_dir=Path(slurm.work_dir).expanduser() if slurm.work_dir else state_dir(config) / "slurm",
-        account=slurm.account,
-        qos=slurm.qos,
-        command_timeout=timedelta(seconds=config.scheduler.timeout_s),
-        exported=EXPORTED if slurm.export is None else slurm.export,
-    )
-
-
-def shut_down(local: SchedulerAdapter) -> None:
-    """End the local scheduler's batch jobs, and it; the pilots have been asked to leave before."""
-    from harvester_adapters.local.adapter import LocalAdapter  # noqa: PLC0415 - see above
-
-    if isinstance(local, LocalAdapter):
-        local.shutdown()
 
 
 def shapes(config: Config, snapshot: ClusterSnapshot | None) -> tuple[Shape, ...]:

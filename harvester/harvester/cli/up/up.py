@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from harvester.cli import plugins
 from harvester.cli.options import UpOptions
-from harvester.cli.up import build, build_address
+from harvester.cli.up import build, build_adapter, build_address
 from harvester.cli.up.address import check_host
 from harvester.cli.up.first_look import first_look
 from harvester.cli.up.process import prepare_process
@@ -47,10 +48,11 @@ def run_up(options: UpOptions) -> int:
     """
     errors = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     try:
+        plugins.offer_policies()
         config = load_config(options.config, overrides(options))
         check_host(config)
         folder = StateFolder(build.state_dir(config))
-    except ConfigError as error:
+    except (ConfigError, plugins.PluginError) as error:
         errors.print(f"harvester up: {error}")
         return 2
     except StateFolderError as error:
@@ -131,7 +133,7 @@ def _store(config: Config) -> Iterator[Store]:
 
 @contextmanager
 def _adapter(config: Config) -> Iterator[SchedulerAdapter]:
-    adapter = build.adapter(config)
+    adapter = build_adapter.adapter(config)
     try:
         yield adapter
     finally:
@@ -224,7 +226,7 @@ class _System:
             if not self._config.harvest.leave_pilots:
                 self._daemon.send_home(_LEAVE)
                 if self._config.scheduler.kind == "local":
-                    build.shut_down(self._adapter)
+                    build_adapter.shut_down(self._adapter)
         except Exception:  # outermost in this thread: the server has to stop whatever went wrong
             log.exception("up.end: not everything ended cleanly")
         finally:

@@ -4,10 +4,10 @@ Owns the protocol, the order for a pilot, and the errors whose type says who mus
 cancels; it decides nothing and remembers nothing that the scheduler could tell it again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -48,6 +48,14 @@ class PilotOrder(msgspec.Struct, frozen=True, kw_only=True):
     exclude: tuple[str, ...] = ()  # nodes that it must not run on
     node: str = ""  # the only node that it may run on; empty: any
     end_by: float | None = None  # Unix seconds: it is not started any more where it could end later
+
+
+class AdapterSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the adapter of another package is made with. A `ValueError` from it refuses its `options`."""
+
+    folder: Path  # for what it keeps; made when it is needed
+    timeout: timedelta  # for one look, one submission, one cancellation
+    options: Mapping[str, Any] = {}  # the table `[scheduler.options]` of the configuration, unchecked
 
 
 class SchedulerAdapter(Protocol):

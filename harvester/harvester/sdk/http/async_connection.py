@@ -70,9 +70,12 @@ class AsyncConnection(asyncio.BufferedProtocol):
         tls = None if has_tunnel else peer.tls
         try:
             async with asyncio.timeout(CONNECT_S):
-                await self._loop.create_connection(
-                    lambda: self, host, port, ssl=tls, server_hostname=peer.host if tls else None
-                )
+                if peer.unix_socket:
+                    await self._loop.create_unix_connection(lambda: self, peer.unix_socket)
+                else:
+                    await self._loop.create_connection(
+                        lambda: self, host, port, ssl=tls, server_hostname=peer.host if tls else None
+                    )
                 if peer.tunnel is not None and peer.tls is not None:
                     await self._tunnel(peer.tunnel, peer)
         except TimeoutError:

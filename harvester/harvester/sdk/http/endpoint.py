@@ -19,6 +19,9 @@ from harvester.sdk.http.messages import Request
 from harvester.sdk.http.proxies import NamedProxy, named_proxy
 from harvester.sdk.settings import Settings
 
+UNIX_SCHEME = "http+unix"
+"""Of the address of a gateway that listens at a file, quoted: `http+unix://%2Ftmp%2Fgateway`. `harvester.testing`'s."""
+
 _PORTS = {"http": 80, "https": 443}
 _BODILESS = frozenset({"GET", "HEAD", "DELETE"})
 _UNQUOTED = "/%:@!$&'()*+,;=~"  # what a path may hold beside letters, digits and _.- (RFC 3986, 3.3)
@@ -35,11 +38,12 @@ class Peer:
     """
 
     def __init__(self, settings: Settings) -> None:
-        url = _split(settings.url, "the gateway's address")
+        self.unix_socket = _unix_socket(settings.url)  # file of a gateway in this machine; empty: it has a host
+        url = _split("http://localhost" if self.unix_socket else settings.url, "the gateway's address")
         self._prefix = url.path.rstrip("/")
         self.host, self.port = _endpoint(url)
         self.tls = _tls(settings) if url.scheme == "https" else None
-        named = None if settings.is_direct else named_proxy(url.scheme, self.host, self.port)
+        named = None if settings.is_direct or self.unix_socket else named_proxy(url.scheme, self.host, self.port)
         proxy = None if named is None else _proxy(named, self.host)
         self.via = "" if named is None or proxy is None else f"the proxy {_shown(proxy)} that {named.variable} names"
         self.connect_to = (self.host, self.port) if proxy is None else _endpoint(proxy)
@@ -85,6 +89,11 @@ class Peer:
         if not 200 <= status < 300:
             host, port = self.connect_to
             raise ConnectionError(f"the proxy {host}:{port} refuses a tunnel to {self.host}:{self.port} with {status}")
+
+
+def _unix_socket(url: str) -> str:
+    scheme, _, quoted = url.partition("://")
+    return unquote(quoted) if scheme == UNIX_SCHEME else ""
 
 
 def _split(url: str, what: str) -> SplitResult:

@@ -66,15 +66,29 @@ class ConnectionPool:
             connection.close()
 
 
+def _connected(peer: Peer) -> socket.socket:
+    """Return an open socket. Raises `OSError`."""
+    if peer.unix_socket:
+        line = socket.socket(socket.AF_UNIX)
+        try:
+            line.connect(peer.unix_socket)
+        except BaseException:
+            line.close()
+            raise
+        return line
+    line = socket.create_connection(peer.connect_to, CONNECT_S)
+    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return line
+
+
 class _Connection:
     """Raises `OSError` when it cannot be made."""
 
     def __init__(self, peer: Peer) -> None:
         self.is_stale = False  # it broke before anything of an answer came
         self._scratch = memoryview(bytearray(SCRATCH_BYTES))
-        self._socket = socket.create_connection(peer.connect_to, CONNECT_S)
+        self._socket = _connected(peer)
         try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if peer.tunnel is not None:
                 peer.check_tunnel(
                     self._exchange(peer.tunnel, b"", ResponseParser(self._scratch, is_tunnel=True)).status

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from harvester.domain.model import hosting
@@ -48,6 +49,20 @@ def default_caller() -> CallingClient:
             if (host := hosting.host()) is not None:
                 host.at_end(forget)  # the client closes itself when the run ends
         return _clients[os.getpid()]
+
+
+@contextmanager
+def replaced_by(client: CallingClient) -> Iterator[None]:
+    """Make `client` this process's default within the block; the one from before comes back."""
+    with _lock:
+        before = dict(_clients)
+        _clients[os.getpid()] = client
+    try:
+        yield
+    finally:
+        with _lock:
+            _clients.clear()
+            _clients.update(before)
 
 
 def forget() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.examples import examples
 
 from harvester.domain.cluster.ports import PilotOrder, SubmissionRejected
 from harvester.domain.cluster.snapshot import BatchState, NodeState
@@ -450,5 +451,5 @@ class LocalClusterMachine(RuleBasedStateMachine):
             assert node.free.fits(node.total)
 
 
-LocalClusterMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+LocalClusterMachine.TestCase.settings = settings(max_examples=examples(100), stateful_step_count=40, deadline=None)
 test_any_history_keeps_the_promises = LocalClusterMachine.TestCase

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from support.examples import examples
 from support.functions import FunctionStore, draft
 
 from harvester.domain.model.functions import Sharing
@@ -236,4 +237,4 @@ class Meanings(RuleBasedStateMachine):
 
 
 TestMeanings = Meanings.TestCase
-TestMeanings.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)
+TestMeanings.settings = settings(max_examples=examples(25), stateful_step_count=12, deadline=None)

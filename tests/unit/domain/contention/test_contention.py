@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from support.examples import examples
 
 from harvester.domain.cluster.snapshot import (
     BatchJob,
@@ -344,7 +345,7 @@ def room(seen: ClusterSnapshot) -> dict[str, int]:
     }
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(clusters(whole=False))
 def test_the_first_in_the_queue_starts_at_once_if_and_only_if_its_nodes_are_free_without_us(seen):
     queue = [batch for batch in seen.batch_jobs if batch.state is BatchState.PENDING]
@@ -364,7 +365,7 @@ def test_the_first_in_the_queue_starts_at_once_if_and_only_if_its_nodes_are_free
     assert bool(starts and starts[0].at == NOW) == could
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(clusters(whole=False))
 def test_nobody_is_given_more_than_there_is_nor_a_node_that_it_could_not_use(seen):
     free, by_id = room(seen), {batch.batch_job_id: batch for batch in seen.batch_jobs}
@@ -379,7 +380,7 @@ def test_nobody_is_given_more_than_there_is_nor_a_node_that_it_could_not_use(see
     assert min(free.values()) >= 0
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(clusters(whole=False))
 def test_the_plan_is_the_same_in_whatever_order_the_scheduler_tells_its_batch_jobs(seen):
     turned = replace(seen, batch_jobs=seen.batch_jobs[::-1])
@@ -387,7 +388,7 @@ def test_the_plan_is_the_same_in_whatever_order_the_scheduler_tells_its_batch_jo
     assert one == other
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(clusters(whole=True))
 def test_where_nodes_and_limits_are_alike_pilots_change_nothing_of_when_prime_jobs_would_start(seen):
     gone = tuple(batch for batch in seen.batch_jobs if batch.name not in OURS)
@@ -399,7 +400,7 @@ def test_where_nodes_and_limits_are_alike_pilots_change_nothing_of_when_prime_jo
     assert not any(start.in_the_way for start in other.starts)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(clusters(whole=False))
 def test_when_the_pilots_in_the_way_have_left_those_prime_jobs_fit_beside_the_rest(seen):
     plan = contention(seen, NOW, ours=OURS)

@@ -8,6 +8,7 @@ import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+from support.examples import examples
 
 from harvester.domain.dispatch.dispatcher import Dispatcher, DispatcherSettings
 from harvester.domain.dispatch.leasing.placement import obstacle
@@ -553,5 +554,5 @@ class DispatcherMachine(RuleBasedStateMachine):
         assert [name for name, row in self.rows.items() if not row.results] == []
 
 
-DispatcherMachine.TestCase.settings = settings(max_examples=500, stateful_step_count=40, deadline=None)
+DispatcherMachine.TestCase.settings = settings(max_examples=examples(500), stateful_step_count=40, deadline=None)
 TestTheDispatcherUnderAnyOrderOfEvents = DispatcherMachine.TestCase

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.dispatching import arrival, end, grants, names, new, only, teach, work, works
+from support.examples import examples
 
 from harvester.domain.dispatch.explain import explain
 from harvester.domain.dispatch.ledger.effects import Conclude, Grant, Recall
@@ -219,7 +220,7 @@ class Forest:
         self.open[self.parents[grant.invocation_id]] -= 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     roots=st.lists(TREES, min_size=1, max_size=12),
     cpus=st.lists(st.integers(1, 2), min_size=1, max_size=2),

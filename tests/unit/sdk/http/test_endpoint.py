@@ -60,6 +60,13 @@ def test_the_port_is_the_schemes_unless_it_is_named():
     assert peer("http://[::1]:81").connect_to == ("::1", 81)
 
 
+def test_a_gateway_at_a_unix_socket_is_reached_without_a_proxy(environment):
+    environment.setenv("HTTP_PROXY", "http://squid:3128")
+    found = peer("http+unix://%2Ftmp%2FA%20folder%2Fgateway")
+    assert (found.unix_socket, found.via, found.tls) == ("/tmp/A folder/gateway", "", None)
+    assert peer("http://login1:8321").unix_socket == ""
+
+
 def test_a_proxy_is_asked_for_a_tunnel_to_a_gateway_with_tls_and_told_the_address_of_another_one(environment):
     environment.setenv("HTTPS_PROXY", "http://me:p%40ss@squid:3128")
     environment.setenv("HTTP_PROXY", "squid:3129")

@@ -5,6 +5,7 @@ from concurrent.futures import CancelledError
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from support.examples import examples
 
 from harvester.sdk.registration.target import Target
 from harvester.sdk.submit.batching import Submission
@@ -94,7 +95,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestThrottle = Machine.TestCase
-TestThrottle.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestThrottle.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)
 
 
 def test_lifted_it_sends_all_and_failed_it_ends_all():

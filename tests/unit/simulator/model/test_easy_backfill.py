@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from harvester.domain.harvest import policies
 from harvester.domain.harvest.planning import HarvestMode
@@ -72,7 +73,7 @@ JOBS = st.lists(
 
 
 @given(JOBS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_no_node_is_given_twice_and_idle_and_busy_time_are_all_there_is(jobs):
     made = trace(jobs)
     schedule = run(*made.jobs)
@@ -87,7 +88,7 @@ def test_no_node_is_given_twice_and_idle_and_busy_time_are_all_there_is(jobs):
 
 @pytest.mark.parametrize("mode", [HarvestMode.STRICT, HarvestMode.YIELDING])
 @given(JOBS, st.sampled_from(sorted(policies.POLICIES)))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_strict_and_yielding_delay_no_prime_job_where_looks_are_as_quick_as_the_scheduler(mode, jobs, name):
     report = simulate_jobs(trace(jobs), policies.by_name(name), Parameters(nodes=NODES, mode=mode))
     assert (report.prime_delayed, report.prime_delay_max_s, report.evictions) == (0, 0.0, 0)
@@ -96,7 +97,7 @@ def test_strict_and_yielding_delay_no_prime_job_where_looks_are_as_quick_as_the_
 
 @pytest.mark.parametrize("tick_s", [2.0, 5.0])
 @given(JOBS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_yielding_delays_no_prime_job_by_more_than_a_look_and_the_leave_less_the_schedulers_own_delay(tick_s, jobs):
     parameters = Parameters(nodes=NODES, mode=HarvestMode.YIELDING, tick_s=tick_s, leave_s=4.0)
     report = simulate_jobs(trace(jobs), policies.by_name("gap"), parameters)
@@ -145,7 +146,7 @@ def test_strict_pilots_do_harvest_and_a_scheduler_that_acts_at_once_would_notice
 
 
 @given(JOBS, st.sampled_from(sorted(policies.POLICIES)), st.floats(0.0, 30.0), st.floats(0.0, 60.0))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_preemptible_delays_no_prime_job_by_more_than_the_grace_time(jobs, name, grace_s, leave_s):
     parameters = Parameters(nodes=NODES, grace_s=grace_s, leave_s=leave_s)
     report = simulate_jobs(trace(jobs), policies.by_name(name), parameters)

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from harvester.domain.cluster.snapshot import BatchJob, BatchState
 from harvester.domain.harvest import policies
@@ -128,7 +129,7 @@ def test_the_same_run_twice_is_the_same():
     known=st.sets(st.integers(0, 11)),
     name=st.sampled_from(POLICIES),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_no_policy_has_more_than_the_bound_or_outlives_a_gap(spans, known, name):
     made = offer(*((float(low), float(low + length)) for low, length in spans),
                  planned=[n for n in known if n < len(spans)], until=4000.0)  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.sessions import HOST, LIMITED, PILOT, PLAIN, RESUMABLE, WELCOME, ack, death, lease, linked, of, saved, sent
 
 from harvester.domain.model.functions import Encoding
@@ -730,7 +731,7 @@ KINDS = ["lease"] * 5 + ["ended"] * 3 + [
 ]  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 9), st.integers(0, 9)), max_size=60))
 @example([("lease", 0, 0), ("cut", 0, 0), ("leave", 1, 0), ("time", 0, 6), ("time", 0, 9)])  # it leaves, cut off
 def test_whatever_happens_no_lease_is_lost_or_doubled_and_the_pilot_leaves_in_time(steps):

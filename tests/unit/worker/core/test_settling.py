@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.sessions import HOST, PILOT, RESUMABLE, WELCOME, ack, lease, linked, of, saved, sent
 
 from harvester.domain.model.invocations import ActivationEnd, Failure, FailureKind
@@ -295,7 +296,7 @@ KINDS = ["lease"] * 2 + [
 ]  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 9)), max_size=50))
 def test_what_a_signal_has_made_of_a_run_is_never_told(steps):
     truth = Truth()

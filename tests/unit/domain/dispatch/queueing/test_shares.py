@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from harvester.domain.dispatch.dispatcher import Dispatcher, DispatcherSettings
 from harvester.domain.dispatch.ledger.effects import Arrival, Grant
@@ -116,7 +117,7 @@ parties = st.lists(
 
 
 @given(slots=st.integers(1, 4), parties=parties)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_slot_time_goes_by_weight_whatever_the_durations(slots, parties):
     _, used = simulate(slots, parties, ends=150)
     for one, (weight, duration_s, _) in parties.items():
@@ -127,7 +128,7 @@ def test_slot_time_goes_by_weight_whatever_the_durations(slots, parties):
 
 
 @given(slots=st.integers(1, 4), parties=parties, limit=st.integers(1, 2))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_nobody_who_may_be_served_waits_for_more_than_a_bounded_number_of_grants(slots, parties, limit):
     parties = {owner: (w, s, limit if owner == "a" else None) for owner, (w, s, _) in parties.items()}
     order, _ = simulate(slots, parties, ends=150)

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from harvester.domain.cluster.snapshot import (
     BatchJob,
@@ -207,7 +208,7 @@ everybody = pytest.mark.parametrize("policy", EVERYBODY, ids=lambda policy: type
 
 
 @everybody
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(situation=situations())
 def test_no_pilot_is_planned_on_a_node_that_is_down_drained_reserved_or_excluded(policy, situation):
     bad = forbidden(situation)
@@ -226,7 +227,7 @@ def test_no_pilot_is_planned_on_a_node_that_is_down_drained_reserved_or_excluded
 
 
 @everybody
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(situation=situations())
 def test_no_cap_is_passed(policy, situation):
     submits, gone = planned(situation, policy)
@@ -245,7 +246,7 @@ def test_no_cap_is_passed(policy, situation):
 
 
 @everybody
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(situation=situations(mode=HarvestMode.STRICT))
 def test_in_strict_mode_no_pilot_outlives_its_window(policy, situation):
     margin = situation.settings.window_margin.total_seconds()
@@ -260,7 +261,7 @@ def test_in_strict_mode_no_pilot_outlives_its_window(policy, situation):
 
 
 @everybody
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(situation=situations(mode=HarvestMode.YIELDING))
 def test_in_yielding_mode_nobody_stays_where_a_prime_job_is_about_to_start_and_nobody_new_comes(policy, situation):
     submits, gone = planned(situation, policy)
@@ -281,7 +282,7 @@ def test_in_yielding_mode_nobody_stays_where_a_prime_job_is_about_to_start_and_n
 
 
 @everybody
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(situation=situations())
 def test_pilots_leave_nodes_that_nobody_should_be_on_any_longer_in_every_mode(policy, situation):
     _, gone = planned(situation, policy)
@@ -297,7 +298,7 @@ def test_pilots_leave_nodes_that_nobody_should_be_on_any_longer_in_every_mode(po
 
 
 @everybody
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(situation=situations())
 def test_nobody_who_is_starting_is_cancelled_unless_the_site_wants_the_node(policy, situation):
     _, gone = planned(situation, policy)
