@@ -58,5 +58,5 @@ def test_every_user_of_the_configuration_has_a_token_and_a_share():
 
 
 def test_two_users_with_one_token_are_refused():
-    with pytest.raises(ConfigError, match=r"tokens/user, tokens/admin: they hold the same token"):
+    with pytest.raises(ConfigError, match=r"tokens/user, tokens/admin: both files contain the same token"):
         gateway_settings(Config(), SHAPES, lambda _: "same-token")
