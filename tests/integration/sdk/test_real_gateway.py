@@ -154,7 +154,7 @@ def test_what_the_gateway_refuses_is_remedied_by_commands(run):
         (("result", "i-99"), "`harvester invocations` lists"),
         (("explain", "i-99"), "`harvester invocations` lists"),
         (("pause",), "use the admin's token, with --token"),
-        (("--token", "wrong", "pilots"), "give the token of this gateway, with --token"),
+        (("--token", "wrong", "pilots"), "give a token of this gateway, with --token"),
     ):
         ended = run(*words)
         assert ended.exit_code == 1
@@ -197,4 +197,4 @@ def test_the_command_line_shares_and_deletes_functions(client, run, tmp_path):
     assert run("functions", "delete", "f", "--all").output == "".join(f"ada/f@{n} is deleted\n" for n in (4, 3, 2))
     assert json.loads(run("functions", "--json").output) == []
     for words in ((), (1, "--all")):
-        assert "Name them, or say --all" in run("functions", "delete", "f", *words).stderr
+        assert "--all for every version" in run("functions", "delete", "f", *words).stderr
