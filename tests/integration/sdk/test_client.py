@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import FIRST_COMPLETED, CancelledError, as_completed, wait
 from pathlib import Path
 
@@ -163,9 +162,8 @@ def test_a_short_call_does_not_wait_for_a_long_one(client, gateway):
     gateway.held = {"held"}
     long = [client.submit(held, number) for number in range(3)]
     assert all(future.invocation_id for future in long)
-    began = time.monotonic()
-    assert client.submit(add, 1).result(5) == 1
-    assert time.monotonic() - began < 1.0
+    assert client.submit(add, 1).result(10) == 1
+    assert not any(each.done() for each in long)
     gateway.finish(long[1].invocation_id, "second")
     assert long[1].result(5) == "second"
     assert not long[0].done()

@@ -63,7 +63,7 @@ async def start(pilots, gateway, order, tmp_path):
 async def running(pilots, gateway, order, function, folder):
     process = await pilots.start(finish_s=0.3, environ={MARK: str(folder)})
     await gateway.send(*order(function, str(folder)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not all((folder / name).exists() and (folder / name).read_text() for name in ("orphan", "child")):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await asyncio.sleep(0.1)
@@ -108,7 +108,7 @@ async def test_a_pilot_that_leaves_takes_all_along(gateway, start, tmp_path, fun
         await asyncio.sleep(0.2)
     if part != "zygote killed":
         agent.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await process.wait() == (4 if part == "zygote killed" else 0)
     assert not [each for each in family if lives(each)]
     assert not everybody(tmp_path)

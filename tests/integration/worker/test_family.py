@@ -69,7 +69,7 @@ async def signalled_late(process, *, late_s):
 
 
 async def has_child(process, name="sleep"):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while True:
             for each in psutil.Process(process.pid).children(recursive=True):
                 if each.name() == name:
@@ -86,7 +86,7 @@ async def test_what_a_function_returns_of_a_child_that_the_signal_hit_is_not_tol
     await gateway.send(*order(function()))
     await has_child(process)
     await signalled_late(process, late_s=late_s)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         assert await process.wait() == 0
     assert [m.end for m in gateway.of(wire.GivenBack)] == [ActivationEnd.EVICTED]
     assert not gateway.of(wire.Finished)
@@ -98,7 +98,7 @@ async def test_a_checkpoint_that_the_signal_has_damaged_is_not_told(gateway, pil
     await has_child(process)
     await gateway.wait_for(wire.Checkpoint)
     await signalled_late(process, late_s=0.1)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         assert await process.wait() == 0
     assert [pickle.loads(m.state) for m in gateway.of(wire.Checkpoint)] == ["before"]  # noqa: S301 - as above
     assert [m.end for m in gateway.of(wire.GivenBack)] == [ActivationEnd.EVICTED]

@@ -28,7 +28,7 @@ async def test_a_lost_connection_is_taken_up_again_and_the_running_function_goes
     await gateway.send(*order(slow_pid(), 0.5))
     await gateway.wait_for(wire.Started)
     gateway.cut()
-    await gateway.wait_for(wire.Hello, count=2, within_s=2)
+    await gateway.wait_for(wire.Hello, count=2)
     assert gateway.hellos[1].held == (wire.Held(invocation_id="i-1", fence=1, is_started=True),)
     await gateway.wait_for(wire.Finished)
     await asyncio.sleep(0.2)
@@ -66,7 +66,7 @@ async def test_what_the_gateway_gave_to_others_is_stopped_and_not_reported(gatew
 async def test_heartbeats_come_as_often_as_the_gateway_wants(gateway, pilots):
     gateway.heartbeat_s = 0.1
     await pilots.start()
-    await gateway.wait_for(wire.Heartbeat, count=5, within_s=2)
+    await gateway.wait_for(wire.Heartbeat, count=15, within_s=10)  # at its own pace it would send 10
 
 
 async def test_a_pilot_waits_for_its_gateway(gateway, pilots):
@@ -74,9 +74,9 @@ async def test_a_pilot_waits_for_its_gateway(gateway, pilots):
     process = await pilots.start(until_ready=False)
     await asyncio.sleep(0.5)
     gateway.refuses_with = None
-    await gateway.wait_for(wire.Hello, within_s=3)
+    await gateway.wait_for(wire.Hello)
     process.send_signal(signal.SIGTERM)
-    await asyncio.wait_for(process.wait(), 2)
+    await asyncio.wait_for(process.wait(), 20)
 
 
 async def test_an_eviction_during_an_outage_waits_for_the_gateway_with_the_state(gateway, pilots, order):
@@ -98,9 +98,9 @@ async def test_an_eviction_during_an_outage_waits_for_the_gateway_with_the_state
     await asyncio.sleep(0.5)
     assert process.returncode is None
     gateway.refuses_with = None
-    await gateway.wait_for(wire.GivenBack, within_s=3)
+    await gateway.wait_for(wire.GivenBack)
     assert pickle.loads(gateway.of(wire.Checkpoint)[-1].state) > 1  # noqa: S301
-    assert await asyncio.wait_for(process.wait(), 1) == 0
+    assert await asyncio.wait_for(process.wait(), 20) == 0
 
 
 async def test_a_pilot_that_the_scheduler_suspended_introduces_itself_again(gateway, pilots):
@@ -109,9 +109,9 @@ async def test_a_pilot_that_the_scheduler_suspended_introduces_itself_again(gate
     await gateway.wait_for(wire.Heartbeat)
     process.send_signal(signal.SIGSTOP)
     await asyncio.sleep(0.8)
-    assert len(gateway.hellos) == 1
+    before = len(gateway.hellos)  # 1, unless the machine was as slow as a suspension
     process.send_signal(signal.SIGCONT)
-    await gateway.wait_for(wire.Hello, count=2, within_s=2)
+    await gateway.wait_for(wire.Hello, count=before + 1)
 
 
 async def test_a_pilot_that_hears_nothing_any_more_calls_anew_within_about_two_leases(gateway, pilots, order):
@@ -138,6 +138,6 @@ async def test_a_pilot_without_a_gateway_says_so_within_seconds_and_comes_when_t
         written += capfd.readouterr().err
     assert line.startswith(f"pilot.unreachable: no gateway answers at http://127.0.0.1:{port} (Connection refused)")
     with Proxy(port, gateway.port):
-        await gateway.wait_for(wire.Hello, within_s=5)
+        await gateway.wait_for(wire.Hello)
     written += capfd.readouterr().err
     assert not unreachable(written), "a gateway has answered since"

@@ -4,7 +4,6 @@ import asyncio
 import os
 import pickle
 import signal
-import time
 
 import psutil
 import pytest
@@ -49,7 +48,7 @@ def notes(tmp_path):
 async def lease_many(gateway, pilots, order, notes):
     """Start a pilot with one slot that knows its function as a short one; then lease runs, all in one frame."""
     function = noted()
-    process = await pilots.start(capacity=ONE_SLOT, finish_s=0.3)
+    process = await pilots.start(capacity=ONE_SLOT, finish_s=10.0)
     for number in range(3):
         await gateway.send(*order(function, str(notes), "warm", invocation_id=f"warm-{number}"))
         await gateway.wait_for(wire.Finished, f"warm-{number}")
@@ -77,12 +76,12 @@ async def test_short_functions_follow_one_another_and_are_told_of_by_their_ends(
 
 
 async def test_the_end_of_a_short_function_does_not_wait_for_the_long_one_behind_it(gateway, lease_many):
-    await lease_many((), (), (), (0.6,))
-    await gateway.wait_for(wire.Finished, "i-0", within_s=0.3)
-    await gateway.wait_for(wire.Finished, "i-2", within_s=0.3)
-    await gateway.wait_for(wire.Started, "i-3", within_s=0.3)
+    await lease_many((), (), (), (2.0,))
+    await gateway.wait_for(wire.Finished, "i-0")
+    await gateway.wait_for(wire.Finished, "i-2")
+    await gateway.wait_for(wire.Started, "i-3")
     assert not gateway.of(wire.Finished, "i-3")
-    await gateway.wait_for(wire.Finished, "i-3", within_s=2)
+    await gateway.wait_for(wire.Finished, "i-3")
 
 
 async def test_a_run_that_kills_its_slot_is_blamed_alone_and_the_others_run(gateway, lease_many, notes):
@@ -114,13 +113,12 @@ async def test_a_slot_that_is_killed_again_and_again_loses_nothing(gateway, leas
 
 
 async def test_a_drain_gives_back_at_once_what_is_queued_at_a_slot(gateway, lease_many, notes):
-    process = await lease_many(*[(0.25,)] * 20)
+    process = await lease_many(*[(2.0,)] * 20)
     await gateway.wait_for(wire.Started, "i-0")
     process.send_signal(signal.SIGTERM)
-    began_at = time.monotonic()
-    await gateway.wait_for(wire.GivenBack, count=19, within_s=0.2)
-    assert time.monotonic() - began_at < 0.2
-    assert await asyncio.wait_for(process.wait(), 3) == 0
+    await gateway.wait_for(wire.GivenBack, count=19)
+    assert not gateway.of(wire.Finished, "i-0"), "they do not wait for the run before them"
+    assert await asyncio.wait_for(process.wait(), 20) == 0
     assert begun(notes) == ["i-0"]
     assert {m.end for m in gateway.of(wire.GivenBack)} == {ActivationEnd.UNSTARTED}
     assert value_of(gateway.of(wire.Finished, "i-0")[0])[0] == "i-0"
@@ -128,11 +126,12 @@ async def test_a_drain_gives_back_at_once_what_is_queued_at_a_slot(gateway, leas
 
 async def test_what_is_queued_can_be_cancelled_and_recalled_without_ever_running(gateway, lease_many, notes):
     await lease_many(
-        (0.3,), (), (), (),
+        (2.0,), (), (), (),
         then=[wire.Cancel(invocation_id="i-1", fence=1), wire.Recall(invocation_id="i-2", fence=1)],
     )  # fmt: skip
-    assert (await gateway.wait_for(wire.GivenBack, "i-1", within_s=0.2)).end is ActivationEnd.CANCELLED
-    assert (await gateway.wait_for(wire.GivenBack, "i-2", within_s=0.2)).end is ActivationEnd.UNSTARTED
+    assert (await gateway.wait_for(wire.GivenBack, "i-1")).end is ActivationEnd.CANCELLED
+    assert (await gateway.wait_for(wire.GivenBack, "i-2")).end is ActivationEnd.UNSTARTED
+    assert not gateway.of(wire.Finished, "i-0"), "they do not wait for the run before them"
     await gateway.send(wire.Recall(invocation_id="i-0", fence=1))
     await gateway.wait_for(wire.Finished, "i-3")
     assert value_of(gateway.of(wire.Finished, "i-0")[0])[0] == "i-0", "what has begun runs on"
@@ -145,10 +144,10 @@ async def test_what_is_queued_behind_a_long_run_finds_another_slot(gateway, pilo
     for number in range(4):
         await gateway.send(*order(function, str(notes), "warm", invocation_id=f"warm-{number}"))
         await gateway.wait_for(wire.Finished, f"warm-{number}")
-    runs = [(2.0,), (), (), (), (), (), (), ()]
+    runs = [(30.0,), (), (), (), (), (), (), ()]
     messages = [order(function, str(notes), f"i-{n}", *run, invocation_id=f"i-{n}") for n, run in enumerate(runs)]
     await gateway.send(*[message for each in messages for message in each[1:]])
-    await gateway.wait_for(wire.Finished, count=4 + 7, within_s=1)
+    await gateway.wait_for(wire.Finished, count=4 + 7)
     assert not gateway.of(wire.Finished, "i-0")
 
 
@@ -165,7 +164,7 @@ async def test_the_walltime_counts_from_the_real_beginning(gateway, pilots, orde
     runs = [0.2, 0.2, 0.2, 1]
     leases = [order(sleep, s, invocation_id=f"i-{n}", walltime_s=0.3)[1] for n, s in enumerate(runs)]
     await gateway.send(*leases)
-    failure = (await gateway.wait_for(wire.Finished, "i-3", within_s=3)).failure
+    failure = (await gateway.wait_for(wire.Finished, "i-3")).failure
     assert failure.kind is FailureKind.WALLTIME
     assert all(gateway.of(wire.Finished, f"i-{number}")[0].failure is None for number in range(3))
 
@@ -184,5 +183,5 @@ async def test_a_word_to_a_run_that_comes_with_it_is_not_lost(gateway, pilots, o
     for number in range(20):
         name = f"i-{number}"
         await gateway.send(order(sleep, 60, invocation_id=name)[1], wire.Cancel(invocation_id=name, fence=1))
-        assert (await gateway.wait_for(wire.GivenBack, name, within_s=0.9)).end is ActivationEnd.CANCELLED
+        assert (await gateway.wait_for(wire.GivenBack, name)).end is ActivationEnd.CANCELLED
     assert os.path.exists(f"/proc/{pid}"), "its slot was not killed for it"  # noqa: PTH110, ASYNC240 - a look at /proc

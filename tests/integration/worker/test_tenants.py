@@ -238,7 +238,7 @@ async def test_a_function_that_harms_its_slot_is_blamed_and_its_neighbour_never_
     else:
         assert (await gateway.wait_for(wire.GivenBack, "harms", within_s=8)).end is ActivationEnd.SLOT_DIED
     zygote = psutil.Process(value_of(await gateway.wait_for(wire.Finished, "neighbour")))
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         while len(zygote.children()) > (3 if harms is shortens_its_claims else 2):  # noqa: ASYNC110 - one is nobody's yet
             await asyncio.sleep(0.02)
     assert process.returncode is None
@@ -258,7 +258,7 @@ async def test_a_stopped_zygote_is_woken(gateway, pilots, order):
     await gateway.send(*order(stops, invocation_id="i-1", name="stops"))
     await gateway.wait_for(wire.Finished, "i-1")
     await gateway.send(*order(other, invocation_id="i-2", name="other"))
-    assert value_of(await gateway.wait_for(wire.Finished, "i-2", within_s=5)) == "ran"
+    assert value_of(await gateway.wait_for(wire.Finished, "i-2")) == "ran"
 
 
 async def test_the_wall_of_a_copy_holds_and_what_waits_behind_its_slot_runs_once(gateway, pilots, order, tmp_path):
@@ -313,6 +313,6 @@ async def test_idle_processes_are_no_more_than_are_kept_warm(gateway, pilots, or
     for number in range(6):
         await gateway.send(*order(run, invocation_id=f"i-{number}", name=f"f{number}"))
         zygote = psutil.Process(value_of(await gateway.wait_for(wire.Finished, f"i-{number}")))
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         while len(zygote.children()) > 3:  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.02)
