@@ -1,7 +1,9 @@
 """The documents say what is so: diagrams equal the tables, links and names lead somewhere, counts are today's."""
 
 import ast
+import importlib
 import re
+from enum import StrEnum
 from functools import cache
 
 import pytest
@@ -128,3 +130,45 @@ def test_a_decision_says_status_date_and_what_was_considered_and_is_listed(decis
     assert "\n## Considered\n" in text
     title = text.partition("\n")[0].removeprefix("# ")
     assert f"[{decision.name[:4]}]({decision.name}) | {title}" in (decision.parent / "README.md").read_text()
+
+
+GLOSSARY = ROOT / "docs/glossary.md"
+
+
+def terms():
+    """The terms of the glossary, those of one row apart."""
+    rows = re.findall(r"^\| (\*\*.*?) \|", GLOSSARY.read_text(), re.MULTILINE)
+    return [term for row in rows for term in re.findall(r"\*+([^*]+)\*+", row)]
+
+
+def test_no_term_is_in_the_glossary_twice():
+    assert len(terms()) > 90
+    assert sorted(terms()) == sorted(set(terms()))
+
+
+def test_every_term_of_the_glossary_is_used():
+    texts = [path.read_text() for path in DOCUMENTS if path != GLOSSARY] + [path.read_text() for path in NAMES.values()]
+    used = re.sub(r"\s+", " ", "\n".join(texts).lower().replace("handover", "hand-over").replace("_", " "))
+    assert [term for term in terms() if term.lower() not in used] == []
+
+
+def test_every_folder_is_a_term_of_the_glossary():
+    folders = {module.folder.rpartition(".")[2] for module in house.modules()} - set(PACKAGES)
+    # Names of others, of commands, and the plurals of terms.
+    folders -= {"cli", "local", "sdk", "slurm", "up"}
+    known = {*terms(), *(f"{term}s" for term in terms()), "policies"}
+    assert folders - known == set()
+
+
+def test_every_state_and_kind_of_the_domain_is_in_the_glossary():
+    rows = {name: row for row in GLOSSARY.read_text().splitlines() for name in re.findall(r"\(`(\w+)`\)", row)}
+    for name in NAMES:
+        if not name.startswith("harvester.domain."):
+            continue
+        for kind in vars(importlib.import_module(name)).values():
+            if not (isinstance(kind, type) and issubclass(kind, StrEnum) and kind.__module__ == name):
+                continue
+            if kind.__name__ in {"LifecycleWord", "Cause"}:  # no members; sentences, which docs/operations.md has
+                continue
+            words = set(re.findall(r"`([^`]+)`", rows[kind.__name__]))
+            assert {member.value for member in kind} == words - {kind.__name__}, kind.__name__

@@ -60,9 +60,7 @@ async def test_a_pilot_without_work_leaves_at_once_on_any_signal(gateway, pilots
     assert gateway.heard[-1] == wire.Goodbye(reason=DrainReason.EVICTED)
 
 
-async def test_a_checkpointing_function_hands_its_fresh_state_over_and_the_pilot_leaves_at_once(
-    gateway, pilots, order
-):
+async def test_a_checkpointing_function_hands_its_fresh_state_over_and_the_pilot_leaves_at_once(gateway, pilots, order):
     process = await pilots.start(finish_s=60.0, handover_s=60.0)
     await gateway.send(*order(stepwise()))
     await gateway.wait_for(wire.Checkpoint)

@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from harvester.sdk.payload.shipping import Shipment, Traits
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Your function; admins may name any, as OWNER/NAME.")]
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE.py:FUNCTION|MODULE:FUNCTION",
+        help="The code: a function in a local file, or in a module that compute nodes can import.",
+    ),
+]
+Walltime = Annotated[
+    float | None, typer.Option(parser=duration, metavar="SECONDS", help="Longest duration of one run.")
+]
 
 app = typer.Typer(help="List the functions that you may call; register, share and delete your own.")
 
@@ -42,22 +52,14 @@ def functions(ctx: typer.Context, as_json: AsJson = False) -> None:
 @app.command()
 def register(  # noqa: PLR0917 - typer makes the options from the parameters
     ctx: typer.Context,
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE.py:FUNCTION|MODULE:FUNCTION",
-            help="The code: a function in a local file, or in a module that compute nodes can import.",
-        ),
-    ],
+    target: Target,
     name: Annotated[
         str | None, typer.Option(help="Name of the registered function. Default: the function's own name.")
     ] = None,
     cpus: Annotated[int, typer.Option(min=1, help="CPUs for one run.")] = 1,
     gpus: Annotated[int, typer.Option(min=0, help="GPUs for one run.")] = 0,
     memory_mb: Annotated[int, typer.Option(min=0, help="Memory for one run, in MiB; 0: no limit is declared.")] = 0,
-    walltime: Annotated[
-        float | None, typer.Option(parser=duration, metavar="SECONDS", help="Longest duration of one run.")
-    ] = None,
+    walltime: Walltime = None,
     checkpoints: Annotated[
         bool, typer.Option("--checkpoints", help="The function saves checkpoints and resumes from them.")
     ] = False,
