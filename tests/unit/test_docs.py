@@ -7,12 +7,15 @@ from enum import StrEnum
 from functools import cache
 
 import pytest
+import typer
 from scripts import house
 from support.sources import PACKAGES, ROOT, modules
 
+from harvester.cli.app import app
 from harvester.config import Config
 from harvester.domain.model.invocations import INVOCATION
 from harvester.domain.model.pilots import PILOT
+from harvester.domain.supervision.pilot_output import telling_line
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("slurm-test/*.md")])
 DECISIONS = sorted(ROOT.glob("docs/decisions/0*.md"))
@@ -172,3 +175,84 @@ def test_every_state_and_kind_of_the_domain_is_in_the_glossary():
                 continue
             words = set(re.findall(r"`([^`]+)`", rows[kind.__name__]))
             assert {member.value for member in kind} == words - {kind.__name__}, kind.__name__
+
+
+@cache
+def sources():
+    """All texts that our programs may print: string constants, an f-string's as its fixed parts, spaces folded."""
+    found = []
+    for path in NAMES.values():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
+                found.append("".join(parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(found)
+
+
+# What Slurm, its steps and Python write, and not we.
+WRITTEN_BY_OTHERS = (
+    "execve(): /opt/python: No such file or directory",
+    "No module named harvester_worker",
+    "Unable to create step for job …",
+    "*** JOB … CANCELLED … DUE TO TIME LIMIT ***",
+)
+
+
+def told():
+    """The lines of pilots that docs/operations.md explains."""
+    text = (ROOT / "docs/operations.md").read_text().partition("| what is told |")[2].partition("\n\n")[0]
+    return re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+
+
+def test_the_lines_that_operations_explains_are_ours_or_known_ones_of_others():
+    assert len(told()) > 4
+    for line in told():
+        if line in WRITTEN_BY_OTHERS:
+            shown = (
+                line.replace("JOB …", "srun: error: *** JOB 7") if line.startswith("***") else f"srun: error: {line}"
+            )
+            assert telling_line(f"a line\n{shown}\nanother") == shown
+        else:
+            for part in re.split(r"…|http://|\(Connection refused\)", line):
+                assert part.strip() in sources(), line
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_words_with_hyphens_in_code_are_ours(document):
+    """Types of problems, commands and the like."""
+    others = {"site-packages", "hpc-harvester", "fastapi-offline", "uuid-utils", "pilot-file"}
+    ours = sources() + (ROOT / "Makefile").read_text()
+    for word in in_backticks(document):
+        if re.fullmatch(r"[a-z]+(-[a-z]+)+", word) and word not in others:
+            assert word in ours, f"{named(document)} names {word}"
+
+
+def commands():
+    """Each command of the command line by its words, with its options."""
+
+    def below(command, words):
+        yield words, {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from below(inner, (*words, name))
+
+    return dict(below(typer.main.get_command(app), ()))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_commands_and_options_that_a_document_names_exist(document):
+    known = commands()
+    text = document.read_text()
+    quoted = [*re.findall(r"`harvester ([^`]+)`", text), *re.findall(r"^ +harvester (.+)$", text, re.MULTILINE)]
+    for line in quoted:
+        words = line.split("#")[0].split()
+        path = ()
+        for word in words:
+            if (*path, word) not in known:
+                break
+            path = (*path, word)
+        assert path or words[0].startswith(("-", "…", "COMMAND")), f"{named(document)}: harvester {line}"
+        given = {word.partition("=")[0] for word in words if word.startswith("--")} - {"--help", "--version"}
+        given -= {option for option in given if option.endswith("completion")}
+        assert given <= known[path] | known[()], f"{named(document)}: harvester {line}"
