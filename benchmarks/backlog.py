@@ -82,7 +82,7 @@ async def _few(endpoint: http_load.Endpoint, report: Report) -> None:
     await user.listen()
     fleet = await _connected(endpoint, ["first-00000"], 1)
     for _ in range(100):
-        fleet.pilots[0].rest()  # the wait for the next filling is no dispatch
+        fleet.pilots[0].rest()  # the wait for the next filling is not dispatch
         await user.submit(FEW)
         while user.open:
             await asyncio.sleep(0.001)

@@ -53,7 +53,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     case: Case
     waits_s: dict[str, float]
     rooms: dict[str, Room]
-    play: Play  # in full, for whoever looks for the cause of a delay
+    play: Play  # in full, to find the cause of a delay
     ready_share: float = 0.0
     idle_node_min: float = 0.0
     commands: dict[str, int] = {}

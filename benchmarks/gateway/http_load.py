@@ -1,6 +1,6 @@
-"""HTTP load: one client for everybody's gateway, as cheap as Python allows: it shares the cores with what it measures.
+"""HTTP load: one client for any gateway, as cheap as Python allows, because it shares the cores with what it measures.
 
-Owns HTTP/1.1 over keep-alive connections and the clock around each call. Knows nobody's paths.
+Owns HTTP/1.1 over keep-alive connections and the clock around each call. Knows no path of a gateway.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ray Serve as it comes: one deployment with two replicas behind its HTTP proxy."""
+"""Ray Serve with its defaults: one deployment with two replicas behind its HTTP proxy."""
 
 from __future__ import annotations
 

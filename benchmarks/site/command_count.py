@@ -1,4 +1,4 @@
-"""Counts the commands that somebody sends to Slurm: small scripts of the same names, first in their PATH, note each.
+"""Counts the commands that a program sends to Slurm: small scripts of the same names, first in its PATH, note each.
 
 Owns the scripts and the log that they write. A command is counted when it begins, whatever becomes of it.
 """

@@ -43,7 +43,7 @@ class GatewayConfig(_Section, frozen=True):
     blob_kb: Positive = 256  # arguments and results from this size on lie in files of the state folder
     result_days: Days = 7.0  # results and arguments are deleted so long after the end
     record_days: Days = 30.0  # and then nothing is known of the invocation any more
-    unused_days: Days = 30.0  # an older version of a function is deleted when nobody has called it for so long
+    unused_days: Days = 30.0  # an older version of a function is deleted when it was not called for this long
     max_open: Positive = 2_000_000  # invocations that have not ended; more are refused for a while
     max_open_per_user: Positive = 1_000_000
     max_running_per_user: Positive | None = None  # activations of one user at a time; none given: no limit
@@ -109,7 +109,7 @@ class HarvestConfig(_Section, frozen=True):
     lengths_min: Annotated[tuple[Minutes, ...], Meta(min_length=1)] = FIBONACCI_MIN
     patience_s: PositiveSeconds = 60.0  # pending for longer than this: try the next shorter length
     idle_s: PositiveSeconds = 300.0  # without work for longer than this, beyond `ready`: let go
-    longest_min: Minutes = 240  # gap: of a pilot in a gap whose end nobody knows
+    longest_min: Minutes = 240  # gap: of a pilot in a gap without a known end
     window_margin_s: Seconds = 60.0  # strict: a pilot has ended so long before its window does
     boot_s: PositiveSeconds = 10.0  # from a pilot's start until it takes work, as expected
     cycle_s: PositiveSeconds = 30.0  # from one look of the scheduler at its queue to the next, as expected
@@ -147,13 +147,13 @@ class PilotConfig(_Section, frozen=True):
 
     @property
     def minor(self) -> str:
-        """The interpreter's minor version, "3.11"; empty where nobody has said."""
+        """The interpreter's minor version, "3.11"; empty where it is unknown."""
         own = f"{sys.version_info.major}.{sys.version_info.minor}"
         return self.python_version or (own if self.interpreter == sys.executable else "")
 
 
 class UserConfig(_Section, frozen=True):
-    """`[[user]]`: somebody with a token of their own, beside the user who runs `harvester up`."""
+    """`[[user]]`: a user with their own token, beside the user who runs `harvester up`."""
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
     admin: bool = False

@@ -71,11 +71,15 @@ def _read(path: Path) -> Tables:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError("", f"there is no config file {path}", "name one that exists, or leave it out") from None
+        raise ConfigError(
+            "", f"there is no configuration file {path}", "name one that exists, or leave it out"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("", f"the config file {path} cannot be read ({error})", "make it readable") from error
+        raise ConfigError("", f"the configuration file {path} cannot be read ({error})", "make it readable") from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError("", f"the config file {path} is not valid TOML ({error})", "correct that line") from error
+        raise ConfigError(
+            "", f"the configuration file {path} is not valid TOML ({error})", "correct that line"
+        ) from error
 
 
 def parsed(text: str) -> object:
@@ -165,7 +169,7 @@ def _toml(value: object) -> str:
 
 
 def _check(config: Config, source: str) -> None:
-    """Refuse what is wrong only together."""
+    """Refuse settings that contradict each other."""
     gateway = config.gateway
     if bool(gateway.tls_certificate) != bool(gateway.tls_key):
         field = "gateway.tls_key" if gateway.tls_certificate else "gateway.tls_certificate"

@@ -106,7 +106,7 @@ def test_two_shapes_of_one_name_are_refused(tmp_path: Path):
 
 
 def test_a_file_that_is_missing_or_no_toml_is_named(tmp_path: Path):
-    with pytest.raises(ConfigError, match="there is no config file"):
+    with pytest.raises(ConfigError, match="there is no configuration file"):
         load_config(tmp_path / "none.toml")
     with pytest.raises(ConfigError, match="is not valid TOML"):
         load_config(write(tmp_path, "[harvest"))

@@ -69,11 +69,11 @@ def connect(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Take the global options. The user's config file is asked for what is not given."""
+    """Read the global options. What is not given comes from the user's configuration file."""
     ctx.obj = GlobalOptions(url=url, token=token)
 
 
-# A negative number among the arguments is no option.
+# A negative number among the arguments is not an option.
 app.command(context_settings={"ignore_unknown_options": True})(user.invoke)
 for _command in (
     user.status,

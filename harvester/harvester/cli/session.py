@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from harvester.sdk.client import Client
 
-PATIENCE_S = 2.0  # somebody waits at a terminal
+PATIENCE_S = 2.0  # a user waits at a terminal
 INTERRUPTED = 130  # the exit code after Ctrl-C, as shells have it
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

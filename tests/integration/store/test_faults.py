@@ -174,6 +174,7 @@ SQLITE = [(kind, lasts) for kind in (Kind.FULL, Kind.UNDONE) for lasts in (False
 POSTGRES = [(Kind.FULL, False), (Kind.CUT, False), (Kind.CUT, True), (Kind.LATE, False)]
 
 
+@pytest.mark.timeout(600)  # a hundred databases; a loaded machine takes two minutes
 def test_a_fault_at_any_statement_leaves_the_writer_sound(url, store, make, faults):
     store.add_pilot(make.pilot("p1"))
     for kind, lasts in SQLITE if url.startswith("sqlite") else POSTGRES:

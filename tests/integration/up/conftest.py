@@ -32,12 +32,10 @@ class System:
         self.state = state
         self.port = port
         self.process: subprocess.Popen[str] | None = None
-        self.started_at = 0.0
 
     def start(self, *options: str) -> None:
         argv = (*UP, "--scheduler", "local", "--nodes", "2", "--cpus", "2")
         argv = (*argv, "--state", str(self.state), "--port", str(self.port), *options)
-        self.started_at = time.monotonic()
         self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.until(self._is_ready, "the gateway answers")
 
@@ -52,9 +50,9 @@ class System:
 
     def client(self) -> httpx2.Client:
         headers = {"Authorization": f"Bearer {(self.state / 'tokens' / 'user').read_text().strip()}"}
-        return httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=60)
+        return httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=90)
 
-    def until(self, holds: Callable[[], object], what: str, seconds: float = 30.0) -> None:
+    def until(self, holds: Callable[[], object], what: str, seconds: float = 60.0) -> None:
         give_up_at = time.monotonic() + seconds
         while not holds():
             if time.monotonic() > give_up_at:
@@ -75,7 +73,7 @@ class System:
         """End it as Ctrl-C does; return the exit code and what it printed."""
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
-        printed, _ = self.process.communicate(timeout=30)
+        printed, _ = self.process.communicate(timeout=60)
         return self.process.returncode, printed
 
     def pilot_processes(self) -> list[psutil.Process]:

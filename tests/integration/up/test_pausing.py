@@ -32,7 +32,7 @@ def test_a_pause_stops_submissions_is_shown_and_is_undone_by_resume(system):
 
         _, printed, _ = harvester(system, "status", role="user")
         assert "paused     maintenance of the switches" in printed
-        assert "to resume: harvester resume" in printed
+        assert "to resume: `harvester resume`" in printed
         assert max(map(len, printed.splitlines())) <= 80
         _, printed, _ = harvester(system, "explain", invocation_id, role="user")
         assert "no pilot is alive" in printed
@@ -54,7 +54,7 @@ def test_a_pause_outlives_a_restart_and_one_of_the_config_says_who_ends_it(syste
     assert json.loads(harvester(system, "pause", "--json")[1])["paused"] is True
     assert system.end()[0] == 0
     system.start("--ready", "1", "--set", "harvest.tick_s=0.2", "--set", "harvest.paused=true")
-    assert "to resume: harvester resume" in harvester(system, "status")[1]
+    assert "to resume: `harvester resume`" in harvester(system, "status")[1]
     _, printed, _ = harvester(system, "resume")
     assert "still paused: harvest.paused is true in the config" in printed
     with system.client() as client:

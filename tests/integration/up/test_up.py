@@ -6,7 +6,6 @@ import signal
 import socket
 import stat
 import subprocess
-import time
 
 import pytest
 
@@ -45,10 +44,8 @@ def test_from_up_to_the_first_result_and_a_clean_end(system):
     system.start()
     with system.client() as client:
         assert client.post("/v1/functions", json=ADD).status_code == 201
-        document = invoke(client, "add", 1, 2, wait_s=30)
-        assert (document["state"], document["result"]) == ("succeeded", 3)
-        # Under 1 s on two quiet cores; the limit leaves room for busy ones.
-        assert time.monotonic() - system.started_at < 10
+        document = invoke(client, "add", 1, 2, wait_s=60)
+        assert (document["state"], document["result"]) == ("succeeded", 3)  # how soon, benchmarks.hot_line measures
         endpoint = json.loads((system.state / "endpoint.json").read_text())
         assert (endpoint["url"], endpoint["pid"]) == (f"http://127.0.0.1:{system.port}", system.process.pid)
     token = system.state / "tokens" / "user"
@@ -195,8 +192,8 @@ def test_a_slurm_that_does_not_answer_yet_is_waited_for_until_a_signal(tmp_path,
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         told = process.stderr.readline()
         process.send_signal(number)
-        printed, rest = process.communicate(timeout=30)
-    assert "Unable to contact slurm controller; nothing starts before it answers" in told
+        printed, rest = process.communicate(timeout=60)
+    assert "Unable to contact slurm controller; nothing starts until it answers" in told
     assert (process.returncode, printed) == (0, "")
     assert rest.endswith("harvester up: interrupted before the start was complete; no pilot was submitted\n")
     assert "Traceback" not in rest

@@ -127,7 +127,7 @@ def _wait_for_endpoint(folder: Path, process: subprocess.Popen[bytes], log: Path
 
 
 def _slurm_answers() -> bool:
-    """Tell whether a Slurm with a `prime` and a `harvest` partition answers here."""
+    """Return whether a Slurm with a `prime` and a `harvest` partition answers here."""
     if shutil.which("sinfo") is None:
         return False
     try:

@@ -60,7 +60,7 @@ def parameters(
     try:
         minutes = tuple(timedelta(minutes=float(word)) for word in lengths.split(",") if word.strip())
     except (ValueError, OverflowError):
-        raise SimulationError(f"--lengths {lengths!r} is no list of minutes like 2,4,8") from None
+        raise SimulationError(f"--lengths {lengths!r} is not a list of minutes; write for example 2,4,8") from None
     return Parameters(
         lengths=minutes,
         time_min=Cut(time_min.value),
@@ -150,7 +150,7 @@ def _policies(names: str) -> dict[str, Policy]:
 
 
 def _each(chosen: Mapping[str, Policy], run: _Run) -> list[Report]:
-    """Run every policy, with a progress bar where somebody sees it."""
+    """Run every policy, with a progress bar on a terminal."""
     if not sys.stderr.isatty():
         return [run(name, policy, None) for name, policy in chosen.items()]
     reports = []

@@ -89,7 +89,7 @@ def _check_partitions(found: tuple[Shape, ...], config: Config, snapshot: Cluste
 
 
 def _no_partition(snapshot: ClusterSnapshot, asked: str) -> ConfigError:
-    """Return the error for a cluster on which nobody has said where pilots may go, and where it cannot be guessed."""
+    """Return the error for a cluster without a configured partition, where none can be chosen automatically."""
     if asked:
         return ConfigError("harvest.partition", f'partition "{asked}" has no nodes', "name another partition")
     reasons = ((part.name, why_not_untold(snapshot, part) or "it has no nodes") for part in snapshot.partitions)

@@ -19,7 +19,7 @@ from harvester_api.settings import GatewaySettings, Offer, Role, Token
 def gateway_settings(config: Config, found: tuple[Shape, ...], token: Callable[[str], str]) -> GatewaySettings:
     """Return the settings of a gateway whose pilots have the shapes `found`.
 
-    `token` returns the token that lies under a name: "user" is whoever runs this, "admin" the admin, and the others are
+    `token` returns the token of a name: "user" is the user who runs this, "admin" the admin, and the others are
     those of the configuration.
     """
     gateway = config.gateway
@@ -90,7 +90,7 @@ def _tokens(config: Config, token: Callable[[str], str]) -> tuple[Token, ...]:
 def _longest(config: Config) -> timedelta:
     """Return the longest walltime of a pilot that is submitted for waiting work, by any policy.
 
-    `longest_min` may give longer ones, but only into windows that happen to be there: nobody can count on those. A
+    `longest_min` may give longer ones, but only into windows that happen to be there: they cannot be relied on. A
     partition may allow less.
     """
     return timedelta(minutes=max(config.harvest.lengths_min))

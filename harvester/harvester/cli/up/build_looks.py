@@ -28,5 +28,5 @@ def look_settings(config: Config) -> LookSettings:
 
 
 def _wants_pilots(config: Config) -> bool:
-    """Tell whether pilots are kept or harvest, also while no work waits."""
+    """Return whether pilots are wanted even while no work waits."""
     return config.harvest.everything or config.harvest.ready > 0 or any(pilot.ready for pilot in config.pilot)

@@ -23,9 +23,9 @@ def first_look(
 ) -> ClusterSnapshot | None:
     """Look once before anything starts, so that a partition that does not exist is told at once.
 
-    A scheduler that does not answer holds nobody up who has configured what pilots are: None is returned. Where only
+    None where the scheduler does not answer and the configuration has `[[pilot]]` tables. Where only
     the scheduler can tell it (its partitions and nodes), it is asked until it answers, so that a host that starts
-    before its Slurm controller needs nobody. One whose commands are not here at all is not waited for.
+    before its Slurm controller needs no operator. A scheduler whose commands are missing here is not waited for.
     """
     is_needed = not config.pilot and config.scheduler.kind != "local"
     refusals, told = CLEAR, set[str]()  # of several commands now this one fails first, now that one

@@ -20,7 +20,7 @@ _MOST_TEXTS = 1000
 
 
 class OnceInAWhile(logging.Filter):
-    """Lets a warning through that was not there within the last minute, and everything that is no warning."""
+    """Passes a warning once a minute, and everything below a warning always."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class OnceInAWhile(logging.Filter):
         self._told_at: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record is logged."""
+        """Return whether a record is logged."""
         if record.levelno < logging.WARNING:
             return True
         now, what = self._clock(), (record.name, record.getMessage())
@@ -41,7 +41,7 @@ class OnceInAWhile(logging.Filter):
 
 
 class Lines(logging.Formatter):
-    """One line a record: a traceback helps whoever reads the log, not whoever looks at the terminal."""
+    """One line a record, for the terminal: tracebacks are in the log file only."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -57,7 +57,7 @@ class LogFile(RotatingFileHandler):
         self._has_failed = False
 
     def _open(self) -> TextIOWrapper:
-        """Open the file for nobody but us: it names functions, nodes and people."""
+        """Open the file for its owner only: it names functions, nodes and people."""
         raw = open(self.baseFilename, "ab", opener=_for_us)  # noqa: SIM115 - `opener`; the handler closes it
         return TextIOWrapper(raw, self.encoding)
 
@@ -68,7 +68,7 @@ class LogFile(RotatingFileHandler):
         self._is_told = self._has_failed
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Say that a line is missing from the file; nobody is told of the lines after it."""
+        """Report on the terminal that a line is missing from the file, once until a line is written again."""
         self._has_failed = True
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):

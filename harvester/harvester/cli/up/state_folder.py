@@ -63,14 +63,14 @@ class StateFolder:
                 f"another `harvester up` (process {pid or 'unknown'}) uses the state folder {path}; "
                 "end it, or name another folder with --state"
             ) from None
-        with contextlib.suppress(OSError):  # it is for the words of whoever comes second; the disk may be full
+        with contextlib.suppress(OSError):  # only for the message of a second `harvester up`; the disk may be full
             os.ftruncate(self._lock, 0)
             os.write(self._lock, f"{os.getpid()}\n".encode())
 
     def _narrowed(self) -> bool:
-        """Close to others a folder that is ours alone by what lies in it; tell whether it was open. Raises `OSError`.
+        """Close a folder that has only our files to other users; return whether it was open. Raises `OSError`.
 
-        Raises `StateFolderError` for another folder that others may write to: closing it might harm somebody.
+        Raises `StateFolderError` for another folder to which others may write: closing it might harm them.
         """
         mode = self.path.stat().st_mode
         if not mode & 0o077:
@@ -87,9 +87,9 @@ class StateFolder:
         return False
 
     def token_file(self, name: str) -> Path:
-        """Return where the token called `name` lies, making one the first time. Raises `StateFolderError`.
+        """Return the file of the token `name`, made at the first time. Raises `StateFolderError`.
 
-        Nobody else may read it, whoever made the file. One that is a link is left as it is.
+        It is closed to other users, also if it was there before. A link is left as it is.
         """
         path = self.path / "tokens" / name
         try:
@@ -97,7 +97,7 @@ class StateFolder:
             if not path.exists():
                 path.touch(mode=0o600)
             for each, mode in ((path.parent, 0o700), (path, 0o600)):
-                if not each.is_symlink() and each.stat().st_mode & 0o077:  # where a link leads is somebody's own affair
+                if not each.is_symlink() and each.stat().st_mode & 0o077:  # the target of a link is not ours
                     each.chmod(mode)
             if not path.read_bytes().strip():
                 path.write_text(secrets.token_urlsafe(32) + "\n", encoding="utf-8")

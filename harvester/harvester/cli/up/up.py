@@ -110,12 +110,12 @@ def _run(config: Config, folder: StateFolder, errors: Console) -> int:
         errors.print("harvester up: interrupted before the start was complete; no pilot was submitted")
     except ModuleNotFoundError:  # the command knows which extra brings it
         raise
-    except OSError as error:  # no space, no rights: nobody's defect
+    except OSError as error:  # no space, no rights: not a defect
         log.warning("up failed", exc_info=True)
         where = f" ({error.filename})" if error.filename else ""
         errors.print(f"harvester up: {error.strerror or error}{where}; {folder.log_file} has the details")
         return 1
-    except Exception as error:  # outermost: a traceback helps whoever reads the log, not whoever typed the command
+    except Exception as error:  # outermost: the traceback belongs into the log, not on the terminal
         log.exception("up failed")
         errors.print(f"harvester up: unexpected {type(error).__name__}: {error}; {folder.log_file} has the traceback")
         return 1
