@@ -96,7 +96,9 @@ def _run(config: Config, folder: StateFolder, errors: Console) -> int:
     from harvester.store.db.errors import StoreError  # noqa: PLC0415 - SQL is not needed to say what is wrong above
     from harvester_api.server import ServerError  # noqa: PLC0415 - nor is FastAPI
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until it serves, both signals end it where it stands
+    # Until it serves, both signals end it where it stands; SIGINT too where a shell has started it with that ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         with _store(config) as store, _adapter(config) as adapter:
             _System(config, folder, store, adapter, errors).serve()
