@@ -27,10 +27,15 @@ class _Identity(NamedTuple):
 
 
 class ChangedModules:
-    """The modules that this process imports from now on."""
+    """The modules that this process imports from now on.
 
-    def __init__(self) -> None:
-        self._known = set(sys.modules)
+    Parameters
+    ----------
+    known: the names of those that it has already.
+    """
+
+    def __init__(self, known: frozenset[str]) -> None:
+        self._known = known
         self._count = len(sys.modules)
         self._files: dict[str, _Identity] = {}
         self._look_at = 0.0
@@ -48,7 +53,7 @@ class ChangedModules:
             self._files[path] = identity
             # It was written while the run was under way: nobody knows whether before or after it was read.
             self._is_outdated |= now - duration_s < identity.mtime_ns / 1e9 <= now
-        self._known |= sys.modules.keys()
+        self._known = frozenset(sys.modules)
         self._count = len(sys.modules)
 
     def check(self) -> bool:

@@ -64,12 +64,19 @@ def wake_with_parent() -> None:
 def children(pid: int) -> list[int]:
     """Return the processes that `pid` is the parent of; zombies as well."""
     found: list[int] = []
-    tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
-    if not tasks and Path(f"/proc/{pid}/task").exists():
-        return _by_parents().get(pid, [])  # a kernel without CONFIG_PROC_CHILDREN
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - a pathlib object for each thread costs more than the look
+    except OSError:
+        return found  # it has ended
     for task in tasks:
-        with contextlib.suppress(OSError):  # it ended while we looked
-            found += map(int, task.read_text().split())
+        folder = f"/proc/{pid}/task/{task}"
+        try:
+            found += map(int, Path(folder, "children").read_text().split())
+        except FileNotFoundError:
+            if Path(folder).exists():
+                return _by_parents().get(pid, [])  # a kernel without CONFIG_PROC_CHILDREN
+        except OSError:
+            pass  # it ended while we looked
     return found
 
 

@@ -25,7 +25,7 @@ from harvester_worker.isolation.slot_environment import Surroundings
 from harvester_worker.isolation.temporary_folders import TemporaryFolders
 from harvester_worker.pool import processes, zygote
 from harvester_worker.pool.slot_process import NOT_SHARED, SlotProcess
-from harvester_worker.pool.spare_slot import SpareSlot
+from harvester_worker.pool.spare_slots import MOST, SpareSlots
 from harvester_worker.pool.warm_slots import SlotKind, WarmSlots
 from harvester_worker.pool.zygote_connection import ZygoteConnection
 from harvester_worker.slot.hosting import NOWHERE
@@ -79,7 +79,12 @@ class Slots:
         self._processes: dict[int, SlotProcess] = {}
         self._warm = WarmSlots(pilot.capacity, pilot.warm_slots)
         usual = Surroundings(cpus=1, gpus=() if has_gpus else None)
-        self._spare = SpareSlot(usual, fork=self._fork_spare, drop=lambda number: self._let_go(self._processes[number]))
+        self._spares = SpareSlots(
+            usual,
+            max(1, min(MOST, pilot.capacity.cpus)),
+            fork=self._fork_spare,
+            drop=lambda number: self._let_go(self._processes[number]),
+        )
         self._by_key: dict[Key, tuple[SlotProcess, int]] = {}
         self._share = NOT_SHARED
         self._homes: dict[str, slot_messages.Home] = {}  # by owner
@@ -141,7 +146,7 @@ class Slots:
 
     def close(self) -> None:
         """Let go of everything; the zygote then kills every process that is left."""
-        self._spare.close()
+        self._spares.close()
         for process in self._processes.values():
             process.channel.close()
         self._zygote.close()
@@ -157,7 +162,7 @@ class Slots:
             return self._processes[number]
         for other in self._warm.with_devices(start.gpus):
             self._kill(self._processes[other])  # it may hold memory of a device that is somebody else's now
-        number = self._spare.take(surroundings)
+        number = self._spares.take(surroundings)
         if number is None:
             self._make_room()
             return self._fork(kind)
@@ -211,7 +216,7 @@ class Slots:
     def _forget(self, process: SlotProcess) -> None:
         self._processes.pop(process.number, None)
         self._warm.discard(process.number)
-        self._spare.discard(process.number)
+        self._spares.discard(process.number)
         self._unflushed.discard(process)
         process.channel.close()
         process.claims.close()

@@ -24,7 +24,7 @@ from typing import NoReturn, assert_never
 import msgspec
 
 from harvester_worker.isolation import forks
-from harvester_worker.isolation.slot_environment import Surroundings, arrange
+from harvester_worker.isolation.slot_environment import SlotEnvironment, Surroundings
 from harvester_worker.isolation.temporary_folders import TemporaryFolders
 from harvester_worker.pool import processes
 from harvester_worker.pool.output_limit import Outlet
@@ -143,6 +143,7 @@ class Zygote:
         sys.modules["__main__"] = ModuleType("__main__")  # the pilot's is not what a user's pickle means by it
         import harvester_worker.slot.slot  # noqa: F401, PLC0415 - here, so that it runs beside the agent's own imports
 
+        self._environment = SlotEnvironment()
         gc.collect()
         gc.freeze()  # or the first collection in each slot would copy every page of this process
 
@@ -200,12 +201,13 @@ class Zygote:
                 sock.close()
             for descriptor in (line, orders, claims):
                 os.set_inheritable(descriptor, False)  # or a program that a function runs would keep the lines open
-            arrange(order.surroundings)
+            self._environment.arrange(order.surroundings)
             self._folders.enter(order.slot)
             from harvester_worker.ipc.run_claims import Claims  # noqa: PLC0415 - imported already; see `_settle_in`
             from harvester_worker.slot.slot import Slot  # noqa: PLC0415 - as above
 
-            Slot(socket.socket(fileno=line), socket.socket(fileno=orders), Claims(claims)).serve()
+            lines = socket.socket(fileno=line), socket.socket(fileno=orders)
+            Slot(*lines, Claims(claims), self._environment.modules).serve()
         except BaseException as error:  # noqa: BLE001 - outermost of this process
             forks.end_if_copy(error)
             sys.excepthook(*sys.exc_info())

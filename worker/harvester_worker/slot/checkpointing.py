@@ -43,6 +43,18 @@ class Saved(NamedTuple):
     is_signalled: bool
 
 
+def _say_nothing(_saved: Saved) -> None:
+    """Drop what a thread that outlived its run was about to send."""
+
+
+def _do_nothing() -> None:
+    pass
+
+
+def _see_nothing() -> tuple[bool, bool]:
+    return False, False
+
+
 class SlotContext:
     """What `harvester.context()` returns inside a slot; it implements `harvester.domain.model.context.Context`.
 
@@ -71,8 +83,8 @@ class SlotContext:
         interval_s: float,
         limit_bytes: int,
         leave_in_s: float,
-        on_kept: Callable[[], None] = lambda: None,
-        evidence: Callable[[], tuple[bool, bool]] = lambda: (False, False),
+        on_kept: Callable[[], None] = _do_nothing,
+        evidence: Callable[[], tuple[bool, bool]] = _see_nothing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.invocation_id = invocation_id
@@ -136,8 +148,9 @@ class SlotContext:
             raise Evicted
 
     def end(self) -> None:
-        """The run is over."""
+        """The run is over. Let go of what refers to it, and so to this: its arguments may be large."""
         self._is_over = True
+        self._send, self._on_kept, self._evidence = _say_nothing, _do_nothing, _see_nothing
 
     def hand_over(self, within_s: float) -> None:
         """Send the newest state that there is, and stop the function at its next checkpoint."""
