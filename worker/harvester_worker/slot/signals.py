@@ -1,6 +1,6 @@
-"""The signals of a slot: which it stands, and the one that interrupts a run.
+"""The signals of a slot: which it withstands, and the one that interrupts a run.
 
-Owns the handlers, and that they are the slot's when a run begins. Must not know orders or sockets.
+Owns the handlers, and what the run under way is told by them. Must not know orders or sockets.
 """
 
 import _signal  # type: ignore[import-not-found] # what `signal` wraps into enums, which takes 2 µs for each of five signals before each run
@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-from harvester_worker.slot.checkpointing import Stopped
-from harvester_worker.slot.current_run import CurrentRun
+from harvester_worker.ipc.slot_messages import Run
+from harvester_worker.slot.checkpointing import SlotContext, Stopped
 
 STOP_SIGNAL = signal.SIGRTMIN
 """From the control thread to the main thread: interrupt the function. Libraries leave this signal alone."""
@@ -21,6 +21,20 @@ SCHEDULERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGU
 
 RENEW_S = 0.01
 """Code in C can change handlers unseen by Python, so they are set anew this often although they look unchanged."""
+
+
+class CurrentRun:
+    """The run that a slot is at, as its two threads and its signals see it."""
+
+    __slots__ = ("context", "is_interruptible", "is_signalled", "is_stopped", "run")
+
+    context: SlotContext
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.is_interruptible = False
+        self.is_stopped = False
+        self.is_signalled = False
 
 
 class SlotSignals:

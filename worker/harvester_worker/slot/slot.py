@@ -46,13 +46,12 @@ from harvester_worker.isolation.remaining_threads import RemainingThreads
 from harvester_worker.slot import runner
 from harvester_worker.slot.checkpointing import Evicted, SlotContext, Stopped
 from harvester_worker.slot.control_thread import ControlThread
-from harvester_worker.slot.current_run import CurrentRun
 from harvester_worker.slot.failures import RunFailed, placed
 from harvester_worker.slot.hosting import NOWHERE, SlotHost
 from harvester_worker.slot.loaded_function import Code
 from harvester_worker.slot.outbound import Outbound
 from harvester_worker.slot.placement import PayloadPlacement
-from harvester_worker.slot.signals import SlotSignals
+from harvester_worker.slot.signals import CurrentRun, SlotSignals
 from harvester_worker.slot.warm_up import warm_up
 
 AGAIN_S = 0.05  # a signal that comes just before a system call does not interrupt it, so it is sent until heeded

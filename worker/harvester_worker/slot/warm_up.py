@@ -10,7 +10,7 @@ import types
 import cloudpickle
 
 from harvester.domain.model.functions import Encoding, FunctionKind, FunctionVersion
-from harvester_worker.slot import runner
+from harvester_worker.slot import loaded_function, runner
 from harvester_worker.slot.checkpointing import SlotContext
 
 _LIMIT_BYTES = 1024 * 1024
@@ -43,7 +43,7 @@ def warm_up() -> None:
         limit_bytes=_LIMIT_BYTES,
         leave_in_s=1.0,
     )
-    loaded = runner.load(_VERSION)
+    loaded = loaded_function.load(_VERSION)
     for encoding, arguments in ((Encoding.PICKLE, _ARGUMENTS), (Encoding.JSON, b"{}")):
         runner.run(loaded, encoding, arguments, context, limit_bytes=_LIMIT_BYTES, interval_s=1.0)
     context.end()

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from harvester.domain.model.invocations import Failure
+from harvester.domain.payload.decoding import UNREADABLE
 
 Outcome = bytes | Failure
 
@@ -33,7 +34,7 @@ def decode_calls(body: bytes | memoryview) -> list[bytes]:
     """Return the arguments of each call. Raises `CallsError`."""
     try:
         return _calls.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise CallsError(f"not an array of pickled calls: {error}") from error
 
 
@@ -81,5 +82,5 @@ def decode_outcomes(body: bytes | memoryview) -> list[Outcome]:
     """Return how each call ended. Raises `CallsError`."""
     try:
         return _outcomes.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise CallsError(f"not an array of outcomes: {error}") from error

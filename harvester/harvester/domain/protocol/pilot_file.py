@@ -33,7 +33,7 @@ class PilotFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode(text: bytes) -> PilotFile:
-    """Return the pilot file in `text` (JSON). Raises `msgspec.DecodeError`."""
+    """Return the pilot file in `text` (JSON). Raises what `decoding.UNREADABLE` lists."""
     return msgspec.json.decode(text, type=PilotFile)
 
 

@@ -13,6 +13,7 @@ import msgspec
 from harvester.domain.model.functions import Encoding
 from harvester.domain.model.invocations import Failure, InvocationState
 from harvester.domain.payload.blobs import BlobRef
+from harvester.domain.payload.decoding import UNREADABLE
 
 STREAM_TYPE = "application/vnd.harvester.stream+msgpack"
 HEADER_BYTES = 4
@@ -49,5 +50,5 @@ def decode(body: bytes | bytearray | memoryview) -> list[Ended]:
     """Return what the frame with this body tells, its header taken off. Raises `StreamError`."""
     try:
         return _decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise StreamError(f"not a frame of ends: {error}") from error

@@ -20,6 +20,7 @@ from harvester.domain.model.pilots import DrainReason
 from harvester.domain.model.resources import Resources
 from harvester.domain.model.told import Seconds, Word
 from harvester.domain.payload.blobs import BlobRef
+from harvester.domain.payload.decoding import UNREADABLE
 
 PROTOCOL_VERSION = 5
 LINK_PATH = "/v1/link"
@@ -241,7 +242,7 @@ def decode_to_gateway(frame: bytes) -> list[ToGateway]:
     """Return the messages of a pilot's frame. Raises `WireError`."""
     try:
         return _to_gateway.decode(frame)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise WireError(f"not a frame of pilot messages: {error}") from error
 
 
@@ -249,5 +250,5 @@ def decode_to_pilot(frame: bytes) -> list[ToPilot]:
     """Return the messages of a gateway's frame. Raises `WireError`."""
     try:
         return _to_pilot.decode(frame)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise WireError(f"not a frame of gateway messages: {error}") from error
