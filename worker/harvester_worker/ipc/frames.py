@@ -55,7 +55,7 @@ class FrameBuilder:
         self._beside += beside
 
     def take(self) -> list[Part]:
-        """Return what is to be written for all of them, in order, and begin anew."""
+        """Return what is to be written for all of them, in order, and start an empty frame."""
         frame = bytearray(_HEAD.size)
         _encoder.encode_into(self.messages, frame, _HEAD.size)
         beside, self.messages, self._beside = self._beside, [], []
@@ -70,7 +70,7 @@ class Incoming(Generic[Message]):
     ----------
     sock: where they arrive.
     decoder: of an array of messages.
-    limit_bytes: the largest frame; None for one who is believed.
+    limit_bytes: the largest frame; None where the sender is trusted.
     """
 
     def __init__(

@@ -118,7 +118,7 @@ def _load_source(function: FunctionVersion) -> Any:  # noqa: ANN401 - whatever t
 
 
 class Code:
-    """What a slot is to call. It comes before the first run, and stays loaded for all of them."""
+    """What a slot is to call. It arrives before the first run, and stays loaded for all of them."""
 
     def __init__(self) -> None:
         self._function: FunctionVersion | None = None
@@ -135,7 +135,7 @@ class Code:
         return self._function is not None and self._function.walltime_s is not None
 
     def take(self, function: FunctionVersion) -> None:
-        """Serve this function."""
+        """Set the function that the slot serves."""
         self._function = function
 
     def loaded(self) -> Loaded:
@@ -149,6 +149,6 @@ class Code:
         return self._loaded
 
     def id_of(self, plain: Callable[..., Any]) -> str | None:
-        """Return the function's id if this is what was loaded."""
-        is_it = self._loaded is not None and self._loaded.function is plain
-        return self._function.function_id if self._function is not None and is_it else None
+        """Return the function's id if `plain` is what was loaded, else None."""
+        is_loaded = self._loaded is not None and self._loaded.function is plain
+        return self._function.function_id if self._function is not None and is_loaded else None

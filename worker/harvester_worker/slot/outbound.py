@@ -14,7 +14,7 @@ from harvester_worker.ipc import frames
 from harvester_worker.ipc.slot_messages import Counted, Progress, RunEnded, Waits
 
 KEEP_S = 0.002
-"""For so long an end may wait for others, while the slot has more to run."""
+"""Time for which an end may wait for others, while the slot has more to run."""
 
 FEW = 4
 """Ends that are not worth a frame of their own while the slot has more to run."""
@@ -41,7 +41,7 @@ class Outbound:
         self._lock = threading.Lock()
 
     def tell(self, ended: RunEnded, pieces: Sequence[Part], *, behind: int) -> bool:
-        """Tell the end of a run, now or with the next ones; return whether it was sent.
+        """Send the end of a run, now or with the next ones; return whether it was sent.
 
         `behind` runs are known to come next. Half of what was known to come is told at once, so that the agent can send
         more before the slot has nothing left.
@@ -60,7 +60,7 @@ class Outbound:
         return False
 
     def say(self, message: Progress | Counted | Waits) -> None:
-        """Say something at once, after all that was kept back."""
+        """Send a message at once, after all that was kept back."""
         with self._lock:
             self._outgoing.add(message)
             self._send()
@@ -86,4 +86,4 @@ class Outbound:
                 if sent:
                     pieces[0] = pieces[0][sent:]
         except OSError:
-            os._exit(0)  # the agent is gone, and the node may be somebody else's already
+            os._exit(0)  # the agent is gone, and the node may belong to another batch job already

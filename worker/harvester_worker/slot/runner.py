@@ -51,7 +51,7 @@ def run(
 def _run_calls(
     loaded: Loaded, arguments: Part, context: SlotContext, limit_bytes: int, interval_s: float
 ) -> list[Part]:
-    """Make many calls one after another; their outcomes so far are the checkpoint, and who resumes goes on there."""
+    """Make many calls in turn; their outcomes so far are the checkpoint, after which a resumed run goes on."""
     try:
         bodies = calls.decode_calls(arguments if isinstance(arguments, bytes) else memoryview(arguments))
     except calls.CallsError as error:
@@ -121,7 +121,7 @@ def call(loaded: Loaded, args: tuple[Any, ...], kwargs: dict[str, Any], context:
 
 
 def _not_driven(kind: type) -> RunFailed:
-    """Return the failure of a function that returned a generator which nobody asked us to run."""
+    """Return the failure of a function that returned a generator of another function."""
     what = "a generator" if kind is GeneratorType else "an async generator"
     return failed(
         FailureKind.RESULT,
@@ -137,7 +137,7 @@ def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a us
 
 
 async def _ending_copies(coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a user's result
-    """Await a coroutine. A copy ends in here: if it closed the loop, the slot's would hear of nothing any more."""
+    """Await a coroutine. A copy ends in here: if it closed the loop, the slot's own would receive nothing any more."""
     try:
         value = await coroutine
     except BaseException as error:

@@ -1,10 +1,10 @@
 """The slot: one process that runs activations one after the other.
 
-The main thread reads what is to be run and runs the user's function, because signals and many libraries want it. A
-watching thread hears what must reach a slot in the middle of a run, sends what the main thread has no time to send, and
-ends the process when the agent is gone. The function, one for all runs, stays loaded for the next one. The process ends
-itself where the next run would find what it must not: something that goes on since an earlier one, or code that has
-changed on disk. What it was sent and has not begun, the agent gives to another one.
+The main thread reads what is to be run and runs the user's function, because signals and many libraries need the main
+thread. The control thread takes what must reach a slot in the middle of a run, sends what the main thread has no time
+to send, and ends the process when the agent is gone. The function, one for all runs, stays loaded. The process ends
+itself where the next run would find what it must not: something of an earlier run that still runs, or code that has
+changed on disk. The agent gives what it was sent and has not begun to another slot.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ from harvester_worker.slot.signals import CurrentRun, SlotSignals
 from harvester_worker.slot.warm_up import warm_up
 
 AGAIN_S = 0.05  # a signal that comes just before a system call does not interrupt it, so it is sent until heeded
-LOOK_S = 0.5  # how often the watching thread looks whether an unsent checkpoint is due
+LOOK_S = 0.5  # how often the control thread looks whether an unsent checkpoint is due
 
 
 class Slot:
@@ -76,11 +76,11 @@ class Slot:
         self._modules = ChangedModules(modules)
         self._placement = PayloadPlacement()
         self._incoming = frames.Incoming(sock, frames.to_slot)
-        self._watch = ControlThread(orders, on_order=self._obey, look_after=self._look_after, due_in_s=self._due_in_s)
-        self._outbound = Outbound(sock, on_kept=self._watch.put_off)
+        self._control = ControlThread(orders, on_order=self._obey, look_after=self._look_after, due_in_s=self._due_in_s)
+        self._outbound = Outbound(sock, on_kept=self._control.put_off)
         self._code = Code()
         self._home = NOWHERE
-        self._host = SlotHost(say=self._tell, wake=self._watch.wake, function_id=self._code.id_of)
+        self._host = SlotHost(say=self._tell, wake=self._control.wake, function_id=self._code.id_of)
         self._active: CurrentRun | None = None
         self._signals = SlotSignals(lambda: self._active)
         self._runs: deque[tuple[Run, memoryview | None, Home]] = deque()  # received, not begun
@@ -92,7 +92,7 @@ class Slot:
         os.register_at_fork(after_in_child=self._become_users_child)
         self._signals.own()
         environment = EnvironmentReset.remember()
-        threading.Thread(target=self._watch.keep, name="harvester-watch", daemon=True).start()
+        threading.Thread(target=self._control.keep, name="harvester-control", daemon=True).start()
         threads = RemainingThreads()
         self._host.settle_in()
         warm_up()
@@ -116,14 +116,14 @@ class Slot:
             if ended.is_last:
                 self._outbound.tell(ended, pieces, behind=0)
                 self._leave()
-            self._modules.take_note(ended.duration_s)
+            self._modules.record(ended.duration_s)
             if self._outbound.tell(ended, pieces, behind=len(self._runs)) and self._runs:
                 self._receive(socket.MSG_DONTWAIT)
 
     # ---- the main thread ---------------------------------------------------------------------------------------------
 
     def _leave(self) -> NoReturn:
-        """Make room for a new process. The zygote ends what is left of this one's family."""
+        """End this process, so that a new one serves the next run. The zygote ends what it has started."""
         self._outbound.flush()
         os._exit(0)
 
@@ -133,7 +133,7 @@ class Slot:
         except BlockingIOError:
             return
         except OSError:
-            os._exit(0)  # the agent is gone, and the node may be somebody else's already
+            os._exit(0)  # the agent is gone, and the node may belong to another batch job already
         for message, beside in received:
             match message:
                 case Run():
@@ -180,7 +180,7 @@ class Slot:
             self._active = None
             while self._ordered and self._ordered[0].number <= run.number:
                 self._ordered.popleft()
-        is_evicted = active.context.was_handed_over  # also where the function took `Evicted` for its own affair
+        is_evicted = active.context.was_handed_over  # also where the function has caught `Evicted`
         if is_evicted or is_unwound:
             value, pieces, failure = b"", (), None
         return RunEnded(
@@ -228,7 +228,7 @@ class Slot:
             interval_s=run.checkpoint_interval_s,
             limit_bytes=run.payload_limit_bytes,
             leave_in_s=run.leave_in_s,
-            on_kept=lambda: self._watch.wake(LOOK_S),
+            on_kept=lambda: self._control.wake(LOOK_S),
             evidence=lambda: (self._descendants.look(), active.is_signalled),
         )
 
@@ -252,7 +252,7 @@ class Slot:
         self._sock.close()  # or the agent would not see this slot's end
         self._orders.close()
 
-    # ---- the watching thread -----------------------------------------------------------------------------------------
+    # ---- the control thread ------------------------------------------------------------------------------------------
 
     def _obey(self, order: HandOver | Stop) -> None:
         self._ordered.append(order)  # first, so that a run that begins now finds it

@@ -1,7 +1,6 @@
 """The pilot file: what a pilot is told when it starts, its credential included.
 
-Written by the daemon with mode 0600 on a filesystem that the compute nodes see; its path is all that the batch script
-holds.
+Written by the daemon with mode 0600 on a filesystem that the compute nodes see. The batch script holds only its path.
 """
 
 import msgspec

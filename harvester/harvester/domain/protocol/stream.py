@@ -1,7 +1,7 @@
 """The stream of ends: what the gateway pushes to a client that holds a stream open, as frames of MessagePack.
 
 Owns the format, which gateway and SDK share. A frame is four bytes of length (big-endian), then an array of `Ended`; an
-empty array is a sign of life. A stream tells of an end once: who was not connected asks for it by id.
+empty array is a sign of life. A stream tells an end once: a client that was not connected asks for it by id.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _decoder = msgspec.msgpack.Decoder(list[Ended])
 
 
 class StreamError(ValueError):
-    """Bytes that are no frame of a stream."""
+    """Bytes that are not a frame of a stream."""
 
 
 def encode(ended: Sequence[Ended]) -> bytes:

@@ -111,7 +111,7 @@ def shipped(name, packages):
         (
             "mine_alone.deeper",
             {"mine_alone"},
-            "its package was sent along, but something of it goes by its name only: install",
+            "its package was shipped by value, but part of it is referred to by name: install",
         ),
         ("others", {"mine_alone"}, "cloudpickle.register_pickle_by_value(others), if it is your own"),
         ("others", {"__main__"}, "cloudpickle.register_pickle_by_value(others), if it is your own"),
@@ -142,7 +142,7 @@ def test_a_function_knows_what_was_shipped_with_it():
             message = calls.decode_outcomes(b"".join(found))[0].message
         except RunFailed as error:
             message = error.failure.message
-        assert "its package was sent along" in message
+        assert "its package was shipped by value" in message
 
 
 def test_what_was_pickled_by_its_name_in_main_is_to_be_put_into_a_module():
