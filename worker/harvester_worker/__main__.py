@@ -1,14 +1,14 @@
 """The command that a batch job runs: `python -m harvester_worker --pilot-file PATH`.
 
-Exit codes: 0 left in order, 2 the pilot file cannot be used, 3 the gateway refuses the pilot, 4 its slots are gone.
+Exit codes: 0 left when its work was done or handed over, 2 the pilot file cannot be used, 3 the gateway refuses the
+pilot, 4 its zygote is gone.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-import msgspec
-
+from harvester.domain.payload.decoding import UNREADABLE
 from harvester.domain.protocol import pilot_file
 from harvester_worker.isolation.temporary_folders import TemporaryFolders
 from harvester_worker.pool import processes, zygote
@@ -29,10 +29,10 @@ def main() -> int:
         pilot = pilot_file.decode(options.pilot_file.read_bytes())
     except OSError as error:
         return _unusable(f"cannot read the pilot file {options.pilot_file}: {error.strerror}")
-    except msgspec.DecodeError as error:
-        return _unusable(f"{options.pilot_file} is no pilot file: {error}")
+    except UNREADABLE as error:
+        return _unusable(f"{options.pilot_file} is not a pilot file, it cannot be decoded: {error}")
     if not pilot.gateways or any(not url.lower().startswith(("http://", "https://")) for url in pilot.gateways):
-        return _unusable(f"{options.pilot_file}: gateways has to list http:// or https:// addresses")
+        return _unusable(f"{options.pilot_file}: `gateways` has to list http:// or https:// addresses")
     # First of all, while this process is small and has one thread. What follows is imported on both sides at once.
     processes.keep_memory()
     processes.adopt_orphans()  # the zygote's, if it dies

@@ -1,4 +1,4 @@
-"""The agent: the pilot's main process. It feeds the session with what happens, and performs what the session decides.
+"""The agent: the pilot's main process. It tells the core what happens, and performs what the core decides.
 
 Owns the event loop, the signals and the timer. Decides nothing.
 """
@@ -52,10 +52,10 @@ EXIT_REFUSED = 3
 EXIT_NO_SLOTS = 4
 
 END_S = 2.0
-"""So long is tried to end what functions have started. A scheduler goes on with it where it was in vain."""
+"""Time to end what functions have started. What is left then is ended by the scheduler."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-"""Which one a scheduler sends differs by its version and site; each of them means: leave."""
+"""Which one a scheduler sends differs by its version and site; each of them means that the pilot has to leave."""
 
 
 class Agent:
@@ -77,14 +77,14 @@ class Agent:
         left_s = allocation.time_left_s(os.environ, now_at=time.time(), walltime_s=pilot.walltime_s)
         now = self._loop.time()
         host = allocation.host(os.environ, python=sys.version_info[:2], hostname=socket.gethostname())
-        self._session = PilotCore(pilot, host, devices, now=now, end_at=now + left_s)
+        self._core = PilotCore(pilot, host, devices, now=now, end_at=now + left_s)
         self._link = GatewayConnection(
             pilot.gateways,
             pilot.token,
             tls_ca=pilot.tls_ca,
-            hello=lambda: self._session.hello(self._loop.time()),
+            hello=lambda: self._core.hello(self._loop.time()),
             on_messages=self._on_messages,
-            on_loss=lambda: self._stimulate(self._session.unlinked),
+            on_loss=lambda: self._stimulate(self._core.unlinked),
         )
         self._slots = Slots(
             pilot,
@@ -92,14 +92,14 @@ class Agent:
             to_zygote=to_zygote,
             zygote_pid=zygote_pid,
             folders=folders,
-            on_checkpoint=lambda key, progress: self._stimulate(partial(self._session.checkpointed, key, progress)),
-            on_count=lambda key, calls: self._stimulate(partial(self._session.counted, key, calls)),
-            on_wait=lambda key, is_over: self._stimulate(partial(self._session.waits, key, is_over=is_over)),
-            on_ends=lambda ends: self._stimulate(partial(self._session.ended, ends)),
-            on_death=lambda death: self._stimulate(partial(self._session.slot_died, death)),
+            on_checkpoint=lambda key, progress: self._stimulate(partial(self._core.checkpointed, key, progress)),
+            on_count=lambda key, calls: self._stimulate(partial(self._core.counted, key, calls)),
+            on_wait=lambda key, is_over: self._stimulate(partial(self._core.waits, key, is_over=is_over)),
+            on_ends=lambda ends: self._stimulate(partial(self._core.ended, ends)),
+            on_death=lambda death: self._stimulate(partial(self._core.slot_died, death)),
             on_disaster=self._on_disaster,
         )
-        self._signal: signal.Signals | None = None  # has come, and the session does not know it yet
+        self._signal: signal.Signals | None = None  # has come, and the core does not know it yet
         self._looking: threading.Thread | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._left: asyncio.Future[int] = self._loop.create_future()
@@ -110,10 +110,10 @@ class Agent:
         )  # fmt: skip
 
     async def run(self) -> int:
-        """Work until the session says to leave; return the exit code."""
+        """Work until the core decides to leave; return the exit code."""
         for number in SIGNALS:
             self._loop.add_signal_handler(number, self._hear_signal)
-            signal.signal(number, self._take_note)
+            signal.signal(number, self._record_signal)
         self._perform([])
         talking = asyncio.create_task(self._link.run())
         try:
@@ -124,7 +124,7 @@ class Agent:
                 return self._left.result()
             talking.result()
         except Refused as error:
-            log.error("pilot.refused %s", error)  # noqa: TRY400 - the sentence says it all
+            log.error("pilot.refused: %s", error)  # noqa: TRY400 - the sentence says it all
             return EXIT_REFUSED
         finally:
             self._slots.close()
@@ -135,23 +135,23 @@ class Agent:
     def _end_descendants(self) -> None:
         # All of them, not only the zygote, which may be stopped or dead. Here, where signals do not end this process.
         if not processes.end_descendants(within_s=END_S):
-            log.error("pilot.leftovers some processes cannot be ended: they hang in the kernel")
+            log.error("pilot.leftovers: some processes cannot be ended because they hang in the kernel")
 
     # ---- stimuli -----------------------------------------------------------------------------------------------------
 
     def _stimulate(self, stimulus: Callable[[float], list[Effect]]) -> None:
-        """Tell the session something, and before it of a signal if one has come."""
+        """Tell the core something; first of a signal, if one has come."""
         self._hear_signal()
         self._perform(stimulus(self._loop.time()))
 
     def _on_messages(self, messages: list[wire.ToPilot]) -> None:
-        self._stimulate(partial(self._session.received, messages))
+        self._stimulate(partial(self._core.received, messages))
 
     def _on_blobs(self, directory: str, mark: str) -> None:
         log.info("blobs.shared directory=%s", directory)
-        self._stimulate(partial(self._session.blobs_seen, directory, mark))
+        self._stimulate(partial(self._core.blobs_seen, directory, mark))
 
-    def _take_note(self, number: int, _frame: FrameType | None) -> None:
+    def _record_signal(self, number: int, _frame: FrameType | None) -> None:
         # The loop calls its own handlers after what is due already. But a result that is due must not pass a signal.
         self._signal = signal.Signals(number)
 
@@ -159,24 +159,24 @@ class Agent:
         number, self._signal = self._signal, None
         if number is not None:
             log.info("pilot.signalled signal=%s", number.name)
-            self._perform(self._session.leave(DrainReason.EVICTED, self._loop.time()))
+            self._perform(self._core.leave(DrainReason.EVICTED, self._loop.time()))
 
     def _on_disaster(self) -> None:
-        # Nobody of ours ends the zygote: it is the node's doing, out of memory most likely.
-        log.error("zygote.lost no more slots can be started; the pilot leaves")
+        # The pilot never ends its zygote. The node has, most likely because it was out of memory.
+        log.error("zygote.lost: no more slots can be started, so the pilot leaves")
         self._exit_code = EXIT_NO_SLOTS
-        self._stimulate(partial(self._session.leave, DrainReason.BROKEN))
+        self._stimulate(partial(self._core.leave, DrainReason.BROKEN))
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._stimulate(self._session.tick)
+        self._stimulate(self._core.tick)
 
     # ---- effects -----------------------------------------------------------------------------------------------------
 
     def _perform(self, effects: list[Effect]) -> None:
         todo = deque(effects)
         while todo:
-            # What follows from an answer comes after what the session wants already: it counts on this order.
+            # What follows from an answer is performed after what is in the list already: the core counts on this order.
             todo += self._perform_one(todo.popleft())
         self._slots.flush()
         self._set_timer()
@@ -206,13 +206,13 @@ class Agent:
                 log.info("pilot.leaves reason=%s", effect.reason.value)
                 self._left.set_result(self._exit_code)
             case TakeBack():
-                return self._session.taken_back(self._slots.take_back(effect.key), self._loop.time())
+                return self._core.taken_back(self._slots.take_back(effect.key), self._loop.time())
             case _:
                 assert_never(effect)
         return []
 
     def _look_at_blobs(self, look: LookAtBlobs) -> None:
-        """Look in a thread of its own, which nobody waits for: a network filesystem may hang for ever."""
+        """Look in a thread of its own, which is not waited for: a network filesystem may hang for ever."""
         if self._looking is not None and self._looking.is_alive():
             return  # it hangs
 
@@ -225,7 +225,7 @@ class Agent:
         self._looking.start()
 
     def _set_timer(self) -> None:
-        at = self._session.next_at
+        at = self._core.next_at
         if self._timer is not None:
             if self._timer.when() <= at and not self._timer.cancelled():
                 return  # it fires early enough, and asks again then

@@ -1,6 +1,6 @@
-"""The link: the one WebSocket to a gateway, opened again whenever it is lost.
+"""The connection: the one WebSocket to a gateway, opened again whenever it is lost.
 
-Owns connecting, frames and backing off. What is said over it is the session's affair.
+Owns connecting, frames and back-off. Must not know what the messages mean.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ OPEN_S = 5.0
 FIRST_WORD_S = 10.0
 """A gateway answers `Hello` at once: a connection that is silent for this long does not carry both ways."""
 UNANSWERED_S = 3.0
-"""A pilot that no gateway has answered for so long says so in its output, where the daemon looks for it."""
+"""After so long without an answer of any gateway a pilot writes a line that the daemon looks for in its output."""
 CLOSE_S = 0.3
 PING_S, PONG_S = 10.0, 30.0
 """A pong queues behind a large checkpoint on a slow link, so it is given time."""
 
 
 class Refused(Exception):
-    """The gateway does not take this pilot: its token is not, or no longer, valid."""
+    """The gateway refuses this pilot: its token is not valid, or no longer."""
 
 
 class GatewayConnection:
@@ -78,19 +78,19 @@ class GatewayConnection:
             self._wake.set()
 
     def drop(self) -> None:
-        """Give the connection up, without good manners, and open another one."""
+        """Abort the connection, and open another one."""
         if self._connection is not None:
             self._connection.transport.abort()
 
     async def close(self) -> None:
-        """Send what is left, and end the connection; never takes long."""
+        """Send what is left, and close the connection within `CLOSE_S`."""
         if (connection := self._connection) is not None:
             try:
                 async with asyncio.timeout(CLOSE_S):
                     await self._flush(connection)
                     await connection.close()
             except (TimeoutError, OSError, WebSocketException) as error:
-                log.info("link.close unclean: %s", error)
+                log.info("link.closed: not cleanly: %s", error)
 
     async def run(self) -> None:
         """Keep a connection open, for ever. Raises `Refused`."""
@@ -107,7 +107,8 @@ class GatewayConnection:
             except InvalidStatus as error:
                 status = error.response.status_code
                 if status in {401, 403}:
-                    raise Refused(f"{url} refuses this pilot's token (HTTP {status}): it is no longer ours") from error
+                    why = "it does not know this pilot, or has given it up"
+                    raise Refused(f"{url} refuses this pilot's token (HTTP {status}): {why}") from error
                 failures += 1
                 unanswered.tell(gateway, error, asyncio.get_running_loop().time())
                 log.warning("link.failed url=%s: HTTP %d", url, status)
@@ -120,7 +121,7 @@ class GatewayConnection:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
     async def _converse(self, gateway: str) -> bool:
-        """Hold one connection until it is lost; tell whether the gateway said anything."""
+        """Keep one connection until it is lost; return whether the gateway said anything."""
         url = link_url(gateway)
         was_heard = False
         connection = await connect(
@@ -162,7 +163,7 @@ class GatewayConnection:
                 await self._wake.wait()
                 await self._flush(connection)
         except WebSocketException:
-            pass  # the reader hears of it too, and is the one who tells
+            pass  # the reader meets it too, and reports it
 
     async def _flush(self, connection: ClientConnection) -> None:
         self._wake.clear()
@@ -210,14 +211,14 @@ def _payload_bytes(message: wire.ToGateway) -> int:
 
 
 class Unanswered:
-    """Says once, in one line, that no gateway has answered since the pilot's start."""
+    """The one line that says that no gateway has answered since the pilot started."""
 
     def __init__(self, *, since: float) -> None:
         self._since = since
         self.is_over = False  # said, or not true any more
 
     def tell(self, gateway: str, error: Exception, now: float) -> None:
-        """Take one more failure, at `now`."""
+        """Record one more failure; write the line when it is due."""
         if self.is_over or now - self._since < UNANSWERED_S:
             return
         self.is_over = True
@@ -228,7 +229,7 @@ class Unanswered:
 
 
 def words_of(error: Exception) -> str:
-    """Return why a connection failed, in few words: `Connection refused`."""
+    """Return why a connection failed, in a few words such as `Connection refused`."""
     if isinstance(error, InvalidStatus):
         return f"what answers there is not a gateway: HTTP {error.response.status_code}"
     if words := tls.trouble(error):
@@ -246,5 +247,5 @@ def link_url(gateway: str) -> str:
     schemes = {"http": "ws", "https": "wss"}
     scheme = scheme.lower()
     if not separator or scheme not in schemes:
-        raise ValueError(f"gateway {gateway!r} is no http:// or https:// address")
+        raise ValueError(f"gateway {gateway!r} is not an http:// or https:// address")
     return f"{schemes[scheme]}://{rest}{wire.LINK_PATH}"

@@ -53,5 +53,5 @@ def test_an_address_is_one_in_whatever_case_its_scheme_is_written():
     assert link_url("HTTP://login1:8321/") == link_url("http://login1:8321")
     assert link_url("Https://login1").startswith("wss://login1/")
     for wrong in ("login1:8321", "ftp://login1"):
-        with pytest.raises(ValueError, match="no http"):
+        with pytest.raises(ValueError, match="not an http"):
             link_url(wrong)

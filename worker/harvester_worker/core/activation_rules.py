@@ -49,7 +49,7 @@ class ActivationRules:
         self._settling = settling
         self._effects = effects
 
-    # ---- the gateway's word ------------------------------------------------------------------------------------------
+    # ---- from the gateway ------------------------------------------------------------------------------------------
 
     def take(self, lease: wire.Lease, function: FunctionVersion | None, *, shares: bool) -> None:
         """Take a lease, or give it back at once."""
@@ -84,7 +84,7 @@ class ActivationRules:
             self._wish(key, Wish.RECALL)
 
     def abandon(self, key: Key) -> None:
-        """Forget an activation that is somebody else's now, and stop it."""
+        """Forget an activation that another pilot has now, and stop it."""
         self._reporter.forget(key)
         self._settling.forget([key])
         if (activation := self._leases.waiting.get(key)) is not None:
@@ -109,7 +109,7 @@ class ActivationRules:
         activation.verdict = DeadlineVerdict.CANCELLED
         self._effects.append(StopSlot(key=activation.key))
 
-    # ---- the slots' word ---------------------------------------------------------------------------------------------
+    # ---- from the slots ---------------------------------------------------------------------------------------------
 
     def checkpointed(self, key: Key, progress: Progress, now: float) -> None:
         """Take a checkpoint from a slot."""
@@ -125,7 +125,7 @@ class ActivationRules:
             activation.limit(now + walltime_s * max(1, calls), DeadlineVerdict.WALLTIME)
 
     def ended(self, key: Key, end: RunEnded, now: float) -> None:
-        """Take the end of an activation from its slot, which is at the next one now."""
+        """Take the end of an activation from its slot, which has begun the next one."""
         activation = self._leases.running.get(key)
         if activation is None:
             return  # killed and reported a moment ago: the process was faster than the signal
@@ -140,7 +140,7 @@ class ActivationRules:
             self._begun(following, now)
 
     def _begun(self, activation: Activation, now: float) -> None:
-        """Do with an activation what was wanted of it while it was queued, now that a slot has begun it."""
+        """Do what the gateway wanted of an activation while it was queued, now that a slot has begun it."""
         self._reporter.begun(activation.key, now)
         match activation.wish:
             case Wish.CANCEL:
@@ -157,11 +157,11 @@ class ActivationRules:
             self._ask(activation, self._plan, now)
 
     def taken_back(self, keys: Iterable[Key]) -> None:
-        """Take note that a slot has let go of activations that it had not begun."""
+        """Record that a slot has let go of activations that it had not begun."""
         self._unbegun([activation for key in keys if (activation := self._leases.queued.get(key)) is not None])
 
     def _unbegun(self, activations: Iterable[Activation]) -> None:
-        """Give activations back or let them wait again, that were at a slot and have no outcome."""
+        """Give back activations that were at a slot and have no outcome, or let them wait again."""
         back = []
         for activation in activations:
             if activation.wish is None and self._plan is None:
@@ -181,7 +181,7 @@ class ActivationRules:
         self._leases.put_back(back)
 
     def slot_died(self, death: Death) -> None:
-        """Take note that a slot's process is gone, with all that was there."""
+        """Record that a slot's process is gone, with all that was there."""
         leases = self._leases
         self._settling.forget(death.keys)
         found = leases.at_slot(death.keys)
@@ -215,7 +215,7 @@ class ActivationRules:
     # ---- time --------------------------------------------------------------------------------------------------------
 
     def start_what_fits(self, now: float, *, leave_in_s: float) -> None:
-        """Start what there is room for, and queue short runs at slots that are at short ones."""
+        """Start what there is capacity for, and queue short runs at slots that run short ones."""
         for activation in self._leases.startable():
             lane = self._leases.start(activation, now)
             self._effects.append(_start(activation, lane, leave_in_s))

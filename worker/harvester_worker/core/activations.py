@@ -1,4 +1,4 @@
-"""Activations on this pilot: their states, their deadline, and the room that they take.
+"""Activations: their states on this pilot, their deadlines, and the capacity that they take.
 
     WAITING ─started─▶ RUNNING ─asked─▶ ASKED        any that runs ─killed─▶ KILLED ─died─▶ GONE
        └─queued─▶ QUEUED ─started─▶ RUNNING           each ─ended─▶ GONE
@@ -86,7 +86,7 @@ class DeadlineVerdict(StrEnum):
 
 
 class Wish(StrEnum):
-    """What is wanted of a QUEUED activation; it is known only a moment later whether it has begun."""
+    """What the gateway wants of a QUEUED activation; whether it has begun is known only a moment later."""
 
     CANCEL = "cancel"
     RECALL = "recall"
@@ -119,7 +119,7 @@ class Activation:
     def at(self) -> SlotLane:
         """The slot that it is at."""
         if self.lane is None:
-            raise LookupError(f"activation {self.key} is at no slot")
+            raise LookupError(f"activation {self.key} is not at a slot")
         return self.lane
 
     @property
@@ -129,7 +129,7 @@ class Activation:
 
     @property
     def pace_key(self) -> str:
-        """Under what its duration is expected and remembered."""
+        """The name under which its duration is recorded and expected."""
         lease = self.lease
         return lease.function_id if lease.encoding is not Encoding.CALLS else f"{lease.function_id} calls"
 
@@ -140,7 +140,7 @@ class Activation:
         if declared is None or lease.encoding is not Encoding.CALLS:
             return declared
         if not isinstance(lease.arguments, bytes):
-            return None  # how many calls there are stands in a file: the slot will tell
+            return None  # the number of calls is in a file: the slot will tell it
         try:
             return declared * max(1, count_calls(lease.arguments))
         except CallsError:
@@ -151,13 +151,13 @@ class Activation:
         self.state = ACTIVATION.advance(self.state, event)
 
     def limit(self, deadline: float, verdict: DeadlineVerdict) -> None:
-        """Be killed at `deadline` with this verdict, unless an earlier one is set."""
+        """Have it killed at `deadline` with this verdict, unless an earlier deadline is set."""
         if self.deadline is None or deadline < self.deadline:
             self.deadline, self.verdict = deadline, verdict
 
 
 class SlotLane:
-    """A slot's room, the activation that runs in it, and those that are queued there behind it."""
+    """What one slot takes of the capacity, the activation that runs in it, and those that are queued behind it."""
 
     __slots__ = ("at_work", "expected_s", "gpus", "head", "is_closed", "is_lent", "queue", "resources", "stalls_at",
                  "tenant")  # fmt: skip
@@ -176,7 +176,7 @@ class SlotLane:
 
 
 class Death(msgspec.Struct, frozen=True, kw_only=True):
-    """A slot's process is gone: what was there, in order, and how far it had come."""
+    """The end of a slot process: which activations it had, in order, and how far it had come."""
 
     keys: tuple[Key, ...]  # whose end was not told
     begun: frozenset[Key]  # of these, those that had begun

@@ -1,6 +1,6 @@
-"""Sharing: whether this pilot has the gateway's directory of large payloads.
+"""The blob directory: whether this pilot sees the gateway's directory of large payloads.
 
-Pure. Looking at it is the agent's affair, because a network filesystem may hang.
+Pure. The agent looks at the directory, because a network filesystem may hang.
 """
 
 from harvester.domain.protocol.wire import Welcome
@@ -16,7 +16,7 @@ class BlobDirectory:
         self._blob_bytes = 0
 
     def welcomed(self, welcome: Welcome) -> list[LookAtBlobs | ShareBlobs]:
-        """Take note of the directory that the gateway names, on each connection anew."""
+        """Record the directory that the gateway names, on each connection anew."""
         effects: list[LookAtBlobs | ShareBlobs] = []
         if self.is_on and (welcome.blobs, welcome.blobs_mark) != (self._directory, self._mark):
             effects.append(self._off())
@@ -26,18 +26,18 @@ class BlobDirectory:
         return effects
 
     def is_with(self, welcome: Welcome) -> bool:
-        """Whether it is on already, with the directory that a gateway names: results for it may lie there."""
+        """Return whether it is on already with the directory that a gateway names: results may lie there."""
         return self.is_on and (welcome.blobs, welcome.blobs_mark) == (self._directory, self._mark)
 
     def seen(self, directory: str, mark: str) -> list[ShareBlobs]:
-        """Take note that the directory is there; nothing follows if it is not the one that counts by now."""
+        """Record that the directory is there, unless another one counts by now."""
         if not directory or (directory, mark) != (self._directory, self._mark):
             return []
         self.is_on = True
         return [ShareBlobs(directory=directory, mark=mark, blob_bytes=self._blob_bytes)]
 
     def lost(self) -> list[ShareBlobs | Reconnect]:
-        """Take note that the directory is gone; the gateway learns of it by a connection without `SharesBlobs`."""
+        """Record that the directory is gone; the gateway learns of it by a connection without `SharesBlobs`."""
         return [self._off(), Reconnect()]
 
     def _off(self) -> ShareBlobs:

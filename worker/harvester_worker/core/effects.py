@@ -1,4 +1,4 @@
-"""Effects: what the session wants done. The agent performs them, in order, and decides nothing."""
+"""Effects: what the core wants done. The agent performs them in order, and decides nothing."""
 
 import msgspec
 
@@ -11,13 +11,13 @@ Key = tuple[str, int]
 
 
 Tenant = tuple[str, str]
-"""Whose slot processes they are: an owner of invocations, and the id of a function."""
+"""The user of a slot process: an owner of invocations, and the id of a function."""
 
 NOBODY: Tenant = ("", "")
 
 
 def tenant_of(lease: Lease) -> Tenant:
-    """Return whose slot process a lease is to be run in."""
+    """Return the tenant whose slot processes may run a lease."""
     return lease.owner, lease.function_id
 
 
@@ -38,7 +38,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TakeBack(msgspec.Struct, frozen=True, kw_only=True):
-    """Take back what is at the slot that runs `key` and has not begun. The session is to be told what that is."""
+    """Take back what is at the slot that runs `key` and has not begun. The core is to be told what that is."""
 
     key: Key
 
@@ -58,13 +58,13 @@ class StopSlot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KillSlot(msgspec.Struct, frozen=True, kw_only=True):
-    """End an activation's process and everything that it started. Its death is to be told to the session."""
+    """End an activation's process and everything that it started. The core is to be told of its end."""
 
     key: Key
 
 
 class LookAtBlobs(msgspec.Struct, frozen=True, kw_only=True):
-    """See whether this node has the gateway's directory of large payloads, and tell the session if it has."""
+    """See whether this node has the gateway's directory of large payloads, and tell the core if it has."""
 
     directory: str
     mark: str
@@ -86,11 +86,11 @@ class KeepKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reconnect(msgspec.Struct, frozen=True, kw_only=True):
-    """Drop the connection and say `Hello` again."""
+    """Drop the connection, and open another one with `Hello`."""
 
 
 class Leave(msgspec.Struct, frozen=True, kw_only=True):
-    """Nothing is left to do: end every process, and exit."""
+    """End every process, and exit: nothing is left to do."""
 
     reason: DrainReason
 

@@ -1,6 +1,6 @@
-"""Holdings: the leases of a pilot, the room that they take, and the order in which they start.
+"""Leases: the activations of a pilot, the capacity that they take, and the order in which they start.
 
-Pure bookkeeping. It reports nothing and kills nothing; it keeps each lease in one place and each device with one
+Pure bookkeeping. It reports nothing and kills nothing. It keeps each lease in one place and each device with one
 activation.
 """
 
@@ -79,7 +79,7 @@ class Leases:
         return chosen
 
     def start(self, activation: Activation, now: float) -> SlotLane:
-        """Give a waiting activation its room and its devices."""
+        """Give a waiting activation its capacity and its devices; return its lane."""
         del self.waiting[activation.key]
         expected_s = self.pace.expected_s(activation.pace_key)
         activation.expected_s = AHEAD_S if expected_s is None else expected_s
@@ -88,10 +88,10 @@ class Leases:
         return lane
 
     def queue_what_fits(self, now: float) -> list[tuple[Activation, SlotLane]]:
-        """Return the waiting activations to be queued at slots, behind which others, in order.
+        """Queue waiting activations at slots; return them in order, each with the lane that it is queued in.
 
-        Only short ones, of the tenant whose slot it is, and only from the front: behind one that waits for room nobody
-        keeps the slots busy.
+        Only short ones, of the tenant that the slot serves, and only from the front: one that waits for capacity must
+        not be starved by short ones behind it.
         """
         chosen: list[tuple[Activation, SlotLane]] = []
         lanes: list[tuple[float, int, SlotLane]] = []
@@ -159,7 +159,7 @@ class Leases:
         self.lent += 1
 
     def go_on(self, activation: Activation) -> None:
-        """Let a run wait no longer; it has its CPUs again, though there may be none free."""
+        """Let a run wait no longer; it has its CPUs again, even if none are free."""
         if self.waits.pop(activation.key, None) is not None and activation.at.is_lent:
             activation.at.is_lent = False
             self.room.cpus -= activation.at.resources.cpus
@@ -168,7 +168,7 @@ class Leases:
     # ---- ending ------------------------------------------------------------------------------------------------------
 
     def end(self, activation: Activation, now: float) -> Activation | None:
-        """Take a running activation for over; return the one that its slot has begun instead, if there is one."""
+        """Record that a running activation has ended; return the one that its slot has begun next, if there is one."""
         lane = activation.at
         self.go_on(activation)
         activation.advance(ActivationEvent.ENDED)
@@ -183,26 +183,26 @@ class Leases:
         return following
 
     def kill(self, activation: Activation) -> None:
-        """Take a running activation for dead; its room stays taken until `release`."""
+        """Record that a running activation is being killed; its capacity stays taken until `release`."""
         self.go_on(activation)
         activation.advance(ActivationEvent.KILLED)
         self.killed[activation.key] = self.running.pop(activation.key)
         activation.at.is_closed = True
 
     def release(self, lane: SlotLane) -> None:
-        """Free the room of a slot that died; all that was there is put elsewhere by the caller."""
+        """Free the capacity of a slot that died; the caller puts what was there elsewhere."""
         self.go_on(lane.head)
         self.room.give_back(lane.resources, lane.gpus)
         if self.killed.pop(lane.head.key, None) is not None:
             lane.head.advance(ActivationEvent.ENDED)
 
     def drop(self, activation: Activation) -> None:
-        """Take an activation out that waits, or was at a slot which is no more or has let go of it."""
+        """Remove an activation that waits, or whose slot is gone or has let go of it."""
         activation.advance(ActivationEvent.ENDED)
         self._take_out(activation)
 
     def put_back(self, activations: Iterable[Activation]) -> None:
-        """Let activations wait again, before all others, that a slot has let go of."""
+        """Let activations that a slot has let go of wait again, before all others."""
         back = {}
         for activation in activations:
             activation.advance(ActivationEvent.TAKEN_BACK)
@@ -228,7 +228,7 @@ class Leases:
         return [a for a in self.running.values() if a.deadline is not None and a.deadline <= now]
 
     def close_stalled(self, now: float) -> list[SlotLane]:
-        """Return the slots where something is queued behind a run that takes too long; once for each `STALL_S`."""
+        """Close the lanes with something queued behind a run that takes too long; return each once in `STALL_S`."""
         if not self.queued:
             return []
         lanes = [lane for a in self.running.values() if (lane := a.at).queue and lane.stalls_at <= now]
@@ -238,7 +238,7 @@ class Leases:
         return lanes
 
     def next_at(self) -> float:
-        """Return when `overdue` or `stalled` has something to tell."""
+        """Return when `overdue` or `close_stalled` will return something."""
         at = inf
         for activation in self.running.values():
             if activation.deadline is not None and activation.deadline < at:
@@ -250,6 +250,6 @@ class Leases:
 
 
 def _left(room: Resources, wanted: Resources) -> Resources:
-    """Return what others may have; never less than nothing, or one that waits for a device would block all."""
+    """Return what others may have; never below zero, or one that waits for a device would block all."""
     left = room - wanted
     return Resources(cpus=max(0, left.cpus), gpus=max(0, left.gpus), memory_mb=max(0, left.memory_mb))

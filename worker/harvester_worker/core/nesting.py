@@ -1,7 +1,7 @@
 """Nesting: runs that wait for others which they have submitted, and lend their CPUs meanwhile.
 
 Pure, on the pilot's leases. A waiting run keeps its process, its memory and its devices, so only so many are lent at
-a time; the next one is when one of them goes on. The gateway is told of each, because it counts as we do.
+a time; the next one is lent when one of them goes on. The gateway is told of each, because it keeps the same count.
 """
 
 from harvester_worker.core.effects import Effect, Key, TakeBack
@@ -59,6 +59,6 @@ class WaitingRuns:
                 self._reporter.waits(key, is_lent=True)
 
     def tell_again(self) -> None:
-        """Tell a gateway what waits: it has been without word, or is another one."""
+        """Tell a gateway what waits: it may have restarted, or be another one."""
         for key, activation in self._leases.waits.items():
             self._reporter.waits(key, is_lent=activation.at.is_lent)

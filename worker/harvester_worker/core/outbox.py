@@ -1,7 +1,7 @@
 """The outbox: reports and checkpoints that the gateway has not acknowledged yet.
 
-Owns what has to be sent again after a reconnect. Each method returns the messages to send now; whether there is a
-connection is the caller's affair, because everything here is sent again on the next one.
+Owns what has to be sent again after a reconnect. Each method returns the messages to send now. It must not know whether
+there is a connection: everything here is sent again on the next one.
 """
 
 from typing import assert_never
@@ -52,7 +52,7 @@ class Outbox:
         return sum(_size(message) for entry in self._entries.values() for message in entry.messages())
 
     def has_reported(self, key: Key) -> bool:
-        """Tell whether the end of this activation was told and is not yet acknowledged."""
+        """Return whether the end of this activation was told and is not yet acknowledged."""
         entry = self._entries.get(key)
         return entry is not None and entry.report is not None
 
@@ -70,7 +70,7 @@ class Outbox:
         return [checkpoint]
 
     def add_report(self, report: Report, *, is_resumable: bool) -> list[Message]:
-        """Keep the end of an activation; its newest checkpoint goes before it where somebody will resume from it."""
+        """Keep the end of an activation; its newest checkpoint goes before it where another run will resume from it."""
         entry = self._entries.setdefault((report.invocation_id, report.fence), _Entry())
         entry.report = report
         if not is_resumable:
@@ -100,7 +100,7 @@ class Outbox:
         return []
 
     def forget(self, key: Key) -> None:
-        """Drop everything of an activation that is no longer ours."""
+        """Drop everything of an activation that is no longer this pilot's."""
         self._entries.pop(key, None)
 
     def clear(self) -> None:
@@ -108,7 +108,7 @@ class Outbox:
         self._entries.clear()
 
     def resend(self) -> list[Message]:
-        """Return everything for a new connection."""
+        """Return everything, to be sent on a new connection."""
         messages: list[Message] = []
         for entry in self._entries.values():
             if entry.newer is not None:

@@ -84,7 +84,7 @@ class PilotCore:
         )
 
     def unlinked(self, now: float) -> list[Effect]:
-        """Take note that the connection is gone; work goes on."""
+        """Record that the connection is gone; running work continues."""
         if self._reporter.is_linked:
             self._reporter.unlink()
             self._unlinked_at = now
@@ -93,7 +93,7 @@ class PilotCore:
         return self._settle(now)
 
     def received(self, messages: Iterable[wire.ToPilot], now: float) -> list[Effect]:  # noqa: C901 - one line a message
-        """Obey the gateway."""
+        """Take the messages of one frame of the gateway, in order."""
         self._heartbeats.heard(now)
         for message in messages:
             match message:
@@ -135,7 +135,7 @@ class PilotCore:
         self._effects += self._sharing.welcomed(welcome)
 
     def blobs_seen(self, directory: str, mark: str, now: float) -> list[Effect]:
-        """Take note that this node has the directory of large payloads that it was to look at."""
+        """Record that this node has the directory of large payloads that it was to look at."""
         if effects := self._sharing.seen(directory, mark):
             self._effects += effects
             self._reporter.send(wire.SharesBlobs())
@@ -149,12 +149,12 @@ class PilotCore:
         return self._settle(now)
 
     def counted(self, key: Key, calls: int, now: float) -> list[Effect]:
-        """Take note of how many calls an activation makes, whose arguments lie in a file."""
+        """Record how many calls an activation makes whose arguments lie in a file."""
         self._rules.counted(key, calls, now)
         return self._settle(now)
 
     def waits(self, key: Key, now: float, *, is_over: bool = False) -> list[Effect]:
-        """Take note that an activation waits for others that it has submitted, or does so no longer."""
+        """Record that an activation waits for others that it has submitted, or does so no longer."""
         if is_over:
             self._nesting.goes_on(key)
         else:
@@ -171,19 +171,19 @@ class PilotCore:
         return self._settle(now)
 
     def taken_back(self, keys: Iterable[Key], now: float) -> list[Effect]:
-        """Take note of what a slot had not begun when it was told to let go of what is queued there."""
+        """Record what a slot had not begun when it was told to let go of what is queued there."""
         self._rules.taken_back(keys)
         return self._settle(now)
 
     def slot_died(self, death: Death, now: float) -> list[Effect]:
-        """Take note that the process of a slot is gone."""
+        """Record that the process of a slot is gone."""
         self._rules.slot_died(death)
         return self._settle(now)
 
     # ---- leaving -----------------------------------------------------------------------------------------------------
 
     def leave(self, reason: DrainReason, now: float) -> list[Effect]:
-        """Begin to leave, or hurry: the scheduler sent a signal, an admin asked for it."""
+        """Begin to leave, or leave sooner: the scheduler sent a signal, or an admin asked for it."""
         self._leave(reason, now)
         return self._settle(now)
 

@@ -47,7 +47,7 @@ class Reporter:
             self._effects += [Send(message=message) for message in messages]
 
     def goodbye(self, reason: DrainReason) -> None:
-        """Say the last word, also while the gateway has not answered `Hello` yet."""
+        """Send the last message, even if the gateway has not answered `Hello` yet."""
         self._effects.append(Send(message=wire.Goodbye(reason=reason)))
 
     def send_again(self) -> None:
@@ -60,12 +60,12 @@ class Reporter:
             self.send(*messages)
 
     def forget(self, key: Key) -> None:
-        """Say nothing more of an activation."""
+        """Tell nothing more of an activation."""
         self.outbox.forget(key)
         self._untold.pop(key, None)
 
     def clear(self) -> None:
-        """Say nothing more of any activation."""
+        """Tell nothing more of any activation."""
         self.outbox.clear()
         self._untold.clear()
 
@@ -129,7 +129,7 @@ class Reporter:
         """Tell the result of an activation."""
         self._untold.pop(key, None)
         if isinstance(end.value, Beside):
-            raise TypeError("what is beside a message was not put into its place")
+            raise TypeError("a payload beside its message was not put into the message")
         report = wire.Finished(
             invocation_id=key[0], fence=key[1], value=end.value, failure=end.failure, duration_s=end.duration_s
         )
@@ -137,10 +137,10 @@ class Reporter:
 
     def overran(self, activation: Activation, now: float) -> None:
         """Tell that an activation took longer than its function declares."""
-        declared = f"the {activation.function.walltime_s:g} s that it declares"
+        declared = f"its declared walltime of {activation.function.walltime_s:g} s"
         message = (
             f"{activation.function.function_id} ran longer than {declared}: "
-            "declare a longer walltime, or do less in one invocation"
+            "declare a longer one, or do less in one invocation"
         )
         failure = Failure(kind=FailureKind.WALLTIME, message=message)
         self.finished(activation.key, RunEnded(failure=failure, duration_s=now - activation.started_at))

@@ -1,6 +1,6 @@
 """The allocation: what the environment of the batch job tells about where the pilot runs and until when.
 
-Reads nothing itself but for `this_node`: it is given the environment and the clock.
+It is given the environment and the clock; only `this_node` reads them itself.
 """
 
 import functools
@@ -40,7 +40,7 @@ def _node(environ: Mapping[str, str], hostname: str) -> str:
 
 
 def _first(environ: Mapping[str, str], *names: str) -> str:
-    """Return the first of these variables that says something: Slurm's, PBS's, the embedded local scheduler's."""
+    """Return the value of the first of these variables that is set: Slurm's, PBS's, the local scheduler's."""
     return next((environ[name] for name in names if environ.get(name)), "")
 
 

@@ -1,4 +1,4 @@
-"""GPUs: which devices the allocation has. NVML is asked only where the environment says nothing."""
+"""GPUs: which devices the allocation has. NVML is asked only where no variable of the environment names any."""
 
 import logging
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ def found(environ: Mapping[str, str], *, wanted: int, amd: bool = False) -> tupl
     Parameters
     ----------
     environ: of the batch job.
-    wanted: devices asked of the scheduler; with 0 nobody is asked, and nobody's device is taken.
+    wanted: devices asked of the scheduler; with 0 the pilot looks for none.
     amd: whether the node's devices are AMD's.
     """
     if wanted <= 0:
@@ -33,7 +33,7 @@ def _ask_nvml() -> tuple[str, ...]:
         finally:
             pynvml.nvmlShutdown()
     except ImportError:
-        log.warning("gpus.unknown the environment names no device and nvidia-ml-py is not installed")
+        log.warning("gpus.unknown: the environment names no device and nvidia-ml-py is not installed")
     except pynvml.NVMLError as error:
-        log.warning("gpus.unknown the environment names no device and NVML says: %s", error)
+        log.warning("gpus.unknown: the environment names no device and NVML fails: %s", error)
     return ()

@@ -1,4 +1,4 @@
-"""Devices: the variables by which a scheduler says which GPUs are whose, whatever their vendor.
+"""Device variables: those by which a scheduler names the GPUs of an allocation, whatever their vendor.
 
 Owns their forms, and what they say to a slot that has some of the devices. Slurm, unless told the vendor, sets the
 variables of all of them; so each that is there is narrowed, in the same places of its list, and none is invented. Where
@@ -24,7 +24,7 @@ _BY_ROCR = (CUDA, HIP, ORDINAL)
 """AMD's other layers, which take CUDA's variable for HIP's: each counts only what ROCR_VISIBLE_DEVICES has left."""
 
 _HIDDEN = dict.fromkeys((ROCR, HIP, ORDINAL, ZE), "-1") | {CUDA: ""}
-"""What shows no device. Empty would mean all to some of them; an id that cannot be is no device to any."""
+"""Values that show no device. Some vendors read an empty value as all devices; none has an impossible id."""
 
 _NONE = {"nodevfiles", "none", "void", "-1"}  # NoDevFiles is Slurm's word for "no device of yours"
 
@@ -44,7 +44,7 @@ def parse(text: str) -> tuple[str, ...]:
 
 
 def is_amd() -> bool:
-    """Tell whether this node's GPUs are AMD's."""
+    """Return whether this node's GPUs are AMD's."""
     return Path("/dev/kfd").exists() and not Path("/dev/nvidiactl").exists()
 
 

@@ -1,7 +1,7 @@
 """Blob files: large payloads in the directory that pilot and gateway share.
 
-Owns reading and writing them. Which payload is one is told by others. Everything here may block for as long as a
-network filesystem pleases, so the agent calls it in threads only.
+Owns reading and writing them. Must not decide which payloads are files. Everything here may block for as long as a
+network filesystem hangs, so the agent calls it in threads only.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ class DirectoryLost(Exception):
 
 
 def is_shared(directory: str, mark: str) -> bool:
-    """Whether this node sees the gateway's own directory."""
+    """Return whether this node sees the gateway's own directory."""
     try:
         return (Path(directory) / MARK).read_text(encoding="utf-8").strip() == mark.strip()
     except (OSError, UnicodeDecodeError):
@@ -39,7 +39,7 @@ def mapped(directory: str, mark: str, ref: BlobRef) -> memoryview:
     Raises `BlobMissing` and `DirectoryLost`.
     """
     if not is_blob_name(ref.name):
-        raise BlobMissing(f"{ref.name!r} is no name of a payload")
+        raise BlobMissing(f"{ref.name!r} is not the name of a payload")
     path = Path(directory) / ref.name
     try:
         with path.open("rb") as file:

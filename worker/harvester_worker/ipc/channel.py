@@ -1,6 +1,6 @@
 """The channel: the agent's end of the lines to a slot, as callbacks of its event loop.
 
-Owns buffers and sockets. Knows nothing of what the messages mean.
+Owns buffers and sockets. Must not know what the messages mean.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Channel:
     orders: the other line, a connected packet socket; the channel owns it too.
     limit_bytes: the largest frame that the other side may send.
     on_messages: called with the messages that came together, and with what each has beside it.
-    on_end: called once when the other side is gone, or says what it cannot mean: a function may have written there.
+    on_end: called once when the other side is gone, or sends what is not a frame: a function may have written there.
     """
 
     def __init__(
@@ -72,14 +72,14 @@ class Channel:
                 self._loop.add_writer(self._sock, self._write_more)
 
     def order(self, order: slot_messages.Order) -> None:
-        """Say something to the slot in the middle of a run."""
+        """Send an order to the slot in the middle of a run."""
         if self._is_open:
             # Nobody reads it: the slot is gone, which is noticed by reading, or hangs, and will be killed.
             with contextlib.suppress(OSError):
                 self._orders.send(slot_messages.encode_order(order))
 
     def close(self) -> None:
-        """Let go of the sockets, without a last call."""
+        """Close the sockets; `on_end` is not called."""
         if self._is_open:
             self._is_open = False
             self._loop.remove_reader(self._sock)
@@ -88,8 +88,8 @@ class Channel:
             self._orders.close()
 
     def fail(self, why: str) -> None:
-        """Take the other side for gone: nothing that it says can be believed."""
-        log.warning("slot.garbage a slot is ended for what came over its line: %s", why)
+        """Treat the other side as gone: nothing that it sends can be trusted."""
+        log.warning("slot.garbage: a slot is ended because a function wrote to its line: %s", why)
         self.close()
         self._on_end()
 
@@ -115,7 +115,7 @@ class Channel:
             self._loop.remove_writer(self._sock)
 
     def _read(self) -> bool:
-        """Read what is there; tell whether there was anything."""
+        """Read what is there; return whether there was anything."""
         try:
             messages = self._incoming.receive()
         except BlockingIOError:

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar, assert_never
 import msgspec
 
 from harvester.domain.payload.buffers import Part
+from harvester.domain.payload.decoding import UNREADABLE
 from harvester_worker.ipc.slot_messages import (
     Beside,
     Counted,
@@ -38,7 +39,7 @@ Message = TypeVar("Message", ToSlot, ToAgent)
 
 
 class FrameError(Exception):
-    """What was received is no frame of messages."""
+    """What was received is not a frame of messages."""
 
 
 class FrameBuilder:
@@ -54,7 +55,7 @@ class FrameBuilder:
         self._beside += beside
 
     def take(self) -> list[Part]:
-        """Return what is to be written for all of them, in order, and begin anew."""
+        """Return what is to be written for all of them, in order, and start an empty frame."""
         frame = bytearray(_HEAD.size)
         _encoder.encode_into(self.messages, frame, _HEAD.size)
         beside, self.messages, self._beside = self._beside, [], []
@@ -69,7 +70,7 @@ class Incoming(Generic[Message]):
     ----------
     sock: where they arrive.
     decoder: of an array of messages.
-    limit_bytes: the largest frame; None for one who is believed.
+    limit_bytes: the largest frame; None where the sender is trusted.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Incoming(Generic[Message]):
             messages_size, beside_size = _HEAD.unpack_from(self._buffer, start)
             size = _HEAD.size + messages_size + beside_size
             if self._limit_bytes is not None and size > self._limit_bytes:
-                raise FrameError(f"a frame of {size} bytes, where {self._limit_bytes} are the most")
+                raise FrameError(f"a frame of {size} bytes is over the limit of {self._limit_bytes}")
             if self._filled - start < size:
                 break
             at = start + _HEAD.size + messages_size
@@ -109,16 +110,22 @@ class Incoming(Generic[Message]):
                 if payload is None:
                     yield message, None
                 else:
+                    if not 0 <= payload.size <= start + size - at:
+                        raise FrameError(
+                            f"a payload of {payload.size} bytes, and {start + size - at} are left beside it"
+                        )
                     yield message, view[at : at + payload.size]
                     at += payload.size
+            if at != start + size:
+                raise FrameError(f"{start + size - at} bytes beside the messages are no payload of theirs")
             start, size = start + size, 0
         self._make_room(start, size)
 
     def _decoded(self, view: memoryview) -> list[Message]:
         try:
             return self._decoder.decode(view)
-        except msgspec.DecodeError as error:
-            raise FrameError(f"no messages: {error}") from None
+        except UNREADABLE as error:
+            raise FrameError(f"not an array of messages: {error}") from None
 
     def _make_room(self, start: int, size: int) -> None:
         """Keep what is left of the buffer from `start` on, of a frame of `size` bytes where that is known."""

@@ -1,4 +1,4 @@
-"""Claims: which run a slot has begun, in memory that agent and slot share.
+"""Run claims: which run a slot has begun, in memory that agent and slot share.
 
 Runs are sent to a slot ahead. The slot claims each before it begins it, and the agent can take back those that are not
 claimed yet, at once, even if the slot is deep in a function. After a slot's death its memory tells which run is to
@@ -28,8 +28,9 @@ class RunClaim(NamedTuple):
     def blamed(self, first: int, last: int) -> int | None:
         """Return the run that a slot was at when it died, None if it was between two.
 
-        `first` and `last` are the oldest and the newest one that it had. A slot that died before it came to anything is
-        blamed on the first, or it would be started for it for ever; so is one whose claims cannot be.
+        `first` and `last` are the oldest and the newest one that it had. The first run is
+        blamed for a slot that died before it began any, or slots would be started for it for ever; and for one whose
+        claims are impossible.
         """
         if not 0 < self.begun <= last or self.ended > self.begun:
             return first
@@ -62,14 +63,14 @@ class Claims:
         return self._descriptor
 
     def close(self) -> None:
-        """Let go of the memory."""
+        """Release the memory."""
         self._memory.close()
         os.close(self._descriptor)
 
     # ---- the slot ----------------------------------------------------------------------------------------------------
 
     def begin(self, number: int) -> bool:
-        """Claim a run; tell whether it is still the slot's to run."""
+        """Claim a run; return whether it is still the slot's to run."""
         fcntl.lockf(self._descriptor, fcntl.LOCK_EX)  # not a word of its own alone: the agent looks at two
         try:
             if number <= self._read(_TAKEN) and number != self._read(_KEPT):

@@ -1,6 +1,6 @@
-"""What the agent and a slot process say to each other: messages.
+"""Slot messages: what the agent and a slot process send to each other.
 
-There are two lines between them. Orders to run, and all that the slot says, go over the main line in frames of many
+There are two lines between them. Orders to run, and all that the slot sends, go over the main line in frames of many
 messages (`frames`); what has to reach a slot in the middle of a run goes over the other one, one message a packet.
 Both ends are forks of one program, so there is no version to negotiate.
 """
@@ -21,7 +21,7 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, array_like=T
 
 
 class Beside(msgspec.Struct, frozen=True, array_like=True, tag="beside"):
-    """In place of a payload: its bytes follow the frame's messages, so that nobody copies them."""
+    """In place of a payload: its bytes follow the frame's messages, so that they are not copied."""
 
     size: int
 
@@ -47,7 +47,7 @@ class ShareDirectory(_Message, frozen=True):
 
 
 class Home(_Message, frozen=True):
-    """With what the following runs call the gateway back: they are of one owner, and this is that owner's."""
+    """Address and key with which the following runs, all of one owner, call the gateway back."""
 
     url: str  # as the pilot knows it
     pilot_id: str
@@ -58,7 +58,7 @@ class Home(_Message, frozen=True):
 class Run(_Message, frozen=True):
     """Run one activation, after all that were sent before it."""
 
-    number: int  # grows by one within a slot, so that a late word about another run is not taken for this one's
+    number: int  # grows by one within a slot, so that a late message about another run is not taken for this one's
     invocation_id: str
     fence: int
     attempt: int
@@ -104,7 +104,7 @@ class Progress(_Message, frozen=True):
 
 
 class Counted(_Message, frozen=True):
-    """So many calls stand in the file of arguments of a run, which has a walltime for each of them."""
+    """The number of calls in the file of arguments of a run, which has a walltime for each of them."""
 
     number: int
     calls: int

@@ -1,12 +1,12 @@
-"""The family: whether a run of this slot has had processes of its own, and whether any of them lives.
+"""Descendants: whether a run of this slot has had processes of its own, and whether any of them lives.
 
-A scheduler's signal goes to every process of the pilot. The slot stands it, what a function started dies of it, and by
-the time that anybody could look for the dead they are reaped. So what counts is whether there have been any since the
-run began, living or dead. The slot adopts those whose own parents are gone, so none is out of its sight. In doubt there
-have been. One thing is not seen: a program, started
-otherwise than by `os.fork`, that ends while SIGCHLD is ignored by a function that undoes this within the same run.
+A scheduler's signal goes to every process of the pilot. The slot withstands it; what a function has started dies of it,
+and may be reaped before anything can look for it. So what counts is whether there have been any since the run began,
+living or dead; in doubt there have. The slot adopts those whose own parents are gone, so it sees all of them but one
+kind: a program, started otherwise than by `os.fork`, that ends while a function ignores SIGCHLD and undoes that within
+the same run.
 
-Owns the evidence. It costs about 3 µs a look, because there is a look after each run.
+Owns the evidence. A look costs about 2 µs, and there is one after each run.
 """
 
 import ctypes
@@ -50,14 +50,14 @@ class Descendants:
         os.register_at_fork(before=self._count)
 
     def begin(self) -> None:
-        """A run begins. What lives on from an earlier one is this one's as well."""
+        """Begin a run. What still lives of an earlier one counts for this one too."""
         if self._was_there:  # else nothing has changed since the last look
             self._forks_before = self._forks
             self._spent_before = resource.getrusage(resource.RUSAGE_CHILDREN)
             self._was_there = False
 
     def look(self) -> bool:
-        """Tell whether there has been any process of this run."""
+        """Look whether there has been any process of this run; return it, and remember it for the rest of the run."""
         if self._was_there:
             return True
         if (
@@ -70,7 +70,7 @@ class Descendants:
         return self._was_there
 
     def reap(self) -> bool:
-        """Tell whether any process of the run goes on; those that are dead and nobody has waited for are reaped."""
+        """Reap the processes of the run that are dead; return whether any still lives."""
         if not self.look():
             return False
         while True:
@@ -84,7 +84,7 @@ class Descendants:
         self._forks += 1
 
     def _are_reaped_unseen(self) -> bool:
-        """Tell whether children leave no trace, because SIGCHLD is ignored. Asked of the kernel: C may have done it."""
+        """Return whether children leave no trace because SIGCHLD is ignored, by Python or by C: the kernel knows."""
         if _sigaction(signal.SIGCHLD, None, self._to_action) != 0:
             return True
         return self._action.handler == _SIG_IGN or bool(self._action.flags & _SA_NOCLDWAIT)

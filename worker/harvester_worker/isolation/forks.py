@@ -1,7 +1,7 @@
-"""Copies: forks of a slot that a user's function has made, where they come back from it.
+"""Forks: copies of a slot that a user's function has made, when they return from the function.
 
-Such a process is no slot: it would serve the slot's queue and run what waits there a second time. It ends where it
-would return into our code, with the exit code that a program of its own would have. As in `multiprocessing`, output is
+Such a process must not serve the slot's queue, or it would run what waits there a second time. It ends where it would
+return into the slot's code, with the exit code that a program of its own would have. As in `multiprocessing`, output is
 flushed and exit handlers are not run: they are the slot's.
 """
 
@@ -12,16 +12,16 @@ import traceback
 
 
 class _Slot:
-    pid = 0  # 0: this process is no slot and has no copies, as where a runner is used alone
+    pid = 0  # 0: this process is not a slot and has no copies, as where a runner is used alone
 
 
 def remember() -> None:
-    """Take this process for the slot; whatever is forked from it is a copy."""
+    """Record that this process is the slot; every fork of it is a copy."""
     _Slot.pid = os.getpid()
 
 
 def is_copy() -> bool:
-    """Tell whether this process is not the slot but was forked from it, by Python or by C."""
+    """Return whether this process is not the slot but was forked from it, by Python or by C."""
     return os.getpid() != _Slot.pid and _Slot.pid != 0
 
 

@@ -1,8 +1,7 @@
-"""Remains: what goes on after a run that has started it, in the place of the next one.
+"""Remaining threads: those that still run a user's code after the run that has started them.
 
-A process of the run, wherever it sits below the slot; and a thread that is at code of the user's. A thread at nothing
-but Python's and installed packages' code is a library's own, such as the idle worker of a pool or the monitor of a
-progress bar, and does nobody any harm.
+A thread that runs nothing but Python's and installed packages' code belongs to a library, such as the idle worker of a
+pool or the monitor of a progress bar, and does no harm.
 """
 
 import _thread
@@ -13,17 +12,14 @@ from harvester_worker.isolation.installed import is_installed
 
 
 class RemainingThreads:
-    """The threads of a process.
-
-    To be made when there are none but ours.
-    """
+    """The threads of a process. To be made when there are only the slot's own."""
 
     def __init__(self) -> None:
         self._ours = frozenset(thread.ident for thread in threading.enumerate())
         self._count = _thread._count()  # noqa: SLF001 - documented, in spite of its name
 
     def are_at_users_code(self) -> bool:
-        """Tell whether a thread that is not ours is at code of a user's, or will call some at its time."""
+        """Return whether a thread that is not the slot's runs a user's code, or will when its timer is due."""
         if _thread._count() == self._count:  # noqa: SLF001 - as above
             return False  # the usual case, and `threading` takes a lock to count
         frames = sys._current_frames()  # noqa: SLF001 - as above

@@ -1,7 +1,7 @@
 """Temporary folders: one for each slot process, so that files which a run forgets there are gone with the process.
 
-Owns the pilot's folder in the node's temporary one, and what a pilot that was killed has left there: whose lock nobody
-holds is swept by the next pilot. Without room for a folder, slots use the node's as they find it.
+Owns the pilot's folder in the node's temporary one, and what a killed pilot has left there: the next pilot on the node
+sweeps each folder whose lock is free. Where no folder can be made, slots use the node's.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 _PREFIX, _LOCK = "harvester-slots-", "lock"
 
 END_S = 0.5
-"""At the pilot's end, so long is waited for files to be removed; the next pilot on the node removes the others."""
+"""Time to remove files at the pilot's end; the next pilot on the node removes what is left."""
 
 
 class TemporaryFolders:
@@ -36,10 +36,10 @@ class TemporaryFolders:
             os.close(self._lock)  # it is the pilot's as long as the agent has it
         if self._base is None:
             return
-        mine = self._base / str(slot)
+        mine = f"{self._base}/{slot}"
         with contextlib.suppress(OSError):
-            mine.mkdir(0o700)
-            os.environ["TMPDIR"] = str(mine)
+            os.mkdir(mine, 0o700)  # noqa: PTH102 - a new slot pays for each page that a pathlib object touches
+            os.environ["TMPDIR"] = mine
             tempfile.tempdir = None  # asked for again
 
     def leave(self, slot: int) -> None:
@@ -60,7 +60,7 @@ class TemporaryFolders:
             _in_a_thread(self._base).join(END_S)
 
     def sweep(self) -> None:
-        """Remove what pilots have left that were killed."""
+        """Remove what killed pilots have left."""
         if self._base is None:
             return
         for other in self._base.parent.glob(f"{_PREFIX}*"):
@@ -69,6 +69,7 @@ class TemporaryFolders:
 
 
 def _take_over(base: Path) -> bool:
+    """Lock a folder that a pilot of this user has left; return whether it was one. The lock is kept."""
     try:
         if base.lstat().st_uid != os.getuid():
             return False

@@ -1,8 +1,7 @@
-"""The outlet: where what functions print comes together, and how much of it is kept.
+"""The output limit: how much of what functions print is kept.
 
-The output of a batch job lies on a disk that others need, so a pilot writes no more than a budget of it; the rest is
-read and dropped, because a function must not wait for somebody to read what it prints. The agent's own log is not
-counted: it goes past this.
+The output of a batch job lies on a disk that others need, so a pilot writes no more than a budget of it. The rest is
+read and dropped, because a function must not block when it prints. The agent's own log does not count.
 """
 
 import contextlib
@@ -45,12 +44,12 @@ class Outlet:
         os.close(self._reader)
 
     def open(self) -> None:
-        """Begin to read, now that whoever prints has the other end."""
+        """Begin to read, after the zygote has been given the other end."""
         os.close(self._writer)
         self._thread.start()
 
     def close(self) -> None:
-        """Carry what is left, after the end of all that print."""
+        """Keep what is left, after the end of all processes that print."""
         self._thread.join(_DRAIN_S)
 
     def _carry(self) -> None:
@@ -62,7 +61,7 @@ class Outlet:
     def _keep(self, text: memoryview) -> None:
         kept = text[: self._left]
         self._left -= len(kept)
-        with contextlib.suppress(OSError):  # the disk is full, or nobody reads it: that is nothing to the functions
+        with contextlib.suppress(OSError):  # the disk is full, or the output is closed: functions must not fail of it
             _write(self._to, kept)
             if self._left <= 0:
                 word = f"\n[harvester] functions have printed {self._budget_bytes} bytes here: no more is kept\n"

@@ -42,7 +42,7 @@ def allow_descriptors() -> None:
 
 
 def die_with_parent() -> None:
-    """Be killed by the kernel when the parent dies, in whatever way."""
+    """Have this process killed by the kernel when its parent dies, however that happens."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -52,29 +52,36 @@ def adopt_orphans() -> None:
 
 
 def rename(name: str) -> None:
-    """Be called `name` (15 bytes at most) in `ps` and `top`."""
+    """Name this process in `ps` and `top`; 15 bytes at most."""
     _libc.prctl(_PR_SET_NAME, name.encode())
 
 
 def wake_with_parent() -> None:
-    """Go on, if stopped, when the parent dies: who is to clean up after it must not sleep then."""
+    """Have this process woken, if stopped, when its parent dies: it has to clean up then."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
 def children(pid: int) -> list[int]:
     """Return the processes that `pid` is the parent of; zombies as well."""
     found: list[int] = []
-    tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
-    if not tasks and Path(f"/proc/{pid}/task").exists():
-        return _by_parents().get(pid, [])  # a kernel without CONFIG_PROC_CHILDREN
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - a pathlib object for each thread costs more than the look
+    except OSError:
+        return found  # it has ended
     for task in tasks:
-        with contextlib.suppress(OSError):  # it ended while we looked
-            found += map(int, task.read_text().split())
+        folder = f"/proc/{pid}/task/{task}"
+        try:
+            found += map(int, Path(folder, "children").read_text().split())
+        except FileNotFoundError:
+            if Path(folder).exists():
+                return _by_parents().get(pid, [])  # a kernel without CONFIG_PROC_CHILDREN
+        except OSError:
+            pass  # it ended while we looked
     return found
 
 
 def is_stopped(pid: int) -> bool:
-    """Tell whether a signal has stopped this process."""
+    """Return whether a signal has stopped this process."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
     return False
@@ -118,10 +125,10 @@ def kill_tree(pid: int) -> None:
 
 
 def end_descendants(*, within_s: float) -> bool:
-    """Kill and reap everything below the caller; tell whether nothing is left.
+    """Kill and reap everything below the caller; return whether nothing is left.
 
-    The caller has to `adopt_orphans`: then whoever has no child has no descendant either. What hangs in the kernel (a
-    file system that does not answer) cannot be ended, and is not waited for any longer than `within_s`.
+    The caller has to `adopt_orphans`: then a process without children has no descendants either. What hangs in the
+    kernel (a file system that does not answer) cannot be ended, and is not waited for longer than `within_s`.
     """
     until = time.monotonic() + within_s
     while True:
@@ -139,9 +146,9 @@ _PASSES = 4
 
 
 def _stop_and_kill(look: Callable[[], list[int]]) -> None:
-    """Kill processes that may be forking: who is stopped forks no more, so all are stopped before the first is killed.
+    """Kill processes that may be forking: all are stopped before the first is killed, since a stopped one cannot fork.
 
-    Nobody can be stopped who is not the caller's to signal, or faster than so many looks: the next call goes on.
+    What the caller may not signal is left, and what forks faster than it is looked for: the next call continues.
     """
     stopped: dict[int, None] = {}  # in the order of the looks
     for _ in range(_PASSES):
@@ -156,7 +163,7 @@ def _stop_and_kill(look: Callable[[], list[int]]) -> None:
 
 
 def _reap() -> int:
-    """Reap a child and return its id; 0 where those that there are live, -1 where there are none."""
+    """Reap a child and return its id; 0 where all live, -1 where there are none."""
     try:
         return os.waitpid(-1, os.WNOHANG)[0]
     except ChildProcessError:
@@ -164,5 +171,5 @@ def _reap() -> int:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # a set-user-id program is somebody else's
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # a set-user-id program belongs to another user
         os.kill(pid, number)

@@ -1,6 +1,6 @@
 """A slot process, as the agent knows it.
 
-Owns what was sent to it and has not ended. Says what is to be sent, and sends nothing itself.
+Owns what was sent to it and has not ended. Adds to its channel what is to be sent; the caller flushes it.
 """
 
 from collections.abc import Sequence
@@ -44,12 +44,12 @@ class SlotProcess:
         self.home = NOWHERE
         self.runs: dict[int, Key] = {}  # by number: what was sent and has not ended, in order
         self.last = 0  # number of the newest run
-        self.is_doomed = False  # its killing was ordered: what it still says comes too late
+        self.is_doomed = False  # it is being killed: what it still sends is ignored
 
     def add(
         self, start: Start, *, share: slot_messages.ShareDirectory, home: slot_messages.Home, pilot: PilotFile
     ) -> None:
-        """Put a run behind what it has, with all that it needs for it, into what is to be sent."""
+        """Add a run behind those that it has, with all that the process needs for it, to what is to be sent."""
         lease = start.lease
         self.last += 1
         self.runs[self.last] = (lease.invocation_id, lease.fence)
@@ -80,7 +80,7 @@ class SlotProcess:
         )
 
     def death(self) -> Death:
-        """Return what there is to say of it when it is gone."""
+        """Return which runs it had, now that it is gone."""
         claim = self.claims.look()
         guilty = claim.blamed(next(iter(self.runs), 0), self.last)
         return Death(

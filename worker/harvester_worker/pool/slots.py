@@ -2,8 +2,8 @@
 
 Owns which process runs what, and how many there are. A process serves one owner's runs of one function, so that nothing
 of a run reaches others; and one number of CPUs and one set of devices, because threads and devices are fixed once a
-library has looked at them. Idle ones are kept for the next such run, as many as there is room for; one that is nobody's
-yet is there for the next that has none.
+library has looked at them. Idle ones are kept for the next such run, as many as memory allows; spare ones, which have
+served nobody yet, are there for a run that finds none.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from harvester_worker.isolation.slot_environment import Surroundings
 from harvester_worker.isolation.temporary_folders import TemporaryFolders
 from harvester_worker.pool import processes, zygote
 from harvester_worker.pool.slot_process import NOT_SHARED, SlotProcess
-from harvester_worker.pool.spare_slot import SpareSlot
+from harvester_worker.pool.spare_slots import MOST, SpareSlots
 from harvester_worker.pool.warm_slots import SlotKind, WarmSlots
 from harvester_worker.pool.zygote_connection import ZygoteConnection
 from harvester_worker.slot.hosting import NOWHERE
@@ -51,7 +51,7 @@ class Slots:
     on_wait: called with the activation's key when it waits for others, and whether it does so no longer.
     on_ends: called with the ends that a slot told together.
     on_death: called when a process is gone that had something to run.
-    on_disaster: called when the zygote is gone: there will be no slots any more.
+    on_disaster: called when the zygote is gone: no more slots can be started.
     """
 
     def __init__(
@@ -79,7 +79,12 @@ class Slots:
         self._processes: dict[int, SlotProcess] = {}
         self._warm = WarmSlots(pilot.capacity, pilot.warm_slots)
         usual = Surroundings(cpus=1, gpus=() if has_gpus else None)
-        self._spare = SpareSlot(usual, fork=self._fork_spare, drop=lambda number: self._let_go(self._processes[number]))
+        self._spares = SpareSlots(
+            usual,
+            max(1, min(MOST, pilot.capacity.cpus)),
+            fork=self._fork_spare,
+            drop=lambda number: self._let_go(self._processes[number]),
+        )
         self._by_key: dict[Key, tuple[SlotProcess, int]] = {}
         self._share = NOT_SHARED
         self._homes: dict[str, slot_messages.Home] = {}  # by owner
@@ -111,7 +116,7 @@ class Slots:
             self._homes[owner] = home
 
     def take_back(self, key: Key) -> list[Key]:
-        """Let a slot go on with nothing behind this activation, and return what it had there and had not begun."""
+        """Take back what is queued behind this activation and has not begun; return it."""
         if key not in self._by_key:
             return []
         process, number = self._by_key[key]
@@ -140,8 +145,8 @@ class Slots:
             self._kill(self._by_key[key][0])
 
     def close(self) -> None:
-        """Let go of everything; the zygote then kills every process that is left."""
-        self._spare.close()
+        """Close all lines; the zygote then kills every process that is left."""
+        self._spares.close()
         for process in self._processes.values():
             process.channel.close()
         self._zygote.close()
@@ -156,8 +161,8 @@ class Slots:
         if number is not None:
             return self._processes[number]
         for other in self._warm.with_devices(start.gpus):
-            self._kill(self._processes[other])  # it may hold memory of a device that is somebody else's now
-        number = self._spare.take(surroundings)
+            self._kill(self._processes[other])  # it may hold memory of a device that another run has now
+        number = self._spares.take(surroundings)
         if number is None:
             self._make_room()
             return self._fork(kind)
@@ -170,7 +175,9 @@ class Slots:
         return self._fork(SlotKind(surroundings, NOBODY)).number
 
     def _make_room(self) -> None:
-        zygotes = cache(lambda: processes.own_bytes(self._zygote.pid))  # what a slot has in common with it is not its
+        zygotes = cache(
+            lambda: processes.own_bytes(self._zygote.pid)
+        )  # memory that a slot shares with it is not counted
 
         def weigh(number: int) -> int:
             return max(0, processes.own_bytes(self._processes[number].pid) - zygotes())
@@ -211,12 +218,12 @@ class Slots:
     def _forget(self, process: SlotProcess) -> None:
         self._processes.pop(process.number, None)
         self._warm.discard(process.number)
-        self._spare.discard(process.number)
+        self._spares.discard(process.number)
         self._unflushed.discard(process)
         process.channel.close()
         process.claims.close()
 
-    # ---- what they say -----------------------------------------------------------------------------------------------
+    # ---- from slots and zygote ---------------------------------------------------------------------------------------
 
     def _hear_slot(self, number: int, messages: Sequence[Message]) -> None:
         process = self._processes.get(number)
@@ -231,7 +238,7 @@ class Slots:
                 case slot_messages.RunEnded():
                     if message.number != next(iter(process.runs)):
                         self._tell_ends(ends)
-                        process.channel.fail("it told the end of a run before that of an earlier one")
+                        process.channel.fail("it reported the end of a run before that of an earlier one")
                         return
                     ends.append((key, self._ended(process, key, message, beside)))
                 case slot_messages.Counted():
@@ -256,7 +263,7 @@ class Slots:
             self._warm.add(process.number, process.kind)
         if beside is None:
             return ended
-        return msgspec.structs.replace(ended, value=cast("bytes", beside))  # as good as bytes to who encodes it
+        return msgspec.structs.replace(ended, value=cast("bytes", beside))  # as good as bytes to the encoder
 
     def _tell_ends(self, ends: list[tuple[Key, slot_messages.RunEnded]]) -> None:
         if ends:

@@ -1,14 +1,14 @@
-"""Stopped: slot processes that were stopped by a signal, and so will never end their run.
+"""Stopped slots: processes that were stopped by a signal, and so will never end their run.
 
-Owns for how long each has been seen stopped. Pure: `now` in, a decision out. Looks are counted and not only seconds: a
-scheduler suspends and wakes the whole pilot, this process perhaps before its slots, and the time between counts not.
+Owns for how long each has been seen stopped. Pure: `now` in, a decision out. Looks are counted, not only seconds: a
+scheduler suspends and wakes the whole pilot, this process perhaps before its slots, and that time must not count.
 """
 
 LOOK_S = 0.5
 """Between two looks."""
 
 LOOKS = 3
-"""Who is stopped at so many looks in a row is given up."""
+"""A process that is stopped at so many looks in a row is given up."""
 
 
 class StoppedSlots:
@@ -19,13 +19,13 @@ class StoppedSlots:
         self._look_at = 0.0
 
     def add(self, pid: int, now: float) -> None:
-        """A process was stopped."""
+        """Record that a process was stopped."""
         if not self._looks:
             self._look_at = now + LOOK_S
         self._looks.setdefault(pid, 0)
 
     def due_in_s(self, now: float) -> float | None:
-        """Return in how many seconds to look, None while nobody is stopped."""
+        """Return in how many seconds to look, None while no process is stopped."""
         return max(0.0, self._look_at - now) if self._looks else None
 
     def to_look_at(self, now: float) -> list[int]:
@@ -36,7 +36,7 @@ class StoppedSlots:
         return list(self._looks)
 
     def seen(self, pid: int, *, is_stopped: bool) -> bool:
-        """Take note of a look; tell whether the process is to be given up."""
+        """Record a look; return whether the process is to be given up."""
         if not is_stopped:
             del self._looks[pid]
             return False

@@ -1,7 +1,8 @@
-"""Warm: the slot processes that are idle and kept, because the function that they have loaded may come again.
+"""Warm slots: the processes that are idle and kept, because the function that they have loaded may be called again.
 
-Owns which of them is taken and which has to go first. A process is taken for its own tenant only and in its own
-surroundings: nothing of one user's, and of one function's, is there for another. Pure but for their numbers.
+Owns which of them is taken and which has to go first. A process is taken only for its own tenant and in its own
+surroundings, so that no user and no function finds anything of another. It must know a
+process only by its number.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,13 +13,13 @@ from harvester_worker.core.effects import Tenant
 from harvester_worker.isolation.slot_environment import Surroundings
 
 SHARE = 0.25
-"""So much of the pilot's memory all of them together may have."""
+"""The share of the pilot's memory that all of them together may have."""
 
 USUAL_BYTES = 2 * 1024**3
 """Memory for each CPU where the pilot is told of none: HPC nodes have at least that."""
 
 MOST = 256
-"""So many are kept at most, however many CPUs the pilot has."""
+"""The most that are kept, however many CPUs the pilot has."""
 
 WEIGH_S = 1.0
 """Their memory is looked at no more often than this,"""
@@ -70,7 +71,7 @@ class WarmSlots:
         return number
 
     def discard(self, number: int) -> None:
-        """Keep a process no longer, if it was kept."""
+        """Stop keeping a process, if it was kept."""
         kind = self._kinds.pop(number, None)
         if kind is not None:
             numbers = self._numbers[kind]
@@ -79,7 +80,7 @@ class WarmSlots:
                 del self._numbers[kind]
 
     def choose_surplus(self, count: int, now: float, weigh: Callable[[int], int]) -> list[int]:
-        """Return those that have to go before one more process is started; `count` are there, idle or not.
+        """Return those that have to go before one more process is started, of `count` that there are, idle or not.
 
         `weigh` returns the bytes that one has for itself.
         """

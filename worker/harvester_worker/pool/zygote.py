@@ -1,11 +1,11 @@
 """The zygote: a small process with one thread, from which slots are forked.
 
 It has imported what every slot needs and nothing heavy, so a slot starts in a few milliseconds. It is the parent of all
-slots: it reaps them, kills them and all that they have started on the agent's word or when they stay stopped, ends what
-a slot that died has left behind, and kills all of them when the agent is gone, even if it was stopped itself. When it
-dies first, the agent adopts what is left, and ends it.
+slots: it reaps them; it kills them and all that they have started when the agent orders it or when they stay stopped;
+it ends what a slot that died has left behind; and it kills all of them when the agent is gone, even if it was stopped
+itself. When it dies first, the agent adopts what is left, and ends it.
 
-Each slot has a process group of its own, so that a function which signals its group hits nobody else. All stay in the
+Each slot has a process group of its own, so that a function which signals its group hits no other slot. All stay in the
 pilot's process session, because PBS signals and ends only that. Nothing is ended by group or session here: processes
 are found by their parents.
 """
@@ -24,7 +24,7 @@ from typing import NoReturn, assert_never
 import msgspec
 
 from harvester_worker.isolation import forks
-from harvester_worker.isolation.slot_environment import Surroundings, arrange
+from harvester_worker.isolation.slot_environment import SlotEnvironment, Surroundings
 from harvester_worker.isolation.temporary_folders import TemporaryFolders
 from harvester_worker.pool import processes
 from harvester_worker.pool.output_limit import Outlet
@@ -35,7 +35,7 @@ DESCRIPTORS = 3
 """That come with `Fork`."""
 
 END_S = 1.0
-"""When the agent is gone, so long is tried to end what is left."""
+"""Time to end what is left, when the agent is gone."""
 
 CALLERS = ("HARVESTER_URL", "HARVESTER_TOKEN")
 
@@ -135,14 +135,17 @@ class Zygote:
         processes.adopt_orphans()
         processes.wake_with_parent()
         null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)  # srun forwards its own input to the step; it is nobody's
+        os.dup2(null, 0)  # srun forwards its own input to the step; no function may read it
         os.close(null)
         for name in CALLERS:
-            os.environ.pop(name, None)  # whoever submitted the pilot is nobody to functions: they have their run's
+            os.environ.pop(
+                name, None
+            )  # a function calls back with the credential of its run, not as the user who submitted the pilot
         sys.argv = ["harvester-slot"]
         sys.modules["__main__"] = ModuleType("__main__")  # the pilot's is not what a user's pickle means by it
         import harvester_worker.slot.slot  # noqa: F401, PLC0415 - here, so that it runs beside the agent's own imports
 
+        self._environment = SlotEnvironment()
         gc.collect()
         gc.freeze()  # or the first collection in each slot would copy every page of this process
 
@@ -156,7 +159,7 @@ class Zygote:
         return reader
 
     def _obey(self) -> bool:
-        """Read one order; tell whether the agent is still there."""
+        """Read one order; return whether the agent is still there."""
         try:
             packet, descriptors, _, _ = socket.recv_fds(self._sock, LARGEST_MESSAGE, DESCRIPTORS)
         except ConnectionError:
@@ -200,12 +203,13 @@ class Zygote:
                 sock.close()
             for descriptor in (line, orders, claims):
                 os.set_inheritable(descriptor, False)  # or a program that a function runs would keep the lines open
-            arrange(order.surroundings)
+            self._environment.arrange(order.surroundings)
             self._folders.enter(order.slot)
             from harvester_worker.ipc.run_claims import Claims  # noqa: PLC0415 - imported already; see `_settle_in`
             from harvester_worker.slot.slot import Slot  # noqa: PLC0415 - as above
 
-            Slot(socket.socket(fileno=line), socket.socket(fileno=orders), Claims(claims)).serve()
+            lines = socket.socket(fileno=line), socket.socket(fileno=orders)
+            Slot(*lines, Claims(claims), self._environment.modules).serve()
         except BaseException as error:  # noqa: BLE001 - outermost of this process
             forks.end_if_copy(error)
             sys.excepthook(*sys.exc_info())
@@ -233,14 +237,14 @@ class Zygote:
             self._end_orphans()
 
     def _end_orphans(self) -> None:
-        """End what a slot that is gone has left: it came to us at its death, and nobody waits for it."""
+        """End what a slot that is gone has left: the zygote has adopted it."""
         slots = set(self._pids.values())
         for pid in processes.children(os.getpid()):
             if pid not in slots:
                 processes.kill_tree(pid)
 
     def _end_stopped(self) -> None:
-        """Kill the slots that were stopped and stay so: a function has done it, and its run would never end."""
+        """Kill the slots that stay stopped: a function has stopped itself, and its run would never end."""
         for pid in self._stopped.to_look_at(time.monotonic()):
             if self._stopped.seen(pid, is_stopped=processes.is_stopped(pid)):
                 processes.kill_tree(pid)

@@ -1,7 +1,7 @@
-"""The line to the zygote: the agent's end of it.
+"""The connection to the zygote: the agent's end of it.
 
-Owns which orders are not answered yet, and with them whether the zygote has been stopped: then no slot can be started
-and none killed. It is woken, and given up when that does not help. One that is only slow is waited for.
+Owns which orders are not answered yet, and whether the zygote was stopped, so that slots can be neither started nor
+killed. A stopped zygote is woken, and given up when that does not help. A slow one is waited for.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class ZygoteConnection:
     sock: the connection.
     pid: the zygote's.
     on_news: called with what it tells.
-    on_loss: called once when it is gone, or as good as gone.
+    on_loss: called once when it is gone, or stays stopped.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ZygoteConnection:
             self._timer = self._loop.call_later(ANSWER_S, self._look, order.slot)
 
     def hear(self) -> None:
-        """Read what it says, if it has said anything."""
+        """Read what it has sent, if there is anything."""
         if self._sock.fileno() < 0 or self._is_lost:
             return  # closed by us, or told of already
         try:
@@ -79,7 +79,7 @@ class ZygoteConnection:
         self._on_news(news)
 
     def close(self) -> None:
-        """Let go of it; the zygote then kills every process that is left."""
+        """Close the connection; the zygote then kills every process that is left."""
         if self._timer is not None:
             self._timer.cancel()
         self._loop.remove_reader(self._sock)
@@ -93,10 +93,10 @@ class ZygoteConnection:
         oldest = next(iter(self._unanswered))
         if oldest == slot and processes.is_stopped(self.pid):
             if self._was_woken:
-                log.error("zygote.stopped it stays so: slots can be neither started nor ended")
+                log.error("zygote.stopped: it stays stopped, so slots can be neither started nor ended")
                 self._lose()
                 return
-            log.warning("zygote.stopped a function of this pilot may have done it; it is woken")
+            log.warning("zygote.stopped: a function of this pilot may have stopped it; it is woken")
             self._was_woken = True
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGCONT)

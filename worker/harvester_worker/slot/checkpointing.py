@@ -1,6 +1,6 @@
 """Checkpointing: the context of a running function inside a slot.
 
-Owns when a state is pickled and when it travels. Knows no socket: it is given a function that sends.
+Owns when a state is pickled and when it is sent. Must not know sockets: it is given a function that sends.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ COST_SHARE = 20
 
 
 class Evicted(BaseException):
-    """Unwinds a function whose state has been handed over. No `Exception`, so that no user's handler catches it."""
+    """Unwinds a function whose state has been handed over. Not an `Exception`, so that no user's handler catches it."""
 
 
 class Stopped(BaseException):
@@ -35,12 +35,24 @@ class CheckpointTooLarge(ValueError):
 
 
 class Saved(NamedTuple):
-    """A pickled state, and what may have hit the run before it was pickled."""
+    """A pickled state, and what may have disturbed the run before it was pickled."""
 
     state: bytes
     taken_at: float
     had_descendants: bool
     is_signalled: bool
+
+
+def _say_nothing(_saved: Saved) -> None:
+    """Drop what a thread that outlived its run was about to send."""
+
+
+def _do_nothing() -> None:
+    pass
+
+
+def _see_nothing() -> tuple[bool, bool]:
+    return False, False
 
 
 class SlotContext:
@@ -71,8 +83,8 @@ class SlotContext:
         interval_s: float,
         limit_bytes: int,
         leave_in_s: float,
-        on_kept: Callable[[], None] = lambda: None,
-        evidence: Callable[[], tuple[bool, bool]] = lambda: (False, False),
+        on_kept: Callable[[], None] = _do_nothing,
+        evidence: Callable[[], tuple[bool, bool]] = _see_nothing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.invocation_id = invocation_id
@@ -113,9 +125,11 @@ class SlotContext:
         `RunOver` in a thread that outlived the run.
         """
         if is_copy():
-            return  # nobody's state: who was forked from a slot goes on without one
+            return  # the state of a fork of the slot is not the run's
         if self._is_over:
-            raise RunOver(f"the run of {self.invocation_id} is over: what a thread of it does now cannot be saved")
+            raise RunOver(
+                f"the run of {self.invocation_id} is over: a thread that outlives it cannot save a checkpoint"
+            )
         began_at = self._clock()
         if began_at < self._pickle_at and not self.is_leaving:
             return
@@ -136,8 +150,9 @@ class SlotContext:
             raise Evicted
 
     def end(self) -> None:
-        """The run is over."""
+        """End with the run, and drop what refers to it: its arguments may be large, and it refers to this."""
         self._is_over = True
+        self._send, self._on_kept, self._evidence = _say_nothing, _do_nothing, _see_nothing
 
     def hand_over(self, within_s: float) -> None:
         """Send the newest state that there is, and stop the function at its next checkpoint."""
@@ -151,7 +166,7 @@ class SlotContext:
                 self._send_now(self._unsent)
 
     def stand_by(self, state: Callable[[], object]) -> None:
-        """Take note how to get a state at any instant: `hand_over` need not wait for the next checkpoint then."""
+        """Record how to get a state at any time, so that `hand_over` need not wait for the next checkpoint."""
         self._standing = state
 
     @property
@@ -160,7 +175,7 @@ class SlotContext:
         return self._unsent is not None
 
     def flush(self) -> None:
-        """Send the newest state if its time has come: the function may not call again for long."""
+        """Send the newest state if it is due: the next call of the function may come late."""
         with self._lock:
             if self._unsent is not None and self._clock() >= self._send_at:
                 self._send_now(self._unsent)

@@ -1,6 +1,6 @@
-"""Watching: the thread of a slot that hears and looks after things while the main thread is at a function.
+"""The control thread: the thread of a slot that takes orders while the main thread runs a function.
 
-Owns when it wakes: for an order of the agent, for the agent's end, and for what is due. Knows neither orders nor runs.
+Owns when it wakes: for an order of the agent, for the agent's end, and for what is due. Must not know orders or runs.
 """
 
 import contextlib
@@ -32,18 +32,18 @@ class _Alarm:
         self._to_spec = ctypes.addressof(self._spec)
 
     def set(self, within_s: float) -> None:
-        """Go off after so many seconds, instead of when it was set to."""
+        """Go off after so many seconds, instead of when it was set to before."""
         self._spec[2], self._spec[3] = divmod(int(within_s * 1e9), 1_000_000_000)
         _timerfd_settime(self.descriptor, 0, self._to_spec, None)
 
     def silence(self) -> None:
-        """Take note that it went off."""
+        """Reset it after it went off."""
         with contextlib.suppress(BlockingIOError):  # it was set anew just now
             os.read(self.descriptor, _TIMER_BYTES)
 
 
 class ControlThread:
-    """A slot's watching thread.
+    """The control thread of one slot.
 
     Parameters
     ----------
@@ -68,27 +68,27 @@ class ControlThread:
         self._wakes_within_s = inf
 
     def wake(self, within_s: float) -> None:
-        """From the other thread: something has to be looked after within so many seconds."""
+        """From the main thread: have `look_after` called within so many seconds."""
         if within_s < self._wakes_within_s:
             self._wakes_within_s = within_s
             os.eventfd_write(self._bell, 1)
 
     def put_off(self, within_s: float) -> None:
-        """From the other thread: have `look_after` called after so many seconds, or after the next call of this.
+        """From the main thread: have `look_after` called after so many seconds; the next call of this takes its place.
 
-        For what the other thread most likely does itself before: then this one is not woken, and takes no time of it.
+        For what the main thread most likely does itself before: then this thread is not woken.
         """
         self._alarm.set(within_s)
 
     def keep(self) -> None:
-        """Watch until the agent is gone; end the process then."""
+        """Take orders until the agent is gone; end the process then."""
         poll = select.poll()
         poll.register(self._orders, select.POLLIN)
         poll.register(self._bell, select.POLLIN)
         poll.register(self._alarm.descriptor, select.POLLIN)
         try:
             while True:
-                self._wakes_within_s = inf  # before it is asked: who comes in between rings
+                self._wakes_within_s = inf  # before it is asked: a wake in between rings the bell
                 within_s = self._due_in_s()
                 if within_s is not None:
                     self._wakes_within_s = within_s
@@ -103,7 +103,7 @@ class ControlThread:
         except OSError:
             pass
         finally:
-            # The agent is gone, and the node may be somebody else's already.
+            # The agent is gone, and the node may belong to another batch job already.
             os._exit(0)
 
     def _hear(self) -> None:

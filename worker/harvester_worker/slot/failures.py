@@ -1,6 +1,6 @@
 """Failures: what went wrong with an activation, in words that its user can act on.
 
-Owns how an exception becomes a `Failure`. Knows no function.
+Owns how an exception becomes a `Failure`. Must not know functions.
 """
 
 import traceback
@@ -24,11 +24,11 @@ LONGEST_LINE = 2_000
 
 
 class RunFailed(Exception):
-    """An activation failed in a way that its user has to know.
+    """The failure of an activation, which its user is told.
 
     Parameters
     ----------
-    failure: in words.
+    failure: for the user.
     raised: what the function itself raised, if it did.
     """
 
@@ -38,7 +38,7 @@ class RunFailed(Exception):
         self.raised = raised
 
     def with_exception(self) -> "RunFailed":
-        """Return the same with the exception in it, for a caller who can read pickles. Raises `Evicted`, `Stopped`."""
+        """Return this with the pickled exception in it, for callers that read pickles. Raises `Evicted`, `Stopped`."""
         if self.raised is None:
             return self
         try:
@@ -86,8 +86,8 @@ def remedy(error: BaseException, *, is_pickle: bool, shipped: frozenset[str] = f
     """
     if is_pickle and isinstance(error, AttributeError) and "__main__' " in one_line(error):
         return (
-            "; it was pickled by its name in the __main__ of your program, which is not here: put it into a module "
-            "that the compute node can import"
+            "; it was pickled as a name in the __main__ of your program, which is not on the compute node: put it into "
+            "a module that the compute node can import"
         )
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return ""
@@ -98,9 +98,9 @@ def remedy(error: BaseException, *, is_pickle: bool, shipped: frozenset[str] = f
     top = error.name.partition(".")[0]
     # Only a pickle can carry code along, and only one's own: a package's dependencies stay by reference.
     if top in shipped:
-        return f"{missing}its package was sent along, but something of it goes by its name only: {install}"
+        return f"{missing}its package was shipped by value, but part of it is referred to by name: {install}"
     if shipped:
-        by_value = f"send it by value too, with cloudpickle.register_pickle_by_value({top}), if it is your own"
+        by_value = f"ship it by value too, with cloudpickle.register_pickle_by_value({top}), if it is your own"
     else:
         by_value = "ship it by value with @harvester.function(ship_module=True) if it is your own"
     return f"{missing}{by_value}, or {install}"

@@ -1,8 +1,8 @@
-"""Hosting: what a slot is to the function that runs in it, beside its arguments.
+"""Hosting: what a slot offers to the function that runs in it, beside its arguments.
 
-Owns which run the process is at, with what it calls the gateway back, and whether it waits for others that it has
-submitted. A run waits when a thread of it says so and the process uses no CPU; that is told after a while, since most
-waits are short. Called by the function's threads and by the watching thread.
+Owns which run is under way, how it calls the gateway back, and whether it waits for others that it has submitted. A run
+waits when a thread of it says so and the process uses no CPU; that is told after a while, since most waits are short.
+Called by the function's threads and by the control thread.
 """
 
 import contextlib
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 NOWHERE = Home(url="", pilot_id="", key=b"")
 
 AFTER_S = 0.05
-"""A wait is told after so long."""
+"""Time after which a wait is told."""
 
 LOOK_S = 0.5
-"""A run that waits is looked at this often: another thread of it may have begun to work."""
+"""Time between two looks at a run that waits: another thread of it may have begun to work."""
 
 IDLE_SHARE = 0.2
 """A process that uses less CPU than this share of the time is idle."""
@@ -37,7 +37,7 @@ class SlotHost:
 
     Parameters
     ----------
-    say: tells the agent something, from any thread.
+    say: sends a message to the agent, from any thread.
     wake: has `look` called within so many seconds.
     function_id: returns which loaded function a callable is.
     """
@@ -65,29 +65,29 @@ class SlotHost:
     # ---- the slot's main thread --------------------------------------------------------------------------------------
 
     def settle_in(self) -> None:
-        """Take note of the threads that are the slot's own."""
+        """Record which threads are the slot's own."""
         self._own_threads = frozenset(threading.enumerate())
 
     def detach(self) -> None:
-        """This process is a child of the function, not the slot: it may call back, and tells the agent nothing."""
+        """Become a child of the function: it may call the gateway back, and tells the agent nothing."""
         self._is_detached = True
 
     def begin(self, run: Run, home: Home, context: Context) -> None:
-        """A run begins."""
+        """Begin a run."""
         self._run = (run, home)
         self._token = CURRENT.set(context)
         PROCESS.begin(context)
 
     def close(self) -> None:
-        """The function is over: close what is the run's, while its credential is still good."""
+        """Close what the run has opened, after the function has returned and while its credential is valid."""
         while self._at_end:
             try:
                 self._at_end.pop()()
             except Exception:
-                log.exception("what a function left open could not be closed")
+                log.exception("run.unclosed: what a function left open could not be closed")
 
     def end(self) -> None:
-        """The run is over."""
+        """End the run."""
         self._run = None
         self._at_end.clear()
         CURRENT.reset(self._token)
@@ -104,7 +104,7 @@ class SlotHost:
         PROCESS.find()  # raises in a thread that is another run's
         present = self._run
         if present is None:
-            raise RunOver("no run is under way in this process")
+            raise RunOver("no run is under way in this process, so there is no credential to call the gateway with")
         run, home = present
         token = make_token(home.key, home.pilot_id, run.invocation_id, run.fence)
         return Access(url=home.url, token=token, invocation_id=run.invocation_id, tls_ca=home.tls_ca)
@@ -134,15 +134,15 @@ class SlotHost:
                     self._tell(is_waiting=False)
                     self._arm(AFTER_S)
 
-    # ---- the watching thread -----------------------------------------------------------------------------------------
+    # ---- the control thread ------------------------------------------------------------------------------------------
 
     @property
     def due_in_s(self) -> float | None:
-        """In how many seconds `look` has something to do; None where nobody waits."""
+        """In how many seconds `look` has something to do; None where no thread waits."""
         return max(0.0, self._look_at - time.monotonic()) if self._blocked else None
 
     def look(self) -> None:
-        """See whether the run waits."""
+        """Tell the agent when the run begins or ends to wait."""
         if not self._blocked:
             return
         with self._lock:
@@ -158,7 +158,7 @@ class SlotHost:
         self._look_at = self._looked[0] + within_s
 
     def _tell(self, *, is_waiting: bool) -> None:
-        run = self._run  # the main thread may end it meanwhile; what is said of it then is ignored
+        run = self._run  # the main thread may end it meanwhile; the agent ignores what is told of it then
         if is_waiting != self._is_told and run is not None:
             self._is_told = is_waiting
             self._say(Waits(number=run[0].number, is_over=not is_waiting))

@@ -1,7 +1,7 @@
-"""The `__main__` of a slot: what came with a user's function under the names that it has in the user's own program.
+"""The `__main__` of a slot: what came with a user's function, under the names that it has in the user's program.
 
-A pool of processes inside a function finds functions and classes by `__main__` and their name, as at home. A slot
-serves one version of one function, so these names are nobody else's.
+A pool of processes inside a function finds functions and classes by `__main__` and their name, as in that program. A
+slot serves one version of one function, so no other function finds these names.
 """
 
 import sys
@@ -13,7 +13,7 @@ from harvester.domain.model.callables import innermost
 
 
 def offer(function: Callable[..., Any]) -> None:
-    """Have what a function of a `__main__` refers to in the `__main__` here, unless this is a program's own."""
+    """Put what a function of a `__main__` refers to into the `__main__` here, unless that is a program's own."""
     main = sys.modules["__main__"]
     plain = innermost(function)
     if hasattr(main, "__file__") or type(plain) is not types.FunctionType or plain.__module__ != "__main__":

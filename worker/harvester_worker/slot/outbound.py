@@ -1,6 +1,6 @@
-"""Speaking: what a slot says to its agent, in few frames.
+"""Outbound: what a slot tells its agent, in few frames.
 
-Owns when the ends of runs travel. Both threads of a slot speak; order is kept.
+Owns when the ends of runs are sent. Both threads of a slot call it; order is kept.
 """
 
 import os
@@ -14,14 +14,17 @@ from harvester_worker.ipc import frames
 from harvester_worker.ipc.slot_messages import Counted, Progress, RunEnded, Waits
 
 KEEP_S = 0.002
-"""For so long an end may wait for others, while the slot has more to run."""
+"""Time for which an end may wait for others, while the slot has more to run."""
+
+FEW = 4
+"""Ends that are not worth a frame of their own while the slot has more to run."""
 
 _PIECES = 512
 """Pieces that one system call takes; the limit of Linux is 1024."""
 
 
 class Outbound:
-    """A slot's voice.
+    """The main line of one slot, as its threads write to it.
 
     Parameters
     ----------
@@ -38,10 +41,10 @@ class Outbound:
         self._lock = threading.Lock()
 
     def tell(self, ended: RunEnded, pieces: Sequence[Part], *, behind: int) -> bool:
-        """Tell the end of a run, now or with the next ones; return whether it was sent.
+        """Send the end of a run, now or with the next ones; return whether it was sent.
 
-        `behind` runs are known to come next. The half of what was known to come is told at once, so that the agent can
-        send more before the slot has nothing left.
+        `behind` runs are known to come next. Half of what was known to come is told at once, so that the agent can send
+        more before the slot has nothing left.
         """
         with self._lock:
             self._outgoing.add(ended, pieces)
@@ -49,7 +52,7 @@ class Outbound:
             now = time.monotonic()
             if kept == 1:
                 self._kept_at = now
-            if kept >= behind or pieces or now - self._kept_at >= KEEP_S:
+            if not behind or kept >= max(FEW, behind) or pieces or now - self._kept_at >= KEEP_S:
                 self._send()
                 return True
         if kept == 1:
@@ -57,7 +60,7 @@ class Outbound:
         return False
 
     def say(self, message: Progress | Counted | Waits) -> None:
-        """Say something at once, after all that was kept back."""
+        """Send a message at once, after all that was kept back."""
         with self._lock:
             self._outgoing.add(message)
             self._send()
@@ -83,4 +86,4 @@ class Outbound:
                 if sent:
                     pieces[0] = pieces[0][sent:]
         except OSError:
-            os._exit(0)  # the agent is gone, and the node may be somebody else's already
+            os._exit(0)  # the agent is gone, and the node may belong to another batch job already

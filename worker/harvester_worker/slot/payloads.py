@@ -1,6 +1,6 @@
 """Payloads: arguments and results as bytes.
 
-Owns the encodings, and which pickler is used when. Knows no function and no socket.
+Owns the encodings, and which pickler is used when. Must not know functions or sockets.
 """
 
 from typing import Any
@@ -43,7 +43,7 @@ def decode_arguments(
     except BaseException as error:  # noqa: BLE001 - outermost: unpickling may raise anything
         wanted = '{"args": [...], "kwargs": {...}}' if encoding is Encoding.JSON else "a pickled (args, kwargs)"
         message = (
-            f"the arguments cannot be decoded as {encoding.value}, which has to be {wanted}: {one_line(error)}"
+            f"the arguments cannot be decoded as {encoding.value}; they must be {wanted}: {one_line(error)}"
             f"{remedy(error, is_pickle=encoding is not Encoding.JSON, shipped=shipped)}"
         )
         raise failed(FailureKind.ARGUMENTS, message, error) from None
@@ -79,7 +79,7 @@ def check_size(what: str, size: int, limit_bytes: int) -> None:
     if size > limit_bytes:
         raise failed(
             FailureKind.RESULT,
-            f"{what} takes {size} bytes, over this pilot's limit of {limit_bytes}: "
+            f"{what} takes {size} bytes, over this pilot's limit of {limit_bytes} bytes: "
             "return less, or write it to a file that you can read and return its path",
         )
 

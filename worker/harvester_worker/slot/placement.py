@@ -1,6 +1,6 @@
-"""Placing: where a run's arguments are found and where its result is put: in the message, beside it, or in a file.
+"""Payload placement: where a run's arguments and its result lie: in the message, beside it, or in a file.
 
-Owns what the pilot shares with the gateway, as its slot knows it.
+Owns what the slot knows of the directory that pilot and gateway share.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class PayloadPlacement:
             raise failed(FailureKind.ARGUMENTS, message) from None
 
     def placed(self, run: Run, pieces: list[Part]) -> tuple[Payload, Sequence[Part]]:
-        """Return what tells where the result is, and the pieces to be sent beside it."""
+        """Put the result in its place; return what names the place, and the pieces to be sent beside the message."""
         size = sum(map(len, pieces))
         if self.share.directory and size >= self.share.blob_bytes:
             name = blob_name(run.invocation_id, f"r{run.fence}")

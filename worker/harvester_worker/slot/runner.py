@@ -1,132 +1,27 @@
-"""The runner: loads a function and calls it, once or many times.
+"""The runner: calls a loaded function, once or many times.
 
-Owns how plain, async and generator functions are called, and how many calls in one invocation are made. Knows neither
-socket nor pilot; a broken function ends in a `Failure`, never in a broken slot.
+Owns how plain, async and generator functions are called, and how many calls in one invocation are made. Must not know
+sockets or pilots. A broken function ends in a `Failure`, never in a broken slot.
 """
 
 import asyncio
 import contextlib
-import importlib
-import linecache
-import operator
-import sys
 import time
-from collections.abc import Callable, Coroutine, Generator
-from types import AsyncGeneratorType, CoroutineType, GeneratorType, ModuleType
-from typing import Any, assert_never
+from collections.abc import Coroutine, Generator
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any
 
-import cloudpickle
-
-from harvester.domain.model.callables import is_generator_function, state_parameter
 from harvester.domain.model.context import CURRENT, PROCESS
-from harvester.domain.model.functions import Encoding, FunctionKind, FunctionVersion
+from harvester.domain.model.functions import Encoding
 from harvester.domain.model.invocations import FailureKind
 from harvester.domain.payload import calls
 from harvester.domain.payload.buffers import Part
 from harvester.domain.payload.calls import Outcome
-from harvester.domain.payload.shipped import packages_in
 from harvester_worker.isolation import forks
 from harvester_worker.slot.checkpointing import CallContext, CheckpointTooLarge, Evicted, SlotContext, Stopped
-from harvester_worker.slot.failures import RunFailed, failed, one_line, placed, remedy
-from harvester_worker.slot.main_names import offer
+from harvester_worker.slot.failures import RunFailed, failed, one_line, placed
+from harvester_worker.slot.loaded_function import Loaded
 from harvester_worker.slot.payloads import check_size, decode_arguments, encode_result
-
-
-class Loaded:
-    """A function that is ready to be called.
-
-    Parameters
-    ----------
-    function: any callable.
-    shipped: the packages that came with it by value.
-    """
-
-    __slots__ = ("function", "is_generator", "shipped", "state")
-
-    def __init__(self, function: Callable[..., Any], shipped: frozenset[str] = frozenset()) -> None:
-        self.function = function
-        self.shipped = shipped
-        self.is_generator = is_generator_function(function)  # asked once, not at each call: `inspect` is slow
-        self.state = state_parameter(function)
-
-
-# ---- the function --------------------------------------------------------------------------------------------------
-
-
-def load(function: FunctionVersion) -> Loaded:
-    """Return the callable of a registered function. Raises `RunFailed`."""
-    here = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if function.kind is FunctionKind.PICKLE and function.python and function.python != here:
-        # Unpickled bytecode of another minor version crashes the interpreter; so it is not even tried.
-        raise failed(
-            FailureKind.FUNCTION,
-            f"{function.function_id} was pickled by Python {function.python}, this pilot runs Python {here}: register "
-            f"it from Python {here}, or as module:function or source",
-        )
-    shipped = packages_in(function.body) if function.kind is FunctionKind.PICKLE else frozenset()
-    try:
-        loaded = _loaded(function)
-    except (Evicted, Stopped):
-        raise
-    except BaseException as error:  # noqa: BLE001 - outermost: the module of a user may raise anything, SystemExit too
-        made_by = f", pickled with cloudpickle {function.cloudpickle}" if function.cloudpickle else ""
-        what = f"{function.function_id} ({function.kind.value}{made_by})"
-        instead = remedy(error, is_pickle=function.kind is FunctionKind.PICKLE, shipped=shipped)
-        message = f"{what} cannot be loaded: {one_line(error)}{instead}"
-        raise failed(FailureKind.FUNCTION, message, error) from None
-    loaded = _without_sdk(loaded)
-    if not callable(loaded):
-        raise failed(FailureKind.FUNCTION, f"{function.function_id} is a {type(loaded).__name__}, not a function")
-    return Loaded(loaded, shipped)
-
-
-def _without_sdk(loaded: Any) -> Any:  # noqa: ANN401 - whatever was loaded
-    """Return the plain function of one that `@harvester.function` decorates.
-
-    The SDK's object runs a generator function to its end by itself, which here would go past its checkpoints.
-    """
-    is_sdks = type(loaded).__module__.startswith("harvester.sdk.")
-    return getattr(loaded, "__wrapped__", loaded) if is_sdks else loaded
-
-
-def _loaded(function: FunctionVersion) -> Any:  # noqa: ANN401 - whatever was registered
-    match function.kind:
-        case FunctionKind.PICKLE:
-            return _load_pickle(function)
-        case FunctionKind.MODULE:
-            return _load_module(function)
-        case FunctionKind.SOURCE:
-            return _load_source(function)
-        case _:
-            assert_never(function.kind)
-
-
-def _load_pickle(function: FunctionVersion) -> Any:  # noqa: ANN401 - whatever was pickled
-    loaded = cloudpickle.loads(function.body)
-    offer(loaded)
-    return loaded
-
-
-def _load_module(function: FunctionVersion) -> Any:  # noqa: ANN401 - whatever the name means
-    module, _, name = function.body.decode().partition(":")
-    found: object = operator.attrgetter(name)(importlib.import_module(module))
-    return found
-
-
-def _load_source(function: FunctionVersion) -> Any:  # noqa: ANN401 - whatever the name means
-    # Named alike in every slot, so that a checkpoint can hold objects of its classes.
-    name = "harvester_source_" + "".join(c if f"_{c}".isidentifier() else "_" for c in function.function_id)
-    filename = f"<{function.function_id}>"
-    text = function.body.decode()
-    module = ModuleType(name)
-    module.__file__ = filename
-    linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)  # for tracebacks
-    sys.modules[name] = module
-    exec(compile(text, filename, "exec"), module.__dict__)  # noqa: S102 - running users' code is what a pilot is for
-    return getattr(module, function.entry)
-
-
-# ---- a run ---------------------------------------------------------------------------------------------------------
 
 
 def run(
@@ -156,7 +51,7 @@ def run(
 def _run_calls(
     loaded: Loaded, arguments: Part, context: SlotContext, limit_bytes: int, interval_s: float
 ) -> list[Part]:
-    """Make many calls one after another; their outcomes so far are the checkpoint, and who resumes goes on there."""
+    """Make many calls in turn; their outcomes so far are the checkpoint, after which a resumed run goes on."""
     try:
         bodies = calls.decode_calls(arguments if isinstance(arguments, bytes) else memoryview(arguments))
     except calls.CallsError as error:
@@ -226,7 +121,7 @@ def call(loaded: Loaded, args: tuple[Any, ...], kwargs: dict[str, Any], context:
 
 
 def _not_driven(kind: type) -> RunFailed:
-    """Return the failure of a function that returned a generator which nobody asked us to run."""
+    """Return the failure of a function that returned a generator of another function."""
     what = "a generator" if kind is GeneratorType else "an async generator"
     return failed(
         FailureKind.RESULT,
@@ -242,7 +137,7 @@ def _awaited(coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a us
 
 
 async def _ending_copies(coroutine: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - a user's result
-    """Await a coroutine. A copy ends in here: if it closed the loop, the slot's would hear of nothing any more."""
+    """Await a coroutine. A copy ends in here: if it closed the loop, the slot's own would receive nothing any more."""
     try:
         value = await coroutine
     except BaseException as error:

@@ -1,23 +1,20 @@
 """The slot: one process that runs activations one after the other.
 
-The main thread reads what is to be run and runs the user's function, because signals and many libraries want it. A
-watching thread hears what must reach a slot in the middle of a run, sends what the main thread has no time to send, and
-ends the process when the agent is gone. The function, one for all runs, stays loaded for the next one. The process ends
-itself where the next run would find what it must not: something that goes on since an earlier one, or code that has
-changed on disk. What it was sent and has not begun, the agent gives to another one.
+The main thread reads what is to be run and runs the user's function, because signals and many libraries need the main
+thread. The control thread takes what must reach a slot in the middle of a run, sends what the main thread has no time
+to send, and ends the process when the agent is gone. The function, one for all runs, stays loaded. The process ends
+itself where the next run would find what it must not: something of an earlier run that still runs, or code that has
+changed on disk. The agent gives what it was sent and has not begun to another slot.
 """
 
-import _signal  # type: ignore[import-not-found] # what `signal` wraps into enums, which takes 2 µs for each of five signals before each run
 import contextlib
 import os
-import signal
 import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, assert_never
 
 import msgspec
 
@@ -37,6 +34,7 @@ from harvester_worker.ipc.slot_messages import (
     Progress,
     Run,
     RunEnded,
+    ShareDirectory,
     Stop,
     Waits,
 )
@@ -48,21 +46,16 @@ from harvester_worker.isolation.remaining_threads import RemainingThreads
 from harvester_worker.slot import runner
 from harvester_worker.slot.checkpointing import Evicted, SlotContext, Stopped
 from harvester_worker.slot.control_thread import ControlThread
-from harvester_worker.slot.current_run import CurrentRun
 from harvester_worker.slot.failures import RunFailed, placed
 from harvester_worker.slot.hosting import NOWHERE, SlotHost
 from harvester_worker.slot.loaded_function import Code
 from harvester_worker.slot.outbound import Outbound
 from harvester_worker.slot.placement import PayloadPlacement
-
-STOP_SIGNAL = signal.SIGRTMIN
-"""From the watching thread to the main thread: interrupt the function. Libraries leave this signal alone."""
-
-SCHEDULERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-"""Slurm sends them to every process of the step. What follows is the agent's decision, so a slot only takes note."""
+from harvester_worker.slot.signals import CurrentRun, SlotSignals
+from harvester_worker.slot.warm_up import warm_up
 
 AGAIN_S = 0.05  # a signal that comes just before a system call does not interrupt it, so it is sent until heeded
-LOOK_S = 0.5  # how often the watching thread looks whether an unsent checkpoint is due
+LOOK_S = 0.5  # how often the control thread looks whether an unsent checkpoint is due
 
 
 class Slot:
@@ -73,21 +66,23 @@ class Slot:
     sock: the main line to the agent, blocking.
     orders: the other line.
     claims: which runs are this slot's.
+    modules: names of those that it has from the zygote.
     """
 
-    def __init__(self, sock: socket.socket, orders: socket.socket, claims: Claims) -> None:
+    def __init__(self, sock: socket.socket, orders: socket.socket, claims: Claims, modules: frozenset[str]) -> None:
         self._sock, self._orders = sock, orders
         self._claims = claims
         self._descendants = Descendants()
-        self._modules = ChangedModules()
+        self._modules = ChangedModules(modules)
         self._placement = PayloadPlacement()
         self._incoming = frames.Incoming(sock, frames.to_slot)
-        self._watch = ControlThread(orders, on_order=self._obey, look_after=self._look_after, due_in_s=self._due_in_s)
-        self._outbound = Outbound(sock, on_kept=self._watch.put_off)
+        self._control = ControlThread(orders, on_order=self._obey, look_after=self._look_after, due_in_s=self._due_in_s)
+        self._outbound = Outbound(sock, on_kept=self._control.put_off)
         self._code = Code()
         self._home = NOWHERE
-        self._host = SlotHost(say=self._tell, wake=self._watch.wake, function_id=self._code.id_of)
+        self._host = SlotHost(say=self._tell, wake=self._control.wake, function_id=self._code.id_of)
         self._active: CurrentRun | None = None
+        self._signals = SlotSignals(lambda: self._active)
         self._runs: deque[tuple[Run, memoryview | None, Home]] = deque()  # received, not begun
         self._ordered: deque[HandOver | Stop] = deque()  # for the present run, or for one that is still to begin
 
@@ -95,11 +90,12 @@ class Slot:
         """Run what the agent sends, until it is gone."""
         forks.remember()
         os.register_at_fork(after_in_child=self._become_users_child)
-        self._own_signals()
-        leftovers = EnvironmentReset.remember()
-        threading.Thread(target=self._watch.keep, name="harvester-watch", daemon=True).start()
+        self._signals.own()
+        environment = EnvironmentReset.remember()
+        threading.Thread(target=self._control.keep, name="harvester-control", daemon=True).start()
         threads = RemainingThreads()
         self._host.settle_in()
+        warm_up()
         hosting.provide(self._host)
         while True:
             while not self._runs:
@@ -111,23 +107,23 @@ class Slot:
                 continue  # the agent has taken it back
             if not self._code.is_loaded:
                 self._outbound.flush()  # loading may take long, and may end this process
-            self._own_signals()  # the previous function may have installed its own
+            self._signals.own()  # the previous function may have installed its own
             ended, pieces = self._run(run, beside, home)
-            leftovers.clear()
+            environment.restore()
             if (ended.had_descendants and self._descendants.reap()) or threads.are_at_users_code():
                 ended = msgspec.structs.replace(ended, is_last=True)
             self._claims.end(run.number)
             if ended.is_last:
                 self._outbound.tell(ended, pieces, behind=0)
                 self._leave()
-            self._modules.take_note(ended.duration_s)
+            self._modules.record(ended.duration_s)
             if self._outbound.tell(ended, pieces, behind=len(self._runs)) and self._runs:
                 self._receive(socket.MSG_DONTWAIT)
 
     # ---- the main thread ---------------------------------------------------------------------------------------------
 
     def _leave(self) -> NoReturn:
-        """Make room for a new process. The zygote ends what is left of this one's family."""
+        """End this process, so that a new one serves the next run. The zygote ends what it has started."""
         self._outbound.flush()
         os._exit(0)
 
@@ -137,16 +133,19 @@ class Slot:
         except BlockingIOError:
             return
         except OSError:
-            os._exit(0)  # the agent is gone, and the node may be somebody else's already
+            os._exit(0)  # the agent is gone, and the node may belong to another batch job already
         for message, beside in received:
-            if isinstance(message, Run):
-                self._runs.append((message, beside, self._home))
-            elif isinstance(message, Load):
-                self._code.take(message.function)
-            elif isinstance(message, Home):
-                self._home = message
-            else:
-                self._placement.share = message
+            match message:
+                case Run():
+                    self._runs.append((message, beside, self._home))
+                case Load():
+                    self._code.take(message.function)
+                case Home():
+                    self._home = message
+                case ShareDirectory():
+                    self._placement.share = message
+                case _:
+                    assert_never(message)
 
     def _run(self, run: Run, beside: memoryview | None, home: Home) -> tuple[RunEnded, Sequence[Part]]:
         began_at = time.monotonic()
@@ -181,7 +180,7 @@ class Slot:
             self._active = None
             while self._ordered and self._ordered[0].number <= run.number:
                 self._ordered.popleft()
-        is_evicted = active.context.was_handed_over  # also where the function took `Evicted` for its own affair
+        is_evicted = active.context.was_handed_over  # also where the function has caught `Evicted`
         if is_evicted or is_unwound:
             value, pieces, failure = b"", (), None
         return RunEnded(
@@ -229,7 +228,7 @@ class Slot:
             interval_s=run.checkpoint_interval_s,
             limit_bytes=run.payload_limit_bytes,
             leave_in_s=run.leave_in_s,
-            on_kept=lambda: self._watch.wake(LOOK_S),
+            on_kept=lambda: self._control.wake(LOOK_S),
             evidence=lambda: (self._descendants.look(), active.is_signalled),
         )
 
@@ -247,32 +246,13 @@ class Slot:
             raise Stopped
         active.is_interruptible = True
 
-    # ---- signals -----------------------------------------------------------------------------------------------------
-
-    def _own_signals(self) -> None:
-        # Handlers, not SIG_IGN: exec keeps what is ignored, and the programs of a function must find the defaults.
-        for number in SCHEDULERS_SIGNALS:
-            _signal.signal(number, self._take_note)
-        _signal.signal(STOP_SIGNAL, self._interrupt)
-
-    def _take_note(self, _number: int, _frame: FrameType | None) -> None:
-        if self._active is not None:
-            self._active.is_signalled = True
-
-    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        active = self._active
-        if active is not None and active.is_interruptible and active.is_stopped:
-            active.is_interruptible = False  # once
-            raise Stopped
-
     def _become_users_child(self) -> None:
-        for number in (*SCHEDULERS_SIGNALS, STOP_SIGNAL):
-            signal.signal(number, signal.SIG_DFL)
+        self._signals.disown()
         self._host.detach()
         self._sock.close()  # or the agent would not see this slot's end
         self._orders.close()
 
-    # ---- the watching thread -----------------------------------------------------------------------------------------
+    # ---- the control thread ------------------------------------------------------------------------------------------
 
     def _obey(self, order: HandOver | Stop) -> None:
         self._ordered.append(order)  # first, so that a run that begins now finds it
@@ -282,17 +262,17 @@ class Slot:
         active = self._active
         if active is None or active.run.number != order.number:
             return
-        if isinstance(order, HandOver):
-            active.context.hand_over(order.within_s)
-            if order.is_signalled and self._descendants.look():
-                self._outbound.flush()
-                os._exit(0)  # the node is wanted, and what this run still does is in no result
-        else:
-            active.is_stopped = True
-            self._signal()
-
-    def _signal(self) -> None:
-        signal.pthread_kill(threading.main_thread().ident or 0, STOP_SIGNAL)
+        match order:
+            case HandOver():
+                active.context.hand_over(order.within_s)
+                if order.is_signalled and self._descendants.look():
+                    self._outbound.flush()
+                    os._exit(0)  # the node is wanted, and what this run still does is in no result
+            case Stop():
+                active.is_stopped = True
+                self._signals.interrupt()
+            case _:
+                assert_never(order)
 
     def _due_in_s(self) -> float | None:
         """Return in how many seconds something has to be looked after at the latest, None where nothing has."""
@@ -309,4 +289,4 @@ class Slot:
         if (active := self._active) is not None:
             active.context.flush()
             if active.is_stopped and active.is_interruptible:
-                self._signal()
+                self._signals.interrupt()

@@ -1,4 +1,4 @@
-"""Timing: when a pilot must have left, when it says that it lives, and for how long it goes on unheard.
+"""Timing: when a pilot must have left, when it sends heartbeats, and how long it stays without an answer.
 
 Imports nothing of the pilot. Begin with `drain`.
 """

@@ -1,7 +1,7 @@
-"""The daemon's word: when it was last known to live, and when a pilot has gone without it for too long.
+"""The daemon's silence: when the daemon was last known to live, and when a pilot has waited for it too long.
 
 Where no scheduler evicts pilots, only the daemon takes a node back. A pilot that nobody could take away must not stay.
-Pure arithmetic on one clock. Leaving is the session's decision.
+Pure arithmetic on one clock. The core decides about leaving.
 """
 
 from math import inf
@@ -21,11 +21,11 @@ class DaemonWord:
         self._lived_at = now
 
     def heard(self, daemon_age_s: float | None, now: float) -> None:
-        """A gateway said how long ago the daemon had said that it lives; None: never, as far as that gateway knows."""
+        """Record how long ago a gateway heard of the daemon; None: that gateway never has."""
         if daemon_age_s is not None:
             self._lived_at = max(self._lived_at, now - max(0.0, daemon_age_s))
 
     @property
     def orphaned_at(self) -> float:
-        """When the pilot is on its own, if there is no word until then."""
+        """When the pilot has to leave, if nothing is heard of the daemon until then."""
         return self._lived_at + self._orphan_after_s

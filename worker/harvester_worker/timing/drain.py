@@ -1,6 +1,6 @@
-"""Drains: until when which work may go on after the pilot was asked to leave.
+"""Drains: until when which work may run on after the pilot was asked to leave.
 
-Pure arithmetic on one clock. Who is asked, killed and reported is the session's decision.
+Pure arithmetic on one clock. The core decides which activations are asked, killed and reported.
 """
 
 import msgspec
@@ -9,7 +9,7 @@ from harvester.domain.model.pilots import DrainReason
 from harvester.domain.protocol.pilot_file import PilotFile
 
 HARSH = frozenset({DrainReason.EVICTED, DrainReason.BROKEN})
-"""What a function raises while the pilot leaves for one of these may be the leaving's doing."""
+"""What a function raises while the pilot leaves for one of these may be caused by the leaving."""
 
 SHORTEST_NOTICE_S = 1.0
 """A partition with GraceTime=0 still has Slurm's KillWait (30 s by default) after its SIGTERM: a second is there."""
@@ -31,7 +31,7 @@ class DrainPlan(msgspec.Struct, frozen=True, kw_only=True):
     stays_until: float = 0.0  # … and not before this, even with nothing left to do
 
 
-# Eviction outranks what is broken: a scheduler that ends a step may take the zygote first, and who is evicted has not
+# Eviction outranks a broken pilot: a scheduler that ends a step may kill the zygote first, and an evicted pilot has not
 # failed.
 _URGENCY = {
     reason: rank

@@ -1,6 +1,6 @@
-"""The pulse: when the next heartbeat is due, and whether the connection that carries it still carries both ways.
+"""Heartbeats: when the next one is due, and whether the connection still carries both ways.
 
-Pure arithmetic on one clock. Sending, and calling anew, is the session's decision.
+Pure arithmetic on one clock. The core sends them, and opens another connection.
 """
 
 from math import inf
@@ -20,20 +20,20 @@ class Heartbeats:
         self._heard_at = inf
 
     def begin(self, welcome: Welcome, now: float) -> None:
-        """A connection is there."""
+        """Begin with a new connection."""
         self._heartbeat_s, self._lease_s = welcome.heartbeat_s, welcome.lease_s
         self.due_at = now + welcome.heartbeat_s
 
     def end(self) -> None:
-        """The connection is gone."""
+        """Stop: the connection is gone."""
         self.due_at = inf
 
     def heard(self, now: float) -> None:
-        """The gateway said something."""
+        """Record that the gateway sent something."""
         self._heard_at = now
 
     def beat(self, now: float) -> bool:
-        """Plan the next heartbeat; tell whether to send this one. If not, the connection has to be opened anew."""
+        """Plan the next heartbeat; return whether to send this one. If not, another connection has to be opened."""
         # Late: the process was stopped for a while (PBS suspends with SIGSTOP, without a word). The gateway has given
         # its work to others by now, so it has to be asked what is still the pilot's.
         slept = now - self.due_at > self._lease_s

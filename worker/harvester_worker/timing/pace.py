@@ -1,6 +1,6 @@
 """The pace: how long functions take on this pilot, from how long they took.
 
-Pure arithmetic. What follows from it is decided elsewhere.
+Pure arithmetic.
 """
 
 SHARE = 0.25
@@ -17,7 +17,7 @@ class Pace:
         self._mean_s: dict[str, float] = {}
 
     def ran(self, name: str, duration_s: float) -> None:
-        """Take note of a run."""
+        """Record a run."""
         mean = self._mean_s.get(name, duration_s)
         self._mean_s[name] = mean + SHARE * (duration_s - mean)
         if len(self._mean_s) > MOST:

@@ -1,7 +1,7 @@
 """Callables: what is beneath partials, methods and wrappers, and where a checkpoint goes in.
 
-Shared by the SDK, which runs functions here, and the slots, so that both mean the same by a generator function. Calls
-nothing of users'.
+Shared by the SDK, which can run functions locally, and the slots, so that both agree on what a generator function is.
+Must not call users' code.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def innermost(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_generator_function(fn: Callable[..., Any]) -> bool:
-    """Whether the yields of `fn` are checkpoints and its `return` is the result."""
+    """Return whether the yields of `fn` are checkpoints and its `return` is the result."""
     return inspect.isgeneratorfunction(innermost(fn))
 
 
@@ -45,7 +45,7 @@ class StateParameter(NamedTuple):
     has_default: bool
 
     def is_positional_in(self, args: Sequence[object]) -> bool:
-        """Whether the caller gave it by position: then it is an argument like any other."""
+        """Return whether the caller gave it by position: then it is an argument like any other."""
         return len(args) > self.position
 
     def filled(self, kwargs: dict[str, Any], restored: object) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class StateParameter(NamedTuple):
 
 
 def state_parameter(fn: Callable[..., Any]) -> StateParameter | None:
-    """Return where the checkpoint goes in; None where nowhere."""
+    """Return the parameter that gets the checkpoint; None where there is none."""
     if not is_generator_function(fn):
         return None
     parameters = inspect.signature(fn).parameters

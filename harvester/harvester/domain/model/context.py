@@ -81,12 +81,12 @@ class ProcessContext:
         self._left_over: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
     def begin(self, context: Context | None) -> Context | None:
-        """A run begins, or one of its many calls; return what was before."""
+        """Begin a run, or one of its many calls; return the context before."""
         before, self._present = self._present, context
         return before
 
     def end(self, left_over: Iterable[threading.Thread] = ()) -> None:
-        """The run is over; these threads of it are not, and must not act for the next one."""
+        """End the run; these threads of it still run, and must not act for the next one."""
         self._present = None
         for thread in left_over:
             self._left_over.add(thread)

@@ -1,4 +1,4 @@
-"""Names of functions: what may be one. Letters and digits of any script, so that no two become the same.
+"""Names of functions: which are valid. Letters and digits of any script, so that no two names become the same.
 
 Owns the rule, which SDK and gateway share.
 """
@@ -18,17 +18,17 @@ REMEDY = (
 
 
 def normal(name: str) -> str:
-    """Return a name in Unicode's form NFC: how it was typed makes no other function of it."""
+    """Return a name in Unicode's form NFC, so that how it was typed does not make another function of it."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def is_name(name: str) -> bool:
-    """Whether a function may be registered under this name, which is `normal`."""
+    """Return whether a function may be registered under this name, which is `normal`."""
     return 0 < len(name) <= LONGEST and name[0] not in ".-" and all(map(_may_stand, name))
 
 
 def fitting(name: str) -> str:
-    """Return what of any text may stand in a name."""
+    """Return `name` without what may not stand in a name."""
     return "".join(filter(_may_stand, normal(name))).lstrip(".-")[:LONGEST]
 
 

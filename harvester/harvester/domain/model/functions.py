@@ -1,4 +1,4 @@
-"""Functions: registered code, as everybody who handles it sees it.
+"""Functions: registered code, as all parts of the system see it.
 
 The body is opaque here: only a slot unpickles or imports it.
 """
@@ -55,7 +55,7 @@ class FunctionVersion(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
 
     @property
     def full_name(self) -> str:
-        """The name that means the same to everybody."""
+        """The name that means the same to every user."""
         return full_name(self.owner, self.name)
 
 

@@ -1,7 +1,7 @@
 """Hosting: the slot that runs a function, as the SDK inside the function sees it.
 
-A slot says at its start that it is the host of its process. Elsewhere there is none. So the SDK finds address and
-credential of the run without any setting, tells when it waits, and closes at the run's end what belongs to the run.
+A slot is the host of its process; elsewhere there is none. So the SDK finds address and credential of the run without
+any setting, tells when it waits, and closes at the run's end what belongs to the run.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Host(Protocol):
 
 
 class RunOver(RuntimeError):
-    """A thread that outlived its run wants to act in the run's name."""
+    """A thread that outlived its run tried to act for the run."""
 
 
 _hosts: list[Host] = []  # at most one: the process's
 
 
 def provide(host: Host) -> None:
-    """Be this process's host from now on."""
+    """Set the host of this process."""
     _hosts[:] = [host]
 
 

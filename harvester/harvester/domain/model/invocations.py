@@ -1,4 +1,4 @@
-"""The invocation's lifecycle, and the words for how an activation can end.
+"""The invocation's lifecycle, and how an activation can end.
 
     ACCEPTED ─granted─▶ LEASED ─started─▶ RUNNING ─▶ SUCCEEDED | FAILED | CANCELLED | EXPIRED
 

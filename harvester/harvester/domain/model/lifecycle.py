@@ -20,7 +20,7 @@ Event = TypeVar("Event", bound=StrEnum)
 
 
 class IllegalTransition(Exception):
-    """An event that the table has no row for. It is a defect of ours, and it changes nothing."""
+    """An event that the table has no row for: a defect, which changes nothing."""
 
     def __init__(self, lifecycle: str, state: StrEnum, event: StrEnum) -> None:
         super().__init__(f"{lifecycle}: no transition from {state.name} on {event.name}")
@@ -52,7 +52,7 @@ class Lifecycle(Generic[State, Event]):
             raise IllegalTransition(self.name, state, event) from None
 
     def allows(self, state: State, event: Event) -> bool:
-        """Tell whether `advance` would succeed."""
+        """Return whether `advance` would succeed."""
         return (state, event) in self.rows
 
     def mermaid(self) -> str:

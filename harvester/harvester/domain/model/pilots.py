@@ -1,9 +1,9 @@
-"""The pilot's lifecycle: what we believe of a pilot. What the scheduler says is `cluster.BatchState`, another type.
+"""The pilot's lifecycle: what the harvester knows of a pilot. The scheduler's view is `cluster.BatchState`.
 
     PLANNED ─submitted─▶ QUEUED ─scheduler started─▶ BOOTING ─registered─▶ READY ─drain─▶ DRAINING ─▶ an end
 
 The pilot's own call may beat the poll of the scheduler, so `registered` leads to READY from PLANNED and QUEUED too.
-Whoever ended before it registered is FAILED, whatever its exit code; who was preempted is EVICTED, never FAILED.
+A pilot that ended before it registered is FAILED, whatever its exit code; one that was preempted is EVICTED.
 """
 
 from enum import StrEnum
@@ -12,7 +12,7 @@ from harvester.domain.model.lifecycle import Lifecycle
 
 
 class PilotState(StrEnum):
-    """What we believe of a pilot."""
+    """What the harvester knows of a pilot."""
 
     PLANNED = "planned"  # written down, perhaps not yet submitted
     QUEUED = "queued"  # the scheduler has it
@@ -27,7 +27,7 @@ class PilotState(StrEnum):
 
 
 class PilotEvent(StrEnum):
-    """What can happen to a pilot, whoever notices it."""
+    """What can happen to a pilot."""
 
     SUBMITTED = "submitted"
     REJECTED = "rejected"  # the scheduler refused the submission

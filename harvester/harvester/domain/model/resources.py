@@ -13,7 +13,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True, order=True):
     memory_mb: int = 0
 
     def fits(self, room: Resources) -> bool:
-        """Tell whether this can be had from `room`."""
+        """Return whether this can be taken from `room`."""
         return self.cpus <= room.cpus and self.gpus <= room.gpus and self.memory_mb <= room.memory_mb
 
     def __add__(self, other: Resources) -> Resources:

@@ -18,7 +18,7 @@ _MOST = 400  # characters; no token of ours is longer
 
 
 class RunToken(msgspec.Struct, frozen=True, kw_only=True):
-    """What a token says, genuine or not."""
+    """What is in a token, genuine or not."""
 
     pilot_id: str
     invocation_id: str
@@ -37,7 +37,7 @@ def make_token(key: bytes, pilot_id: str, invocation_id: str, fence: int) -> str
 
 
 def read_token(text: str) -> RunToken | None:
-    """Return what a token says; None for one that is not a run's."""
+    """Return what is in a token; None for one that is not a run's."""
     if not text.startswith(PREFIX) or len(text) > _MOST:
         return None
     parts = text.split(".")
@@ -51,7 +51,7 @@ def read_token(text: str) -> RunToken | None:
 
 
 def is_genuine(token: RunToken, key: bytes) -> bool:
-    """Tell whether a token was signed with this key. Takes as long whatever the signature is."""
+    """Return whether a token was signed with this key, in a time that does not depend on the signature."""
     wanted = _signature(key, token.pilot_id, token.invocation_id, token.fence)
     return hmac.compare_digest(wanted.encode(), token.signature.encode("utf-8", "surrogateescape"))
 

@@ -1,4 +1,4 @@
-"""What processes that run users' code may tell: bounded, so that nothing they say spoils the sums it goes into."""
+"""Bounded values: what processes that run users' code may tell, so that it cannot spoil the sums that it goes into."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 Seconds = Annotated[float, Meta(ge=-1e9, le=1e9)]
-"""A length of time; NaN and infinities are none."""
+"""A length of time; not NaN, not infinite."""
 
 Word = Annotated[str, Meta(max_length=255, pattern=r"\A[^\x00]*\Z")]
 """A name or a version, which a database takes and a list shows."""

@@ -1,8 +1,8 @@
 """Blobs: large payloads as files of a directory, by reference.
 
 Owns names and layout of the directory; opens nothing. A blob is written once under a name that was never used, made
-durable, and then referred to; whoever ends the last reference deletes it. A file without a reference is garbage of a
-process that died, and is swept.
+durable, and then referred to. It is deleted with its last reference. A file without a reference was left by a process
+that died, and is swept.
 """
 
 from __future__ import annotations
@@ -33,5 +33,5 @@ def blob_name(invocation_id: str, suffix: str) -> str:
 
 
 def is_blob_name(name: str) -> bool:
-    """Whether `name` stays inside the directory: what a pilot sends is not trusted with a path."""
+    """Return whether `name` stays inside the directory: a path that a pilot sends is not trusted."""
     return _NAME.fullmatch(name) is not None

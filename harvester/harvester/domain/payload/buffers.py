@@ -20,7 +20,7 @@ Part = bytes | bytearray | memoryview
 
 
 class BuffersError(ValueError):
-    """A payload that says it has buffers, and is not laid out so."""
+    """A payload that begins like one with buffers, and is not laid out as one."""
 
 
 def join(parts: Sequence[Part]) -> list[Part]:
@@ -65,5 +65,5 @@ def split(payload: Part) -> list[memoryview]:
 
 
 def is_joined(payload: Part) -> bool:
-    """Whether a payload has a table of buffers."""
+    """Return whether a payload has a table of buffers."""
     return bytes(payload[: len(MAGIC)]) == MAGIC

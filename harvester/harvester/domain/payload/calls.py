@@ -1,8 +1,8 @@
 """Many calls in one invocation: how arguments and outcomes of `Encoding.CALLS` are written.
 
 Owns the two formats, both MessagePack: the arguments are an array of payloads, each as `Encoding.PICKLE` has it; the
-result is an array as long, of a payload for a call that returned and a `Failure` for one that did not. A call that
-raises does not end the invocation: the others run. The calls run one after another in one slot.
+result is an array of the same length, of a payload for a call that returned and a `Failure` for one that did not. A
+call that raises does not end the invocation: the others run. The calls run one after another in one slot.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from harvester.domain.model.invocations import Failure
+from harvester.domain.payload.decoding import UNREADABLE
 
 Outcome = bytes | Failure
 
@@ -21,7 +22,7 @@ _outcomes = msgspec.msgpack.Decoder(list[Outcome])
 
 
 class CallsError(ValueError):
-    """Bytes that are no array of calls, or none of outcomes."""
+    """Bytes that are not an array of calls, or not one of outcomes."""
 
 
 def encode_calls(arguments: Sequence[bytes]) -> bytes:
@@ -33,7 +34,7 @@ def decode_calls(body: bytes | memoryview) -> list[bytes]:
     """Return the arguments of each call. Raises `CallsError`."""
     try:
         return _calls.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise CallsError(f"not an array of pickled calls: {error}") from error
 
 
@@ -49,7 +50,7 @@ def spans_of_calls(body: bytes | memoryview) -> Iterator[tuple[int, int]]:
         width = _BIN.get(body[at]) if at < len(body) else None
         begin = at + 1 + (width or 0)
         if width is None or begin > len(body):
-            raise CallsError(f"not an array of pickled calls: number {index} is none")
+            raise CallsError(f"not an array of pickled calls: number {index} is not a string of bytes")
         at = begin + int.from_bytes(body[at + 1 : begin], "big")
         if at > len(body):
             raise CallsError(f"not an array of pickled calls: it ends within number {index}")
@@ -81,5 +82,5 @@ def decode_outcomes(body: bytes | memoryview) -> list[Outcome]:
     """Return how each call ended. Raises `CallsError`."""
     try:
         return _outcomes.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise CallsError(f"not an array of outcomes: {error}") from error

@@ -1,4 +1,4 @@
-"""A user's exception as it travels beside the text of its failure.
+"""A user's exception, pickled beside the text of its failure.
 
 Owns how it is pickled, and what counts as the same exception again. The general pickler is handed in, since this
 imports none. Both ways run the exception's own code: for slots, and for clients whose own functions raised it.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 LIMIT_BYTES = 64 * 1024
-"""A larger exception stays where it was raised, and its failure tells of it as text."""
+"""A larger exception is not sent; its failure tells it as text."""
 
 KEPT = 4096
 """Characters or bytes at each end of a text, where an exception is too large with all of it."""

@@ -1,8 +1,7 @@
 """JSON that arrives as what was sent. Owns the rule for which values may be written as JSON at all.
 
-The encoder writes NaN as null, a set as a list, bytes as base64, a Decimal as text, a number as a key as text, all
-without a word. Whoever reads them finds something else. Here they are refused by name. A tuple arrives as a list: that
-much everybody expects of JSON.
+The encoder silently writes NaN as null, a set as a list, bytes as base64, a Decimal as text, and a number as a key as
+text, so a reader finds something else. Here they are refused by name. A tuple arrives as a list, as JSON has it.
 """
 
 from __future__ import annotations

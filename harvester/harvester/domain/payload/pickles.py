@@ -48,12 +48,12 @@ def pickled(value: object, dumps: Dumps) -> list[Part]:
         pickle.Pickler(file, PROTOCOL).dump(value)
         return file.pieces
     apart: list[Part] = []
-    body = dumps(value, protocol=PROTOCOL, buffer_callback=lambda buffer: _stays(buffer, apart))
+    body = dumps(value, protocol=PROTOCOL, buffer_callback=lambda buffer: _sort(buffer, apart))
     return buffers.join([body, *apart])
 
 
-def _stays(buffer: pickle.PickleBuffer, apart: list[Part]) -> bool:
-    """Tell whether a buffer stays in the pickle; put it to those apart if not."""
+def _sort(buffer: pickle.PickleBuffer, apart: list[Part]) -> bool:
+    """Put a large buffer to those apart; return whether this one stays in the pickle instead."""
     try:
         raw = buffer.raw()
     except BufferError:  # it is not contiguous

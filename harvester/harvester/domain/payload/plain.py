@@ -1,7 +1,7 @@
 """Values that any pickler writes alike: made of exact builtin types, with nothing in them that runs code of its own.
 
-Owns the test. Who pickles arguments or results spares such values the pickler for functions and classes, which costs
-more to set up than a small value costs to write. Knows nothing of picklers.
+Owns the test. Such values need not go through the pickler for functions and classes, which costs more to set up than a
+small value costs to write. Must not know picklers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _ROWS = frozenset({tuple, list, set, frozenset})
 
 
 def is_plain(value: object) -> bool:
-    """Whether `value` is made of exact builtin types alone, as far as `MAX_ITEMS` items tell.
+    """Return whether `value` is made of exact builtin types alone, as far as `MAX_ITEMS` items tell.
 
     False is always safe: it says only that the general pickler has to write the value. A value that contains itself is
     not plain by this test, which ends at `MAX_ITEMS`.

@@ -1,7 +1,7 @@
 """The label of a pickled function: what was sent along with it, and of which content the modules were that it names.
 
-Written into the pickle by the SDK, where whoever cannot unpickle it still finds it. Code that is named and not sent is
-part of the function all the same: another content makes another label, and so another version.
+The SDK writes it into the pickle, where a pilot finds it that cannot unpickle the rest. Code that is named and not sent
+is still part of the function: another content makes another label, and so another version.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The word of an admin to the daemon: harvest, or pause; and which nodes to leave. The store's note `CONTROL_NOTE`.
+"""Control: an admin's orders to the daemon: harvest, or pause; and which nodes to leave. The note `CONTROL_NOTE`.
 
-Pure. A resume also ends every automatic pause that is older. Pausing and draining have nothing to do with each other:
-each keeps what was said of the other.
+Pure. A resume also ends every automatic pause that is older. Pausing and draining are independent: neither changes the
+other.
 """
 
 from __future__ import annotations
@@ -15,42 +15,42 @@ CONTROL_NOTE = "control"
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said last."""
+    """The newest orders."""
 
     paused: bool = False
-    reason: str = ""  # a sentence for whoever asks why nothing is submitted
+    reason: str = ""  # a sentence that tells why nothing is submitted
     at: float = 0.0  # when it was said; the nodes aside
     drained: tuple[str, ...] = ()  # nodes that pilots leave and keep out of, sorted
     drained_at: float = 0.0  # when the nodes were last changed
 
     @property
     def said_at(self) -> float:
-        """When anything was said last."""
+        """When the newest order was given."""
         return max(self.at, self.drained_at)
 
 
 def pause(before: Control, reason: str, at: float) -> Control:
-    """Return what is to hold after an admin has paused harvesting."""
+    """Return the control after an admin has paused harvesting."""
     return replace(before, paused=True, reason=reason, at=at)
 
 
 def resume(before: Control, at: float) -> Control:
-    """Return what is to hold after an admin has resumed harvesting; drained nodes stay drained."""
+    """Return the control after an admin has resumed harvesting; drained nodes stay drained."""
     return replace(before, paused=False, reason="", at=at)
 
 
 def drain(before: Control, nodes: Iterable[str], at: float) -> Control:
-    """Return what is to hold after an admin has drained `nodes`, beside those that are."""
+    """Return the control after an admin has drained `nodes` too."""
     return replace(before, drained=tuple(sorted({*before.drained, *nodes})), drained_at=at)
 
 
 def undrain(before: Control, nodes: Iterable[str], at: float) -> Control:
-    """Return what is to hold after pilots may use `nodes` again."""
+    """Return the control after pilots may use `nodes` again."""
     return replace(before, drained=tuple(sorted(set(before.drained).difference(nodes))), drained_at=at)
 
 
 def decode(text: bytes | None) -> Control:
-    """Return the control in `text` (JSON); harvesting goes on where nobody has said anything."""
+    """Return the control in `text` (JSON); without one, harvesting is not paused."""
     return Control() if text is None else msgspec.json.decode(text, type=Control)
 
 

@@ -1,7 +1,6 @@
 """The pilot file: what a pilot is told when it starts, its credential included.
 
-Written by the daemon with mode 0600 on a filesystem that the compute nodes see; its path is all that the batch script
-holds.
+Written by the daemon with mode 0600 on a filesystem that the compute nodes see. The batch script holds only its path.
 """
 
 import msgspec
@@ -33,7 +32,7 @@ class PilotFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode(text: bytes) -> PilotFile:
-    """Return the pilot file in `text` (JSON). Raises `msgspec.DecodeError`."""
+    """Return the pilot file in `text` (JSON). Raises what `decoding.UNREADABLE` lists."""
     return msgspec.json.decode(text, type=PilotFile)
 
 

@@ -1,7 +1,7 @@
 """The stream of ends: what the gateway pushes to a client that holds a stream open, as frames of MessagePack.
 
 Owns the format, which gateway and SDK share. A frame is four bytes of length (big-endian), then an array of `Ended`; an
-empty array is a sign of life. A stream tells of an end once: who was not connected asks for it by id.
+empty array is a sign of life. A stream tells an end once: a client that was not connected asks for it by id.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import msgspec
 from harvester.domain.model.functions import Encoding
 from harvester.domain.model.invocations import Failure, InvocationState
 from harvester.domain.payload.blobs import BlobRef
+from harvester.domain.payload.decoding import UNREADABLE
 
 STREAM_TYPE = "application/vnd.harvester.stream+msgpack"
 HEADER_BYTES = 4
@@ -34,7 +35,7 @@ _decoder = msgspec.msgpack.Decoder(list[Ended])
 
 
 class StreamError(ValueError):
-    """Bytes that are no frame of a stream."""
+    """Bytes that are not a frame of a stream."""
 
 
 def encode(ended: Sequence[Ended]) -> bytes:
@@ -49,5 +50,5 @@ def decode(body: bytes | bytearray | memoryview) -> list[Ended]:
     """Return what the frame with this body tells, its header taken off. Raises `StreamError`."""
     try:
         return _decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise StreamError(f"not a frame of ends: {error}") from error

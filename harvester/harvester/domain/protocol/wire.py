@@ -1,10 +1,10 @@
-"""The hot line between a pilot and the gateway: messages, and frames of many messages in MessagePack.
+"""The wire between a pilot and the gateway: messages, and frames of many messages in MessagePack.
 
 Gateway and worker share nothing but this. Payloads are opaque bytes that only a slot decodes. Both sides coalesce
 what one turn of their event loop produced into one frame; order is kept.
 
 A pilot opens a WebSocket to `LINK_PATH` with its own bearer token and says `Hello`. What it has sent and what was not
-acknowledged (`Ack`) it sends again after a reconnect, so the gateway must take a repeated message for what it is.
+acknowledged (`Ack`) it sends again after a reconnect, so the gateway must recognize a repeated message.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from harvester.domain.model.pilots import DrainReason
 from harvester.domain.model.resources import Resources
 from harvester.domain.model.told import Seconds, Word
 from harvester.domain.payload.blobs import BlobRef
+from harvester.domain.payload.decoding import UNREADABLE
 
 PROTOCOL_VERSION = 5
 LINK_PATH = "/v1/link"
@@ -117,7 +118,7 @@ class Draining(_Message, frozen=True):
 
 
 class Goodbye(_Message, frozen=True):
-    """Last message: nothing is left to hand over, the pilot exits now."""
+    """Last message: nothing is left to hand over, and the pilot exits."""
 
     reason: DrainReason
 
@@ -146,9 +147,9 @@ class Welcome(_Message, frozen=True):
 
 
 class Heard(_Message, frozen=True):
-    """Answer to `Heartbeat`: the connection carries both ways. A pilot that misses it calls anew."""
+    """Answer to `Heartbeat`: the connection carries both ways. A pilot that misses it opens another connection."""
 
-    daemon_age_s: float | None = None  # since the daemon last said that it lives; None where it never has
+    daemon_age_s: float | None = None  # since the daemon last reported that it lives; None where it never has
 
 
 class Function(_Message, frozen=True):
@@ -229,7 +230,7 @@ _to_pilot = msgspec.msgpack.Decoder(list[ToPilot])
 
 
 class WireError(Exception):
-    """A frame that is no list of known messages: the other side speaks another protocol."""
+    """A frame that is not a list of known messages: the other side has another version, or is not ours."""
 
 
 def encode(messages: Iterable[ToGateway | ToPilot]) -> bytes:
@@ -241,7 +242,7 @@ def decode_to_gateway(frame: bytes) -> list[ToGateway]:
     """Return the messages of a pilot's frame. Raises `WireError`."""
     try:
         return _to_gateway.decode(frame)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise WireError(f"not a frame of pilot messages: {error}") from error
 
 
@@ -249,5 +250,5 @@ def decode_to_pilot(frame: bytes) -> list[ToPilot]:
     """Return the messages of a gateway's frame. Raises `WireError`."""
     try:
         return _to_pilot.decode(frame)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise WireError(f"not a frame of gateway messages: {error}") from error

@@ -1,4 +1,4 @@
-"""The gateway's word to the daemon: what cannot wait until the daemon looks again. The store's note `WORD_NOTE`."""
+"""The gateway's word: what the daemon has to know before it looks again. The store's note `WORD_NOTE`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ WORD_NOTE = "word"
 
 
 class GatewayWord(msgspec.Struct, frozen=True, kw_only=True):
-    """What was said last."""
+    """The newest word."""
 
     evicted_at: float = 0.0  # when a pilot last said that the scheduler wants its node
     evicted: tuple[str, ...] = ()  # the pilots that said so of late
@@ -17,7 +17,7 @@ class GatewayWord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decode(text: bytes | None) -> GatewayWord:
-    """Return the word in `text` (JSON); nothing was said where there is none."""
+    """Return the word in `text` (JSON); an empty one where there is none."""
     return GatewayWord() if text is None else msgspec.json.decode(text, type=GatewayWord)
 
 

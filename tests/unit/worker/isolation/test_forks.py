@@ -13,7 +13,7 @@ import os, sys
 from harvester.domain.payload.calls import decode_outcomes, encode_calls
 from harvester.domain.model.functions import Encoding, FunctionKind, FunctionVersion
 from harvester_worker.isolation import forks
-from harvester_worker.slot import runner
+from harvester_worker.slot import loaded_function, runner
 from harvester_worker.slot.checkpointing import SlotContext
 import atexit, pickle
 forks.remember()
@@ -47,7 +47,7 @@ context = SlotContext(
 )
 function, how, of, chunk = {!r}, {!r}, {!r}, {!r}
 arguments = pickle.dumps(((how, of), {{}}))
-loaded = runner.Loaded(globals()[function])
+loaded = loaded_function.Loaded(globals()[function])
 if chunk:
     pieces = runner.run(loaded, Encoding.CALLS, encode_calls([arguments] * 3), context, limit_bytes=9**9, interval_s=9)
     print([pickle.loads(each) for each in decode_outcomes(b"".join(pieces))])

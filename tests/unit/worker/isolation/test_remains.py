@@ -99,9 +99,9 @@ def written(path, text, *, at):
 
 def test_a_module_is_out_of_date_when_its_file_is_another_one(folder):
     written(folder / "edited_one.py", "A = 1", at=1000)
-    modules = ChangedModules()
+    modules = ChangedModules(frozenset(sys.modules))
     importlib.import_module("edited_one")
-    modules.take_note(0.1)
+    modules.record(0.1)
     assert not modules.check()
     written(folder / "edited_one.py", "A = 2", at=1001)
     assert modules.check()
@@ -109,29 +109,29 @@ def test_a_module_is_out_of_date_when_its_file_is_another_one(folder):
 
 def test_a_file_that_is_replaced_by_one_of_the_same_size_and_time_is_another_one(folder):
     written(folder / "edited_two.py", "A = 1", at=1000)
-    modules = ChangedModules()
+    modules = ChangedModules(frozenset(sys.modules))
     importlib.import_module("edited_two")
-    modules.take_note(0.1)
+    modules.record(0.1)
     written(folder / "new", "A = 2", at=1000)
     (folder / "new").rename(folder / "edited_two.py")
     assert modules.check()
 
 
 def test_a_module_that_was_written_while_its_run_was_under_way_is_not_trusted(folder):
-    modules = ChangedModules()
+    modules = ChangedModules(frozenset(sys.modules))
     (folder / "edited_three.py").write_text("A = 1")
     importlib.import_module("edited_three")
-    modules.take_note(60.0)
+    modules.record(60.0)
     assert modules.check()
 
 
 def test_what_is_missing_or_installed_or_was_there_before_is_not_out_of_date(folder):
     written(folder / "edited_before.py", "A = 1", at=1000)
     importlib.import_module("edited_before")
-    modules = ChangedModules()
+    modules = ChangedModules(frozenset(sys.modules))
     written(folder / "edited_four.py", "A = 1", at=1000)
     importlib.import_module("edited_four")
-    modules.take_note(0.1)
+    modules.record(0.1)
     written(folder / "edited_before.py", "A = 2", at=1001)
     (folder / "edited_four.py").unlink()
     assert not modules.check()

@@ -11,7 +11,7 @@ from harvester.domain.payload import buffers
 from harvester.domain.payload.calls import count_calls, decode_outcomes, encode_calls, encode_outcomes
 from harvester.domain.payload.pickles import OUT_OF_BAND_BYTES
 from harvester.domain.payload.plain import MAX_ITEMS
-from harvester_worker.slot import payloads, runner
+from harvester_worker.slot import loaded_function, payloads, runner
 from harvester_worker.slot.checkpointing import Evicted, SlotContext
 
 
@@ -101,7 +101,7 @@ def context(restored=None, sent=None):
 
 def run_calls(function, calls, given, *, interval_s=5.0, limit_bytes=10**6):
     arguments = encode_calls([pickle.dumps((args, {})) for args in calls])
-    loaded = runner.Loaded(function)
+    loaded = loaded_function.Loaded(function)
     (piece,) = runner.run(loaded, Encoding.CALLS, arguments, given, limit_bytes=limit_bytes, interval_s=interval_s)
     return decode_outcomes(piece)
 

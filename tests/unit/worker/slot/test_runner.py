@@ -1,5 +1,6 @@
 import functools
 import pickle
+import sys
 
 import cloudpickle
 import pytest
@@ -9,10 +10,10 @@ from harvester.domain.model.invocations import FailureKind
 from harvester.domain.payload import calls
 from harvester.domain.payload.shipped import label
 from harvester_worker.devices import allocation
-from harvester_worker.slot import payloads, runner
+from harvester_worker.slot import loaded_function, payloads, runner
 from harvester_worker.slot.checkpointing import Evicted, SlotContext
 from harvester_worker.slot.failures import LONGEST_TRACEBACK, RunFailed
-from harvester_worker.slot.runner import Loaded
+from harvester_worker.slot.loaded_function import Loaded
 
 
 def version(kind, body, **more):
@@ -41,16 +42,16 @@ def test_the_three_kinds_of_functions_load():
     pickled = version(FunctionKind.PICKLE, cloudpickle.dumps(lambda: 1))
     module = version(FunctionKind.MODULE, b"os.path:join")
     source = version(FunctionKind.SOURCE, b"def f():\n    return 3\n", entry="f")
-    assert runner.load(pickled).function() == 1
-    assert runner.load(module).function("a", "b") == "a/b"
-    assert runner.load(source).function() == 3
+    assert loaded_function.load(pickled).function() == 1
+    assert loaded_function.load(module).function("a", "b") == "a/b"
+    assert loaded_function.load(source).function() == 3
 
 
 def test_a_pickle_of_another_python_is_refused_with_both_versions():
-    failure = failure_of(runner.load, version(FunctionKind.PICKLE, b"", python="2.7"))
+    failure = failure_of(loaded_function.load, version(FunctionKind.PICKLE, b"", python="2.7"))
     assert failure.kind is FailureKind.FUNCTION
     assert "Python 2.7" in failure.message
-    assert runner.sys.version.split(".")[1] in failure.message
+    assert sys.version.split(".")[1] in failure.message
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_a_pickle_of_another_python_is_refused_with_both_versions():
     ],
 )
 def test_what_cannot_be_loaded_is_a_failure_that_says_why(function, named):
-    failure = failure_of(runner.load, function)
+    failure = failure_of(loaded_function.load, function)
     assert failure.kind is FailureKind.FUNCTION
     assert named in failure.message
 
@@ -78,7 +79,7 @@ ARGUMENT_BY_REFERENCE = b"\x80\x02(cmine_alone.deeper\nf\nt}\x86."
 @pytest.mark.parametrize(
     "failure",
     [
-        lambda: failure_of(runner.load, version(FunctionKind.PICKLE, BY_REFERENCE)),
+        lambda: failure_of(loaded_function.load, version(FunctionKind.PICKLE, BY_REFERENCE)),
         lambda: failure_of(payloads.decode_arguments, Encoding.PICKLE, ARGUMENT_BY_REFERENCE),
     ],
     ids=["function", "arguments"],
@@ -93,7 +94,7 @@ def test_a_pickle_that_needs_a_module_that_is_not_here_names_module_and_remedies
 
 def test_a_module_that_is_not_here_and_cannot_be_shipped_is_to_be_installed():
     for kind, body in ((FunctionKind.MODULE, b"no_such_module:f"), (FunctionKind.SOURCE, b"import no_such_module")):
-        message = failure_of(runner.load, version(kind, body, entry="f")).message
+        message = failure_of(loaded_function.load, version(kind, body, entry="f")).message
         assert "'no_such_module' is not importable on the compute node: install it" in message
         assert "ship_module" not in message
 
@@ -110,7 +111,7 @@ def shipped(name, packages):
         (
             "mine_alone.deeper",
             {"mine_alone"},
-            "its package was sent along, but something of it goes by its name only: install",
+            "its package was shipped by value, but part of it is referred to by name: install",
         ),
         ("others", {"mine_alone"}, "cloudpickle.register_pickle_by_value(others), if it is your own"),
         ("others", {"__main__"}, "cloudpickle.register_pickle_by_value(others), if it is your own"),
@@ -122,7 +123,7 @@ def test_nobody_is_told_to_ship_what_they_have_shipped(name, packages, words, is
         named = ARGUMENT_BY_REFERENCE.replace(b"mine_alone.deeper", name.encode())
         message = failure_of(payloads.decode_arguments, Encoding.PICKLE, named, frozenset(packages)).message
     else:
-        message = failure_of(runner.load, version(FunctionKind.PICKLE, shipped(name, packages))).message
+        message = failure_of(loaded_function.load, version(FunctionKind.PICKLE, shipped(name, packages))).message
     assert words in message
     assert "ship_module" not in message
     assert message.endswith("install it for the Python that runs the pilots")
@@ -130,7 +131,7 @@ def test_nobody_is_told_to_ship_what_they_have_shipped(name, packages, words, is
 
 def test_a_function_knows_what_was_shipped_with_it():
     body = shipped("os.path", {"mine_alone"}).replace(b"\nf\n.", b"\njoin\n.")
-    loaded = runner.load(version(FunctionKind.PICKLE, body))
+    loaded = loaded_function.load(version(FunctionKind.PICKLE, body))
     assert loaded.shipped == {"mine_alone"}
     for encoding, arguments in [
         (Encoding.PICKLE, ARGUMENT_BY_REFERENCE),
@@ -141,11 +142,11 @@ def test_a_function_knows_what_was_shipped_with_it():
             message = calls.decode_outcomes(b"".join(found))[0].message
         except RunFailed as error:
             message = error.failure.message
-        assert "its package was sent along" in message
+        assert "its package was shipped by value" in message
 
 
 def test_what_was_pickled_by_its_name_in_main_is_to_be_put_into_a_module():
-    message = failure_of(runner.load, version(FunctionKind.PICKLE, b"\x80\x02c__main__\nnot_here\n.")).message
+    message = failure_of(loaded_function.load, version(FunctionKind.PICKLE, b"\x80\x02c__main__\nnot_here\n.")).message
     assert "put it into a module that the compute node can import" in message
 
 
@@ -313,7 +314,7 @@ def count(to, state=None):
         yield number + 1
     return start
 """
-    function = runner.load(version(FunctionKind.SOURCE, body, entry="count"))
+    function = loaded_function.load(version(FunctionKind.SOURCE, body, entry="count"))
     assert runner.call(function, (3,), {}, context(pickle.dumps(2))) == 2
 
 

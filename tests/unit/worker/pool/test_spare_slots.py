@@ -1,17 +1,17 @@
-"""The spare: a slot process that is forked ahead, for whoever has none."""
+"""Spare slots: processes that are forked ahead, for tenants that have none."""
 
 import asyncio
 
 from harvester_worker.isolation.slot_environment import Surroundings
-from harvester_worker.pool.spare_slot import PAUSE_S, SpareSlot
+from harvester_worker.pool.spare_slots import PAUSE_S, SpareSlots
 
 ONE, TWO = Surroundings(cpus=1, gpus=None), Surroundings(cpus=2, gpus=None)
 
 
 class Forks:
-    def __init__(self):
+    def __init__(self, count=1):
         self.made, self.dropped = [], []
-        self.spare = SpareSlot(ONE, fork=self.fork, drop=self.dropped.append)
+        self.spare = SpareSlots(ONE, count, fork=self.fork, drop=self.dropped.append)
 
     def fork(self, surroundings):
         self.made.append(surroundings)
@@ -19,7 +19,7 @@ class Forks:
 
 
 async def a_while():
-    await asyncio.sleep(4 * PAUSE_S)
+    await asyncio.sleep(6 * PAUSE_S)
 
 
 async def test_a_process_is_ready_before_anybody_wants_it_and_the_next_one_soon_after():
@@ -62,3 +62,21 @@ async def test_one_that_died_is_made_again_when_it_is_missed_and_none_at_the_end
     forks.spare.close()
     await a_while()
     assert len(forks.made) == 2
+
+
+async def test_as_many_are_ready_as_were_asked_for():
+    forks = Forks(count=3)
+    await a_while()
+    assert [forks.spare.take(ONE) for _ in range(4)] == [1, 2, 3, None]
+    await a_while()
+    assert len(forks.made) == 6
+
+
+async def test_for_other_surroundings_one_is_replaced_at_a_time():
+    forks = Forks(count=2)
+    await a_while()
+    assert forks.spare.take(TWO) is None
+    await a_while()
+    assert forks.dropped == [1]
+    assert forks.made == [ONE, ONE, TWO]
+    assert [forks.spare.take(TWO), forks.spare.take(ONE)] == [3, 2]

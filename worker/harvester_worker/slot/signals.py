@@ -1,0 +1,86 @@
+"""The signals of a slot: which it withstands, and the one that interrupts a run.
+
+Owns the handlers, and what the run under way is told by them. Must not know orders or sockets.
+"""
+
+import _signal  # type: ignore[import-not-found] # what `signal` wraps into enums, which takes 2 µs for each of five signals before each run
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from harvester_worker.ipc.slot_messages import Run
+from harvester_worker.slot.checkpointing import SlotContext, Stopped
+
+STOP_SIGNAL = signal.SIGRTMIN
+"""From the control thread to the main thread: interrupt the function. Libraries leave this signal alone."""
+
+SCHEDULERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+"""Slurm sends them to every process of the step. The agent decides what follows; a slot only records them."""
+
+RENEW_S = 0.01
+"""Code in C can change handlers unseen by Python, so they are set anew this often although they look unchanged."""
+
+
+class CurrentRun:
+    """The run that a slot is at, as its two threads and its signals see it."""
+
+    __slots__ = ("context", "is_interruptible", "is_signalled", "is_stopped", "run")
+
+    context: SlotContext
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.is_interruptible = False
+        self.is_stopped = False
+        self.is_signalled = False
+
+
+class SlotSignals:
+    """The signal handlers of one slot process.
+
+    Parameters
+    ----------
+    current: returns the run under way, None between two.
+    """
+
+    def __init__(self, current: Callable[[], CurrentRun | None]) -> None:
+        self._current = current
+        # Handlers, not SIG_IGN: exec keeps what is ignored, and the programs of a function must find the defaults.
+        # Bound once: each look at a method makes another object.
+        record, interrupt = self._record, self._interrupt
+        self._handlers: tuple[tuple[int, Callable[[int, FrameType | None], None]], ...] = (
+            *((int(number), record) for number in SCHEDULERS_SIGNALS),
+            (int(STOP_SIGNAL), interrupt),
+        )
+        self._renew_at = 0.0
+
+    def own(self) -> None:
+        """Set the handlers that are not the slot's: the function before may have installed its own."""
+        now = time.monotonic()
+        is_due = now >= self._renew_at
+        if is_due:
+            self._renew_at = now + RENEW_S
+        for number, handler in self._handlers:
+            if is_due or _signal.getsignal(number) is not handler:
+                _signal.signal(number, handler)
+
+    def interrupt(self) -> None:
+        """Interrupt the main thread. From the control thread."""
+        signal.pthread_kill(threading.main_thread().ident or 0, STOP_SIGNAL)
+
+    def disown(self) -> None:
+        """Set the defaults, in a child that a function has forked."""
+        for number, _ in self._handlers:
+            signal.signal(number, signal.SIG_DFL)
+
+    def _record(self, _number: int, _frame: FrameType | None) -> None:
+        if (current := self._current()) is not None:
+            current.is_signalled = True
+
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        current = self._current()
+        if current is not None and current.is_interruptible and current.is_stopped:
+            current.is_interruptible = False  # once
+            raise Stopped
