@@ -6,7 +6,6 @@ is not understood raises `ValueError`; `malformed` makes the error of it that na
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -147,11 +146,13 @@ def node_names(word: str) -> tuple[str, ...]:
 
 def _count(word: str) -> int:
     """Return about how many nodes a list has, without spelling it out: `r[1-3]n[1-4,7]` has 15."""
-    count = 0
-    for item in re.split(r",(?![^\[]*\])", word):
-        spans = re.findall(r"\[([^\]]*)\]?", item)
-        count += math.prod(sum(_width(span) for span in ranges.split(",")) for ranges in spans)
-    return count
+    count, of_item = 0, 1
+    for plain, ranges in re.findall(r"([^\[]*)(?:\[([^\]]*)\]?)?", word):
+        if "," in plain:
+            count, of_item = count + of_item, 1
+        if ranges:
+            of_item *= sum(_width(span) for span in ranges.split(","))
+    return count + of_item
 
 
 def _width(span: str) -> int:
