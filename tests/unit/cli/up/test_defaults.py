@@ -111,7 +111,8 @@ def configured() -> dict[str, object]:
             if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
                 collect(field.type, f"{path}{field.name}.")
             elif field.name not in {"user", "pilot"} or path:
-                found[path + field.name] = field.default
+                is_made = field.default_factory is not msgspec.NODEFAULT
+                found[path + field.name] = field.default_factory() if is_made else field.default
 
     collect(Config, "")
     collect(UserConfig, "user.")
