@@ -14,20 +14,24 @@ from typing import Protocol
 import msgspec
 from starlette.types import Scope
 
+from harvester.config import GatewayConfig
+
 SCOPE_KEY = "harvester.connection"
 RESERVED = 256  # descriptors for the store, payloads and logs
 LEAST = 64
 _LOOKS = 4  # at all connections, within the shortest of the limits
 
+_SITE = GatewayConfig()
+
 
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What a connection may do, and how many there may be."""
 
-    head: timedelta = timedelta(seconds=10)  # until a request's headers are whole; also a stranger's silence
-    body: timedelta = timedelta(seconds=30)  # without a byte of a body that is not whole
-    idle: timedelta = timedelta(seconds=75)  # between two requests
-    most: int | None = None  # None: as many as there are descriptors for
-    strangers: int = 256  # of them without a valid token
+    head: timedelta = timedelta(seconds=_SITE.head_s)  # until a request's headers are whole; also a stranger's silence
+    body: timedelta = timedelta(seconds=_SITE.body_s)  # without a byte of a body that is not whole
+    idle: timedelta = timedelta(seconds=_SITE.idle_s)  # between two requests
+    most: int | None = _SITE.max_connections  # None: as many as there are descriptors for
+    strangers: int = _SITE.max_strangers  # of them without a valid token
 
 
 class OpenConnection(Protocol):

@@ -1,6 +1,7 @@
 """The gateway's settings: who may call, what pilots can be had, limits and patience.
 
-Owns the record only; whoever builds the gateway reads files and makes tokens.
+Owns the record only; whoever builds the gateway reads files and makes tokens. A default that a site may change is the
+configuration's.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ from pathlib import Path
 
 import msgspec
 
+from harvester.config import GatewayConfig
 from harvester.domain.dispatch.settings import DispatcherSettings
 from harvester.domain.model.resources import Resources
 from harvester_api.connections import ConnectionLimits
+
+_SITE = GatewayConfig()
+_PAYLOAD_BYTES = _SITE.payload_limit_mb * 1024 * 1024
 
 
 class Role(StrEnum):
@@ -48,25 +53,25 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     tokens: tuple[Token, ...]
     offers: tuple[Offer, ...] = ()  # empty: nothing is known of the pilots, so nothing is refused for them
-    payload_limit_bytes: int = 64 * 1024 * 1024  # arguments of one invocation, or the body of one function
-    batch_limit_bytes: int = 256 * 1024 * 1024  # the whole body of one batch
+    payload_limit_bytes: int = _PAYLOAD_BYTES  # arguments of one invocation, or the body of one function
+    batch_limit_bytes: int = 4 * _PAYLOAD_BYTES  # the whole body of one batch
     batch_limit: int = 100_000  # invocations in one batch
-    result_limit_bytes: int = 64 * 1024 * 1024
+    result_limit_bytes: int = _PAYLOAD_BYTES
     max_wait: timedelta = timedelta(seconds=60)  # the longest that a long poll may last
-    heartbeat: timedelta = timedelta(seconds=1)  # pilots are told to send one this often
-    lease: timedelta = timedelta(seconds=4)  # silence after which a pilot is LOST
+    heartbeat: timedelta = timedelta(seconds=_SITE.lease_s / 4)  # pilots are told to send one this often
+    lease: timedelta = timedelta(seconds=_SITE.lease_s)  # silence after which a pilot is LOST
     margin: timedelta = timedelta(seconds=5)  # time a pilot must have left beyond what a run needs
     recovery: timedelta = timedelta(seconds=15)  # after a restart, how long pilots have to come back
-    max_running: int | None = None  # activations of one owner at a time; None: no limit
-    max_open: int = 2_000_000  # invocations that have not ended; above it new ones are refused for the moment
-    max_open_per_owner: int = 1_000_000  # the same of one caller
+    max_running: int | None = _SITE.max_running_per_user  # activations of one owner at a time; None: no limit
+    max_open: int = _SITE.max_open  # invocations that have not ended; above it new ones are refused for the moment
+    max_open_per_owner: int = _SITE.max_open_per_user  # the same of one caller
     in_flight_bytes: int = 1024 * 1024 * 1024  # bodies of requests that are being read or accepted
     connections: ConnectionLimits = ConnectionLimits()
     blobs: Path | None = None  # directory of large payloads, best where the pilots see it; None: they go to the store
-    blob_bytes: int = 256 * 1024  # arguments and results from this size on lie there
-    result_ttl: timedelta = timedelta(days=7)  # arguments and result are deleted this long after the end
-    record_ttl: timedelta = timedelta(days=30)  # and then the record of the invocation
-    unused_ttl: timedelta = timedelta(days=30)  # older versions of functions go when nobody has called them for so long
+    blob_bytes: int = _SITE.blob_kb * 1024  # arguments and results from this size on lie there
+    result_ttl: timedelta = timedelta(days=_SITE.result_days)  # after the end; then arguments and result are deleted
+    record_ttl: timedelta = timedelta(days=_SITE.record_days)  # and then the record of the invocation
+    unused_ttl: timedelta = timedelta(days=_SITE.unused_days)  # older versions of functions go when not called so long
     poison_deaths: int = 3  # slot processes or pilots that one invocation may take down
     tick: timedelta = timedelta(seconds=0.25)
     seen_interval: timedelta = timedelta(seconds=2)  # a pilot's heartbeat is written down this often

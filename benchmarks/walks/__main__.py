@@ -168,7 +168,7 @@ def measured(watch: Watch) -> dict[str, list[str]]:
 
 def _is_daemon(step: Step, gateway: int) -> bool:
     """Whether a step is the daemon's: it has a thread of its own in the gateway's process."""
-    return step.process == gateway and step.thread == "harvester-daemon"
+    return step.process == gateway and step.thread == "APScheduler"
 
 
 def _walked(watch: Watch, walk: Callable[[], object]) -> list[int]:

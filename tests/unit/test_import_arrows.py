@@ -17,7 +17,7 @@ ARROWS = {
     "harvester.daemon": ("harvester.domain", "harvester.store", "harvester.config"),
     "harvester_adapters": ("harvester.domain",),
     "harvester_worker": ("harvester.domain",),
-    "harvester_api": ("harvester.domain", "harvester.store"),
+    "harvester_api": ("harvester.domain", "harvester.store", "harvester.config"),
     "harvester.config": (),
     "harvester.config_file": ("harvester.domain", "harvester.config"),
     "harvester.joblib": ("harvester.sdk",),

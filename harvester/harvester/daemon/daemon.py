@@ -24,9 +24,9 @@ from harvester.daemon.pilots.hands import PilotJobs
 from harvester.daemon.pilots.launcher import Launcher
 from harvester.daemon.pilots.pauses import Pauses
 from harvester.daemon.pilots.reconciling import Reconciling
+from harvester.daemon.schedule import DaemonSchedule
 from harvester.daemon.settings import DaemonSettings
 from harvester.daemon.situations import Situations
-from harvester.daemon.ticking import Ticking
 from harvester.domain.cluster.ports import SchedulerAdapter
 from harvester.domain.cluster.snapshot import ClusterSnapshot
 from harvester.domain.cluster.survival import GapFigures, figures
@@ -89,7 +89,7 @@ class Daemon:
             mark=self._launcher.mark, clock=clock, told=self._tell,
         )  # fmt: skip
         self._said = control.Control()
-        self._noted_at = self._pruned_at = 0.0
+        self._noted_at = 0.0
         self._errors: list[str] = []
         self._notes: tuple[str, ...] = ()
         self._cause = ""
@@ -98,19 +98,22 @@ class Daemon:
         self._contended = False  # a prime job is about to have nodes that pilots leave or keep off
         self._windows: tuple[WindowGroup, ...] = ()
         self._gaps: GapFigures | None = None
-        self._ticking: Ticking | None = None
+        self._schedule: DaemonSchedule | None = None
 
     # ---- its thread
 
     def start(self) -> None:
         """Tick in a thread, at once and then at the interval of the settings."""
-        self._ticking = Ticking(self.tick, self._settings.tick)
+        self._schedule = DaemonSchedule()
+        self._schedule.every(self._settings.tick, self.tick)
+        self._schedule.every(_PRUNE_EVERY, self.prune)
+        self._schedule.start()
 
     def stop(self) -> None:
         """Finish the tick that runs, and tick no more. Pilots stay as they are."""
-        if self._ticking is not None:
-            self._ticking.stop()
-            self._ticking = None
+        if self._schedule is not None:
+            self._schedule.stop()
+            self._schedule = None
 
     def resume(self) -> None:
         """End every pause but the config's, from any thread; the next tick submits again. Raises `StoreError`."""
@@ -163,6 +166,14 @@ class Daemon:
         if has_looked or abs(started - self._noted_at) >= EVERY_S:
             self._leave_note(started)
 
+    def prune(self) -> None:
+        """Remove the folders of pilots that ended long ago. Never raises."""
+        try:
+            live = {record.pilot_id for record in self._store.pilots()}
+            self._folders.prune(live, self._settings.keep_folders, self._clock())
+        except (OSError, StoreError) as error:
+            self._problem("old pilot folders could not be removed", error)
+
     def _turn(self, now: float) -> bool:
         """Return whether it has looked."""
         self._said = control.decode(self._store.note(control.CONTROL_NOTE))
@@ -184,7 +195,6 @@ class Daemon:
                 return False
             cause = Cause.CONTENTION
         self._look(cause, facts)
-        self._prune(now)
         return True
 
     # ---- listen: what is known without asking the scheduler
@@ -261,16 +271,6 @@ class Daemon:
     def _tell(self, words: str) -> None:
         if words not in self._errors:  # it may happen at every tick until the next look
             self._errors.append(words)
-
-    def _prune(self, now: float) -> None:
-        if now - self._pruned_at < _PRUNE_EVERY.total_seconds():
-            return
-        self._pruned_at = now
-        live = {record.pilot_id for record in self._store.pilots()}
-        try:
-            self._folders.prune(live, self._settings.keep_folders, now)
-        except OSError as error:
-            self._problem("old pilot folders could not be removed", error)
 
     def _leave_note(self, started: float) -> None:
         self._noted_at = started

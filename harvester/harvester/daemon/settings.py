@@ -1,4 +1,4 @@
-"""The daemon's settings. Owns the records only; whoever builds the daemon reads files."""
+"""The daemon's settings. Owns the records only; a default that a site may change is the configuration's."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from pathlib import Path
 
 import msgspec
 
+from harvester.config import GatewayConfig, HarvestConfig, PilotConfig
 from harvester.domain.harvest.planning import HarvestSettings
 from harvester.domain.supervision.looks import LookSettings
+
+_SITE = HarvestConfig()
+_SHAPE = PilotConfig(name="-", partition="-")
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """What the pilots of one shape are told beyond their shape."""
 
     interpreter: str  # path of the Python on the compute nodes
-    finish_s: float = 1.0
-    handover_s: float = 5.0
-    checkpoint_interval_s: float = 5.0
-    leave_before_s: float = 15.0
-    warm_slots: int = 64
+    finish_s: float = _SHAPE.finish_s
+    handover_s: float = _SHAPE.handover_s
+    checkpoint_interval_s: float = _SHAPE.checkpoint_interval_s
+    leave_before_s: float = _SHAPE.leave_before_s
+    warm_slots: int = _SHAPE.warm_slots
 
 
 class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,9 +38,9 @@ class DaemonSettings(msgspec.Struct, frozen=True, kw_only=True):
     looks: LookSettings = LookSettings()
     linger: timedelta = timedelta(0)  # an evicted pilot stays at least so long, for us to hold those that wait
     orphan: timedelta | None = None  # pilots leave without word of a live daemon for so long; None: they stay
-    policy: str = "demand"  # one of `domain.policies.POLICIES`
-    paused: bool = False  # the kill switch of the config
-    result_limit_bytes: int = 64 * 1024 * 1024
+    policy: str = _SITE.policy  # one of `domain.policies.POLICIES`
+    paused: bool = _SITE.paused  # the kill switch of the config
+    result_limit_bytes: int = GatewayConfig().payload_limit_mb * 1024 * 1024
     nice: int = 0
     account: str = ""
     qos: str = ""

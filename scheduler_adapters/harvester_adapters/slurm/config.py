@@ -31,13 +31,14 @@ class SiteConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _numbers(self) -> list[int]:
-        numbers = [int(part) for part in re.findall(r"\d+", self.version)[:3]]
+        numbers = [int(part) for part in re.findall(r"\d{1,9}", self.version)[:3]]
         return [*numbers, 0, 0, 0][:3]
 
 
 def site_config(text: str) -> SiteConfig:
     """Return the configuration in the output of `scontrol show config`."""
-    words = dict(re.findall(r"^(\w+)\s*=[ \t]*(.*?)\s*$", text, flags=re.MULTILINE))
+    found = (line.partition("=") for line in text.split("\n"))
+    words = {key.strip(): value.strip() for key, is_there, value in found if is_there}
     try:
         return SiteConfig(
             version=words["SLURM_VERSION"], preempt_type=words["PreemptType"], preempt_mode=words["PreemptMode"]

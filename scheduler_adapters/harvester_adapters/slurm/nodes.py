@@ -9,7 +9,7 @@ import re
 
 from harvester.domain.cluster.snapshot import Node, NodeState
 from harvester.domain.model.resources import Resources
-from harvester_adapters.slurm.words import NOTHING, gpu_count, lines, malformed, tres
+from harvester_adapters.slurm.words import NOTHING, gpu_count, integer, lines, malformed, tres
 
 _N = NodeState
 # The first flag found decides; otherwise the base state does. PLANNED (backfill has an eye on it) changes nothing:
@@ -49,13 +49,13 @@ def _node(line: str, words: dict[str, str]) -> Node:
     try:
         state = node_state(words["State"])
         total = Resources(
-            cpus=int(words.get("CPUEfctv", words["CPUTot"])),
+            cpus=integer(words.get("CPUEfctv", words["CPUTot"])),
             gpus=gpu_count(words["Gres"]),
-            memory_mb=int(words["RealMemory"]),
+            memory_mb=integer(words["RealMemory"]),
         )
         # GresUsed counts always, AllocTRES only where the site has AccountingStorageTRES=gres/gpu.
         gpus_used = gpu_count(words.get("GresUsed", "")) or tres(words.get("AllocTRES", "")).gpus
-        free = total - Resources(cpus=int(words["CPUAlloc"]), gpus=gpus_used, memory_mb=int(words["AllocMem"]))
+        free = total - Resources(cpus=integer(words["CPUAlloc"]), gpus=gpus_used, memory_mb=integer(words["AllocMem"]))
         return Node(
             name=words["NodeName"],
             state=state,

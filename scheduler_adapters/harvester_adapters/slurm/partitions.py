@@ -10,7 +10,7 @@ from datetime import timedelta
 from harvester.domain.cluster.snapshot import Partition
 from harvester_adapters.slurm.config import SiteConfig
 from harvester_adapters.slurm.preemption import PilotQos, Tier, not_by_qos, not_by_tier
-from harvester_adapters.slurm.words import NOTHING, duration, lines, malformed, node_names
+from harvester_adapters.slurm.words import NOTHING, duration, integer, lines, malformed, node_names, seconds
 
 
 def partitions(text: str, site: SiteConfig, qos: PilotQos) -> tuple[Partition, ...]:
@@ -50,7 +50,7 @@ def _tier(line: str, words: dict[str, str]) -> Tier:
     try:
         return Tier(
             name=words["PartitionName"],
-            tier=int(words["PriorityTier"]),
+            tier=integer(words["PriorityTier"]),
             nodes=frozenset(node_names(words["Nodes"])),
             preempt_mode=words["PreemptMode"],
             takes_turns=words["OverSubscribe"].startswith("FORCE"),
@@ -65,11 +65,11 @@ def _partition(line: str, words: dict[str, str], why_not: str, grace: timedelta 
             name=words["PartitionName"],
             is_up=words["State"] == "UP",
             max_time=duration(words["MaxTime"]),
-            grace_time=timedelta(seconds=int(words["GraceTime"])) if grace is None else grace,
+            grace_time=seconds(words["GraceTime"]) if grace is None else grace,
             is_preemptible=not why_not,
             why_not=why_not,
             is_default=words["Default"] == "YES",
-            priority_tier=int(words["PriorityTier"]),
+            priority_tier=integer(words["PriorityTier"]),
         )
     except (KeyError, ValueError) as error:
         raise malformed("a partition of scontrol", line) from error

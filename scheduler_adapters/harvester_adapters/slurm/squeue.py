@@ -21,6 +21,7 @@ from harvester_adapters.slurm.words import (
     elements,
     gpu_count,
     instant,
+    integer,
     malformed,
     megabytes,
     node_names,
@@ -114,7 +115,7 @@ def glimpses(text: str, question: Question) -> tuple[BatchJob, ...]:
                 user=field["UserName"],
                 partition=field["Partition"],
                 state=_BATCH_STATES.get(field["State"], BatchState.UNKNOWN),
-                waits_for=waits_for(field["State"], field["Reason"], int(field["PriorityLong"])),
+                waits_for=waits_for(field["State"], field["Reason"], integer(field["PriorityLong"])),
             )
             for field in rows
         )
@@ -169,7 +170,7 @@ def _batch_job(field: dict[str, str], exclusive: str) -> BatchJob:
 
 def _wants(field: dict[str, str], node_count: int, exclusive: str) -> dict[str, Any]:
     """Return the fields of a pending batch job that say when and where it could start."""
-    priority = int(field["PriorityLong"])
+    priority = integer(field["PriorityLong"])
     alone = field["Exclusive"] not in _SHARED if exclusive else field["OverSubscribe"] not in {"OK", "YES"}
     return {
         "each": _each(field, node_count),
@@ -206,11 +207,11 @@ def _node_count(field: dict[str, str], *, is_pending: bool) -> int:
     While it pends, NumNodes is what it may have at most (`--nodes=2-4` shows 4), or Slurm's estimate where its user has
     named no number; the number that was named is in the TRES, where it is 1 if there was none.
     """
-    shown = int(field["NumNodes"].partition("-")[0])
+    shown = integer(field["NumNodes"].partition("-")[0])
     if not is_pending:
         return shown
     named = tres_nodes(field["tres-alloc"])
-    if named > 1 or (field["tres-per-job"] in NOTHING and int(field["NumCPUs"]) < shown):
+    if named > 1 or (field["tres-per-job"] in NOTHING and integer(field["NumCPUs"]) < shown):
         return max(1, min(shown, named)) if shown else named
     return shown
 
@@ -219,7 +220,7 @@ def _requested(field: dict[str, str], node_count: int) -> Resources:
     given = tres(field["tres-alloc"])
     # GPUs are in tres-alloc only where the site has AccountingStorageTRES=gres/gpu.
     gpus = given.gpus or gpu_count(field["tres-per-node"]) * node_count or gpu_count(field["tres-per-job"])
-    return Resources(cpus=given.cpus or int(field["NumCPUs"]), gpus=gpus, memory_mb=given.memory_mb)
+    return Resources(cpus=given.cpus or integer(field["NumCPUs"]), gpus=gpus, memory_mb=given.memory_mb)
 
 
 def _each(field: dict[str, str], node_count: int) -> Resources:
@@ -227,7 +228,7 @@ def _each(field: dict[str, str], node_count: int) -> Resources:
 
     Only that: `--ntasks=4` shows as one node with four CPUs, and starts on four nodes with one free CPU each.
     """
-    cpus = int(field["MinCpus"])
+    cpus = integer(field["MinCpus"])
     gpus = gpu_count(field["tres-per-node"]) or min(1, gpu_count(field["tres-per-task"]))
     return Resources(cpus=cpus, gpus=gpus, memory_mb=_memory_each(field, cpus, node_count))
 
@@ -242,6 +243,6 @@ def _memory_each(field: dict[str, str], cpus: int, node_count: int) -> int:
     named = tres_nodes(field["tres-alloc"]) or node_count
     if least and total == least * named:
         return least
-    if least and total == least * int(field["NumCPUs"]):
+    if least and total == least * integer(field["NumCPUs"]):
         return least * cpus
-    return max(least, total // named) if named == node_count else least
+    return max(least, total // named) if named and named == node_count else least

@@ -19,12 +19,15 @@ from harvester.domain.model.resources import Resources
 NOTHING = frozenset({"", "(null)", "N/A", "NONE", "None", "Unknown", "n/a"})
 _NO_LIMIT = frozenset({"UNLIMITED", "INFINITE", "NOT_SET", "Partition_Limit", "INVALID"})
 _SIZES = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3}
+_LARGEST = 1 << 53  # beyond what any cluster counts; a larger number is a damaged line
+_MOST_NODES = 100_000  # of one list; more is a damaged line, and would take minutes to spell out
 
 
 def malformed(what: str, line: str) -> SchedulerUnavailable:
     """Return the error for an answer that is not understood: `what` it is, and the place."""
-    shown = line if len(line) <= 300 else line[:297] + "..."
-    return SchedulerUnavailable(f"{what} is not understood, so the whole answer is not believed: {shown!r}")
+    shown = repr(line[:300])
+    shown = shown if len(line) <= 300 and len(shown) <= 400 else shown[:300] + "..."
+    return SchedulerUnavailable(f"{what} is not understood, so the whole answer is not believed: {shown}")
 
 
 def lines(text: str, first: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -49,15 +52,35 @@ def instant(word: str) -> float | None:
     return datetime.fromisoformat(word).replace(tzinfo=UTC).timestamp()
 
 
+def integer(word: str) -> int:
+    """Return a whole number."""
+    number = int(word)
+    if abs(number) > _LARGEST:
+        raise ValueError(word)
+    return number
+
+
+def seconds(word: str) -> timedelta:
+    """Return a duration that is told in seconds."""
+    return _timedelta(0, integer(word), word)
+
+
+def _timedelta(days: int, of_a_day_s: int, word: str) -> timedelta:
+    try:
+        return timedelta(days=days, seconds=of_a_day_s)
+    except OverflowError as error:
+        raise ValueError(word) from error
+
+
 def duration(word: str) -> timedelta | None:
     """Return a limit such as `2-00:00:00`, `02:00:00` or `30:00`; None for UNLIMITED, and where none is told."""
     if word in _NO_LIMIT or word in NOTHING:
         return None
     days, _, clock = word.rpartition("-")
-    seconds = 0
+    of_a_day_s = 0
     for part in clock.split(":"):
-        seconds = seconds * 60 + int(part)
-    return timedelta(days=int(days or 0), seconds=seconds)
+        of_a_day_s = of_a_day_s * 60 + integer(part)
+    return _timedelta(integer(days or "0"), of_a_day_s, word)
 
 
 def tres(word: str) -> Resources:
@@ -66,18 +89,18 @@ def tres(word: str) -> Resources:
     for item in word.split(","):
         key, _, value = item.partition("=")
         if key == "cpu":
-            cpus = int(value)
+            cpus = integer(value)
         elif key == "mem":
             memory_mb = megabytes(value)
         elif key == "gres/gpu":
-            gpus = int(value)
+            gpus = integer(value)
     return Resources(cpus=cpus, gpus=gpus, memory_mb=memory_mb)
 
 
 def tres_nodes(word: str) -> int:
     """Return the nodes in `cpu=4,mem=2000M,node=1`; 0 where none are told."""
     found = re.search(r"(?:^|,)node=(\d+)", word)
-    return int(found[1]) if found else 0
+    return integer(found[1]) if found else 0
 
 
 def gpu_count(word: str) -> int:
@@ -91,7 +114,7 @@ def _gpus(item: str) -> int:
     if parts[0] != "gpu":
         return 0
     if len(parts) > 1 and parts[-1].isdecimal():
-        return int(parts[-1])
+        return integer(parts[-1])
     if parts[-1] and not parts[-1][0].isdecimal():  # `gpu` or `gpu:a100` asks for one
         return 1
     raise ValueError(item)
@@ -100,7 +123,12 @@ def _gpus(item: str) -> int:
 def megabytes(word: str) -> int:
     """Return MiB for `500M`, `0.50G`, `2048K` or `7`."""
     factor = _SIZES.get(word[-1:], 0)
-    return round(float(word[:-1]) * factor) if factor else int(word)
+    if not factor:
+        return integer(word)
+    size = float(word[:-1]) * factor
+    if not abs(size) <= _LARGEST:  # not a number is refused, too
+        raise ValueError(word)
+    return round(size)
 
 
 @lru_cache(maxsize=4096)
@@ -108,10 +136,28 @@ def node_names(word: str) -> tuple[str, ...]:
     """Return the nodes of a list such as `n[1-3,7],gpu01`. Raises `ValueError`."""
     if word in NOTHING:
         return ()
+    if _count(word) > _MOST_NODES:
+        raise ValueError(word)
     try:
         return tuple(NodeSet(word, resolver=RESOLVER_NOGROUP))
     except NodeSetException as error:
         raise ValueError(word) from error
+
+
+def _count(word: str) -> int:
+    """Return about how many nodes a list has, without spelling it out: `r[1-3]n[1-4,7]` has 15."""
+    count, of_item = 0, 1
+    for plain, ranges in re.findall(r"([^\[]*)(?:\[([^\]]*)\]?)?", word):
+        if "," in plain:
+            count, of_item = count + of_item, 1
+        if ranges:
+            of_item *= sum(_width(span) for span in ranges.split(","))
+    return count + of_item
+
+
+def _width(span: str) -> int:
+    found = re.fullmatch(r"(\d+)-(\d+)(?:/\d+)?", span)
+    return max(1, integer(found[2]) - integer(found[1]) + 1) if found else 1
 
 
 def elements(word: str) -> int:
@@ -124,7 +170,8 @@ def elements(word: str) -> int:
     if items in NOTHING:
         return 1
     count = sum(_span(item) for item in items.split(",") if item.strip("."))
-    return max(1, min(count, int(most)) if most and int(most) else count)
+    limit = integer(most or "0")
+    return max(1, min(count, limit) if limit else count)
 
 
 def _span(item: str) -> int:
@@ -132,4 +179,6 @@ def _span(item: str) -> int:
     first, _, last = span.partition("-")
     if not last:
         return 1
-    return (int(last) - int(first)) // int(step or 1) + 1
+    if (by := integer(step or "1")) <= 0:
+        raise ValueError(item)
+    return (integer(last) - integer(first)) // by + 1

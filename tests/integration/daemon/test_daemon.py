@@ -243,9 +243,11 @@ def test_folders_of_pilots_that_ended_are_removed_after_a_day(site):
     ended.mkdir()
     for folder in (live, ended):
         os.utime(folder, (site.scheduler.now, site.scheduler.now))
-    site.pass_time(3600 * 23)
+    site.scheduler.now += 3600 * 23
+    site.daemon.prune()
     assert ended.exists()
-    site.pass_time(3600 * 2)
+    site.scheduler.now += 3600 * 2
+    site.daemon.prune()
     assert not ended.exists()
     assert live.exists()
 
@@ -334,8 +336,11 @@ def test_it_ticks_in_its_own_thread_and_stops(site):
         return snapshot()
 
     site.scheduler.snapshot = look
+    pruned = threading.Event()
+    site.daemon.prune = pruned.set
     site.daemon.start()
-    assert looked.wait(5)
+    assert looked.wait(20)
+    assert pruned.wait(20)
     site.daemon.stop()
     assert len(site.store.pilots()) == 1
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from harvester.config import FIBONACCI_MIN
+
 
 class Model(StrEnum):
     """How an idle log is simulated."""
@@ -67,4 +69,4 @@ Orphan = Annotated[
 ]
 Block = Annotated[int | None, typer.Option(help="How many nodes are simulated as one. Default: by the cluster's size.")]
 
-LENGTHS = "2,4,6,8,14,22,34,56,90"  # HPC-Whisk's set
+LENGTHS = ",".join(f"{minutes:g}" for minutes in FIBONACCI_MIN)

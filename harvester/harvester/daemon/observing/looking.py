@@ -56,12 +56,12 @@ class Looking:
     def due(self, facts: Facts, now: float) -> Look | None:
         """Return the look to take now; None while none is due, or the scheduler is left alone."""
         self._count(now)
-        return wanted(self._pace, facts, self._settings, now) if self.allows(now) else None
+        self.trouble = "" if self.allows(now) else self._answers.reason
+        return None if self.trouble else wanted(self._pace, facts, self._settings, now)
 
     def allows(self, now: float) -> bool:
-        """Tell whether the scheduler may be asked anything: it is left alone for a while after it did not answer."""
-        self.trouble = "" if self._answers.allows(now) else self._answers.reason
-        return not self.trouble
+        """Return whether the scheduler may be asked: after it has not answered, it is left alone for a while."""
+        return self._answers.allows(now)
 
     def full(self, pilots: Collection[PilotRecord], facts: Facts) -> ClusterSnapshot | None:
         """Look at nodes and batch jobs; ask what became of those of `pilots` that are not there any more.

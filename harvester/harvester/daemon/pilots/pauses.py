@@ -55,7 +55,7 @@ class Pauses:
         self._heard(pilot, now)
         if pilot.state is not PilotState.FAILED:
             return
-        if pilot.registered_at is not None and self._is_charged(pilot, owners):
+        if pilot.registered_at is not None and self._charge(pilot, owners):
             log.warning("daemon.pauses pilot=%s died under work, which is charged with it", pilot.name)
             self.blame(pilot.node, pilot.reason, now, pilot.shape)  # a bad node kills what runs there, too
             return
@@ -65,11 +65,11 @@ class Pauses:
         else:
             self.blame(pilot.node, pilot.reason, now, pilot.shape)
 
-    def _is_charged(self, pilot: PilotRecord, owners: frozenset[str]) -> bool:
-        """Tell whether a pilot's death is the affair of what ran there, and not of its shape.
+    def _charge(self, pilot: PilotRecord, owners: frozenset[str]) -> bool:
+        """Note whose work a pilot died under; return whether that work is charged with the death, and not the shape.
 
         The dispatcher charges that work, and fails it in the end. One user must not get a shape paused for everybody:
-        so a death counts only where no one user had work on this pilot and on those that died before it.
+        so a death counts against the shape only where no user had work on this pilot and on those that died before it.
         """
         if pilot.reason == BROKEN_UNDER_WORK:
             return True

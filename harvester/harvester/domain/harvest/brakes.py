@@ -146,9 +146,10 @@ class Brakes:
 
     def cancellation(self, wish: CancelPilot) -> CancelPilot | None:
         """Return `wish` if it may be done: the pilot is ours, and is not starting."""
-        return self._allowed(wish, _CANCELLABLE)
+        return self._allow(wish, _CANCELLABLE)
 
-    def _allowed(self, wish: CancelPilot, states: frozenset[PilotState]) -> CancelPilot | None:
+    def _allow(self, wish: CancelPilot, states: frozenset[PilotState]) -> CancelPilot | None:
+        """Return `wish` if its pilot is in one of `states`, and count the pilot as gone."""
         pilot = self._pilots.get(wish.pilot_id)
         if pilot is None or pilot.state not in states:
             return None
@@ -174,7 +175,7 @@ class Brakes:
                 if not pilot.is_pending and pilot.node in left
             ]
             wishes += self._rules.departures()
-        return [wish for wish in wishes if self._allowed(wish, _MAY_LEAVE) is not None]
+        return [wish for wish in wishes if self._allow(wish, _MAY_LEAVE) is not None]
 
     def held(self) -> dict[str, str]:
         """Return the pilots that wait and must not be started for now, and why. To be asked last."""

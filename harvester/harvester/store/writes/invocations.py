@@ -53,8 +53,8 @@ def write_invocations(session: WriterSession, memory: WriterMemory, writes: Iter
 
 def _known(session: WriterSession, memory: WriterMemory, ids: list[str]) -> dict[str, Life]:
     """Return the present lives of `ids`, reading what is not remembered."""
-    if memory and not session.is_alone():
-        memory.clear()
+    if memory:
+        memory.trust(session.data_version())
     lives = memory.recall(ids)
     if len(lives) < len(ids):
         lives |= _read(session, [name for name in ids if name not in lives])

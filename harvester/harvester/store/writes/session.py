@@ -41,10 +41,10 @@ class WriterSession(Protocol):
     def value(self, text: str, parameters: Sequence[Any]) -> str | int:
         """Execute a statement that finds one row of one column, and return that."""
 
-    def is_alone(self) -> bool:
-        """Tell whether nobody else has committed since the last call. Within a transaction, so nobody does meanwhile.
+    def data_version(self) -> str | int | None:
+        """Return what changes with every commit of somebody else, and with none of ours; None where that is unknown.
 
-        False where that is unknown.
+        For within a transaction, so that nobody else commits meanwhile.
         """
 
     def close(self) -> None:
@@ -63,14 +63,13 @@ class _Sqlite:
         self._engine = engine
         self._held: Connection | None = None
         self._cursor: sqlite3.Cursor
-        self._version: str | int | None = None
 
     @property
     def connection(self) -> Connection:
         if self._held is None:
             held = self._engine.connect()
             self._cursor = cast("sqlite3.Cursor", held.connection.cursor())
-            self._held, self._version = held, None
+            self._held = held
         return self._held
 
     @contextmanager
@@ -95,11 +94,9 @@ class _Sqlite:
         found: str | int = self._cursor.execute(text, parameters).fetchone()[0]
         return found
 
-    def is_alone(self) -> bool:
+    def data_version(self) -> str | int | None:
         # Changes with the commits of every other connection, of this process or another one, never with our own.
-        version = self.value("PRAGMA data_version", ())
-        was, self._version = self._version, version
-        return version == was
+        return self.value("PRAGMA data_version", ())
 
     def close(self) -> None:
         if self._held is not None:
@@ -155,8 +152,8 @@ class _Postgresql:
         found: str | int = self.connection.exec_driver_sql(text, tuple(parameters)).scalar_one()
         return found
 
-    def is_alone(self) -> bool:
-        return False
+    def data_version(self) -> str | int | None:
+        return None
 
     def close(self) -> None:
         pass

@@ -178,7 +178,7 @@ class Writer:
                 elif self.trouble is not None:
                     probe(self._session.connection)
         except BaseException:
-            self._memory.clear()
+            self._memory.distrust()
             raise
         return answers
 

@@ -1,7 +1,6 @@
 """What the writer remembers of open invocations, so that a group need not read the rows that an earlier one wrote.
 
-Worth something only while nobody else writes: whoever asks makes sure of that first (`Session.is_alone`), or clears.
-Knows no statement.
+Worth something only while nobody else writes, which `trust` makes sure of. Knows no statement.
 """
 
 from __future__ import annotations
@@ -26,9 +25,19 @@ class WriterMemory:
     def __init__(self, limit: int = _LIMIT) -> None:
         self._limit = limit
         self._lives: dict[str, Life] = {}
+        self._version: str | int | None = None  # of the database that this agrees with; None: none is known
 
     def __bool__(self) -> bool:
         return bool(self._lives)
+
+    def trust(self, version: str | int | None) -> None:
+        """Forget everything unless the database still has the version of the last call; None: it is unknown.
+
+        Another connection counts its versions from anywhere, so after `distrust` one counts that was seen twice.
+        """
+        if version is None or version != self._version:
+            self.clear()
+        self._version = version
 
     def recall(self, ids: Iterable[str]) -> dict[str, Life]:
         """Return those of `ids` that are remembered. The caller folds into them, then keeps them or clears."""
@@ -51,3 +60,8 @@ class WriterMemory:
     def clear(self) -> None:
         """Forget everything."""
         self._lives.clear()
+
+    def distrust(self) -> None:
+        """Forget everything, after a failure: the next connection may be another one."""
+        self.clear()
+        self._version = None

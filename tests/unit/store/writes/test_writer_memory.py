@@ -48,3 +48,20 @@ def test_beyond_the_limit_the_first_is_forgotten():
     assert list(memory.recall("abc")) == ["b", "c"]
     memory.clear()
     assert memory.recall("abc") == {}
+
+
+def test_nothing_is_remembered_beyond_somebody_elses_commit_nor_where_that_is_unknown():
+    memory = WriterMemory()
+    for version, is_kept in ((7, False), (7, True), (8, False), (8, True), (None, False), (None, False)):
+        memory.keep(life("a"))
+        memory.trust(version)
+        assert bool(memory) is is_kept
+
+
+def test_after_a_failure_a_version_of_another_connection_is_not_taken_for_the_one_before():
+    memory = WriterMemory()
+    memory.trust(7)
+    memory.distrust()
+    memory.keep(life("a"))
+    memory.trust(7)
+    assert not memory

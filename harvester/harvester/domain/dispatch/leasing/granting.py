@@ -126,14 +126,14 @@ class Granting:
             obstacle = placement.obstacle(shape, pilot, self._margin_s, now)
             if obstacle is None:
                 choices.append(waiting)
-            elif obstacle is Obstacle.BUSY and self._is_overdue(waiting, now):
+            elif obstacle is Obstacle.BUSY and self._pass_over(waiting, now):
                 pilot.kept_for = waiting
                 waiting.passed_at = now
                 return None
         return first(choices)
 
-    def _is_overdue(self, waiting: Waiting, now: float) -> bool:
-        """Tell whether a shape was passed over for too long, by smaller ones that take every bit of room first."""
+    def _pass_over(self, waiting: Waiting, now: float) -> bool:
+        """Note that smaller shapes take a shape's room; return whether they have for too long."""
         if waiting.passed_at is None:
             waiting.passed_at = now
         return now - waiting.passed_at > self._patience_s

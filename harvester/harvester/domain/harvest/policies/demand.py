@@ -70,7 +70,7 @@ class PlanDraft:
         self.live = len(self.pilots)
         self.capacity: dict[str, int | None] = {}
         self.lengths: dict[str, tuple[timedelta, ...]] = {}
-        self.shapes = [shape for shape in self.settings.shapes if self._is_usable(shape, situation)]
+        self.shapes = [shape for shape in self.settings.shapes if self._admit(shape, situation)]
         self.per_shape = Counter(
             pilot.shape for pilot in self.pilots if pilot.state is not PilotState.DRAINING and not self._is_old(pilot)
         )
@@ -79,7 +79,8 @@ class PlanDraft:
 
     # ---- what there is
 
-    def _is_usable(self, shape: Shape, situation: Situation) -> bool:
+    def _admit(self, shape: Shape, situation: Situation) -> bool:
+        """Return whether pilots of a shape can be had; note why not."""
         partition = situation.snapshot.partition(shape.partition)
         if partition is None:
             self.notes.append(
@@ -196,7 +197,7 @@ class PlanDraft:
         if walltime is None:
             self.notes.append(f"No length is set that partition {shape.partition!r} takes.")
             return None
-        if self._is_refused(shape):
+        if self._refuse(shape):
             return None
         self.pending += 1
         self.live += 1
@@ -211,8 +212,8 @@ class PlanDraft:
             is_gpu=shape.resources.gpus > 0,
         )
 
-    def _is_refused(self, shape: Shape) -> bool:
-        """Tell whether a cap forbids one more of `shape`, and note it."""
+    def _refuse(self, shape: Shape) -> bool:
+        """Return whether a cap forbids one more of `shape`; note which."""
         limit = self.capacity[shape.name]
         if self.live >= self.settings.max_pilots:
             self.blocked.add("")
