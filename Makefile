@@ -46,9 +46,12 @@ demo-slurm: $(VENV)/.run
 	@eval "$$(python3 slurm-test/cluster.py env)"; $(BIN)/harvester demo --scheduler slurm; status=$$?; \
 		python3 slurm-test/cluster.py down; exit $$status
 
-# Few examples, and as many processes as there are cores. All examples: make test.
+# Few examples, as many processes as there are cores, and bytecode kept, also where the environment says otherwise: half
+# of the time would be compiling. All examples: make test.
+unit: export PYTHONDONTWRITEBYTECODE :=
+unit: export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 unit: $(VENV)/.dev
-	@HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest tests/unit -q -n auto
+	@HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest tests/unit -q -n auto -p no:schemathesis
 
 test: check
 	@$(BIN)/python -m pytest
