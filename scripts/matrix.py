@@ -27,7 +27,13 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "matrix"
 DEBIAN = ROOT / "build" / "debian-26.05"  # made by `make test-slurm VERSION=26.05`: Debian testing, with its Python
-QUICK = {**os.environ, "HYPOTHESIS_PROFILE": "quick"}
+# As `make unit`: few examples, and bytecode kept.
+QUICK = {
+    **os.environ,
+    "HYPOTHESIS_PROFILE": "quick",
+    "PYTHONDONTWRITEBYTECODE": "",
+    "PYTHONPYCACHEPREFIX": str(ROOT / "build" / "pycache"),
+}
 LIMIT_S = 1200
 
 
@@ -96,7 +102,7 @@ def on(version: str, python: Path) -> Found:
     pip = (bin_ / "python", "-m", "pip", "--disable-pip-version-check", "--quiet", "install")
     steps: dict[str, tuple[str | Path, ...]] = {
         "the installation": (*pip, "-c", "constraints.txt", "-e", ".[dev]"),
-        "the unit tests": (bin_ / "python", "-m", "pytest", "tests/unit", "-q", "-n", "auto", "-p", "no:cacheprovider"),
+        "the unit tests": (bin_ / "python", "-m", "pytest", "tests/unit", "-q", "-n", "auto", "-p", "no:schemathesis"),
         "harvester demo": (bin_ / "harvester", "demo", "--scheduler", "local"),
     }
     for name, argv in steps.items():
