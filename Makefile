@@ -4,14 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo demo-slurm test test-slurm check format house mutants bench bench-peers clean
+.PHONY: help demo demo-slurm unit test test-slurm coverage check format hooks house matrix dist mutants bench bench-peers clean
 help:
 	@echo "make demo        the whole system on this machine: register, invoke, evict, resume, result"
 	@echo "make demo-slurm  the same on a real one-machine Slurm (root, apt)"
+	@echo "make unit        the unit tests with few examples, in half a minute: while you work"
 	@echo "make test        set up and run all tests"
 	@echo "make test-slurm VERSION=26.05  the acceptance tests on another Slurm, in a Debian folder (root, debootstrap)"
 	@echo "make check       lint, types, formatting: what CI runs before the tests"
 	@echo "make house       folders, long modules and functions, double names; written into docs/architecture.md"
+	@echo "make format      what ruff can correct by itself"
+	@echo "make hooks       make check before each commit of this clone (pre-commit)"
+	@echo "make coverage    which lines and branches the unit tests and the integration tests reach; fails below the floor"
+	@echo "make matrix      unit tests and demo on each Python that we claim and this machine has; VERSIONS=\"3.12 3.13\""
+	@echo "make dist        sdist and wheel, and every extra in a clean environment; EXTRAS=\"worker gateway\""
 	@echo "make mutants     do the unit tests notice a change? of the modules changed since SINCE=main, or PATHS=…"
 	@echo "make bench       measurements"
 	@echo "make bench-peers the same work done by Ray, Parsl, Dask, HyperQueue and us (build/peers-venv; 10 minutes)"
@@ -40,6 +46,13 @@ demo-slurm: $(VENV)/.run
 	@eval "$$(python3 slurm-test/cluster.py env)"; $(BIN)/harvester demo --scheduler slurm; status=$$?; \
 		python3 slurm-test/cluster.py down; exit $$status
 
+# Few examples, as many processes as there are cores, and bytecode kept, also where the environment says otherwise: half
+# of the time would be compiling. All examples: make test.
+unit: export PYTHONDONTWRITEBYTECODE :=
+unit: export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
+unit: $(VENV)/.dev
+	@HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest tests/unit -q -n auto -p no:schemathesis
+
 test: check
 	@$(BIN)/python -m pytest
 
@@ -48,10 +61,23 @@ test-slurm:
 	@test -n "$(VERSION)" || { echo "name a Slurm: make test-slurm VERSION=24.11" >&2; exit 2; }
 	@python3 slurm-test/debian.py $(VERSION) $(if $(PYTEST),-- $(PYTEST))
 
+# Not tests/acceptance and tests/integration/{up,local,slurm,worker}: what they run is processes that end by signals.
+COVERED := tests/unit tests/integration/daemon tests/integration/gateway tests/integration/plugins \
+	tests/integration/sdk tests/integration/simulator tests/integration/store tests/integration/testing
+coverage: $(VENV)/.dev
+	@$(BIN)/coverage erase
+	@HYPOTHESIS_PROFILE=quick $(BIN)/coverage run -m pytest -q -p no:cacheprovider $(COVERED)
+	@$(BIN)/coverage combine --quiet
+	@mkdir -p build && $(BIN)/coverage html --quiet
+	@$(BIN)/coverage report
+
+# The second mypy: what tests share. Not the fake gateway of tests/integration/sdk, whose parts are None until it starts.
+SHARED := $(filter-out tests/integration/sdk/%,$(wildcard tests/conftest.py tests/*/conftest.py tests/*/*/conftest.py))
 check: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo "run 'make format'"; exit 1; }
 	@$(BIN)/mypy
+	@$(BIN)/mypy tests/support $(SHARED)
 
 format: $(VENV)/.dev
 	@$(BIN)/ruff check --fix --quiet . || true
@@ -60,6 +86,20 @@ format: $(VENV)/.dev
 # The standard library suffices: any Python will do.
 house:
 	@python3 scripts/house.py --write
+
+$(VENV)/.hooks: $(VENV)/.dev
+	@$(PIP) install -e '.[hooks]'
+	@touch $@
+
+hooks: $(VENV)/.hooks
+	@$(BIN)/pre-commit install
+
+# Needs no virtual environment but its own, one for each version.
+matrix:
+	@python3 scripts/matrix.py $(VERSIONS)
+
+dist: $(VENV)/.dev
+	@$(BIN)/python scripts/wheels.py $(EXTRAS)
 
 $(VENV)/.mutants: $(VENV)/.dev
 	@$(PIP) install -c constraints.txt -e '.[mutants]'
@@ -81,5 +121,5 @@ bench-peers: build/peers-venv/.made
 	@build/peers-venv/bin/python -m benchmarks.peers --json build/peers.json
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,12 +5,14 @@ red run is the doing of a change. HYPOTHESIS_PROFILE=explore draws new examples 
 of; HYPOTHESIS_PROFILE=quick takes the first tenth of the examples (`make unit`).
 """
 
+from typing import Any
+
 from hypothesis import HealthCheck, settings
 from support.examples import PROFILE, examples
 from support.skips import folded
 
 # How long an example takes says something of the machine, not of the code.
-_ANY_MACHINE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
+_ANY_MACHINE: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
 settings.register_profile("same", derandomize=True, database=None, **_ANY_MACHINE)
 settings.register_profile("explore", **_ANY_MACHINE)
 settings.register_profile("quick", derandomize=True, database=None, max_examples=examples(100), **_ANY_MACHINE)

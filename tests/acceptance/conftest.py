@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -200,7 +201,7 @@ def site(sites: Sites) -> Iterator[Callable[..., Slurm]]:
     """Yield a function that returns a cluster as `Sites.up` does, and points SLURM_CONF there until the test ends."""
     with ExitStack() as stack:
 
-        def up(kind: str, **asked: object) -> Slurm:
+        def up(kind: str, **asked: Any) -> Slurm:
             slurm = sites.up(kind, **asked)
             stack.enter_context(slurm_conf(slurm.conf))
             return slurm

@@ -4,8 +4,12 @@ import asyncio
 import contextlib
 import random
 import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 CHUNK = 16 * 1024
+
+T = TypeVar("T")
 
 
 class Pipe:
@@ -71,7 +75,7 @@ class Proxy:
         """Make what carries a connection: towards the caller, and onward."""
         return Pipe(writers)
 
-    def _call(self, coroutine):
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
     async def _listen(self) -> None:

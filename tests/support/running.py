@@ -8,12 +8,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
 import harvester
+
+T = TypeVar("T")
 
 
 def free_port() -> int:
@@ -29,7 +32,7 @@ class Running:
     def __init__(self, state: Path, *options: str) -> None:
         self.state = state
         self.options = options
-        self.process: subprocess.Popen | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.log = state.parent / f"{state.name}.log"
 
     def start(self, timeout_s: float = 20.0) -> "Running":
@@ -46,7 +49,7 @@ class Running:
 
     @property
     def url(self) -> str:
-        return json.loads(self.endpoint_file.read_text())["url"]
+        return str(json.loads(self.endpoint_file.read_text())["url"])
 
     def token(self, role: str = "admin") -> str:
         return (self.state / "tokens" / role).read_text().strip()
@@ -54,7 +57,7 @@ class Running:
     def client(self, role: str = "admin") -> harvester.Client:
         return harvester.Client(url=self.url, token=self.token(role))
 
-    def wait_for(self, condition, what: str, timeout_s: float = 20.0, interval_s: float = 0.02):
+    def wait_for(self, condition: Callable[[], T], what: str, timeout_s: float = 20.0, interval_s: float = 0.02) -> T:
         """Wait until `condition()` is true and return its value; on a time-out show the log's end."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -69,6 +72,7 @@ class Running:
 
     def kill(self) -> None:
         """kill -9, gateway and daemon alike; pilots live on."""
+        assert self.process is not None, "it does not run"
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         self.process = None

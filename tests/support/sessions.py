@@ -1,6 +1,7 @@
 """Sessions of a pilot, for the tests of what it decides: orders, leases, and what is found among effects."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -9,10 +10,12 @@ from harvester.domain.model.resources import Resources
 from harvester.domain.protocol import wire
 from harvester.domain.protocol.pilot_file import PilotFile
 from harvester_worker.core.activations import Death
-from harvester_worker.core.effects import Send
+from harvester_worker.core.effects import Effect, Key, Send
 from harvester_worker.core.pilot_core import PilotCore
 from harvester_worker.devices.allocation import PilotLocation
 from harvester_worker.ipc.slot_messages import Progress
+
+T = TypeVar("T")
 
 PILOT = PilotFile(
     pilot_id="p",
@@ -29,7 +32,9 @@ RESUMABLE = msgspec.structs.replace(PLAIN, function_id="resumable@1", checkpoint
 LIMITED = msgspec.structs.replace(PLAIN, function_id="limited@1", walltime_s=20.0)
 
 
-def lease(invocation_id="i", *, fence=1, function=PLAIN, cpus=1, gpus=0):
+def lease(
+    invocation_id: str = "i", *, fence: int = 1, function: FunctionVersion = PLAIN, cpus: int = 1, gpus: int = 0
+) -> wire.Lease:
     return wire.Lease(
         invocation_id=invocation_id,
         fence=fence,
@@ -41,30 +46,30 @@ def lease(invocation_id="i", *, fence=1, function=PLAIN, cpus=1, gpus=0):
     )
 
 
-def linked(*, pilot=PILOT, end_at=1000.0):
+def linked(*, pilot: PilotFile = PILOT, end_at: float = 1000.0) -> PilotCore:
     session = PilotCore(pilot, HOST, ("0", "1"), now=0.0, end_at=end_at)
     functions = [wire.Function(function=function) for function in (PLAIN, RESUMABLE, LIMITED)]
     assert session.received([WELCOME, *functions], 0.0) == []
     return session
 
 
-def sent(effects, kind: Any = object):
+def sent(effects: Iterable[Effect], kind: Any = object) -> list[Any]:
     return [e.message for e in effects if isinstance(e, Send) and isinstance(e.message, kind)]
 
 
-def of(effects, kind):
+def of(effects: Iterable[Effect], kind: type[T]) -> list[T]:
     return [e for e in effects if isinstance(e, kind)]
 
 
-def death(*keys, begun=1, blamed: Any = "the first"):
+def death(*keys: Key, begun: int = 1, blamed: Any = "the first") -> Death:
     """Return a slot's end under these activations; so many had begun, and the first is to blame."""
     guilty = keys[0] if blamed == "the first" else blamed
     return Death(keys=keys, begun=frozenset(keys[:begun]), blamed=guilty)
 
 
-def saved(state):
+def saved(state: bytes) -> Progress:
     return Progress(number=1, state=state)
 
 
-def ack(kind, invocation_id="i", *, fence=1, seq=0):
+def ack(kind: wire.AckKind, invocation_id: str = "i", *, fence: int = 1, seq: int = 0) -> wire.Ack:
     return wire.Ack(kind=kind, invocation_id=invocation_id, fence=fence, seq=seq)

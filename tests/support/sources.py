@@ -1,5 +1,7 @@
 """The packages' sources, for tests that read them."""
 
+import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,3 +20,9 @@ def modules() -> Iterator[tuple[str, Path]]:
         for path in sorted(folder.rglob("*.py")):
             parts = path.relative_to(folder).with_suffix("").parts
             yield ".".join((package, *parts)).removesuffix(".__init__"), path
+
+
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    """Return a module's syntax tree, parsed once in a session."""
+    return ast.parse(path.read_text())

@@ -3,7 +3,8 @@
 import asyncio
 import random
 
-from websockets.frames import Frame, Opcode, apply_mask
+from websockets.frames import Frame, Opcode
+from websockets.utils import apply_mask
 
 from harvester.domain.protocol import wire
 from support.proxy import Pipe, Proxy
@@ -15,7 +16,12 @@ LONGEST_S = 0.8
 class UnrulyPipe(Pipe):
     """One pilot's connection; what the gateway says passes as it is."""
 
-    def __init__(self, writers, choose: random.Random, done: dict[str, int]) -> None:
+    def __init__(
+        self,
+        writers: tuple[asyncio.StreamWriter, asyncio.StreamWriter],
+        choose: random.Random,
+        done: dict[str, int],
+    ) -> None:
         super().__init__(writers)
         self._choose, self._done = choose, done
 
@@ -54,7 +60,8 @@ class UnrulyPipe(Pipe):
         if frame.opcode is not Opcode.BINARY:
             writer.write(frame.serialize(mask=True))
             return
-        now, later = [], []
+        now: list[wire.ToGateway] = []
+        later: list[wire.ToGateway] = []
         for message in wire.decode_to_gateway(bytes(frame.data)):
             is_delayed = isinstance(message, wire.Finished) and self._choose.random() < DELAYED
             (later if is_delayed else now).append(message)

@@ -79,10 +79,13 @@ def defined(module):
     return names
 
 
+ENTRY_POINTS = {"harvester.policies", "harvester.schedulers"}
+
+
 def is_there(dotted):
-    """Whether a dotted name is a module of ours, or a name that one defines."""
+    """Whether a dotted name is a module of ours, a name that one defines, or a group of entry points."""
     module, _, last = dotted.rpartition(".")
-    return dotted in NAMES or (module in NAMES and last in defined(module))
+    return dotted in ENTRY_POINTS or dotted in NAMES or (module in NAMES and last in defined(module))
 
 
 def is_benchmark(dotted):

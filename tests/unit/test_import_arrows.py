@@ -4,7 +4,7 @@ import ast
 import sys
 
 import pytest
-from support.sources import PACKAGES, modules
+from support.sources import PACKAGES, modules, tree
 
 OURS = tuple(PACKAGES)
 
@@ -40,7 +40,7 @@ FORBIDDEN = {
 
 
 def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -88,7 +88,7 @@ def test_the_domain_imports_the_standard_library_and_msgspec_only():
 def ours(path):
     """What of ours a module imports, wherever it does: also inside functions and under TYPE_CHECKING."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -161,4 +161,4 @@ def test_a_folder_has_at_most_a_baker_s_dozen_of_modules_and_says_where_to_begin
             folders.setdefault(path.parent, []).append(module)
     for folder, held in folders.items():
         assert len(held) <= 13, f"{folder} has {len(held)} modules"
-        assert len(ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or "") > 60, folder
+        assert len(ast.get_docstring(tree(folder / "__init__.py")) or "") > 60, folder

@@ -3,7 +3,7 @@
 import ast
 from collections import defaultdict
 
-from support.sources import PACKAGES, modules
+from support.sources import PACKAGES, modules, tree
 
 # What one program tells another, as both sides keep it: the same thing on its way, in memory and on disk.
 MIRRORS = {
@@ -20,7 +20,7 @@ MIRRORS = {
 def test_a_public_class_name_is_defined_once_or_is_a_listed_mirror():
     defined = defaultdict(list)
     for module, path in modules():
-        for node in ast.parse(path.read_text()).body:
+        for node in tree(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 defined[node.name].append(module)
     assert len(PACKAGES) == 4

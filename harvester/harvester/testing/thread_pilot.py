@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import sys
 import threading
 from collections import deque
@@ -160,12 +161,8 @@ class ThreadPilot:
         while self._waiting and self._free > 0 and self._leaving is None:
             lease = self._waiting.popleft()
             key = (lease.invocation_id, lease.fence)
-            run = ThreadRun(
-                lease,
-                self._functions[lease.function_id],
-                self._say_from_thread,
-                lambda key=key: self._from_thread(self._ended, key),  # type: ignore[misc] # mypy cannot infer it
-            )
+            on_end = functools.partial(self._from_thread, self._ended, key)
+            run = ThreadRun(lease, self._functions[lease.function_id], self._say_from_thread, on_end)
             self._runs[key] = run
             self._free -= 1
             run.start()

@@ -13,7 +13,7 @@ from harvester.domain.model.context import CURRENT
 from harvester.domain.model.functions import FunctionVersion
 from harvester.domain.model.invocations import ActivationEnd
 from harvester.domain.protocol import wire
-from harvester_worker.slot import runner
+from harvester_worker.slot import loaded_function, runner
 from harvester_worker.slot.checkpointing import Evicted, Saved, SlotContext, Stopped
 from harvester_worker.slot.failures import RunFailed, placed
 
@@ -98,7 +98,7 @@ class ThreadRun:
         assert isinstance(lease.arguments, bytes)  # noqa: S101 - the gateway has no directory of large payloads
         CURRENT.set(self._context)  # of this thread, which runs nothing else
         pieces = runner.run(
-            runner.load(self._function),
+            loaded_function.load(self._function),
             lease.encoding,
             lease.arguments,
             self._context,

@@ -76,7 +76,7 @@ class FakePilot:
         self._socket = await connect(
             self.url, additional_headers=headers, max_size=None, compression=None, proxy=None, ssl=ssl
         )
-        said = {
+        said: dict[str, Any] = {
             "protocol": wire.PROTOCOL_VERSION,
             "pilot_id": self.pilot_id,
             "python": "3.11",
@@ -161,6 +161,7 @@ class FakePilot:
     async def _run(self, leases: list[wire.Lease]) -> None:
         said: list[wire.ToGateway] = []
         for lease in leases:
+            assert isinstance(lease.arguments, bytes), "large arguments are the tests' own affair"
             given = msgspec.json.decode(lease.arguments)
             name = name_in(lease.function_id)
             value = self.functions[name](*given.get("args", ()), **given.get("kwargs", {}))
@@ -247,7 +248,7 @@ class Rig:
         draft = {"name": name, "kind": FunctionKind.MODULE, "body": f"package.module:{name}"} | more
         answer = await self.http.post("/v1/functions", json=draft)
         assert answer.status_code in {200, 201}, answer.text
-        return answer.json()
+        return dict(answer.json())
 
     async def pilot(self, pilot_id: str = "p1", cpus: int = 2, **hello: Any) -> FakePilot:
         resources = Resources(cpus=cpus)
@@ -266,12 +267,12 @@ class Rig:
     async def accepted(self, name: str = "double", *args: Any) -> str:
         answer = await self.invoke(name, *args)
         assert answer.status_code == 202, answer.text
-        return answer.json()["invocation_id"]
+        return str(answer.json()["invocation_id"])
 
     async def read(self, invocation_id: str, wait_s: float = 0) -> dict[str, Any]:
         answer = await self.http.get(f"/v1/invocations/{invocation_id}", params={"wait_s": wait_s})
         assert answer.status_code == 200, answer.text
-        return answer.json()
+        return dict(answer.json())
 
     async def until(self, question: Callable[[], Any], within: float = 5.0) -> Any:
         """Ask until the answer is true."""
@@ -318,7 +319,7 @@ def problem(answer: httpx2.Response, status: int) -> dict[str, Any]:
     """Return the problem document of a refusal."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
-    document = answer.json()
+    document: dict[str, Any] = answer.json()
     assert document["status"] == status
     assert document["type"].startswith("urn:harvester:problem:")
     assert document["title"]

@@ -69,7 +69,7 @@ class FakeGateway:
             await self.send(msgspec.structs.replace(welcome, **self.blobs))
         if isinstance(message, wire.Heartbeat):
             await connection.send(wire.encode([wire.Heard()]))
-        kinds = {
+        kinds: dict[type, wire.AckKind] = {
             wire.Finished: wire.AckKind.FINISHED,
             wire.GivenBack: wire.AckKind.GIVEN_BACK,
             wire.Checkpoint: wire.AckKind.CHECKPOINT,
