@@ -203,18 +203,28 @@ def test_the_agent_hears_of_a_signal_soon_after_the_processes_of_a_function(slur
         for number, future in enumerate(futures):
             where[number] = client.invocation(future.invocation_id)["activations"][0]["pilot_id"]
         preempt(slurm, client)
-        running.wait_for(lambda: len(list(tmp_path.glob("hit-*"))) == 8, "all to be hit", 30)
+        running.wait_for(
+            lambda: all("pilot.signalled" in output(running, pilot_id) for pilot_id in where.values()),
+            "all agents to hear of it",
+            30,
+        )
         time.sleep(1)
         for number, pilot_id in where.items():
-            hit_at = float((tmp_path / f"hit-{number}").read_text())
-            late_s.append(heard_at(running, pilot_id) - hit_at)
+            hit = tmp_path / f"hit-{number}"
+            # An agent that hears of it first ends such a run at once, so its process may not come to tell.
+            if hit.exists() and (hit_at := hit.read_text()):
+                late_s.append(heard_at(running, pilot_id) - float(hit_at))
         for future in futures:
             future.cancel()
     figures.add("a signal in a function's process until it is in the agent, ms", *(1000 * late for late in late_s))
+    assert late_s, "no process was hit before its agent"
     assert max(late_s) < 0.2, "settling.SETTLE_S is too short here"
 
 
 def heard_at(running, pilot_id):
-    output = (running.state / "pilots" / pilot_id / "output.txt").read_text()
-    (stamp,) = re.findall(r"^(\S+ \S+) INFO pilot.signalled", output, re.MULTILINE)
+    (stamp,) = re.findall(r"^(\S+ \S+) INFO pilot.signalled", output(running, pilot_id), re.MULTILINE)
     return datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S,%f").timestamp()
+
+
+def output(running, pilot_id):
+    return (running.state / "pilots" / pilot_id / "output.txt").read_text()

@@ -11,6 +11,7 @@ import typer
 from scripts import house
 from support.sources import PACKAGES, ROOT, modules
 
+from harvester.cli import plugins
 from harvester.cli.app import app
 from harvester.config import Config
 from harvester.domain.model.invocations import INVOCATION
@@ -79,7 +80,7 @@ def defined(module):
     return names
 
 
-ENTRY_POINTS = {"harvester.policies", "harvester.schedulers"}
+ENTRY_POINTS = {plugins.POLICIES, plugins.SCHEDULERS}
 
 
 def is_there(dotted):
