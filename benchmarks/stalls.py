@@ -192,7 +192,7 @@ def served(folder: Path, settings: GatewaySettings) -> GatewayServer:
 
 def loop_of(server: GatewayServer) -> asyncio.AbstractEventLoop:
     """Return the event loop of a gateway."""
-    loop: asyncio.AbstractEventLoop = server.app.state.gateway.journal._loop  # noqa: SLF001 - nobody else asks for it
+    loop: asyncio.AbstractEventLoop = server.app.state.gateway.parts.journal._loop  # noqa: SLF001 - nobody else asks for it
     return loop
 
 

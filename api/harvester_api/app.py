@@ -55,8 +55,7 @@ def create_app(settings: GatewaySettings, store: Store, clock: Clock | None = No
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        gateway = Gateway(settings, store, clock)
-        app.state.gateway = gateway
+        gateway = app.state.gateway = await Gateway.opened(settings, store, clock)
         await gateway.start()
         try:
             yield
@@ -74,7 +73,7 @@ def create_app(settings: GatewaySettings, store: Store, clock: Clock | None = No
     )
 
     def run_caller(token: str) -> Caller | None:
-        return cast("Gateway", app.state.gateway).runs.caller(token)
+        return cast("Gateway", app.state.gateway).parts.runs.caller(token)
 
     app.state.auth = Auth(settings.tokens, run_caller)
     app.state.connections = Connections(settings.connections)

@@ -65,7 +65,7 @@ class Connections:
         """Take in a connection; the oldest stranger goes if there are too many, or it does itself."""
         if len(self) >= self._most():
             if not self._strangers:
-                connection.end("The gateway has as many connections as it may have.")
+                connection.end("The gateway has reached its limit of connections.")
                 return
             self._send_away_oldest()
         elif len(self._strangers) >= self.limits.strangers:
@@ -75,7 +75,7 @@ class Connections:
             self._watch()
 
     def knows(self, connection: OpenConnection) -> None:
-        """Take note that a valid token was shown."""
+        """Record that a valid token was shown."""
         connection.is_known = True
         if connection in self._strangers:
             del self._strangers[connection]
@@ -87,15 +87,15 @@ class Connections:
         self._known.discard(connection)
 
     def look(self) -> None:
-        """Send away whoever keeps silent for too long."""
+        """End connections that are silent for too long."""
         for connection in [*self._strangers, *self._known]:
             if connection.is_overdue(self.limits):
-                connection.end("Nothing came for too long.")
+                connection.end("The connection was silent for too long.")
 
     def _send_away_oldest(self) -> None:
         oldest = next(iter(self._strangers))
         del self._strangers[oldest]
-        oldest.end("Others wait, and this connection has shown no valid token.")
+        oldest.end("This connection has shown no valid token, and other callers need it.")
 
     def _most(self) -> int:
         if self.limits.most is not None:
@@ -113,7 +113,7 @@ class Connections:
 
 
 def has_shown_token(scope: Scope) -> None:
-    """Take note that who sends a request has a valid token."""
+    """Record that the sender of a request has a valid token."""
     connection: OpenConnection | None = scope.get(SCOPE_KEY)
     if connection is not None and not connection.is_known:
         connection.keeper.knows(connection)

@@ -25,6 +25,7 @@ from harvester_api import problems
 from harvester_api.connections import has_shown_token
 from harvester_api.http.auth import bearer, token_sha256
 from harvester_api.runtime.effects import Loader
+from harvester_api.runtime.pilot_messages import PilotMessages
 from harvester_api.service.gateway import Gateway
 
 log = logging.getLogger(__name__)
@@ -107,15 +108,15 @@ class PilotLink:
         if not self._ending.done():
             self._ending.set_result(LinkClosed(code, reason))
 
-    async def run(self, gateway: Gateway) -> None:
+    async def run(self, pilots: PilotMessages) -> None:
         """Carry messages until either side ends it."""
-        reading = asyncio.create_task(self._read(gateway))
+        reading = asyncio.create_task(self._read(pilots))
         writing = asyncio.create_task(self._write())
         try:
             parts: set[asyncio.Future[Any]] = {reading, writing, self._ending}
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            gateway.detach(self.pilot_id, self)
+            pilots.detach(self.pilot_id, self)
             for task in (reading, writing):
                 task.cancel()
             await asyncio.wait({reading, writing})
@@ -138,7 +139,7 @@ class PilotLink:
                 return LinkClosed(TRY_LATER, f"the gateway failed here ({type(error).__name__}), connect again")
         return None
 
-    async def _read(self, gateway: Gateway) -> None:
+    async def _read(self, pilots: PilotMessages) -> None:
         try:
             async with asyncio.timeout(HELLO_WITHIN.total_seconds()):
                 messages = await self._frame()
@@ -147,14 +148,14 @@ class PilotLink:
         if messages is None:
             return
         self.hello = self._checked(messages)
-        replaced = gateway.attach(self.pilot_id, self)
+        replaced = pilots.attach(self.pilot_id, self)
         if isinstance(replaced, PilotLink):
-            replaced.close(REPLACED, "the pilot has connected anew")
+            replaced.close(REPLACED, "the pilot has connected again")
         while messages is not None:
             for at in range(0, len(messages), HEARD_AT_ONCE):
                 if at:
                     await asyncio.sleep(0)
-                gateway.received(self.pilot_id, messages[at : at + HEARD_AT_ONCE])
+                pilots.received(self.pilot_id, messages[at : at + HEARD_AT_ONCE])
             messages = await self._frame()
 
     def _checked(self, messages: list[wire.ToGateway]) -> wire.Hello:
@@ -168,7 +169,7 @@ class PilotLink:
                 "install its version of hpc-harvester on the nodes",
             )
         if hello.pilot_id != self.pilot_id:
-            raise LinkClosed(NOT_UNDERSTOOD, "the token is another pilot's")
+            raise LinkClosed(NOT_UNDERSTOOD, "the token belongs to another pilot")
         return hello
 
     async def _frame(self) -> list[wire.ToGateway] | None:
@@ -178,11 +179,11 @@ class PilotLink:
             return None
         data = event.get("bytes")
         if data is None:
-            raise LinkClosed(NOT_UNDERSTOOD, "text, where frames of MessagePack are spoken")
+            raise LinkClosed(NOT_UNDERSTOOD, "a text frame: this connection carries MessagePack in binary frames")
         try:
             return wire.decode_to_gateway(cast("bytes", data))
         except wire.WireError as error:
-            raise LinkClosed(NOT_UNDERSTOOD, f"protocol {wire.PROTOCOL_VERSION} is spoken here: {error}") from None
+            raise LinkClosed(NOT_UNDERSTOOD, f"not a message of protocol {wire.PROTOCOL_VERSION}: {error}") from None
 
     async def _write(self) -> None:
         """Send what is queued; returns when the pilot has gone away during it, as it may at any time."""
@@ -212,11 +213,14 @@ class PilotLink:
             message = await asyncio.to_thread(item) if callable(item) else item
             messages.append(message)
             size += wire.MESSAGE_BYTES
-            if isinstance(message, wire.Lease):
-                size += len(message.arguments) if isinstance(message.arguments, bytes) else 0
-                size += len(message.checkpoint or b"")
-            elif isinstance(message, wire.Function):
-                size += len(message.function.body)
+            match message:
+                case wire.Lease(arguments=arguments, checkpoint=checkpoint):
+                    size += len(arguments) if isinstance(arguments, bytes) else 0
+                    size += len(checkpoint or b"")
+                case wire.Function(function=function):
+                    size += len(function.body)
+                case _:  # the others are small
+                    pass
         return messages
 
 
@@ -234,7 +238,7 @@ async def serve_pilot(scope: Scope, receive: Receive, send: Send, gateway: Gatew
         return
     await websocket.accept()
     # A frame that does not leave within the length of a lease would cost the pilot its leases anyway.
-    await PilotLink(pilot.pilot_id, receive, send, gateway.settings.lease).run(gateway)
+    await PilotLink(pilot.pilot_id, receive, send, gateway.parts.settings.lease).run(gateway.parts.pilots)
 
 
 async def _authenticated(websocket: WebSocket, gateway: Gateway) -> PilotRecord:
@@ -242,23 +246,23 @@ async def _authenticated(websocket: WebSocket, gateway: Gateway) -> PilotRecord:
         raise problems.refusal(503, "not-ready", "the gateway is starting or stopping", remedy="Call again.")
     token = bearer(websocket)
     try:
-        pilot = None if token is None else await asyncio.to_thread(gateway.store.pilot_by_token, token_sha256(token))
+        pilot = None if token is None else await gateway.site.pilot_of_token(token_sha256(token))
     except StoreError as error:
         raise problems.store_refusal(error) from error
     if pilot is None:
         raise problems.refusal(
             403,
             "unknown-pilot",
-            "the token is no pilot's",
+            "the token is not a pilot's",
             field="Authorization",
-            remedy="A pilot calls with the token of its own pilot file; this one has to leave.",
+            remedy="A pilot connects with the token in its own pilot file; this one must exit.",
         )
     if pilot.state in PILOT.final:
         raise problems.refusal(
             403,
             "pilot-ended",
-            f"pilot {pilot.pilot_id} is over ({pilot.state.value}{': ' if pilot.reason else ''}{pilot.reason})",
-            remedy="Its work was given to others; it has to leave.",
+            f"pilot {pilot.pilot_id} has ended ({pilot.state.value}{': ' if pilot.reason else ''}{pilot.reason})",
+            remedy="Its work was given to other pilots; it must exit.",
         )
     has_shown_token(websocket.scope)
     return pilot

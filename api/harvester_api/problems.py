@@ -93,7 +93,7 @@ def store_refusal(error: StoreError) -> Refusal:
             500,
             "cannot-be-stored",
             f"the store cannot hold this: {error}",
-            remedy="It was not kept, and is stopped where it has begun. Report it with the gateway's log.",
+            remedy="It was not kept, and is stopped if it has started. Report it with the gateway's log.",
         )
     if isinstance(error, StoreFull):
         return refusal(
@@ -107,7 +107,7 @@ def store_refusal(error: StoreError) -> Refusal:
         503,
         "store-unavailable",
         f"the store does not answer: {error}",
-        remedy="Nothing new was accepted. Try again in a moment; if it lasts, the admin has to look at the store.",
+        remedy="Nothing new was accepted. Try again in a moment; if that fails, ask the admin to check the store.",
         headers={"Retry-After": "2"},
     )
 
@@ -119,8 +119,8 @@ def _doubt(error: InDoubt) -> Refusal:
         503,
         "accepted-in-doubt",
         f"{which} may run or have run, and is not on disk yet: {error}",
-        remedy="It is kept, and written as soon as the store takes it. Do not send it anew: repeat the request under "
-        "the same Idempotency-Key, or ask GET /v1/invocations/ID, until the answer is another one.",
+        remedy="It is kept, and written as soon as the store accepts writes. Do not send it as a new request: repeat "
+        "it under the same Idempotency-Key, or ask GET /v1/invocations/ID, until the answer changes.",
         headers={"Retry-After": "2"},
     )
     return Refusal(msgspec.structs.replace(refused.problem, invocation_ids=error.invocation_ids), refused.headers)
@@ -167,12 +167,12 @@ def too_many(count: int | None, limit: int) -> Refusal:
 
 
 def unsupported(content_type: str, known: Iterable[str]) -> Refusal:
-    """Return the refusal for a body of a type that is not understood here (415)."""
+    """Return the refusal for a body of a type that is not supported here (415)."""
     *most, last = known
     return refusal(
         415,
         "unsupported-media-type",
-        f"Content-Type {content_type or '(none)'} is not understood here",
+        f"Content-Type {content_type or '(none)'} is not supported here",
         field="Content-Type",
         remedy=f"Send {', '.join(most)}{' or ' if most else ''}{last}.",
     )
@@ -206,7 +206,7 @@ def answered(request: Request, error: Exception) -> Response:
         refusal(
             500,
             "internal-error",
-            f"{request.method} {path} met a defect of the gateway ({type(error).__name__})",
+            f"{request.method} {path} failed because of a defect in the gateway ({type(error).__name__})",
             remedy="Report it with the gateway's log. What was acknowledged before is safe.",
         )
     )

@@ -185,7 +185,7 @@ def listen(
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except OSError as error:
         raise ServerError(
-            f"{host!r} is no address to listen at: {error}; choose one of this machine's with --host"
+            f"{host!r} is not an address to listen at: {error}; choose one of this machine's with --host"
         ) from error
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:

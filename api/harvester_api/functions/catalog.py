@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 
@@ -85,6 +86,14 @@ class Catalog:
     async def listed(self, caller: Caller, name: str, version: int | None = None) -> ListedFunction:
         """Return a version with what belongs to its name. Raises `Refusal` (404, 409)."""
         return await asyncio.to_thread(self._listed, caller, name, version)
+
+    async def page(self, caller: Caller, after: str, limit: int) -> list[ListedFunction]:
+        """Return functions that a caller may call, by name and owner, in their newest versions; those behind `after`.
+
+        An admin is shown everybody's.
+        """
+        seen_by = None if caller.role is Role.ADMIN else caller.name
+        return await asyncio.to_thread(partial(self._store.functions, after, limit, seen_by=seen_by))
 
     async def versions(self, caller: Caller, name: str, before: int | None, limit: int) -> list[ListedFunction]:
         """Return versions of a function, the newest first; those older than `before`. Raises `Refusal` (404, 409)."""

@@ -58,9 +58,9 @@ class FunctionNames:
             raise refusal(
                 403,
                 "not-yours",
-                f"{full_name(owner, name)} is {owner}'s, and only they and admins may change it",
+                f"{full_name(owner, name)} belongs to {owner}; only its owner and admins may change it",
                 field="name",
-                remedy="Register a function of your own under this name: your calls then mean that one.",
+                remedy="Register a function of your own under this name; your calls then use that one.",
             )
         return owner, name
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 from starlette.requests import HTTPConnection
 
-from harvester_api.connections import has_shown_token
+from harvester_api.connections import SCOPE_KEY, has_shown_token
 from harvester_api.http.parameters import headers_of
 from harvester_api.problems import Refusal, refusal
 from harvester_api.settings import Role, Token
@@ -61,8 +61,10 @@ class Auth:
             raise _unauthorized("the request has no bearer token")
         found = self._callers.get(token_sha256(token)) or self._run(token)
         if found is None:
-            raise _unauthorized("the bearer token is not one that this gateway knows")
-        has_shown_token(request.scope)
+            raise _unauthorized("this gateway does not know the bearer token")
+        connection = request.scope.get(SCOPE_KEY)
+        if connection is not None and not connection.is_known:
+            has_shown_token(request.scope)
         return found
 
     def admin(self, request: HTTPConnection) -> Caller:
@@ -72,9 +74,9 @@ class Auth:
             raise refusal(
                 403,
                 "admin-only",
-                f"{caller.name!r} is a user, and this is for admins",
+                f"{caller.name!r} is a user, and this operation is for admins",
                 field="Authorization",
-                remedy="Use the admin's token.",
+                remedy="Use an admin's token.",
             )
         return caller
 
@@ -85,7 +87,7 @@ def _unauthorized(detail: str) -> Refusal:
         "unauthorized",
         detail,
         field="Authorization",
-        remedy="Send 'Authorization: Bearer TOKEN'; `harvester up` says where the tokens lie, "
+        remedy="Send 'Authorization: Bearer TOKEN'; `harvester up` prints where the tokens are, "
         "and clients read HARVESTER_TOKEN.",
         headers={"WWW-Authenticate": "Bearer"},
     )

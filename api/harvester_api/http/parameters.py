@@ -78,7 +78,7 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
             raise refusal(
                 422,
                 "invalid-field",
-                f"{self.name}: it is given {len(values)} times",
+                f"{self.name}: given {len(values)} times",
                 field=self.name,
                 remedy="Give it once.",
             )
@@ -86,6 +86,8 @@ class Parameter(msgspec.Struct, frozen=True, kw_only=True):
 
     def integer(self, request: Request) -> int | None:
         """Return a whole number within the bounds of the schema. Raises `Refusal` (422)."""
+        if not request.scope["query_string"]:
+            return self.schema.get("default")
         text = self.text(request)
         if text is None:
             return self.schema.get("default")
@@ -167,13 +169,18 @@ def choice_of(name: str, kind: type[StrEnum], description: str) -> Parameter:
 def limit_of(default: int, maximum: int) -> Parameter:
     """Return the parameter for the length of a page."""
     schema = {"type": "integer", "minimum": 1, "maximum": maximum, "default": default}
-    return Parameter(name="limit", description=f"At most so many items, up to {maximum}.", schema=schema)
+    return Parameter(name="limit", description=f"The number of items on a page, up to {maximum}.", schema=schema)
 
 
 WAIT = Parameter(
     name="wait_s",
-    description="Wait up to so many seconds for the end; the gateway waits no longer than its own limit.",
+    description="Wait up to this many seconds for the end. The gateway's own limit (60 s by default) still applies.",
     schema={"type": "number", "minimum": 0, "default": 0},
+)
+RAW = Parameter(
+    name="raw",
+    description="1: answer a result within wait_s with its bytes alone.",
+    schema={"type": "boolean", "default": False},
 )
 VERSION = Parameter(
     name="version",
@@ -183,7 +190,7 @@ VERSION = Parameter(
 FUNCTION_NAME = Parameter(
     name="name",
     where="path",
-    description="The function's name: your own of that name, else the one that is shared with you; or owner/name.",
+    description="The function's name: your own function, else the one that is shared with you; or owner/name.",
 )
 
 
@@ -199,47 +206,50 @@ INVOCATION_ID = Parameter(name="invocation_id", where="path", description="The i
 PILOT_ID = Parameter(name="pilot_id", where="path", description="The pilot's id.")
 PRIORITY = Parameter(
     name="priority",
-    description="Among your own waiting invocations the higher goes first; nobody gets ahead of other users with it.",
+    description="Higher priorities start first among your own waiting invocations; other users are not affected.",
     schema={"type": "integer", "minimum": -1000, "maximum": 1000, "default": 0},
 )
 TTL = Parameter(
     name="ttl_s",
-    description="If it has not started within so many seconds, it is expired.",
+    description="An invocation that has not started within this many seconds expires.",
     schema={"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_S},
 )
 DEADLINE = Parameter(
     name="deadline_s",
-    description="If it has not ended within so many seconds, it is expired; a slot that runs it is told to stop.",
+    description="An invocation that has not ended within this many seconds expires; its slot is told to stop.",
     schema={"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_S},
 )
+OPTIONS = (VERSION, PRIORITY, TTL, DEADLINE)
+"""What may be said of an invocation, and of a batch for all of its invocations."""
+
 KEY = Parameter(
     name="Idempotency-Key",
     where="header",
-    description="The same key of the same caller makes a repeated call the same invocation, or the same batch.",
+    description="A repeated call with the same key, by the same caller, is the same invocation or the same batch.",
     schema={"type": "string", "minLength": 1, "maxLength": 200},
 )
 PYTHON = Parameter(
     name="Harvester-Python",
     where="header",
-    description="For pickles: the minor version of the Python that made them, like 3.11.",
+    description="For pickles: the minor version of the Python that made them, such as 3.11.",
 )
 DRAFT = Parameter(
     name="Harvester-Draft",
     where="header",
-    description="In place of a body: the name of the file in the folder drafts of /v1/directory that holds it. With a "
-    "body, and for a name that is no file there, it is refused with 422.",
+    description="In place of a body: the name of the file in the folder drafts of /v1/directory that holds it. A "
+    "request with both a draft and a body, or with the name of a file that does not exist, is refused with 422.",
     schema={"type": "string", "pattern": "^[0-9a-f]{32}$"},
 )
 PARENT = Parameter(
     name="Harvester-Parent",
     where="header",
-    description="The open invocation of yours that waits for this one, which then goes before your other work.",
+    description="The open invocation of yours that waits for this one. This one then starts before your other work.",
     schema={"type": "string", "minLength": 1, "maxLength": 64},
 )
 STREAM_ID = Parameter(
     name="stream_id",
     where="path",
-    description="A name that you choose, like a UUID; it is yours alone.",
+    description="A name that you choose, such as a UUID. Other users' streams of the same name are separate.",
     schema={"type": "string", "pattern": "^[A-Za-z0-9-]{8,64}$"},
 )
 STREAM = Parameter(

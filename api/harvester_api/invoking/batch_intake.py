@@ -1,8 +1,8 @@
 """The arguments of a batch: read, counted, checked, and put where they belong.
 
-Owns the way from a body to the arguments of each invocation. However the body is made, the event loop goes on in
-between: elements are counted before they are decoded, what would make many objects is read by `large_bodies`, and the
-rest is looked at in pieces. Raises `Refusal` and `StoreError`.
+Owns the way from a body to the ids and the arguments of its invocations. However the body is made, the event loop goes
+on in between: elements are counted before they are decoded, what would make many objects is read by `large_bodies`, and
+the rest is looked at in pieces. Raises `Refusal` and `StoreError`.
 """
 
 from __future__ import annotations
@@ -11,89 +11,85 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import cast
 
-import msgspec
 from fastapi import Request
 
-from harvester.domain.model.functions import Encoding, FunctionVersion
+from harvester.domain.model.functions import Encoding
 from harvester.domain.payload.blobs import BlobRef, blob_name
 from harvester.store.store import StoreError
-from harvester_api.http.bodies import COUNTED_BYTES, check_length, check_size, chunks_of
+from harvester_api.http.bodies import COUNTED_BYTES, check_length, check_size, chunks_of, is_quick
 from harvester_api.http.body_spool import KEPT_BYTES, Spool
 from harvester_api.http.parameters import DRAFT, headers_of
-from harvester_api.invoking.body_intake import Arguments, Door
-from harvester_api.invoking.limits import HeldBytes
+from harvester_api.invoking.body_intake import Arguments, Reception, fresh_id
+from harvester_api.invoking.idempotency import all_ids
 from harvester_api.media_types import LINES_TYPE, media_type
 from harvester_api.problems import invalid, too_large, too_many
 from harvester_api.storage.blobs import Blobs
-from harvester_api.validation.arguments import check_line, encoding_of, json_items, packed_spans
-from harvester_api.validation.large_bodies import Span, is_quick
+from harvester_api.validation.arguments import check_line, json_items, packed_spans
+from harvester_api.validation.large_bodies import Span
 
 PIECE = 250
 """Invocations that are taken in at a time: a few milliseconds of the event loop."""
 
 Part = bytes | memoryview
-T = TypeVar("T")
 
 
-class TakenBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """What a batch brought."""
-
-    encoding: Encoding
-    arguments: list[Part]
-
-
-async def pieces(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
-    """Yield items a few at a time, and let others have the event loop in between."""
-    for at in range(0, len(items), PIECE):
-        if at:
+async def pieces(count: int) -> AsyncIterator[int]:
+    """Yield where each piece of `count` items begins, and let others have the event loop in between."""
+    for begin in range(0, count, PIECE):
+        if begin:
             await asyncio.sleep(0)
-        yield items[at : at + PIECE]
+        yield begin
 
 
-async def read_batch(request: Request, function: FunctionVersion, door: Door, held: HeldBytes) -> TakenBatch:
-    """Return the arguments of each invocation of a batch. `held` counts what of it is in memory."""
-    if headers_of(request).get("harvester-draft") is not None:
+async def read_batch(request: Request, encoding: Encoding, reception: Reception) -> tuple[list[str], list[Arguments]]:
+    """Return new ids, and the arguments of the invocations of a batch that get them."""
+    headers, settings = headers_of(request), reception.settings
+    if headers.get("harvester-draft") is not None:
         raise invalid(DRAFT.name, "a batch is sent as a body", "Send the body itself.")
-    settings = door.settings
-    encoding = encoding_of(headers_of(request), function, settings.offers, is_batch=True)
+    check_length(headers, settings.batch_limit_bytes, "batch")
     with Spool() as spool:
-        await _read(request, settings.batch_limit_bytes, spool, held)
+        await _read(request, settings.batch_limit_bytes, spool, reception)
         if encoding is not Encoding.JSON:
-            items = await _packed(spool, encoding, door)
-        elif media_type(headers_of(request)) == LINES_TYPE:
-            items = await _lines(spool, door)
+            items = await _packed(spool, encoding, reception)
+        elif media_type(headers) == LINES_TYPE:
+            items = await _lines(spool, reception)
         else:
-            items = await _array(spool, door)
+            items = await _array(spool, reception)
     if len(items) > settings.batch_limit:
         raise too_many(len(items), settings.batch_limit)
     largest = max(map(len, items), default=0)
     if largest > settings.payload_limit_bytes:
         raise too_large("arguments of one invocation in the batch", largest, settings.payload_limit_bytes)
-    return TakenBatch(encoding=encoding, arguments=items)
+    ids = await all_ids(fresh_id(), len(items))
+    blobs = reception.blobs
+    if blobs is None or largest < blobs.least:
+        return ids, cast("list[Arguments]", items)  # a part that is a view is as large as those in files
+    return ids, await asyncio.to_thread(_set_aside, items, ids, blobs)
 
 
-async def _read(request: Request, limit: int, spool: Spool, held: HeldBytes) -> None:
-    check_length(request, limit, "batch")
+async def _read(request: Request, limit: int, spool: Spool, reception: Reception) -> None:
     async for chunk in chunks_of(await request.receive(), request.receive):
         size = spool.size + len(chunk)
         check_size(size, limit, "batch")
         if size > COUNTED_BYTES:
-            held.grow(size)
+            reception.grow(size)
         spool.write(chunk)
 
 
-async def _array(spool: Spool, door: Door) -> list[Part]:
+async def _array(spool: Spool, reception: Reception) -> list[Part]:
     if spool.is_small and is_quick(spool.small()):
         return list(json_items(spool.small()))
-    return await _parts(spool, await door.large.spans_of_array(spool, door.settings.batch_limit), door)
+    return await _parts(spool, await reception.large.spans_of_array(spool, reception.settings.batch_limit), reception)
 
 
-async def _lines(spool: Spool, door: Door) -> list[Part]:
+async def _lines(spool: Spool, reception: Reception) -> list[Part]:
     """Return the lines of a batch; empty ones are passed over."""
     if not (spool.is_small and is_quick(spool.small())):
-        return await _parts(spool, await door.large.spans_of_lines(spool, door.settings.batch_limit), door)
+        return await _parts(
+            spool, await reception.large.spans_of_lines(spool, reception.settings.batch_limit), reception
+        )
     items: list[Part] = []
     for number, line in enumerate(spool.small().split(b"\n"), 1):
         if line.strip():
@@ -102,11 +98,11 @@ async def _lines(spool: Spool, door: Door) -> list[Part]:
     return items
 
 
-async def _packed(spool: Spool, encoding: Encoding, door: Door) -> list[Part]:
-    most = door.settings.batch_limit
+async def _packed(spool: Spool, encoding: Encoding, reception: Reception) -> list[Part]:
+    most = reception.settings.batch_limit
     if not spool.is_small:
         spans = await asyncio.to_thread(lambda: list(packed_spans(encoding, spool.mapped(), most)))
-        return await _parts(spool, spans, door)
+        return await _parts(spool, spans, reception)
     body, items = spool.small(), list[Part]()
     found = packed_spans(encoding, body, most)
     while piece := list(islice(found, PIECE)):
@@ -116,9 +112,9 @@ async def _packed(spool: Spool, encoding: Encoding, door: Door) -> list[Part]:
     return items
 
 
-async def _parts(spool: Spool, spans: Sequence[Span], door: Door) -> list[Part]:
+async def _parts(spool: Spool, spans: Sequence[Span], reception: Reception) -> list[Part]:
     """Return parts of a body: the bytes, but views of what is large enough to go into a file."""
-    least = math.inf if door.blobs is None else door.blobs.least
+    least = math.inf if reception.blobs is None else reception.blobs.least
     view = spool.mapped()
 
     def part(begin: int, end: int) -> Part:
@@ -127,13 +123,6 @@ async def _parts(spool: Spool, spans: Sequence[Span], door: Door) -> list[Part]:
         return bytes(view[begin:end]) if end - begin <= KEPT_BYTES else spool.read(begin, end)
 
     return await asyncio.to_thread(lambda: [part(begin, end) for begin, end in spans])
-
-
-async def set_aside(items: Sequence[Part], ids: Sequence[str], blobs: Blobs | None) -> list[Arguments]:
-    """Return the arguments of a batch with the large ones written down, all or none."""
-    if blobs is None or max(map(len, items), default=0) < blobs.least:
-        return [item if isinstance(item, bytes) else bytes(item) for item in items]
-    return await asyncio.to_thread(_set_aside, items, ids, blobs)
 
 
 def _set_aside(items: Sequence[Part], ids: Sequence[str], blobs: Blobs) -> list[Arguments]:

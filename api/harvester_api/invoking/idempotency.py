@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 
-import uuid_utils
-
 from harvester.domain.model.functions import FunctionVersion
 from harvester.domain.payload.blobs import BlobRef
 from harvester.store.records import InvocationRecord
@@ -21,11 +19,6 @@ from harvester_api.storage.blobs import Blobs
 
 _LAST_GROUP = 1 << 48  # of a UUID: 12 hexadecimal digits
 _IDS = 5000  # that are made at a time
-
-
-def fresh_ids(count: int) -> list[str]:
-    """Return ids for `count` invocations, in their order; consecutive, so that the first one tells the others."""
-    return [] if not count else ids_from(str(uuid_utils.uuid7()), count)
 
 
 def ids_from(first: str, count: int, start: int = 0) -> list[str]:

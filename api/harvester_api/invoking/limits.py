@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from types import TracebackType
+from typing import Self
 
 from harvester_api.problems import Refusal, refusal, too_many
 from harvester_api.runtime.open_invocations import Book
@@ -49,7 +50,7 @@ class HeldBytes:
         self._pressure.take(size - self._bytes)
         self._bytes = size
 
-    def __enter__(self) -> HeldBytes:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

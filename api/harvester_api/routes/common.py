@@ -16,18 +16,36 @@ from starlette.types import Message, Receive, Scope, Send
 from harvester.domain.model.functions import Encoding
 from harvester.domain.payload.blobs import BlobRef
 from harvester.store.records import ActivationRecord
+from harvester_api.functions.catalog import Catalog
 from harvester_api.http.auth import Auth, Caller
 from harvester_api.http.bodies import SENT_BYTES, LargeResponse, bytes_response, json_response
 from harvester_api.media_types import JSON_TYPE, RESULT_TYPES
 from harvester_api.outcome import Outcome
 from harvester_api.problems import Refusal, answer, refusal
+from harvester_api.runtime.streams import Streams
 from harvester_api.schemas.responses import invocation_document
 from harvester_api.service.gateway import Gateway
+from harvester_api.service.site import Site
 
 
 def gateway_of(connection: HTTPConnection) -> Gateway:
     """Return the gateway that the app runs."""
     return cast("Gateway", connection.app.state.gateway)
+
+
+def catalog_of(connection: HTTPConnection) -> Catalog:
+    """Return the functions of the gateway."""
+    return gateway_of(connection).catalog
+
+
+def site_of(connection: HTTPConnection) -> Site:
+    """Return the pilots, the daemon and the cluster of the gateway."""
+    return gateway_of(connection).site
+
+
+def streams_of(connection: HTTPConnection) -> Streams:
+    """Return the streams of the gateway."""
+    return gateway_of(connection).streams
 
 
 def caller_of(connection: HTTPConnection) -> Caller:
@@ -42,10 +60,10 @@ def admin_of(connection: HTTPConnection) -> Caller:
 
 async def visible(gateway: Gateway, caller: Caller, invocation_id: str, wait_s: float = 0.0) -> Outcome:
     """Return an invocation that the caller may see, waiting up to `wait_s` for its end. Raises `Refusal` (404)."""
-    before = gateway.book.find(invocation_id)
+    before = gateway.at_hand(invocation_id)
     if before is not None and not caller.may_see(before.record.owner):
         raise unknown_invocation(invocation_id)
-    outcome = await gateway.look(invocation_id, min(wait_s, gateway.settings.max_wait.total_seconds()))
+    outcome = await gateway.look(invocation_id, wait_s)
     if outcome is None or not caller.may_see(outcome.record.owner):
         raise unknown_invocation(invocation_id)
     return outcome
@@ -57,7 +75,7 @@ def raw_result(gateway: Gateway, outcome: Outcome, value: bytes | BlobRef) -> Re
     headers = {"Harvester-Invocation": record.invocation_id, "Harvester-State": record.state.value}
     media_type = RESULT_TYPES[record.encoding]
     if isinstance(value, BlobRef):
-        return ResultFile(gateway.payloads.path(value), value.size, media_type, headers)
+        return ResultFile(gateway.path(value), value.size, media_type, headers)
     return bytes_response(value, media_type, headers)
 
 
@@ -109,7 +127,7 @@ class ResultFile(FileResponse):
                 503,
                 "result-unreadable",
                 f"the result cannot be read from its file, {self.path}: {why}",
-                remedy="Try again in a moment; if it lasts, the admin has to look at the disk.",
+                remedy="Try again in a moment; if the problem lasts, ask the admin to check the disk.",
                 headers={"Retry-After": "2"},
             )
         )
@@ -121,7 +139,7 @@ class ResultFile(FileResponse):
                 "range-not-satisfiable",
                 f"Range: the result has {self._size} bytes",
                 field="Range",
-                remedy="Ask for bytes that it has, or for all of it.",
+                remedy="Ask for a range within its size, or for all of it.",
                 headers={"Content-Range": f"bytes */{self._size}"},
             )
         )
@@ -161,7 +179,7 @@ def expired_result(invocation_id: str, purged_at: float) -> Refusal:
     return refusal(
         410,
         "result-expired",
-        f"the result of invocation {invocation_id} was deleted at {when}, its time being over",
+        f"the result of invocation {invocation_id} was deleted at {when}, when its retention time ended",
         field="invocation_id",
         remedy="Invoke it again. How long results are kept is the admin's setting.",
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,50 +16,44 @@ from fastapi import APIRouter, Request, Response
 from harvester.domain.cluster import nodelist
 from harvester.domain.protocol import control
 from harvester.domain.protocol.control import Control
-from harvester.store.store import Store
 from harvester_api.http.bodies import json_response, read_json
 from harvester_api.http.openapi import body_of, json_of, operation
 from harvester_api.problems import refusal
-from harvester_api.routes.common import admin_of, caller_of, gateway_of
-from harvester_api.schemas import daemon_status
+from harvester_api.routes.common import admin_of, caller_of, site_of
 from harvester_api.schemas.requests import NodesRequest, PauseRequest
 from harvester_api.schemas.responses import DaemonDocument
-from harvester_api.service import readiness
 
 router = APIRouter(tags=["daemon"])
 log = logging.getLogger(__name__)
 
 _MOST = 65_536  # bytes of a request
-_SAYING = threading.Lock()  # what an admin says is read, changed and kept by one at a time
 _OF_NODES: dict[str, Any] = {"body": body_of(NodesRequest), "refuses": (400, 403, 413, 415, 422, 507)}
 
 
 @router.get(
     "/v1/daemon",
     **operation(
-        "Show how the daemon stands: paused or not, when it last looked, what it says.",
+        "Show the daemon's state: whether it is paused, when it last looked, and its own note.",
         {200: ("The daemon.", json_of(DaemonDocument))},
     ),
 )
 async def daemon(request: Request) -> Response:
-    """`note` is the daemon's own, and empty before its first tick."""
+    """`note` is written by the daemon; it is empty before its first tick."""
     caller_of(request)
-    gateway = gateway_of(request)
-    status = await asyncio.to_thread(daemon_status.read, gateway.store, gateway.clock(), readiness.told(gateway))
-    return json_response(status.document)
+    return json_response((await site_of(request).daemon()).document)
 
 
 @router.post(
     "/v1/daemon/pause",
     **operation(
-        "The kill switch: submit no pilots until somebody resumes; for admins.",
-        {200: ("It is said.", json_of(Control))},
+        "Submit no more pilots until an admin resumes (the kill switch); for admins.",
+        {200: ("What admins have told the daemon now.", json_of(Control))},
         body=body_of(PauseRequest, is_required=False),
         refuses=(400, 403, 413, 415, 422, 507),
     ),
 )
 async def pause(request: Request) -> Response:
-    """Pilots that live go on; idle ones leave as ever. Said again, the newest reason counts."""
+    """Running pilots continue; idle pilots still time out. Repeated, it replaces the reason."""
     caller = admin_of(request)
     wanted = await read_json(request, PauseRequest, _MOST, PauseRequest())
     log.warning("%s pauses harvesting: %s", caller.name, wanted.reason or "no reason told")
@@ -70,8 +63,8 @@ async def pause(request: Request) -> Response:
 @router.post(
     "/v1/daemon/resume",
     **operation(
-        "End the pause, and every automatic one; for admins.",
-        {200: ("It is said.", json_of(Control))},
+        "End the pause, and all automatic pauses; for admins.",
+        {200: ("What admins have told the daemon now.", json_of(Control))},
         refuses=(403, 507),
     ),
 )
@@ -85,13 +78,13 @@ async def resume(request: Request) -> Response:
 @router.post(
     "/v1/daemon/drain",
     **operation(
-        "Have pilots leave nodes, and put none there until somebody undrains them; for admins.",
-        {200: ("It is said.", json_of(Control))},
+        "Make pilots leave nodes, and submit none to them until an admin undrains them; for admins.",
+        {200: ("What admins have told the daemon now.", json_of(Control))},
         **_OF_NODES,
     ),
 )
 async def drain(request: Request) -> Response:
-    """What runs there is handed over to other pilots, as at an eviction. Nodes that were drained before stay so."""
+    """Their work is handed over to other pilots, as at an eviction. Nodes drained before stay drained."""
     return await _say_of_nodes(request, "drains", control.drain)
 
 
@@ -99,12 +92,12 @@ async def drain(request: Request) -> Response:
     "/v1/daemon/undrain",
     **operation(
         "Let pilots use drained nodes again; for admins.",
-        {200: ("It is said.", json_of(Control))},
+        {200: ("What admins have told the daemon now.", json_of(Control))},
         **_OF_NODES,
     ),
 )
 async def undrain(request: Request) -> Response:
-    """Nodes that are not drained stay as they are."""
+    """Nodes that are not drained do not change."""
     return await _say_of_nodes(request, "undrains", control.undrain)
 
 
@@ -129,7 +122,7 @@ async def _named(request: Request) -> frozenset[str]:
         raise refusal(422, "malformed-node-list", f"nodes: {error}", field="nodes", remedy=remedy) from None
     if not names:
         raise refusal(422, "malformed-node-list", "nodes: it names no node", field="nodes", remedy=remedy)
-    known, drained = await asyncio.to_thread(_known, gateway_of(request).store)
+    known, drained = await site_of(request).nodes()
     unknown = sorted(names - known - drained) if known else []
     if unknown:
         some = nodelist.fold(unknown[:1000])[:200]
@@ -138,19 +131,5 @@ async def _named(request: Request) -> frozenset[str]:
     return names
 
 
-def _known(store: Store) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the cluster's nodes, none before a first look, and those that are drained: one may be gone meanwhile."""
-    return daemon_status.nodes(store), frozenset(control.decode(store.note(control.CONTROL_NOTE)).drained)
-
-
 async def _say(request: Request, change: Callable[[Control, float], Control]) -> Response:
-    gateway = gateway_of(request)
-    store = gateway.store
-
-    def say() -> Control:
-        with _SAYING:
-            said = change(control.decode(store.note(control.CONTROL_NOTE)), gateway.clock())
-            store.put_note(control.CONTROL_NOTE, control.encode(said))
-            return said
-
-    return json_response(await asyncio.to_thread(say))
+    return json_response(await site_of(request).instruct(change))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from typing import Any
 
@@ -10,49 +9,47 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from harvester.domain.model.functions import split_name
-from harvester.store.records import Demand, PilotRecord
-from harvester.store.store import Store
 from harvester_api.http.auth import Caller
 from harvester_api.http.bodies import json_response
 from harvester_api.http.openapi import json_of, operation
 from harvester_api.problems import refusal
-from harvester_api.routes.common import caller_of, gateway_of
+from harvester_api.routes.common import caller_of, gateway_of, site_of
 from harvester_api.schemas import daemon_status
 from harvester_api.schemas.responses import ClusterDocument, DemandOfOthers, Health, Identity
-from harvester_api.service.readiness import missing
+from harvester_api.service.site import ClusterNotes
 
 router = APIRouter(tags=["health"])
 
 
 @router.get(
     "/healthz",
-    **operation("Tell whether the gateway is alive.", {200: ("It is.", json_of(Health))}, is_open=True),
+    **operation("Check that the gateway is alive.", {200: ("It is alive.", json_of(Health))}, is_open=True),
 )
 async def healthz(_: Request) -> Response:
-    """Answers as long as the event loop turns."""
+    """Answers while the event loop runs."""
     return json_response(Health(status="alive"))
 
 
 @router.get(
     "/readyz",
     **operation(
-        "Tell whether the gateway takes work: recovery is done, and the store answers and writes.",
-        {200: ("It does.", json_of(Health))},
+        "Check that the gateway accepts work: recovery is done, and the store reads and writes.",
+        {200: ("It accepts work.", json_of(Health))},
         is_open=True,
         refuses=(503,),
     ),
 )
 async def readyz(request: Request) -> Response:
-    """503 says what is missing."""
-    why = await missing(gateway_of(request))
+    """A 503 names what is missing."""
+    why = await gateway_of(request).missing()
     if why:
         raise refusal(503, "not-ready", f"the gateway is not ready: {why}", remedy="Ask again in a moment.")
     return json_response(Health(status="ready"))
 
 
-@router.get("/v1/whoami", **operation("Tell whose token this is.", {200: ("You.", json_of(Identity))}))
+@router.get("/v1/whoami", **operation("Show the owner of the token.", {200: ("The caller.", json_of(Identity))}))
 async def whoami(request: Request) -> Response:
-    """A cheap way to try a token. `version` is the gateway's own."""
+    """A cheap way to check a token. `version` is the gateway's."""
     caller = caller_of(request)
     return json_response(Identity(name=caller.name, role=caller.role, version=request.app.version))
 
@@ -62,26 +59,25 @@ async def whoami(request: Request) -> Response:
     **operation("Show the cluster as the daemon last saw it.", {200: ("The cluster.", json_of(ClusterDocument))}),
 )
 async def cluster(request: Request) -> Response:
-    """Without a daemon's note there are no nodes, and `taken_at` is null. Others' functions are counted, not named."""
+    """Before the daemon's first look `taken_at` is null. Other users' functions are counted, not named."""
     caller = caller_of(request)
-    return json_response(await asyncio.to_thread(_cluster, gateway_of(request).store, caller))
+    return json_response(_shown(await site_of(request).cluster(), caller))
 
 
-def _cluster(store: Store, caller: Caller) -> dict[str, Any]:
-    alive: list[PilotRecord] = store.pilots(live=True)
-    demand: list[Demand] = store.demand()
-    seen = daemon_status.cluster_note(store)
+def _shown(notes: ClusterNotes, caller: Caller) -> dict[str, Any]:
+    """Return what the caller may see of the cluster."""
+    demand = notes.demand
     own = [each for each in demand if caller.may_see(split_name(each.function_id)[0])]
     return {
         "scheduler": "",
         "taken_at": None,
         "nodes": [],
-        **({} if seen is None else msgspec.structs.asdict(seen)),
-        "pilots": Counter(pilot.state.value for pilot in alive),  # these are newer than any note
+        **({} if notes.cluster is None else msgspec.structs.asdict(notes.cluster)),
+        "pilots": Counter(pilot.state.value for pilot in notes.pilots),  # these are newer than any note
         "demand": own,
         "demand_of_others": DemandOfOthers(
             waiting=sum(each.waiting for each in demand) - sum(each.waiting for each in own),
             held=sum(each.held for each in demand) - sum(each.held for each in own),
         ),
-        "daemon": daemon_status.shown(daemon_status.daemon_note(store)),
+        "daemon": daemon_status.shown(notes.daemon),
     }

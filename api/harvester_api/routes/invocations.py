@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import timedelta
-
 from fastapi import APIRouter, Request, Response
 
-from harvester.domain.dispatch.explain import Explanation, explain
 from harvester.domain.model.function_names import normal
 from harvester.domain.model.functions import Encoding
 from harvester.domain.model.invocations import InvocationState
-from harvester.store.store import StoreError
 from harvester_api.http.auth import Caller
 from harvester_api.http.bodies import json_response
 from harvester_api.http.openapi import ARGUMENTS_BODY, RAW_RESULT, json_of, operation
@@ -21,30 +16,29 @@ from harvester_api.http.parameters import (
     FUNCTION_PATH,
     INVOCATION_ID,
     KEY,
+    OPTIONS,
     PARENT,
     PYTHON,
+    RAW,
     STREAM,
+    VERSION,
     WAIT,
     Parameter,
     choice_of,
-    headers_of,
     limit_of,
 )
 from harvester_api.invoking.body_intake import read_one
-from harvester_api.invoking.order import Order
-from harvester_api.media_types import CALLS_TYPE, PICKLE_TYPE
+from harvester_api.invoking.invocation_request import invocation_request
 from harvester_api.outcome import Outcome
-from harvester_api.problems import Refusal
 from harvester_api.routes.common import (
     caller_of,
     document_response,
     expired_result,
     gateway_of,
     raw_result,
+    site_of,
     visible,
 )
-from harvester_api.routes.orders import OPTIONS, function_of, key_of, options_of
-from harvester_api.schemas import daemon_status
 from harvester_api.schemas.pilot_responses import pilot_document
 from harvester_api.schemas.responses import (
     ExplanationDocument,
@@ -52,32 +46,26 @@ from harvester_api.schemas.responses import (
     InvocationPage,
     invocation_document,
 )
-from harvester_api.service import readiness
 from harvester_api.service.gateway import Gateway
 
 router = APIRouter(tags=["invocations"])
 
-RAW = Parameter(
-    name="raw",
-    description="1: answer a result within wait_s with its bytes alone.",
-    schema={"type": "boolean", "default": False},
-)
 STATE = choice_of("state", InvocationState, "Only those in this state.")
 FUNCTION = Parameter(
     name="function", description="Only those of this function: a name, owner/name, or either with @version."
 )
-BEFORE = Parameter(name="before", description="Start behind this id: `next` of the page before.")
+BEFORE = Parameter(name="before", description="Start after this id: `next` of the page before.")
 LIMIT = limit_of(100, 1000)
 
 
 @router.post(
     f"{FUNCTION_PATH}/invocations",
     **operation(
-        "Invoke a function, and wait for its end if you like.",
+        "Invoke a function; with wait_s, wait for its end.",
         {
-            202: ("Accepted, and on disk; Location leads to it.", json_of(InvocationDocument)),
+            202: ("Accepted, and on disk; `Location` is its URL.", json_of(InvocationDocument)),
             200: (
-                "It has ended. The result's bytes alone where they were asked for and it succeeded.",
+                "It has ended. The result's bytes alone if the caller asked for them and it succeeded.",
                 RAW_RESULT,
             ),
         },
@@ -87,64 +75,26 @@ LIMIT = limit_of(100, 1000)
     ),
 )
 async def invoke(request: Request) -> Response:
-    """A FAILED invocation is answered with its document too: the call itself was in order."""
-    caller = caller_of(request)
-    gateway = gateway_of(request)
-    settings = gateway.settings
-    function = await function_of(request, gateway, caller)
-    wait_s = min(WAIT.seconds(request), settings.max_wait.total_seconds())
-    is_raw = RAW.flag(request) or _asks_for_bytes(request)
-    options, key = options_of(request, caller), key_of(request)
-    with gateway.pressure.holding() as held:
-        taken = await read_one(request, function, gateway.door(caller.name), held)
-        order = Order(
-            function=function,
-            owner=caller.name,
-            encoding=taken.encoding,
-            arguments=taken.arguments,
-            invocation_id=taken.invocation_id,
-            key=key,
-            **options,
-        )
-        invocation_id = key and await _repeated(request, gateway, order, key)
-        is_fresh = invocation_id is None
-        if invocation_id is None:
-            invocation_id = await gateway.acceptances.accept(order, is_awaited=wait_s > 0)
-    outcome = await gateway.look(invocation_id, wait_s)
-    assert outcome is not None  # noqa: S101 - it was accepted, and nothing that is fresh is deleted
-    if is_fresh and not wait_s:  # it may be over by now, and who does not wait still gets the answer that they expect
+    """A failed invocation is answered with 200 and its document too, since the call itself was valid."""
+    caller, gateway = caller_of(request), gateway_of(request)
+    function = await gateway.function_to_call(caller, request.path_params["name"], VERSION.integer(request))
+    wanted = invocation_request(request, caller, function, gateway.offers)
+    with gateway.receiving(caller.name) as reception:
+        new_id, arguments = await read_one(request, wanted.encoding, reception)
+        invocation_id, is_new = await gateway.invoke(wanted, new_id, arguments, is_awaited=wanted.wait_s > 0)
+    outcome = await gateway.look(invocation_id, wanted.wait_s)
+    assert outcome is not None  # noqa: S101 - it was accepted, and nothing that is new is deleted
+    if (
+        is_new and not wanted.wait_s
+    ):  # it may be over by now, and who does not wait still gets the answer that they expect
         return _accepted(outcome)
-    return await _answered(gateway, outcome, is_raw)
-
-
-def _asks_for_bytes(request: Request) -> bool:
-    accepted = headers_of(request).get("accept")
-    return accepted is not None and (PICKLE_TYPE in accepted or CALLS_TYPE in accepted)
-
-
-async def _repeated(request: Request, gateway: Gateway, order: Order, key: str) -> str | None:
-    """Return the invocation that came before under the same key.
-
-    Nothing gives way to another request between this look at a new key and the moment when `accept` has it.
-    """
-    is_version_asked = "version" in request.query_params
-    found: str | None = None
-    try:
-        found = await gateway.repeats.invocation(
-            order.owner, key, order.function, order.arguments, is_version_asked=is_version_asked
-        )
-    except (Refusal, StoreError):
-        gateway.payloads.discard([order.arguments])
-        raise
-    if found is not None:
-        gateway.payloads.discard([order.arguments])
-        gateway.restream([found], order.owner, order.stream)
-    return found
+    return await _answered(gateway, outcome, wanted.is_raw)
 
 
 def _accepted(outcome: Outcome) -> Response:
-    location = {"Location": f"/v1/invocations/{outcome.record.invocation_id}"}
-    return json_response(invocation_document(Outcome(record=outcome.record)), 202, location)
+    record = outcome.record
+    location = {"Location": f"/v1/invocations/{record.invocation_id}"}
+    return json_response(invocation_document(Outcome(record=record)), 202, location)
 
 
 async def _answered(gateway: Gateway, outcome: Outcome, is_raw: bool) -> Response:
@@ -156,9 +106,9 @@ async def _answered(gateway: Gateway, outcome: Outcome, is_raw: bool) -> Respons
     if record.state is not InvocationState.SUCCEEDED or record.purged_at is not None:
         return json_response(invocation_document(outcome))
     if is_raw:
-        return raw_result(gateway, outcome, await gateway.payloads.located(outcome))
+        return raw_result(gateway, outcome, await gateway.located_result(outcome))
     if record.encoding is Encoding.JSON:
-        outcome = Outcome(record=record, value=await gateway.payloads.value(outcome))
+        outcome = Outcome(record=record, value=await gateway.result(outcome))
     return document_response(outcome)
 
 
@@ -180,10 +130,7 @@ async def invocations(request: Request) -> Response:
         normal(FUNCTION.text(request) or "") or None,
         BEFORE.text(request) or None,
     )
-    store = gateway_of(request).store
-    found = await asyncio.to_thread(
-        lambda: store.invocations(owner=_owner(caller), function=function, state=state, before=before, limit=limit)
-    )
+    found = await gateway_of(request).invocations(_owner(caller), function, state, before, limit)
     items = [invocation_document(Outcome(record=record)) for record in found]
     return json_response(InvocationPage(items=items, next=found[-1].invocation_id if len(found) == limit else None))
 
@@ -195,8 +142,8 @@ def _owner(caller: Caller) -> str | None:
 @router.get(
     "/v1/invocations/{invocation_id}",
     **operation(
-        "Read an invocation with its activations, and wait for its end if you like.",
-        {200: ("The invocation as it stands.", json_of(InvocationDocument))},
+        "Read an invocation with its activations; with wait_s, wait for its end.",
+        {200: ("The invocation in its present state.", json_of(InvocationDocument))},
         parameters=(INVOCATION_ID, WAIT),
         refuses=(404, 422),
     ),
@@ -212,11 +159,8 @@ async def _whole(gateway: Gateway, outcome: Outcome, status: int = 200) -> Respo
     record = outcome.record
     is_kept = record.state is InvocationState.SUCCEEDED and record.purged_at is None
     if is_kept and record.encoding is Encoding.JSON:
-        outcome = Outcome(record=record, value=await gateway.payloads.value(outcome))
-    activations = await asyncio.to_thread(gateway.store.activations, record.invocation_id)
-    if len(activations) < record.attempts:  # the newest is known here and about to be written
-        await gateway.journal.settle(timedelta(seconds=1))
-        activations = await asyncio.to_thread(gateway.store.activations, record.invocation_id)
+        outcome = Outcome(record=record, value=await gateway.result(outcome))
+    activations = await gateway.activations(record)
     return document_response(outcome, activations, status)
 
 
@@ -225,15 +169,15 @@ async def _whole(gateway: Gateway, outcome: Outcome, status: int = 200) -> Respo
     **operation(
         "Cancel an invocation; a slot that runs it is told to stop.",
         {
-            200: ("It is over: cancelled, or it had ended before.", json_of(InvocationDocument)),
-            202: ("It will be over soon.", json_of(InvocationDocument)),
+            200: ("It has ended: cancelled now, or ended before.", json_of(InvocationDocument)),
+            202: ("It will end soon.", json_of(InvocationDocument)),
         },
         parameters=(INVOCATION_ID,),
         refuses=(404,),
     ),
 )
 async def cancel(request: Request) -> Response:
-    """One that has ended stays as it ended."""
+    """An invocation that has ended does not change."""
     caller, gateway = caller_of(request), gateway_of(request)
     before = await visible(gateway, caller, request.path_params["invocation_id"])
     if not before.is_ended:
@@ -252,27 +196,16 @@ async def cancel(request: Request) -> Response:
     ),
 )
 async def explained(request: Request) -> Response:
-    """The summary is one sentence. The details of one that waits end with why there are no more pilots."""
+    """The summary is one sentence. The details of a waiting invocation say why there are no more pilots."""
     caller, gateway = caller_of(request), gateway_of(request)
     outcome = await visible(gateway, caller, request.path_params["invocation_id"])
     record = outcome.record
-    pilots = await asyncio.to_thread(gateway.store.pilots, live=True)
-    why = explain(gateway.dispatcher, record.invocation_id, gateway.clock(), [pilot.state for pilot in pilots])
-    if why is None or outcome.is_ended:
-        failure = f": {record.failure.message}" if record.failure is not None else ""
-        verb = "is" if record.state is InvocationState.CANCELLED or not outcome.is_ended else "has"
-        why = Explanation(summary=f"It {verb} {record.state.value}{failure}.")
-    details = list(why.details)
-    if record.state is InvocationState.ACCEPTED:
-        trouble = readiness.told(gateway)
-        details += daemon_status.words(
-            await asyncio.to_thread(daemon_status.read, gateway.store, gateway.clock(), trouble)
-        )
+    why, pilots = await site_of(request).explain(outcome)
     document = ExplanationDocument(
         invocation_id=record.invocation_id,
         state=record.state,
         summary=why.summary,
-        details=details,
-        pilots=[pilot_document(pilot, gateway.dispatcher.pilot(pilot.pilot_id)) for pilot in pilots],
+        details=list(why.details),
+        pilots=[pilot_document(pilot, live) for pilot, live in pilots],
     )
     return json_response(document)

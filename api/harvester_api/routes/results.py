@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from fastapi import APIRouter, Request, Response
@@ -14,10 +13,10 @@ from harvester_api.http.auth import Caller
 from harvester_api.http.bodies import json_response, read_json
 from harvester_api.http.openapi import RAW_RESULT, body_of, json_of, operation
 from harvester_api.http.parameters import INVOCATION_ID, STREAM, WAIT
+from harvester_api.invoking.invocation_request import stream_of
 from harvester_api.outcome import Outcome
 from harvester_api.problems import refusal
 from harvester_api.routes.common import caller_of, expired_result, gateway_of, raw_result, unknown_invocation, visible
-from harvester_api.routes.orders import stream_of
 from harvester_api.schemas.requests import WaitRequest
 from harvester_api.schemas.responses import InvocationDocument, WaitAnswer, invocation_document
 from harvester_api.service.gateway import Gateway
@@ -33,7 +32,7 @@ ANSWER_BYTES = 4 * 1024 * 1024  # results in one answer; the next call brings th
 @router.get(
     "/v1/invocations/{invocation_id}/result",
     **operation(
-        "Read the result, and wait for it if you like.",
+        "Read the result; with wait_s, wait for it.",
         {
             200: ("The result's bytes, in the encoding of the arguments.", RAW_RESULT),
             206: ("The part of a large result that the header Range asks for.", RAW_RESULT),
@@ -44,7 +43,7 @@ ANSWER_BYTES = 4 * 1024 * 1024  # results in one answer; the next call brings th
     ),
 )
 async def result(request: Request) -> Response:
-    """409 where there will never be one: the problem holds the failure."""
+    """409 if there will never be a result: the problem document has the failure."""
     caller, gateway = caller_of(request), gateway_of(request)
     outcome = await visible(gateway, caller, request.path_params["invocation_id"], WAIT.seconds(request))
     record = outcome.record
@@ -57,18 +56,18 @@ async def result(request: Request) -> Response:
             "no-result",
             f"invocation {record.invocation_id} is {record.state.value}{why}",
             failure=record.failure,
-            remedy="Invoke it again once the cause is mended.",
+            remedy="Fix the cause, then invoke it again.",
         )
     if record.purged_at is not None:
         raise expired_result(record.invocation_id, record.purged_at)
-    return raw_result(gateway, outcome, await gateway.payloads.located(outcome))
+    return raw_result(gateway, outcome, await gateway.located_result(outcome))
 
 
 @router.post(
     "/v1/wait",
     **operation(
         "Wait until at least one of many invocations has ended.",
-        {200: ("Those that have ended, and those that have not.", json_of(WaitAnswer))},
+        {200: ("The invocations that have ended, and those that have not.", json_of(WaitAnswer))},
         body=body_of(WaitRequest),
         parameters=(STREAM,),
         refuses=(400, 404, 413, 415, 422),
@@ -77,15 +76,14 @@ async def result(request: Request) -> Response:
 async def wait(request: Request) -> Response:
     """Answers as soon as one has ended, or wait_s is over. Ask again for the pending, or listen to the named stream.
 
-    A result over 1 MB is not sent along: it is at …/result.
+    A result over 1 MB is left out: read it at …/result.
     """
     caller, gateway = caller_of(request), gateway_of(request)
     wanted = await read_json(request, WaitRequest, REQUEST_BYTES)
     stream, ids = stream_of(request), list(dict.fromkeys(wanted.invocation_ids))
     found = await _found(gateway, caller, ids)
     if not any(outcome.is_ended for outcome in found):
-        entries = [entry for entry in map(gateway.book.open.get, ids) if entry is not None]
-        await gateway.book.wait(entries, min(wanted.wait_s, gateway.settings.max_wait.total_seconds()))
+        await gateway.wait_for_any(ids, wanted.wait_s)
         found = await _found(gateway, caller, ids)
     ended, size = [], 0
     taken = set()
@@ -104,18 +102,16 @@ async def wait(request: Request) -> Response:
         ended.append(invocation_document(outcome, with_bytes=wanted.results, reader=caller.name))
     pending = [key for key in ids if key not in taken]
     # A gateway that has started again does not know who is to be told, until somebody asks.
-    entries = [entry for entry in map(gateway.book.open.get, pending) if entry is not None]
-    own = [entry.invocation_id for entry in entries if entry.owner == caller.name]
-    gateway.restream(own, caller.name, stream)
+    gateway.follow(pending, caller.name, stream)
     return json_response(WaitAnswer(ended=ended, pending=pending))
 
 
 async def _read(gateway: Gateway, outcome: Outcome) -> bytes | None:
     """Return a result; None for one that is large, or cannot be read: its own …/result has it, or says why not."""
     try:
-        value = await gateway.payloads.located(outcome)
+        value = await gateway.located_result(outcome)
         if isinstance(value, BlobRef):
-            return await gateway.payloads.value(outcome) if value.size <= RESULT_BYTES else None
+            return await gateway.result(outcome) if value.size <= RESULT_BYTES else None
         return value if len(value) <= RESULT_BYTES else None
     except StoreError as error:
         log.warning("the result of invocation %s cannot be read: %s", outcome.record.invocation_id, error)
@@ -124,15 +120,8 @@ async def _read(gateway: Gateway, outcome: Outcome) -> bytes | None:
 
 async def _found(gateway: Gateway, caller: Caller, ids: list[str]) -> list[Outcome]:
     """Return all of `ids` as they stand. Raises `Refusal` (404) for one that is not the caller's."""
-    found = {key: gateway.book.find(key) for key in ids}
-    missing = [key for key, outcome in found.items() if outcome is None]
-    if missing:
-        records = await asyncio.to_thread(lambda: [gateway.store.invocation(key) for key in missing])
-        found.update(
-            {key: Outcome(record=record) for key, record in zip(missing, records, strict=True) if record is not None}
-        )
     outcomes = []
-    for key, outcome in found.items():
+    for key, outcome in (await gateway.look_at_all(ids)).items():
         if outcome is None or not caller.may_see(outcome.record.owner):
             raise unknown_invocation(key)
         outcomes.append(outcome)

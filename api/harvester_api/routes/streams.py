@@ -12,9 +12,9 @@ from starlette.types import Receive, Scope, Send
 from harvester.domain.protocol.stream import STREAM_TYPE
 from harvester_api.http.openapi import BINARY, operation
 from harvester_api.http.parameters import STREAM_ID, headers_of
+from harvester_api.invoking.invocation_request import STREAM_REMEDY
 from harvester_api.problems import invalid, refusal
-from harvester_api.routes.common import caller_of, gateway_of
-from harvester_api.routes.orders import STREAM_REMEDY
+from harvester_api.routes.common import caller_of, streams_of
 from harvester_api.runtime.streams import Events, Frames, Streams
 
 router = APIRouter(tags=["streams"])
@@ -69,10 +69,10 @@ async def _until_gone(receive: Receive, listener: Frames | Events) -> None:
 @router.get(
     "/v1/streams/{stream_id}",
     **operation(
-        "Be told of the ends of the invocations that name this stream.",
+        "Receive the ends of the invocations that name this stream.",
         {
             200: (
-                "Ends, as they are on disk, until the client or the gateway goes.",
+                "Ends, once they are on disk, until the client or the gateway disconnects.",
                 {STREAM_TYPE: {"schema": BINARY}, **_EVENTS_CONTENT},
             )
         },
@@ -81,13 +81,13 @@ async def _until_gone(receive: Receive, listener: Frames | Events) -> None:
     ),
 )
 async def stream(request: Request) -> Response:
-    """As frames of MessagePack, or with Accept: text/event-stream as server-sent events. An end is told once: whoever
-    was not connected asks for it. Opened again under the same id, the former one is over.
+    """As frames of MessagePack, or with Accept: text/event-stream as server-sent events. Each end is sent
+    once: a client that was not connected asks for it. Opening the stream again ends the former connection.
     """
-    caller, streams = caller_of(request), gateway_of(request).streams
+    caller, streams = caller_of(request), streams_of(request)
     stream_id = request.path_params["stream_id"]
     if _ID.fullmatch(stream_id) is None:
-        raise invalid(STREAM_ID.name, f"{stream_id[:80]!r} is no stream's id", STREAM_REMEDY)
+        raise invalid(STREAM_ID.name, f"{stream_id[:80]!r} is not a stream's id", STREAM_REMEDY)
     as_events = _accepted(request, STREAM_TYPE, EVENTS_TYPE) == EVENTS_TYPE
     return StreamResponse(streams, streams.open(caller.name, stream_id, as_events=as_events))
 
@@ -95,14 +95,14 @@ async def stream(request: Request) -> Response:
 @router.get(
     "/v1/events",
     **operation(
-        "Be told of states and results of your invocations, of everybody's for an admin.",
+        "Receive states and results of your invocations; an admin receives everybody's.",
         {200: ("Server-sent events `state` and `result`, each with the invocation's document.", _EVENTS_CONTENT)},
         refuses=(406, 429),
     ),
 )
 async def events(request: Request) -> Response:
     """The result is part of the document where it is JSON and small."""
-    caller, streams = caller_of(request), gateway_of(request).streams
+    caller, streams = caller_of(request), streams_of(request)
     _accepted(request, EVENTS_TYPE)
     return StreamResponse(streams, streams.watch(caller.name, sees_all=caller.may_see("")))
 

@@ -39,6 +39,6 @@ class Absent:
             return
         for pilot_id in self._pilots:
             if not is_known(pilot_id):
-                reason = "did not call again after the gateway had started anew"
+                reason = "did not reconnect after the gateway restarted"
                 yield PilotMoved(pilot_id=pilot_id, event=PilotEvent.SILENT, at=now, reason=reason)
         self._pilots = set()

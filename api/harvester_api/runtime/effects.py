@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol, assert_never
+
+import msgspec
 
 from harvester.domain.dispatch.ledger import effects as fx
 from harvester.domain.model.invocations import InvocationState
@@ -66,25 +68,38 @@ class Performer:
         runs: RunCallers,
     ) -> None:
         self._settings, self._book, self._journal, self._store, self._links = settings, book, journal, store, links
-        self._streams, self._blobs, self._runs = streams, blobs, runs
-        self._hands: dict[type[fx.Effect], Callable[[Any, float, Payload], None]] = {
-            fx.Greet: self._greet,
-            fx.Grant: self._grant,
-            fx.Revoke: self._revoke,
-            fx.Recall: self._recall,
-            fx.Begin: self._begin,
-            fx.KeepCheckpoint: self._keep_checkpoint,
-            fx.Requeue: self._requeue,
-            fx.Conclude: self._conclude,
-            fx.Acknowledge: self._acknowledge,
-            fx.MovePilot: self._move_pilot,
-            fx.SendDrain: self._send_drain,
-        }
+        self._streams, self._watchers, self._blobs, self._runs = streams, streams.watchers, blobs, runs
 
-    def perform(self, effects: Iterable[fx.Effect], now: float, payload: Payload = b"") -> None:
+    def perform(  # noqa: C901, PLR0912 - an arm for each effect
+        self, effects: Iterable[fx.Effect], now: float, payload: Payload = b""
+    ) -> None:
         """Do what is ordered, in order. `payload` is the value or the state that came with the stimulus."""
         for effect in effects:
-            self._hands[type(effect)](effect, now, payload)
+            match effect:  # the most frequent first
+                case fx.Grant():
+                    self._grant(effect, now)
+                case fx.Conclude():
+                    self._conclude(effect, now, payload)
+                case fx.Acknowledge():
+                    self._acknowledge(effect)
+                case fx.Begin():
+                    self._begin(effect, now)
+                case fx.KeepCheckpoint():
+                    self._keep_checkpoint(effect, now, payload)
+                case fx.Requeue():
+                    self._requeue(effect, now)
+                case fx.Recall():
+                    self._send(effect.pilot_id, wire.Recall(invocation_id=effect.invocation_id, fence=effect.fence))
+                case fx.Revoke():
+                    self._send(effect.pilot_id, wire.Cancel(invocation_id=effect.invocation_id, fence=effect.fence))
+                case fx.Greet():
+                    self._greet(effect)
+                case fx.MovePilot():
+                    self._move_pilot(effect, now)
+                case fx.SendDrain():
+                    self._send(effect.pilot_id, wire.Drain(reason=effect.reason))
+                case _:
+                    assert_never(effect)
 
     def stored(self, entry: OpenInvocation) -> None:
         """An invocation is on disk: large arguments need not stay in memory while it waits."""
@@ -94,13 +109,14 @@ class Performer:
 
     # ---- invocations ----
 
-    def _grant(self, effect: fx.Grant, now: float, _: Payload) -> None:
+    def _grant(self, effect: fx.Grant, now: float) -> None:
         entry = self._book.open.get(effect.invocation_id)
         if entry is None:
             return
         entry.state, entry.fence, entry.attempts = InvocationState.LEASED, effect.fence, effect.attempt
         entry.pilot_id = effect.pilot_id
-        self._streams.state(entry)
+        if self._watchers:
+            self._streams.state(entry)
         self._journal.put(
             changes.Granted(
                 invocation_id=effect.invocation_id,
@@ -147,20 +163,15 @@ class Performer:
             checkpoint = self._store.checkpoint(effect.invocation_id)
         return _lease(entry, effect, arguments, checkpoint)
 
-    def _revoke(self, effect: fx.Revoke, _now: float, _: Payload) -> None:
-        self._send(effect.pilot_id, wire.Cancel(invocation_id=effect.invocation_id, fence=effect.fence))
-
-    def _recall(self, effect: fx.Recall, _now: float, _: Payload) -> None:
-        self._send(effect.pilot_id, wire.Recall(invocation_id=effect.invocation_id, fence=effect.fence))
-
-    def _begin(self, effect: fx.Begin, now: float, _: Payload) -> None:
+    def _begin(self, effect: fx.Begin, now: float) -> None:
         entry = self._book.open.get(effect.invocation_id)
         if entry is None:
             return
         entry.state = InvocationState.RUNNING
         if entry.started_at is None:
             entry.started_at = now
-        self._streams.state(entry)
+        if self._watchers:
+            self._streams.state(entry)
         self._journal.put(changes.Started(invocation_id=effect.invocation_id, fence=effect.fence, at=now))
 
     def _keep_checkpoint(self, effect: fx.KeepCheckpoint, now: float, state: Payload) -> None:
@@ -177,13 +188,14 @@ class Performer:
         if len(state) > self._settings.memory_bytes:
             self._journal.then(partial(_spill_checkpoint, entry, state))
 
-    def _requeue(self, effect: fx.Requeue, now: float, _: Payload) -> None:
+    def _requeue(self, effect: fx.Requeue, now: float) -> None:
         entry = self._book.open.get(effect.invocation_id)
         if entry is None:
             return
         entry.state, entry.pilot_id = InvocationState.ACCEPTED, None
         entry.retries_used, entry.deaths = effect.retries_used, effect.deaths
-        self._streams.state(entry)
+        if self._watchers:
+            self._streams.state(entry)
         self._journal.put(
             changes.Requeued(
                 invocation_id=effect.invocation_id,
@@ -215,30 +227,24 @@ class Performer:
 
     # ---- pilots ----
 
-    def _greet(self, effect: fx.Greet, _now: float, _: Payload) -> None:
-        settings = self._settings
+    def _greet(self, effect: fx.Greet) -> None:
+        settings, blobs = self._settings, self._blobs
         welcome = wire.Welcome(
             heartbeat_s=settings.heartbeat.total_seconds(),
             lease_s=settings.lease.total_seconds(),
             abandon=effect.abandon,
-            **self._sharing(),
         )
+        if blobs is not None:
+            welcome = msgspec.structs.replace(
+                welcome, blobs=str(blobs.folder), blobs_mark=blobs.mark, blob_bytes=blobs.least
+            )
         self._send(effect.pilot_id, welcome)
 
-    def _sharing(self) -> dict[str, Any]:
-        if self._blobs is None:
-            return {}
-        return {
-            "blobs": str(self._blobs.folder),
-            "blobs_mark": self._blobs.mark,
-            "blob_bytes": self._blobs.least,
-        }
-
-    def _acknowledge(self, effect: fx.Acknowledge, _now: float, _: Payload) -> None:
+    def _acknowledge(self, effect: fx.Acknowledge) -> None:
         ack = wire.Ack(kind=effect.kind, invocation_id=effect.invocation_id, fence=effect.fence, seq=effect.seq)
         self._journal.then(partial(self._send, effect.pilot_id, ack))
 
-    def _move_pilot(self, effect: fx.MovePilot, now: float, _: Payload) -> None:
+    def _move_pilot(self, effect: fx.MovePilot, now: float) -> None:
         link = self._links.get(effect.pilot_id)
         hello = None if link is None else link.hello
         if effect.event is PilotEvent.REGISTERED and hello is not None:
@@ -256,9 +262,6 @@ class Performer:
         level = logging.INFO if effect.event not in _BAD_ENDS else logging.WARNING
         log.log(level, "pilot %s: %s %s", effect.pilot_id, effect.event.value, effect.reason)
         self._journal.put(move)
-
-    def _send_drain(self, effect: fx.SendDrain, _now: float, _: Payload) -> None:
-        self._send(effect.pilot_id, wire.Drain(reason=effect.reason))
 
     def _send(self, pilot_id: str, message: wire.ToPilot) -> None:
         link = self._links.get(pilot_id)

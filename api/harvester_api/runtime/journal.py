@@ -36,7 +36,7 @@ OnFailure = Callable[[StoreError], StoreError]
 class Acceptance(msgspec.Struct, kw_only=True, eq=False):
     """New invocations that are committed or refused together."""
 
-    writes: tuple[NewInvocation, ...]
+    writes: Sequence[NewInvocation]
     future: asyncio.Future[None]  # of the present try: ends with the commit, or with what kept it from happening
     on_commit: Action
     on_failure: OnFailure
@@ -63,12 +63,15 @@ class Journal:
     def put(self, write: Write) -> None:
         """Queue a write that nobody waits for, as far as this call knows."""
         self._items.append(write)
-        self._linger()
+        if not self._is_busy and self._lingering is None:
+            self._linger()
 
     def then(self, action: Action) -> None:
         """Run `action` once everything queued so far is on disk."""
         self._items.append(action)
-        self._hurry()
+        self._is_urgent = True
+        if not self._is_busy:
+            self._hurry()
 
     def accept(
         self,
@@ -79,21 +82,24 @@ class Journal:
         is_urgent: bool,
         is_more: bool = False,
     ) -> Acceptance:
-        """Queue new invocations: all are committed, or all refused; `is_urgent` if somebody waits for that.
+        """Queue new invocations, in a list that stays as it is: all are committed, or all refused.
 
-        With `is_more` they share the fate of those of the call before, in the same turn of the event loop. While
-        earlier writes wait to be tried again nothing new is taken: raises that `StoreError` at once.
+        `is_urgent` tells that somebody waits for it. With `is_more` they share the fate of those of the call before, in
+        the same turn of the event loop. While earlier writes wait to be tried again nothing new is taken: raises that
+        `StoreError` at once.
         """
         if self.trouble is not None and self._items and not is_more:
             raise self.trouble
         acceptance = Acceptance(
-            writes=tuple(writes), future=self._promise(), on_commit=on_commit, on_failure=on_failure
+            writes=writes, future=self._loop.create_future(), on_commit=on_commit, on_failure=on_failure
         )
         self._items.append(acceptance)
-        if is_urgent:
-            self._hurry()
-        else:
-            self._linger()
+        self._is_urgent = self._is_urgent or is_urgent
+        if not self._is_busy:
+            if is_urgent:
+                self._hurry()
+            elif self._lingering is None:
+                self._linger()
         return acceptance
 
     async def settle(self, patience: timedelta) -> None:
@@ -114,11 +120,6 @@ class Journal:
 
     # ---- inside ----
 
-    def _promise(self) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = self._loop.create_future()
-        future.add_done_callback(_look)
-        return future
-
     def _hurry(self) -> None:
         """See that what is queued leaves with this turn of the event loop, or once the group in flight is back."""
         self._is_urgent = True
@@ -127,8 +128,8 @@ class Journal:
             self._loop.call_soon(self._flush)
 
     def _linger(self) -> None:
-        if not self._is_busy and self._lingering is None:
-            self._lingering = self._loop.call_later(LINGER_S, self._hurry)
+        """See that what is queued leaves in a moment; for a journal that is neither busy nor about to be."""
+        self._lingering = self._loop.call_later(LINGER_S, self._hurry)
 
     def _flush(self) -> None:
         items, self._items = self._items, []
@@ -186,7 +187,7 @@ class Journal:
                 elif callable(item):
                     item()
             except Exception:
-                log.exception("defect in what follows a commit; the journal goes on")
+                log.exception("defect in an action after a commit; the journal continues")
             if left < 0:
                 self._loop.call_soon(self._follow, items)
                 return
@@ -198,7 +199,8 @@ class Journal:
             return
         self._is_busy = False
         if self._items:
-            self._linger()
+            if self._lingering is None:
+                self._linger()
             return
         for future in self._drained:
             if not future.done():
@@ -228,11 +230,10 @@ class Journal:
 
     def _is_kept(self, acceptance: Acceptance, error: StoreError) -> bool:
         told = acceptance.on_failure(error)
-        before, acceptance.future = acceptance.future, self._promise()
-        if not before.done():
-            before.set_exception(told)
+        before, acceptance.future = acceptance.future, self._loop.create_future()
+        _end(before, told)
         if not isinstance(told, InDoubt):
-            acceptance.future.set_exception(told)
+            _end(acceptance.future, told)
             return False
         acceptance.writes = tuple(msgspec.structs.replace(write, is_again=True) for write in acceptance.writes)
         return True
@@ -244,7 +245,8 @@ def _is_of(item: _Item, invocation_ids: set[str]) -> bool:
     return item.invocation_id in invocation_ids
 
 
-def _look(future: asyncio.Future[None]) -> None:
-    """Take note of an exception whose waiter has gone away, so that asyncio does not complain of it."""
-    if not future.cancelled():
+def _end(future: asyncio.Future[None], error: StoreError) -> None:
+    """End a future in an error. Who waited for it may have gone away: asyncio is not to complain of that."""
+    if not future.done():
+        future.set_exception(error)
         future.exception()

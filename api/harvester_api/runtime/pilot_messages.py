@@ -1,90 +1,138 @@
-"""What pilots say, as stimuli for the dispatcher.
+"""What pilots say, as stimuli for the dispatcher; and which of them are connected.
 
-Owns the translation of the wire's messages, and the limit on results. Knows no socket: `pilot_connection` decodes
-frames.
+Owns the translation of the wire's messages, the connections by pilot, and the limit on results. Knows no socket:
+`pilot_connection` decodes frames.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Protocol, assert_never
 
 import msgspec
 
 from harvester.domain.dispatch.dispatcher import Dispatcher
-from harvester.domain.dispatch.ledger.effects import Arrival, Effect
+from harvester.domain.dispatch.ledger.effects import Arrival
 from harvester.domain.model.invocations import Failure, FailureKind
 from harvester.domain.model.pilots import DrainReason
 from harvester.domain.payload.blobs import BlobRef, blob_name
 from harvester.domain.protocol import wire
+from harvester_api.runtime.absent_pilots import Absent
+from harvester_api.runtime.effects import MessageSink, Performer
 from harvester_api.runtime.pilot_presence import Sightings
 
 Payload = bytes | BlobRef
-Perform = Callable[[Sequence[Effect], float, Payload], None]
+
+
+class DaemonEar(Protocol):
+    """The daemon as something that is told of pilots that leave."""
+
+    def age_s(self, now: float) -> float | None:
+        """Return how long ago the daemon last said that it lives; None where it never has."""
+        ...
+
+    def evicted(self, pilot_id: str, now: float) -> None:
+        """A pilot said that the scheduler wants its node."""
+        ...
+
+    def broken(self, pilot_id: str, now: float) -> None:
+        """A pilot's connection broke without a goodbye."""
+        ...
 
 
 class PilotMessages:
-    """The ears of one gateway."""
+    """The pilots' side of one gateway.
+
+    Parameters
+    ----------
+    links: the connections by pilot; the performer sends through them.
+    """
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
-        perform: Perform,
-        sightings: Sightings,
-        result_limit_bytes: int,
-        shares_blobs: Callable[[str], bool],
         *,
-        on_evicted: Callable[[str, float], None],
+        dispatcher: Dispatcher,
+        performer: Performer,
+        sightings: Sightings,
+        absent: Absent,
+        daemon: DaemonEar,
+        links: dict[str, MessageSink],
+        result_limit_bytes: int,
+        clock: Callable[[], float],
     ) -> None:
-        """Take what must be known.
+        self._dispatcher, self._performer, self._sightings = dispatcher, performer, sightings
+        self._absent, self._daemon, self._links = absent, daemon, links
+        self._limit, self._clock = result_limit_bytes, clock
 
-        Parameters
-        ----------
-        shares_blobs: tells whether a pilot has said that it sees the directory of large payloads.
-        on_evicted: told of a pilot whose node the scheduler wants.
-        """
-        self._dispatcher, self._perform, self._sightings = dispatcher, perform, sightings
-        self._limit, self._shares_blobs = result_limit_bytes, shares_blobs
-        self._on_evicted = on_evicted
-        self._ears: dict[type[wire.ToGateway], Callable[[str, Any, float], list[Effect]]] = {
-            wire.Hello: lambda pilot_id, message, now: dispatcher.pilot_arrived(_arrival(message), now),
-            wire.Heartbeat: lambda pilot_id, message, now: dispatcher.heartbeat(pilot_id, message.time_left_s, now),
-            wire.Draining: self._draining,
-            wire.Goodbye: lambda pilot_id, message, now: dispatcher.left(pilot_id, message.reason, now),
-            wire.Started: self._started,
-            wire.GivenBack: self._given_back,
-            wire.Waits: lambda pilot_id, message, now: dispatcher.nesting.waits(
-                pilot_id, message.invocation_id, message.fence, now, is_lent=message.is_lent
-            ),
-            wire.GoesOn: lambda pilot_id, message, now: dispatcher.nesting.goes_on(
-                pilot_id, message.invocation_id, message.fence, now
-            ),
-        }
+    def attach(self, pilot_id: str, link: MessageSink) -> MessageSink | None:
+        """Talk to a pilot through `link` from now on; return the one that it replaces."""
+        before = self._links.get(pilot_id)
+        self._links[pilot_id] = link
+        self._absent.came(pilot_id)
+        return before
 
-    def hear(self, pilot_id: str, message: wire.ToGateway, now: float) -> None:
-        """Take one message of a pilot that has said who it is."""
-        match message:
+    def detach(self, pilot_id: str, link: MessageSink) -> None:
+        """A connection has ended."""
+        if self._links.get(pilot_id) is not link:
+            return
+        del self._links[pilot_id]
+        now = self._clock()
+        if self._dispatcher.pilot(pilot_id) is not None:
+            self._daemon.broken(pilot_id, now)
+        self._performer.perform(self._dispatcher.disconnected(pilot_id, now), now)
+
+    def received(self, pilot_id: str, messages: Sequence[wire.ToGateway]) -> None:
+        """Take what a pilot says that has said who it is, in order."""
+        now = self._clock()
+        for message in messages:
+            self._hear(pilot_id, message, now)
+
+    def _hear(  # noqa: C901, PLR0912 - an arm for each message
+        self, pilot_id: str, message: wire.ToGateway, now: float
+    ) -> None:
+        dispatcher = self._dispatcher
+        match message:  # the most frequent first
             case wire.Finished():
                 self._finished(pilot_id, message, now)
-            case wire.Checkpoint():
-                self._checkpointed(pilot_id, message, now)
+                return
+            case wire.Started(invocation_id=invocation_id, fence=fence):
+                self._sightings.worked(pilot_id, now)
+                effects = dispatcher.started(pilot_id, invocation_id, fence, now)
+            case wire.Checkpoint(invocation_id=invocation_id, fence=fence, seq=seq, state=state):
+                effects = dispatcher.checkpointed(pilot_id, invocation_id, fence, seq, now)
+                self._performer.perform(effects, now, state)
+                return
+            case wire.Heartbeat(time_left_s=time_left_s):
+                effects = dispatcher.heartbeat(pilot_id, time_left_s, now)
+            case wire.GivenBack(invocation_id=invocation_id, fence=fence, end=end):
+                self._sightings.worked(pilot_id, now)
+                effects = dispatcher.given_back(pilot_id, invocation_id, fence, end, now)
+            case wire.Waits(invocation_id=invocation_id, fence=fence, is_lent=is_lent):
+                effects = dispatcher.nesting.waits(pilot_id, invocation_id, fence, now, is_lent=is_lent)
+            case wire.GoesOn(invocation_id=invocation_id, fence=fence):
+                effects = dispatcher.nesting.goes_on(pilot_id, invocation_id, fence, now)
+            case wire.Hello():
+                effects = dispatcher.pilot_arrived(_arrival(message), now)
+            case wire.Draining(reason=reason):
+                if reason is DrainReason.EVICTED:
+                    self._daemon.evicted(pilot_id, now)
+                effects = dispatcher.draining(pilot_id, reason, now)
+            case wire.Goodbye(reason=reason):
+                effects = dispatcher.left(pilot_id, reason, now)
             case wire.SharesBlobs():
-                pass  # of the connection, which `gateway` tells
+                self._see_directory(pilot_id)
+                return
             case _:
-                self._perform(self._ears[type(message)](pilot_id, message, now), now, b"")
+                assert_never(message)
+        self._performer.perform(effects, now)
+        if isinstance(message, wire.Heartbeat) and (link := self._links.get(pilot_id)) is not None:
+            link.send(wire.Heard(daemon_age_s=self._daemon.age_s(now)))
 
-    def _draining(self, pilot_id: str, message: wire.Draining, now: float) -> list[Effect]:
-        if message.reason is DrainReason.EVICTED:
-            self._on_evicted(pilot_id, now)
-        return self._dispatcher.draining(pilot_id, message.reason, now)
-
-    def _started(self, pilot_id: str, message: wire.Started, now: float) -> list[Effect]:
-        self._sightings.worked(pilot_id, now)
-        return self._dispatcher.started(pilot_id, message.invocation_id, message.fence, now)
-
-    def _given_back(self, pilot_id: str, message: wire.GivenBack, now: float) -> list[Effect]:
-        self._sightings.worked(pilot_id, now)
-        return self._dispatcher.given_back(pilot_id, message.invocation_id, message.fence, message.end, now)
+    def _see_directory(self, pilot_id: str) -> None:
+        """Record that a pilot sees the directory of large payloads."""
+        link = self._links.get(pilot_id)
+        if link is not None:
+            link.shares_blobs = True
 
     def _finished(self, pilot_id: str, message: wire.Finished, now: float) -> None:
         self._sightings.worked(pilot_id, now)
@@ -92,11 +140,7 @@ class PilotMessages:
         effects = self._dispatcher.finished(
             pilot_id, message.invocation_id, message.fence, failure, now, duration_s=message.duration_s
         )
-        self._perform(effects, now, value)
-
-    def _checkpointed(self, pilot_id: str, message: wire.Checkpoint, now: float) -> None:
-        effects = self._dispatcher.checkpointed(pilot_id, message.invocation_id, message.fence, message.seq, now)
-        self._perform(effects, now, message.state)
+        self._performer.perform(effects, now, value)
 
     def _checked(self, pilot_id: str, message: wire.Finished) -> tuple[Payload, Failure | None]:
         value = message.value
@@ -104,8 +148,11 @@ class PilotMessages:
             return b"", _storable(message.failure)
         if isinstance(value, BlobRef):
             wanted = blob_name(message.invocation_id, f"r{message.fence}")
-            if value.name != wanted or not self._shares_blobs(pilot_id):  # a pilot is not trusted with a path
-                return b"", _no_result(f"the pilot says it wrote the result to {value.name[:100]!r}, which cannot be")
+            link = self._links.get(pilot_id)
+            if value.name != wanted or link is None or not link.shares_blobs:  # a pilot is not trusted with a path
+                return b"", _no_result(
+                    f"the pilot named the file {value.name[:100]!r} for the result, which is not a valid name for it"
+                )
             size = value.size
         else:
             size = len(value)

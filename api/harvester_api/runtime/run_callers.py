@@ -6,9 +6,6 @@ ordinary user, for as long as a pilot holds that invocation under that fencing t
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable
-
 from harvester.domain.dispatch.dispatcher import Dispatcher
 from harvester.domain.model.run_tokens import is_genuine, owner_key, read_token
 from harvester_api.http.auth import Caller
@@ -21,16 +18,16 @@ class RunCallers:
 
     Parameters
     ----------
-    dispatcher: returns who knows which pilot holds what.
+    dispatcher: knows which pilot holds what.
+    secret: what the credentials of all runs are signed with.
     """
 
-    def __init__(self, dispatcher: Callable[[], Dispatcher]) -> None:
-        self._dispatcher = dispatcher
-        self.secret = secrets.token_bytes(32)  # until the store's is known
+    def __init__(self, dispatcher: Dispatcher, secret: bytes) -> None:
+        self._dispatcher, self._secret = dispatcher, secret
 
     def key(self, pilot_id: str, owner: str) -> bytes:
         """Return what signs the runs of an owner on a pilot."""
-        return owner_key(self.secret, pilot_id, owner)
+        return owner_key(self._secret, pilot_id, owner)
 
     def caller(self, text: str) -> Caller | None:
         """Return who calls with this token; None for one that is not a run's.
@@ -38,7 +35,7 @@ class RunCallers:
         Raises `Refusal`: 401 for a run that is over, 503 for one whose pilot has not come back after a restart.
         """
         token = read_token(text)
-        entry = None if token is None else self._dispatcher().entry(token.invocation_id)
+        entry = None if token is None else self._dispatcher.entry(token.invocation_id)
         if token is None or entry is None:
             return None
         owner = entry.lane.owner.name
@@ -50,7 +47,7 @@ class RunCallers:
                 "run-over",
                 f"the run of {token.invocation_id} that this credential belongs to is over",
                 field="Authorization",
-                remedy="A function calls back with the credential of its own run, while it runs.",
+                remedy="The credential of a run is valid while that run lasts.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
         if entry.lease is not None and entry.lease.pilot_id != token.pilot_id:
@@ -59,8 +56,8 @@ class RunCallers:
             raise refusal(
                 503,
                 "not-ready",
-                "the gateway has started again, and the pilot of this run has not called yet",
-                remedy="Call again.",
+                "the gateway has restarted, and the pilot of this run has not reconnected yet",
+                remedy="Try again after Retry-After.",
                 headers={"Retry-After": "1"},
             )
         return Caller(name=owner, role=Role.USER, run=token.invocation_id)

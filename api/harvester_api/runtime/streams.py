@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 import msgspec
@@ -18,7 +19,7 @@ from harvester.domain.payload.blobs import BlobRef
 from harvester.domain.protocol import stream
 from harvester_api.outcome import Outcome
 from harvester_api.problems import refusal
-from harvester_api.runtime.open_invocations import OpenInvocation
+from harvester_api.runtime.open_invocations import Book, OpenInvocation
 from harvester_api.schemas.responses import invocation_document
 
 PUSHED_BYTES = 1024 * 1024  # a larger value is not pushed
@@ -164,14 +165,14 @@ class Streams:
 
     def __init__(self) -> None:
         self._streams: dict[tuple[str, str], Frames | Events] = {}
-        self._watchers: dict[Events, bool] = {}  # and whether it sees everybody's
+        self.watchers: dict[Events, bool] = {}  # and whether it sees everybody's
         self._backlog = Backlog()
         self._is_closing = False
 
     @property
     def count(self) -> int:
         """Listeners now."""
-        return len(self._streams) + len(self._watchers)
+        return len(self._streams) + len(self.watchers)
 
     def open(self, owner: str, stream_id: str, *, as_events: bool) -> Frames | Events:
         """Begin a stream of ends; one that the owner has under this id is over then. Raises `Refusal` (429, 503)."""
@@ -188,14 +189,14 @@ class Streams:
         """Begin to tell of states and results of an owner's invocations, or of everybody's. Raises `Refusal`."""
         self._check_room(owner)
         listener = Events(owner, backlog=self._backlog)
-        self._watchers[listener] = sees_all
+        self.watchers[listener] = sees_all
         return listener
 
     def close(self, listener: Frames | Events) -> None:
         """Tell a listener no more: its reader has gone, or is to go."""
         listener.cut()
         if isinstance(listener, Events):
-            self._watchers.pop(listener, None)
+            self.watchers.pop(listener, None)
         key = (listener.owner, listener.stream_id)
         if self._streams.get(key) is listener:
             del self._streams[key]
@@ -203,22 +204,22 @@ class Streams:
     def release(self) -> None:
         """End every stream, and begin none any more: the gateway stops."""
         self._is_closing = True
-        for listener in (*self._streams.values(), *self._watchers):
+        for listener in (*self._streams.values(), *self.watchers):
             listener.end()
 
     def ended(self, entry: OpenInvocation, outcome: Outcome) -> None:
         """An invocation is over, its end on disk."""
         if entry.stream is not None:
             self.push(entry.owner, entry.stream, outcome)
-        if self._watchers:
+        if self.watchers:
             self._show("result", outcome)
 
     def state(self, entry: OpenInvocation) -> None:
-        """An invocation that is not over has changed its state. Costs nothing while nobody watches.
+        """An invocation that is not over has changed its state.
 
         What is not on disk yet is not told: the gateway comes again with the state of the moment of the commit.
         """
-        if self._watchers and entry.acceptance is None:
+        if entry.acceptance is None:
             self._show("state", Outcome(record=entry.record()))
 
     def push(self, owner: str, stream_id: str, outcome: Outcome) -> None:
@@ -228,9 +229,20 @@ class Streams:
             listener.tell_end(outcome)
             self._relieve()
 
+    def follow(self, book: Book, invocation_ids: Iterable[str], owner: str, stream_id: str | None) -> None:
+        """Tell another stream of the ends of invocations that came again; of those that have ended at once."""
+        if stream_id is None:
+            return
+        for invocation_id in invocation_ids:
+            entry = book.open.get(invocation_id)
+            if entry is not None:
+                entry.stream = stream_id
+            elif (outcome := book.find(invocation_id)) is not None:
+                self.push(owner, stream_id, outcome)
+
     def _show(self, kind: str, outcome: Outcome) -> None:
         event = None
-        for listener, sees_all in self._watchers.items():
+        for listener, sees_all in self.watchers.items():
             if sees_all or listener.owner == outcome.record.owner:
                 event = event or event_of(kind, outcome)
                 listener.tell(event, len(event))
@@ -238,18 +250,18 @@ class Streams:
 
     def _relieve(self) -> None:
         if self._backlog.bytes > ALL_BYTES:
-            max((*self._streams.values(), *self._watchers), key=lambda listener: listener.waiting_bytes).cut()
+            max((*self._streams.values(), *self.watchers), key=lambda listener: listener.waiting_bytes).cut()
 
     def _check_room(self, owner: str) -> None:
         if self._is_closing:
             raise refusal(503, "not-ready", "the gateway is stopping", remedy="Open it again in a moment.")
-        theirs = sum(listener.owner == owner for listener in (*self._streams.values(), *self._watchers))
+        theirs = sum(listener.owner == owner for listener in (*self._streams.values(), *self.watchers))
         if theirs >= PER_OWNER:
             raise refusal(
                 429,
                 "too-many-streams",
-                f"{owner!r} has {theirs} streams open, and more are not served",
-                remedy="Close some: one stream carries the ends of any number of invocations.",
+                f"{owner!r} has {theirs} streams open, and the limit is {PER_OWNER}",
+                remedy="Close some. One stream carries the ends of any number of invocations.",
                 headers={"Retry-After": "5"},
             )
 

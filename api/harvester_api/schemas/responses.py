@@ -6,6 +6,7 @@ Owns their fields and how they are made from the store's records; knows no reque
 from __future__ import annotations
 
 import base64
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -212,6 +213,7 @@ def invocation_document(
     is a pickle, and clients open it without being asked.
     """
     record = outcome.record
+    function, version = _name_and_version(record.function_id)
     exception = b"" if record.failure is None else record.failure.exception
     is_told = bool(exception) and with_bytes and reader == record.owner
     value = outcome.value if isinstance(outcome.value, bytes) else None  # a large one has to be read before
@@ -219,8 +221,8 @@ def invocation_document(
     return InvocationDocument(
         invocation_id=record.invocation_id,
         function_id=record.function_id,
-        function=name_in(record.function_id),
-        version=int(record.function_id.rpartition("@")[2]),
+        function=function,
+        version=version,
         owner=record.owner,
         state=record.state,
         encoding=record.encoding,
@@ -233,12 +235,17 @@ def invocation_document(
         start_by=record.start_by,
         end_by=record.end_by,
         purged_at=record.purged_at,
-        failure=failure_document(record.failure),
+        failure=None if record.failure is None else failure_document(record.failure),
         result=msgspec.Raw(value or b"null") if has_value and record.encoding is Encoding.JSON else UNSET,
         result_b64=base64.b64encode(value or b"").decode() if has_value and with_bytes else UNSET,
         exception_b64=base64.b64encode(exception).decode() if is_told else UNSET,
         activations=UNSET if activations is None else [activation_document(item) for item in activations],
     )
+
+
+@lru_cache(4096)  # an id is that of many invocations
+def _name_and_version(function_id: str) -> tuple[str, int]:
+    return name_in(function_id), int(function_id.rpartition("@")[2])
 
 
 def activation_document(activation: ActivationRecord) -> ActivationDocument:

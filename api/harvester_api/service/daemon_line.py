@@ -74,7 +74,7 @@ class DaemonLine:
                 self._is_unsaid = False
                 await asyncio.to_thread(self._store.put_note, word.WORD_NOTE, word.encode(self._word))
         except StoreError as error:
-            log.warning("the daemon was not told of pilots that leave, it sees them at its next look: %s", error)
+            log.warning("the daemon was not told of pilots that leave, and will see them at its next look: %s", error)
         finally:
             self._is_writing = False
 

@@ -1,4 +1,4 @@
-"""Whether the gateway takes work: recovery is done, and the store answers and writes.
+"""Whether the gateway can take work: the store answers and writes.
 
 Owns the question to the store. The last write of anybody counts, the daemon's too; while that failed the store is made
 to write something each time that somebody asks, so that the answer is never older than the question.
@@ -7,22 +7,16 @@ to write something each time that somebody asks, so that the answer is never old
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from harvester.domain.protocol.daemon_notes import DAEMON_NOTE
-from harvester.store.store import StoreError
-
-if TYPE_CHECKING:
-    from harvester_api.service.gateway import Gateway
+from harvester.store.store import Store, StoreError
+from harvester_api.runtime.journal import Journal
 
 PATIENCE_S = 5.0  # for an answer of the store
 
 
-async def missing(gateway: Gateway) -> str:
-    """Return why the gateway takes no work, in words; empty where it does."""
-    if not gateway.is_ready:
-        return "it is starting or stopping"
-    store = gateway.store
+async def missing(journal: Journal, store: Store) -> str:
+    """Return why no work can be taken, in words; empty where it can."""
     if store.busy_s > PATIENCE_S:
         return f"the store has not answered a write for {store.busy_s:.0f} s"
     try:
@@ -34,10 +28,10 @@ async def missing(gateway: Gateway) -> str:
         return f"the store fails: {error}"
     except TimeoutError:
         return f"the store has not answered for {PATIENCE_S:.0f} s"
-    return told(gateway)
+    return trouble(journal, store)
 
 
-def told(gateway: Gateway) -> str:
+def trouble(journal: Journal, store: Store) -> str:
     """Return why the last write failed, in words, without asking; empty where it did not."""
-    trouble = gateway.journal.trouble or gateway.store.trouble
-    return "" if trouble is None else f"the store did not take the last writes: {trouble}"
+    found = journal.trouble or store.trouble
+    return "" if found is None else f"the store did not take the last writes: {found}"

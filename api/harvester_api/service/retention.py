@@ -102,6 +102,6 @@ class RetentionSweep:
         try:
             await what
         except StoreError as error:
-            log.warning("results that were kept long enough stay for now: %s", error)
+            log.warning("expired results could not be deleted, and are tried again in a minute: %s", error)
         except Exception:  # outermost of this task
-            log.exception("defect in deleting what was kept long enough; it goes on")
+            log.exception("defect in deleting expired results; retention continues")

@@ -61,12 +61,12 @@ class UnfinishedBlob:
         It gets another name, so that its writer cannot delete it any more, and a fresh time, so that no sweep does.
         """
         if _DRAFT.fullmatch(name) is None:
-            raise NoDraft(f"{name[:80]!r} is no name of a draft")
+            raise NoDraft(f"{name[:80]!r} is not the name of a draft")
         theirs, path = folder / DRAFTS / name, folder / DRAFTS / secrets.token_hex(16)
         with _translated(path):
             try:
                 if not stat.S_ISREG(theirs.lstat().st_mode):
-                    raise NoDraft(f"draft {name} is no file")
+                    raise NoDraft(f"draft {name} is not a file")
                 theirs.rename(path)
             except FileNotFoundError:
                 raise NoDraft(f"there is no draft {name}") from None
@@ -191,7 +191,7 @@ class Blobs:
     def path(self, blob: BlobRef) -> Path:
         """Return where a payload lies. Raises `StoreError` for a name that leads out of the directory."""
         if not is_blob_name(blob.name):
-            raise StoreError(f"{blob.name[:100]!r} is no name of a payload")
+            raise StoreError(f"{blob.name[:100]!r} is not the name of a payload")
         return self.folder / blob.name
 
     def are_equal(self, one: BlobRef, other: BlobRef) -> bool:

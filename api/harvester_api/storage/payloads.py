@@ -41,5 +41,5 @@ class Payloads:
 
     def _files(self) -> Blobs:
         if self._blobs is None:
-            raise StoreError("a large payload lies in a directory, and this gateway is told of none")
+            raise StoreError("a large payload lies in a directory, and this gateway is configured without one")
         return self._blobs

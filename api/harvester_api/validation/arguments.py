@@ -36,10 +36,13 @@ def encoding_of(
     headers: Mapping[str, str], function: FunctionVersion, offers: Sequence[Offer], *, is_batch: bool = False
 ) -> Encoding:
     """Return what a request says of its body. Raises `Refusal` (415, 422): a pickle that nobody could read, too."""
-    known, content_type = OF_BATCH if is_batch else OF_ONE, media_type(headers)
-    encoding = known.get(content_type)
-    if encoding is None:
-        raise unsupported(content_type, filter(None, known))
+    known = OF_BATCH if is_batch else OF_ONE
+    encoding = known.get(headers.get("content-type", ""))
+    if encoding is None:  # or it comes with parameters
+        content_type = media_type(headers)
+        encoding = known.get(content_type)
+        if encoding is None:
+            raise unsupported(content_type, filter(None, known))
     if encoding is not Encoding.JSON:
         _check_pickled_for(headers, function, offers)
     return encoding
@@ -160,7 +163,7 @@ def _check_pickled_for(headers: Mapping[str, str], function: FunctionVersion, of
             f"the arguments were pickled by Python {python[:40]}, and {function.function_id} runs on Python "
             f"{function.python}; a pickle does not travel between minor versions",
             field=_PYTHON_FIELD,
-            remedy=f"Call it from Python {function.python}, register it anew from Python {python[:40]}, or send JSON.",
+            remedy=f"Call it from Python {function.python}, register it again from Python {python[:40]}, or send JSON.",
         )
     if not function.python:
         check_python(python, offers, _PYTHON_FIELD, "Send JSON, or call from")

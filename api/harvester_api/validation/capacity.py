@@ -21,7 +21,7 @@ PYTHON = re.compile(r"\d+\.\d+")
 def check_python(python: str, offers: Sequence[Offer], field: str, remedy: str) -> None:
     """Check that some configured pilot runs a Python minor version. Raises `Refusal` (422)."""
     if PYTHON.fullmatch(python) is None:
-        raise invalid(field, f"{python[:40]!r} is no minor version of Python", "Write it like '3.11'.")
+        raise invalid(field, f"{python[:40]!r} is not a minor version of Python", "Write it like '3.11'.")
     pythons = sorted({offer.python for offer in offers if offer.python})
     if pythons and python not in pythons and all(offer.python for offer in offers):
         ours = " and ".join(pythons)

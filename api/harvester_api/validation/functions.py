@@ -46,13 +46,13 @@ def check_function(found: Opened, offers: Sequence[Offer], limit: int) -> Functi
     draft = found.draft
     name = function_names.normal(draft.name)
     if not function_names.is_name(name):
-        raise invalid("name", f"{draft.name[:140]!r} is no name for a function", function_names.REMEDY)
+        raise invalid("name", f"{draft.name[:140]!r} is not a valid function name", function_names.REMEDY)
     if CLOUDPICKLE.fullmatch(draft.cloudpickle) is None:
         raise invalid(
-            "cloudpickle", f"{draft.cloudpickle[:40]!r} is no version", "Write it like '3.1.2', or leave it out."
+            "cloudpickle", f"{draft.cloudpickle[:40]!r} is not a version", "Write it like '3.1.2', or leave it out."
         )
     if draft.entry and not draft.entry.isidentifier():
-        raise invalid("entry", f"{draft.entry[:140]!r} names no function of the file", "Name the function to call.")
+        raise invalid("entry", f"{draft.entry[:140]!r} is not a function name", "Name the function to call.")
     body = _body(found, offers)
     if len(body) > limit:
         raise too_large("body", len(body), limit)
@@ -84,7 +84,9 @@ def _body(found: Opened, offers: Sequence[Offer]) -> bytes:
         check_pickle(body, "body")
         return body
     if draft.kind is FunctionKind.MODULE and REFERENCE.fullmatch(draft.body) is None:
-        raise invalid("body", f"{draft.body[:200]!r} names no function", "Write it as 'package.module:function'.")
+        raise invalid(
+            "body", f"{draft.body[:200]!r} does not name a function", "Write it as 'package.module:function'."
+        )
     if draft.kind is FunctionKind.SOURCE and not draft.entry:
         raise invalid("entry", "a source file needs the name of its function", "Name the function to call.")
     if body is None:

@@ -1,6 +1,6 @@
 """Large bodies, read by a process beside the gateway: how it is started, and what its verdict means to a caller.
 
-Owns when a body is one of those. What the process does is `body_reader`'s.
+Which body is one of those `http.bodies.is_quick` tells; what the process does is `body_reader`'s.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from harvester_api.http.body_spool import KEPT_BYTES
 from harvester_api.problems import Refusal, malformed, refusal, too_many
 from harvester_api.validation.body_reader import MEMORY_BYTES, BodyVerdict
 from harvester_api.validation.functions import Opened
 
-MOST_ELEMENTS = 10_000  # decoding more of them would hold the event loop for more than a few milliseconds
 LONGEST_SOURCE = 2048  # characters that are parsed on the event loop
 _PATIENCE_S = 60  # the process ends itself before, by its limit of CPU time
 _READERS = 3  # at a time
@@ -43,11 +41,6 @@ class Body(Protocol):
     def fileno(self) -> int:
         """Return the open file."""
         ...
-
-
-def is_quick(body: bytes) -> bool:
-    """Whether JSON is decoded on the event loop: each object that comes out of it has a comma before or after it."""
-    return len(body) <= KEPT_BYTES and body.count(b",") + body.count(b"\n") <= MOST_ELEMENTS
 
 
 class LargeBodies:

@@ -40,7 +40,7 @@ def check_source(found: SourceNames | None, entry: str, offers: Sequence[Offer])
 
 def _no_python(what: str) -> Refusal:
     mine = ".".join(map(str, _MINE))
-    return invalid("body", f"it is no Python {mine}: {what}", "Mend the file; nothing of it was run.")
+    return invalid("body", f"it is not valid Python {mine}: {what}", "Fix the file. None of it was run.")
 
 
 def _may_be_newer(offers: Sequence[Offer]) -> bool:

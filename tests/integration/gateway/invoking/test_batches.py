@@ -8,6 +8,8 @@ import pytest
 from harvester.domain.model.invocations import InvocationState
 from harvester.domain.protocol import wire
 from harvester.store.store import StoreError
+from harvester_api.doubt import judged
+from harvester_api.invoking import acceptances, batch_intake
 
 BATCHES = "/v1/functions/double/batches"
 KEY = {"Idempotency-Key": "b-1"}
@@ -80,6 +82,27 @@ async def test_a_key_that_was_another_batchs_is_refused_and_nothing_is_accepted(
     assert {record.invocation_id for record in rig.store.invocations()} == set(ids)
 
 
+async def test_a_failed_write_is_judged_once_for_a_whole_batch(rig, problem, monkeypatch):
+    """Each piece of a batch asks; judging all of it for each would take minutes for the largest batch."""
+    await rig.register()
+    judgements = []
+
+    def noted(ids, error, *, may_have_run):
+        judgements.append(len(ids))
+        return judged(ids, error, may_have_run=may_have_run)
+
+    monkeypatch.setattr(acceptances, "judged", noted)
+    monkeypatch.setattr(acceptances, "PIECE", 10)
+    monkeypatch.setattr(batch_intake, "PIECE", 10)
+    monkeypatch.setattr(rig.server.app.state.gateway.parts.journal, "_write", refusing)
+    problem(await rig.http.post(BATCHES, json=numbers(40), headers=KEY), 503)
+    assert judgements == [40]
+
+
+def refusing(_writes):
+    raise StoreError("the disk is gone")
+
+
 async def test_a_batch_that_could_not_be_written_is_accepted_when_it_is_repeated(rig, problem, monkeypatch):
     await rig.register()
     write, trouble = rig.store.write, [StoreError("the disk is gone")]
@@ -89,7 +112,7 @@ async def test_a_batch_that_could_not_be_written_is_accepted_when_it_is_repeated
             raise trouble[0]
         return write(writes)
 
-    monkeypatch.setattr(rig.server.app.state.gateway.journal, "_write", failing)
+    monkeypatch.setattr(rig.server.app.state.gateway.parts.journal, "_write", failing)
     refused = await asyncio.gather(*[rig.http.post(BATCHES, json=numbers(5), headers=KEY) for _ in range(3)])
     for answer in refused:
         problem(answer, 503)

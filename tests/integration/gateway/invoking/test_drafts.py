@@ -127,7 +127,7 @@ async def test_draft_and_body_under_one_key_are_the_same_invocation(rig, setting
 async def test_drafts_that_nobody_posted_are_swept_daily(rig, settings, store, leave, monkeypatch):
     monkeypatch.setattr(retention, "INTERVAL", timedelta(seconds=0.01))
     day = [time.time()]
-    gateway = rig.server.app.state.gateway
+    gateway = rig.server.app.state.gateway.parts
     ttl = timedelta(days=365)
     broom = retention.RetentionSweep(store, gateway.blobs, gateway.book, ttl, ttl, clock=lambda: day[0])
     broom.start()

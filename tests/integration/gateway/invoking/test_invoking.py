@@ -278,7 +278,7 @@ async def test_somebody_elses_invocation_is_not_there_except_for_the_admin(rig, 
         await pilot.finish(await pilot.hear(wire.Lease), "secret")
         await rig.read(invocation_id, wait_s=5)
     if where == "in the store only":
-        rig.server.app.state.gateway.book.forget_ended(time.time() + 60)
+        rig.server.app.state.gateway.parts.book.forget_ended(time.time() + 60)
     before = rig.store.invocation(invocation_id)
     bob, path = rig.client("bob-token"), f"/v1/invocations/{invocation_id}"
     answers = [

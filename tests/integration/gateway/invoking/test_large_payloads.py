@@ -129,7 +129,7 @@ async def test_what_was_kept_long_enough_is_gone_and_says_so_and_later_is_forgot
     await rig.read(key, wait_s=5)
     waiting = await posted(rig)
     await rig.until(lambda: len(files(settings)) == 3)
-    gateway = rig.server.app.state.gateway
+    gateway = rig.server.app.state.gateway.parts
     later = [time.time() + 3601]
     hour, clock = timedelta(hours=1), lambda: later[0]
     broom = RetentionSweep(store, gateway.blobs, gateway.book, hour, settings.record_ttl, clock=clock)
@@ -151,7 +151,7 @@ async def test_what_was_kept_long_enough_is_gone_and_says_so_and_later_is_forgot
 async def test_files_that_nobody_refers_to_are_swept_once_they_are_old(rig, settings, store):
     await rig.register()
     key = await posted(rig)
-    gateway = rig.server.app.state.gateway
+    gateway = rig.server.app.state.gateway.parts
     garbage = [
         settings.blobs / "3f" / "0199aaaa-bbbb-args",
         settings.blobs / "drafts" / "ab12",

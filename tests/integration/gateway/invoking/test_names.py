@@ -111,7 +111,7 @@ async def test_a_version_is_deleted_when_its_invocations_are_over_and_their_resu
 async def test_the_broom_takes_older_versions_that_nobody_calls_and_notes_those_that_are_called(rig, problem):
     for module in ("one", "two", "three"):
         await register(rig.http, module)
-    gateway = rig.server.app.state.gateway
+    gateway = rig.server.app.state.gateway.parts
     assert await called(rig.http, version=2) == "ada/f@2"
     broom = Unused(rig.store, gateway.catalog, timedelta(days=30))
     added_at = (await rig.http.get("/v1/functions/f/versions/2")).json()["added_at"]
@@ -139,7 +139,7 @@ class TestOldVersions:
     async def test_a_gateway_sweeps_from_its_start_on_and_notes_what_is_called(self, rig):
         await rig.until(lambda: rig.store.function_id_of("f", 1, owner="ada") is None)
         assert await called(rig.http) == "ada/f@2"
-        await rig.server.app.state.gateway._retention.look()
+        await rig.server.app.state.gateway.parts.retention.look()
         assert rig.store.listed("ada/f@2").used_at > 1.0
 
 

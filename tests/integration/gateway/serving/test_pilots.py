@@ -25,7 +25,7 @@ async def test_a_pilot_with_a_wrong_token_is_refused_before_the_upgrade(rig, fak
     with pytest.raises(InvalidStatus) as refused:
         await pilot.connect()
     assert refused.value.response.status_code == 403
-    assert b"no pilot's" in refused.value.response.body
+    assert b"not a pilot's" in refused.value.response.body
     await asyncio.sleep(0.1)
     assert errors(caplog) == []
 
@@ -42,7 +42,7 @@ async def test_a_pilot_that_is_over_is_refused(rig, fake_pilot, add_pilot):
     ("hello", "reason"),
     [
         ({"protocol": 99}, f"protocol 99, the gateway speaks {wire.PROTOCOL_VERSION}"),
-        ({"pilot_id": "another"}, "another pilot's"),
+        ({"pilot_id": "another"}, "belongs to another pilot"),
     ],
 )
 async def test_a_hello_that_cannot_be_is_answered_with_the_reason(rig, fake_pilot, add_pilot, hello, reason):
@@ -132,7 +132,7 @@ async def test_a_pilot_that_is_cut_off_and_comes_back_keeps_its_work(rig):
     await pilot.say(wire.Started(invocation_id=lease.invocation_id, fence=lease.fence))
     await rig.until(lambda: rig.store.invocation(invocation_id).state == "running")
     await pilot.cut()
-    await rig.until(lambda: not rig.server.app.state.gateway.links)
+    await rig.until(lambda: not rig.server.app.state.gateway.parts.links)
     held = wire.Held(invocation_id=invocation_id, fence=lease.fence, is_started=True)
     await pilot.connect(held=(held,))
     welcome = await pilot.hear(wire.Welcome)
@@ -151,7 +151,7 @@ async def test_a_newer_connection_of_a_pilot_replaces_the_older(rig, fake_pilot)
     rig.pilots.append(newer)
     await newer.connect()
     code, reason = await older.closed()
-    assert (code, reason) == (4003, "the pilot has connected anew")
+    assert (code, reason) == (4003, "the pilot has connected again")
     await rig.accepted("double", 1)
     await newer.hear(wire.Lease)
     assert (await rig.http.get("/v1/pilots/p1")).json()["is_connected"]

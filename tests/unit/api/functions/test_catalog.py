@@ -110,7 +110,10 @@ async def test_only_its_owner_and_admins_change_a_function(catalog):
     await register(catalog, ANN, sharing=Sharing.ALL)
     for change in (catalog.share(BOB, "ann/f", Sharing.NONE), catalog.delete(BOB, "f", 1, 2.0)):
         problem = await refused(change)
-        assert (problem.status, problem.detail) == (403, "ann/f is ann's, and only they and admins may change it")
+        assert (problem.status, problem.detail) == (
+            403,
+            "ann/f belongs to ann; only its owner and admins may change it",
+        )
     assert (await catalog.share(ROOT, "ann/f", Sharing.NONE)).sharing is Sharing.NONE
     assert (await refused(catalog.delete(BOB, "ann/f", 1, 2.0))).status == 404
     await catalog.delete(ROOT, "ann/f", 1, 2.0)

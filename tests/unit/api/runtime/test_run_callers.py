@@ -10,6 +10,8 @@ from harvester_api.problems import Refusal
 from harvester_api.runtime.run_callers import RunCallers
 from harvester_api.settings import Role, Token
 
+SECRET = b"a secret of thirty-two bytes ..."
+
 
 @pytest.fixture
 def running():
@@ -17,7 +19,7 @@ def running():
     dispatcher = new()
     dispatcher.pilot_arrived(arrival(), 0)
     (grant,) = grants(dispatcher.accept(work("i0", owner="ann"), 0))
-    return dispatcher, grant, RunCallers(lambda: dispatcher)
+    return dispatcher, grant, RunCallers(dispatcher, SECRET)
 
 
 def token_of(callers, grant, *, owner="ann", fence=None):
@@ -37,7 +39,7 @@ def test_the_owner_is_the_books_word_not_the_tokens(running):
 
 def test_another_gateways_signature_counts_for_nothing(running):
     dispatcher, grant, callers = running
-    assert callers.caller(token_of(RunCallers(lambda: dispatcher), grant)) is None
+    assert callers.caller(token_of(RunCallers(dispatcher, bytes(32)), grant)) is None
 
 
 def test_a_key_that_was_kept_from_another_pilot_counts_for_nothing(running):
@@ -68,8 +70,7 @@ def test_a_run_whose_pilot_is_not_back_after_a_restart_is_told_to_call_again(run
     _, grant, callers = running
     again = new()
     again.recover(work("i0", owner="ann"), 0)  # the grant had not been written down
-    after = RunCallers(lambda: again)
-    after.secret = callers.secret
+    after = RunCallers(again, SECRET)
     assert refused(after, token_of(callers, grant)) == (503, "not-ready")
 
 
@@ -77,14 +78,14 @@ def test_no_route_of_an_admin_takes_the_credential_of_an_admins_run():
     dispatcher = new()
     dispatcher.pilot_arrived(arrival(), 0)
     (grant,) = grants(dispatcher.accept(work("i0", owner="admin"), 0))
-    callers = RunCallers(lambda: dispatcher)
+    callers = RunCallers(dispatcher, SECRET)
     auth = Auth([Token(name="admin", role=Role.ADMIN, token="t")], callers.caller)
     asks = Request(token_of(callers, grant, owner="admin"))
     assert auth.user(asks).name == "admin"
     with pytest.raises(Refusal, match="is a user"):
         auth.admin(asks)
     assert auth.admin(Request("t")).role is Role.ADMIN
-    with pytest.raises(Refusal, match="not one that this gateway knows"):
+    with pytest.raises(Refusal, match="this gateway does not know the bearer token"):
         auth.user(Request("run.p1.i0.1.00"))
 
 
