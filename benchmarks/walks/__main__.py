@@ -158,17 +158,13 @@ def measured(watch: Watch) -> dict[str, list[str]]:
     gateway = next(step.process for step in steps if step.module.startswith("harvester_api.routes"))
     pilot = {step.process for step in steps if step.module.startswith("harvester_worker.")}
     runs = [step for step in steps if step.process in pilot]
+    daemon = {(step.process, step.thread) for step in steps if step.module.startswith("harvester.daemon.observing")}
     return {
         "POST to the pilot's frame": usual(until_frame(steps, posts, gateway), posts, lambda _: True),
         "SDK submit to its result": usual(steps, calls, lambda step: step.process == os.getpid()),
         "a pilot's run": usual(runs, posts, lambda _: True),
-        "the daemon's tick, with a look": usual(steps, looks, lambda step: _is_daemon(step, gateway)),
+        "the daemon's tick, with a look": usual(steps, looks, lambda step: (step.process, step.thread) in daemon),
     }
-
-
-def _is_daemon(step: Step, gateway: int) -> bool:
-    """Whether a step is the daemon's: it has a thread of its own in the gateway's process."""
-    return step.process == gateway and step.thread == "APScheduler"
 
 
 def _walked(watch: Watch, walk: Callable[[], object]) -> list[int]:

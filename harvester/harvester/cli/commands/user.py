@@ -56,7 +56,7 @@ def invoke(  # noqa: PLR0917 - typer makes the options from the parameters
     version: Annotated[int | None, typer.Option(help="Version of the function. Default: the newest.")] = None,
     wait: Annotated[bool, typer.Option(help="Wait for the result, or only print the invocation's id.")] = True,
     timeout: Annotated[
-        float | None, typer.Option(parser=patience, metavar="SECONDS", help="Seconds to wait at most.")
+        float | None, typer.Option(parser=patience, metavar="SECONDS", help="Longest wait for the result.")
     ] = None,
     priority: Annotated[
         int | None,
@@ -64,11 +64,11 @@ def invoke(  # noqa: PLR0917 - typer makes the options from the parameters
     ] = None,
     ttl: Annotated[
         float | None,
-        typer.Option(parser=duration, metavar="SECONDS", help="It expires if it has not begun after this time."),
+        typer.Option(parser=duration, metavar="SECONDS", help="Expires if not begun after this time."),
     ] = None,
     deadline: Annotated[
         float | None,
-        typer.Option(parser=duration, metavar="SECONDS", help="It expires if it has not ended after this time."),
+        typer.Option(parser=duration, metavar="SECONDS", help="Expires if not ended after this time."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -108,7 +108,7 @@ def result(
     ctx: typer.Context,
     invocation_id: InvocationId,
     timeout: Annotated[
-        float | None, typer.Option(parser=patience, metavar="SECONDS", help="Seconds to wait at most.")
+        float | None, typer.Option(parser=patience, metavar="SECONDS", help="Longest wait for the result.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
