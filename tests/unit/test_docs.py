@@ -8,6 +8,7 @@ import pytest
 from scripts import house
 from support.sources import PACKAGES, ROOT, modules
 
+from harvester.cli import plugins
 from harvester.config import Config
 from harvester.domain.model.invocations import INVOCATION
 from harvester.domain.model.pilots import PILOT
@@ -19,6 +20,7 @@ NAMES = dict(modules())
 PARTS = ("cli", "daemon", "domain", "sdk", "simulator", "store")
 SOURCES = ("api", "benchmarks", "docs", "examples", "harvester", "scheduler_adapters", "scripts", "tests", "worker")
 FILES_OF_OURS = {"harvester.db", "harvester.log"}
+ENTRY_POINTS = {plugins.POLICIES, plugins.SCHEDULERS}
 
 
 def named(path):
@@ -89,7 +91,7 @@ def is_benchmark(dotted):
 def test_modules_that_a_document_names_exist(document):
     for word in in_backticks(document):
         dotted = word.strip(".,;:()")
-        if not re.fullmatch(r"[a-z_]+(\.\w+)+", dotted) or dotted in FILES_OF_OURS:
+        if not re.fullmatch(r"[a-z_]+(\.\w+)+", dotted) or dotted in FILES_OF_OURS | ENTRY_POINTS:
             continue
         top, _, rest = dotted.partition(".")
         if top in PACKAGES:
