@@ -16,8 +16,8 @@ from harvester_worker.ipc.slot_messages import Counted, Progress, RunEnded, Wait
 KEEP_S = 0.002
 """Time for which an end may wait for others, while the slot has more to run."""
 
-FEW = 4
-"""Ends that are not worth a frame of their own while the slot has more to run."""
+FEW, BRIEF_S = 4, 0.0002
+"""So few ends of runs as short as this are not worth a frame of their own while the slot has more to run."""
 
 _PIECES = 512
 """Pieces that one system call takes; the limit of Linux is 1024."""
@@ -52,7 +52,8 @@ class Outbound:
             now = time.monotonic()
             if kept == 1:
                 self._kept_at = now
-            if not behind or kept >= max(FEW, behind) or pieces or now - self._kept_at >= KEEP_S:
+            enough = max(FEW, behind) if behind and ended.duration_s < BRIEF_S else behind
+            if kept >= enough or pieces or now - self._kept_at >= KEEP_S:
                 self._send()
                 return True
         if kept == 1:
