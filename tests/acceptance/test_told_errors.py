@@ -134,7 +134,7 @@ def test_a_fault_of_the_site_excludes_no_node(slurm, start):
         running.wait_for(lambda: len(failed(client)) >= 3, "three failures", 100)
         note = client.daemon()["note"]
     told = " ".join([*note["notes"], note["reason"]])
-    assert "left alone" not in told
+    assert "keep off node" not in told
     assert re.search(r"failures? .*execve", told)
 
 

@@ -161,7 +161,7 @@ class Daemon:
             self._problem("the store failed", error)
         except Exception as error:  # outermost loop: the next tick may succeed
             has_looked = True
-            log.exception("daemon.tick failed; the next one tries again")
+            log.exception("daemon.tick: failed; the next one tries again")
             self._tell(f"the tick failed ({type(error).__name__}: {error}); see the log")
         if has_looked or abs(started - self._noted_at) >= EVERY_S:
             self._leave_note(started)
@@ -265,7 +265,7 @@ class Daemon:
         return has_submitted
 
     def _problem(self, what: str, error: Exception) -> None:
-        log.warning("daemon: %s: %s", what, error)
+        log.warning("daemon.problem: %s: %s", what, error)
         self._tell(f"{what}: {error}")
 
     def _tell(self, words: str) -> None:
@@ -297,4 +297,4 @@ class Daemon:
         try:
             self._store.put_note(daemon_notes.DAEMON_NOTE, daemon_notes.encode(note))
         except StoreError as error:
-            log.warning("daemon.note was not kept: %s", error)
+            log.warning("daemon.note: not stored: %s", error)

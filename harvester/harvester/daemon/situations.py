@@ -19,7 +19,7 @@ from harvester.domain.protocol.control import Control
 from harvester.store.records import PilotRecord
 from harvester.store.store import Store
 
-_DRAINED = "an admin wants it empty (harvester drain)"
+_DRAINED = "an admin drained it (harvester drain)"
 _IN_SERVICE = frozenset({NodeState.IDLE, NodeState.MIXED, NodeState.ALLOCATED})
 
 

@@ -242,7 +242,7 @@ class LocalAdapter:
             try:
                 self._turn()
             except Exception:  # outermost loop: an emulated cluster that stands still helps nobody
-                log.exception("local.turn failed; it is tried again")
+                log.exception("local.turn: failed; it is tried again")
             self._wake.wait(self._tick.total_seconds())
             self._wake.clear()
 
@@ -266,7 +266,7 @@ class LocalAdapter:
         for path, request in self._folder.requests():
             try:
                 if request is None:
-                    raise SubmissionRejected(f"{path} is no request for a prime batch job")  # noqa: TRY301 - one answer for both
+                    raise SubmissionRejected(f"{path} is not a request for a prime batch job")  # noqa: TRY301 - one answer for both
                 self._handle(request)
             except SubmissionRejected as error:
                 log.warning("local.request refused: %s", error)

@@ -202,8 +202,8 @@ class SlurmAdapter:
         left = timedelta(seconds=give_up_at - time.monotonic())
         if left <= timedelta(0):
             raise SchedulerUnavailable(
-                f"the look at the cluster took longer than {self._timeout.total_seconds():g} s;"
-                f" {argv[0]} was not asked any more"
+                f"asking for the state of the cluster took longer than {self._timeout.total_seconds():g} s;"
+                f" {argv[0]} was not run"
             )
         self._count()
         return run(argv, timeout=left, environment=_asking())

@@ -36,7 +36,7 @@ class ExcludedNodes:
         self._known: dict[str, tuple[str, ...]] = {}
 
     def lacks(self, batch_jobs: tuple[BatchJob, ...]) -> bool:
-        """Tell whether somebody waits for nodes of whom it is not known."""
+        """Return whether somebody waits for nodes of whom it is not known."""
         return any(
             batch.batch_job_id not in self._known
             for batch in batch_jobs

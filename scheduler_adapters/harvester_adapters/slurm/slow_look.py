@@ -45,7 +45,7 @@ class Slow(msgspec.Struct, frozen=True, kw_only=True):
     reservations: tuple[Reservation, ...]
 
     def misses(self, nodes: Iterable[Node], batch_jobs: Iterable[BatchJob]) -> bool:
-        """Tell whether nodes or batch jobs show a partition or a reservation that this does not know."""
+        """Return whether nodes or batch jobs show a partition or a reservation that this does not know."""
         parts = {part.name for part in self.partitions}
         reserved = {name for reservation in self.reservations for name in reservation.nodes}
         named = {reservation.name for reservation in self.reservations}

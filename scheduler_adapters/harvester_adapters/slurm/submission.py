@@ -137,7 +137,7 @@ def checked_ids(batch_job_ids: Sequence[str]) -> tuple[str, ...]:
     """Return the ids. Raises `ValueError` for what is none: it could be an option of a command."""
     for batch_job_id in batch_job_ids:
         if not re.fullmatch(r"\d+", batch_job_id):
-            raise ValueError(f"{batch_job_id!r} is no id of a Slurm batch job")
+            raise ValueError(f"{batch_job_id!r} is not the id of a Slurm batch job")
     return tuple(batch_job_ids)
 
 

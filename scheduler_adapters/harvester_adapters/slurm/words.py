@@ -27,14 +27,14 @@ def malformed(what: str, line: str) -> SchedulerUnavailable:
     """Return the error for an answer that is not understood: `what` it is, and the place."""
     shown = repr(line[:300])
     shown = shown if len(line) <= 300 and len(shown) <= 400 else shown[:300] + "..."
-    return SchedulerUnavailable(f"{what} is not understood, so the whole answer is not believed: {shown}")
+    return SchedulerUnavailable(f"{what} cannot be read, so the whole answer is ignored: {shown}")
 
 
 def lines(text: str, first: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield each line of scontrol with its `key=value` words; free text comes last and never replaces a word."""
     found = [line for line in text.split("\n") if line.strip()]  # splitlines() would split at more than line ends
     if not found:
-        raise SchedulerUnavailable(f"scontrol showed no {first} at all, which cannot be; the answer is not believed")
+        raise SchedulerUnavailable(f"scontrol showed no {first} at all, which is impossible; the answer is ignored")
     for line in found:
         if not line.startswith(f"{first}="):
             raise malformed("a line of scontrol", line)

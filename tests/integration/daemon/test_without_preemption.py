@@ -109,7 +109,7 @@ def test_pilots_leave_nodes_that_an_admin_drains_and_resuming_keeps_them_drained
     assert {pilot.node for pilot in full.all() if pilot.state is PilotState.CANCELLED} == {"n3"}
     full.daemon.resume()
     full.pass_time(1)
-    assert any("n3 is left alone" in words for words in note(full)["notes"])
+    assert any("keep off node n3" in words for words in note(full)["notes"])
 
 
 def test_a_cancellation_that_did_not_get_through_is_repeated_within_a_second_and_glances_go_on(full):

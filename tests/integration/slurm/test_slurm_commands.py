@@ -149,7 +149,7 @@ def test_what_an_old_squeue_cannot_show_with_the_rest_is_asked_once_for_each_tha
     fake_slurm.excluded.write_text("garbage")
     excluding()  # nobody new, so nothing is asked
     fake_slurm.queue.write_bytes(before)
-    with pytest.raises(SchedulerUnavailable, match="excluded nodes is not understood"):
+    with pytest.raises(SchedulerUnavailable, match="excluded nodes cannot be read"):
         excluding()
 
 
@@ -339,7 +339,7 @@ def test_the_default_qos_of_the_user_counts_where_none_is_named(by_qos):
             "supported accounting_storage",
         ),
         ("sleep 30", r"sacctmgr .* did not answer within"),
-        ("echo what is this", "is not understood"),
+        ("echo what is this", "cannot be read"),
         (answer(QOS, ""), r"no single default QOS of .*write it as scheduler\.slurm\.qos"),
         (answer(QOS, "a||normal|normal\nb||scavenger|scavenger\n"), "no single default QOS"),
     ],

@@ -30,7 +30,7 @@ class Fallback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Harm:
-    """Watches delays of prime jobs, in the modes in which nobody evicts pilots."""
+    """Watches the delays of prime jobs, in the modes in which the scheduler does not evict pilots."""
 
     def __init__(self, settings: HarvestSettings, store: Store) -> None:
         self._configured = settings
@@ -63,11 +63,11 @@ class Harm:
         return replace(situation, doubted=self._watch.doubted, disbelieved=self._watch.disbelieved)
 
     def glanced(self, now: float) -> None:
-        """Nothing has changed by now: whoever is seen waiting at the next look has begun to wait later than this."""
+        """Note that nothing has changed by now: what the next look shows waiting has begun to wait later than this."""
         self._watch = replace(self._watch, looked_at=now)
 
     def look(self, situation: Situation) -> bool:
-        """Take a look into account; tell whether yielding was given up for it. Raises `StoreError`."""
+        """Judge a look; return whether yielding was given up because of it. Raises `StoreError`."""
         if situation.settings.mode is HarvestMode.PREEMPTIBLE:
             return False
         seen = delays.watch(self._watch, situation)
@@ -76,7 +76,7 @@ class Harm:
             self.worst_s = max(self.worst_s, delay.seconds)
             if delay.is_over:
                 self.delayed += 1
-                log.info("daemon.harm prime job %s waited %.1f s for pilots", delay.batch_job_id, delay.seconds)
+                log.info("daemon.harm batch_job=%s: waited %.1f s for pilots", delay.batch_job_id, delay.seconds)
         worst = seen.too_long(situation)
         if worst is None or situation.settings.mode is not HarvestMode.YIELDING:
             return False
@@ -87,8 +87,8 @@ class Harm:
         most = self._configured.max_delay.total_seconds()
         waited = "waited" if delay.is_over else "has waited"
         reason = (
-            f"mode = yielding was given up for strict: batch job {delay.batch_job_id} {waited} {delay.seconds:.0f} s "
-            f"for pilots, and harvest.max_delay_s is {most:g}; to try again: harvester resume"
+            f"mode = yielding fell back to strict: batch job {delay.batch_job_id} {waited} {delay.seconds:.0f} s "
+            f"for pilots, and harvest.max_delay_s is {most:g}; to try yielding again: harvester resume"
         )
         log.error("daemon.harm: %s", reason)
         self._keep(Fallback(reason=reason, at=now))

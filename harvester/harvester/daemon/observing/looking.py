@@ -120,7 +120,7 @@ class Looking:
         # By the clock, not by the tick's beginning: the look may have lasted for its whole timeout.
         ladder = ANSWERS if self._settings.glance is None else URGENT
         self._answers = self._answers.failed(ladder, f"the scheduler does not answer: {error}", self._clock())
-        log.warning("daemon: the scheduler does not answer: %s", error)
+        log.warning("daemon.observe: the scheduler does not answer: %s", error)
         self.trouble = self._answers.reason
 
     def per_minute(self, now: float) -> int:

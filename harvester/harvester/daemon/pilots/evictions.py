@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _LEAVING = frozenset({PilotState.READY, PilotState.DRAINING})
 _DEAF_S = 3.0  # after its eviction a pilot that has heard of it says so within a second
-_WHY = "pilots are being evicted, and those that wait must not take what a prime job is to have"
+_WHY = "pilots are being evicted, and pending pilots must not take the nodes that a prime job waits for"
 
 
 class Evictions:
@@ -114,5 +114,5 @@ class Evictions:
             if batch.name in staying and situation.now - (batch.preempt_at or situation.now) > _DEAF_S
         ]
         if deaf:
-            log.warning("daemon.evictions batch jobs %s have not heard that they are evicted", ",".join(deaf))
+            log.warning("daemon.evictions batch_jobs=%s: they have not heard that they are evicted", ",".join(deaf))
         self._hands.cancel(deaf)

@@ -64,7 +64,7 @@ class PilotJobs:
             self._problem(f"the folder of a pilot of shape {order.shape} could not be made", error)
         else:
             log.info(
-                "daemon.submit pilot=%s batch_job=%s length=%g min why=%s",
+                "daemon.submit pilot=%s batch_job=%s length_min=%g: %s",
                 record.name, record.batch_job_id, record.walltime_s / 60, order.why,
             )  # fmt: skip
             return record
@@ -73,7 +73,7 @@ class PilotJobs:
     def dismiss(self, cancels: Sequence[tuple[CancelPilot, str]]) -> None:
         """Cancel pilots, each with its batch job's id, all in one command. Raises `StoreError`."""
         for cancel, _ in cancels:
-            log.info("daemon.cancel pilot=%s why=%s", cancel.pilot_id, cancel.why)
+            log.info("daemon.cancel pilot=%s: %s", cancel.pilot_id, cancel.why)
             self._store.move_pilot(
                 PilotMoved(pilot_id=cancel.pilot_id, event=PilotEvent.CANCELLED, at=self._clock(), reason=cancel.why)
             )
@@ -96,7 +96,7 @@ class PilotJobs:
 
     def cancel_orphan(self, orphan: CancelOrphan) -> None:
         """Cancel a batch job that serves no live pilot."""
-        log.warning("daemon.reconcile cancels batch job %s: %s", orphan.batch_job_id, orphan.reason)
+        log.warning("daemon.cancel batch_job=%s: %s", orphan.batch_job_id, orphan.reason)
         self._ask([orphan.batch_job_id], self._adapter.cancel, "could not be cancelled")
 
     def hold(self, batch_job_ids: Sequence[str]) -> None:
@@ -108,7 +108,7 @@ class PilotJobs:
         self._ask(batch_job_ids, self._adapter.release, "could not be released; it is tried again")
 
     def _ask(self, batch_job_ids: Sequence[str], verb: Callable[..., None], failure: str) -> bool:
-        """Tell whether the scheduler has heard."""
+        """Run one command for batch jobs; return whether the scheduler answered."""
         if not batch_job_ids:
             return True
         try:

@@ -39,7 +39,7 @@ class Pauses:
         self._blame = self._blame.forgiven(said.at)
         for shape, backoff in list(self._shapes.items()):
             if backoff.failed_at < said.at:
-                log.warning("daemon.resume shape=%s after %d failures", shape, backoff.failures)
+                log.warning("daemon.resume shape=%s: after %d failures", shape, backoff.failures)
                 del self._shapes[shape]
 
     def ended(
@@ -56,7 +56,7 @@ class Pauses:
         if pilot.state is not PilotState.FAILED:
             return
         if pilot.registered_at is not None and self._charge(pilot, owners):
-            log.warning("daemon.pauses pilot=%s died under work, which is charged with it", pilot.name)
+            log.warning("daemon.pauses pilot=%s: died under work, which is charged with it", pilot.name)
             self.blame(pilot.node, pilot.reason, now, pilot.shape)  # a bad node kills what runs there, too
             return
         lived_s = 0.0 if pilot.registered_at is None else now - pilot.registered_at
@@ -90,7 +90,7 @@ class Pauses:
         after = before.failed(SUBMISSIONS, reason, now)
         self._shapes[shape] = after
         if after.is_paused and not before.is_paused:
-            log.error("daemon.pause %s", self._paused(shape, after))
+            log.error("daemon.pause: %s", self._paused(shape, after))
 
     def blame(self, node: str, reason: str, now: float, shape: str = "") -> bool:
         """Hold a pilot's failure against the node it was on; tell whether the node is to blame, and not for once."""
@@ -153,7 +153,7 @@ class Pauses:
         if self._is_off:
             return "harvest.paused is true in the config; set it to false and restart"
         if self._control.paused:
-            return f"{self._control.reason or 'an admin said so'}; {RESUME}"
+            return f"{self._control.reason or 'an admin paused harvesting'}; {RESUME}"
         return ""
 
     @property

@@ -105,7 +105,7 @@ class Reconciling:
         self._pauses.ended(record, now, is_survived=self._is_survived(record), owners=owners)
 
     def _is_survived(self, ended: PilotRecord) -> bool:
-        """Tell whether another pilot of the same shape has called and is alive."""
+        """Return whether another pilot of the same shape has called and is alive."""
         if ended.state is not PilotState.FAILED or ended.registered_at is None:
             return False  # nobody asks
         return any(pilot.shape == ended.shape and pilot.registered_at is not None for pilot in self._store.pilots())

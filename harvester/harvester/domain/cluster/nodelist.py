@@ -24,11 +24,11 @@ def expand(text: str) -> tuple[str, ...]:
     while at < len(text):
         found = _ITEM.match(text, at)
         if found is None:
-            raise ValueError(f"{text[:60]!r} is no list of nodes")
+            raise ValueError(f"{text[:60]!r} is not a list of nodes")
         head, ranges, tail = found.groups()
         names += [head] if ranges is None else [head + number + tail for number in _numbers(ranges)]
         if len(names) > _MOST:
-            raise ValueError(f"{text[:60]!r} is no list of nodes: it has more than {_MOST} of them")
+            raise ValueError(f"{text[:60]!r} is not a list of nodes: it has more than {_MOST} of them")
         at = found.end()
     return tuple(names)
 
@@ -67,10 +67,10 @@ def _numbers(ranges: str) -> list[str]:
     for part in ranges.split(","):
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ValueError(f"[{ranges[:60]}] is no range of nodes")
+            raise ValueError(f"[{ranges[:60]}] is not a range of nodes")
         low, high = int(first), int(last or first)
         if high < low or high - low >= _MOST:
-            raise ValueError(f"[{part}] is no range of nodes")
+            raise ValueError(f"[{part}] is not a range of nodes")
         if len(numbers) > _MOST:
             raise ValueError(f"[{ranges[:60]}…] has more than {_MOST} nodes")
         numbers += [str(number).zfill(len(first)) for number in range(low, high + 1)]

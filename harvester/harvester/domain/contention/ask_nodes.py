@@ -35,7 +35,7 @@ class AskNodes:
         return (pilots, node.total, len(node.features), node.index)
 
     def is_hopeless(self, wanted: NodeRequest) -> bool:
-        """Tell whether a start at once is out of the question, by what is known from before."""
+        """Return whether a start at once is out of the question, by what is known from before."""
         if self.spans is not None and len(self.spans) - bisect_left(self.spans, wanted.length) < wanted.nodes:
             return True
         return bool(self.failed) and any(

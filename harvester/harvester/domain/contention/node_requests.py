@@ -32,7 +32,7 @@ class Ask(NamedTuple):
         return (node.total[0], node.total[1], self.each[2]) if self.is_exclusive else self.each
 
     def could_use(self, node: NodeTime) -> bool:
-        """Tell whether it could run on `node` if nobody else were there."""
+        """Return whether it could run on `node` if nobody else were there."""
         return (
             covers(node.total, self.each)
             and node.name not in self.excluded
@@ -55,12 +55,12 @@ class NodeRequest(NamedTuple):
 
 
 def is_plain(features: str) -> bool:
-    """Tell whether we understand what `features` asks for."""
+    """Return whether we understand what `features` asks for."""
     return not features or _PLAIN.fullmatch(features) is not None
 
 
 def has_features(wanted: str, offered: Iterable[str]) -> bool:
-    """Tell whether a node that offers features has those that are wanted.
+    """Return whether a node that offers features has those that are wanted.
 
     From left to right, as Slurm does it: `a|b&c` is `(a|b)&c`. What we do not understand every node has.
     """

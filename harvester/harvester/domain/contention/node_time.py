@@ -26,7 +26,7 @@ def amount(resources: Resources) -> Amount:
 
 
 def covers(room: Amount, need: Amount) -> bool:
-    """Tell whether `need` can be had from `room`."""
+    """Return whether `need` can be had from `room`."""
     return need[0] <= room[0] and need[1] <= room[1] and need[2] <= room[2]
 
 
@@ -114,7 +114,7 @@ class NodeTime:
         return at if is_free else max(at, self.opens_at)
 
     def fits(self, need: Amount, at: float, until: float, passes: frozenset[str] = frozenset()) -> bool:
-        """Tell whether `need` can be had from `at` to `until`. `passes`: the reservations that may be used."""
+        """Return whether `need` can be had from `at` to `until`. `passes`: the reservations that may be used."""
         for begin, end, name in self.shut:
             if begin < until and at < end and name not in passes:
                 return False
@@ -159,7 +159,7 @@ class NodeTime:
         return min(closing, default=inf) - now
 
     def is_in_the_way(self, need: Amount, at: float, until: float, passes: frozenset[str]) -> bool:
-        """Tell whether our pilots here must be gone so that `need` can be had from `at` to `until`."""
+        """Return whether our pilots here must be gone so that `need` can be had from `at` to `until`."""
         return self.pilots > 0 and not self.fits(plus(need, self.held), at, until, passes)
 
 

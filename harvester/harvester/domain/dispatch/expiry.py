@@ -37,7 +37,7 @@ class Expiry:
             heappush(self._heap, (at, self._added, entry))
 
     def ended(self, entry: Entry) -> None:
-        """Take note that an invocation with limits is over."""
+        """Note that an invocation with limits is over."""
         self._over += 1
         if self._over > SLACK and 2 * self._over > len(self._heap):
             self._heap = [item for item in self._heap if not item[2].is_over]
@@ -45,7 +45,7 @@ class Expiry:
             self._over = 0
 
     def is_due(self, now: float) -> bool:
-        """Tell whether `due` would have to look at any."""
+        """Return whether `due` would have to look at any."""
         return bool(self._heap) and self._heap[0][0] <= now
 
     def due(self, now: float) -> Iterator[tuple[Entry, Failure]]:

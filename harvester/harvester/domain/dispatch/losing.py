@@ -40,11 +40,11 @@ class Losing:
         self._gone: dict[str, None] = {}
 
     def is_gone(self, pilot_id: str) -> bool:
-        """Tell whether a pilot was given up, or has left."""
+        """Return whether a pilot was given up, or has left."""
         return pilot_id in self._gone
 
     def breaks(self, pilot: PilotEntry) -> None:
-        """Take note of what a pilot holds that says that it is broken, before anything comes back.
+        """Note what a pilot holds that says that it is broken, before anything comes back.
 
         All of it: of short runs the ends may be lost, so that the guilty one is not the first that has not ended.
         """

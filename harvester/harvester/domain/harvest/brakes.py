@@ -184,10 +184,10 @@ class Brakes:
     # ---- words
 
     def notes(self) -> tuple[str, ...]:
-        """Return why nothing, or not all that was wished for, is submitted."""
+        """Return why nothing, or less than the policy wants, is submitted."""
         words = [f"Nothing is submitted: {self._stop}"] if self._stop else []
         words += [
-            f"{count} more pilot{'s were' if count > 1 else ' was'} wished for: {why}."
+            f"{count} more pilot{'s' * (count > 1)} wanted, but not submitted: {why}."
             for why, count in self._refused.items()
             if why
         ]
@@ -195,7 +195,7 @@ class Brakes:
             if shape.partition in self._settings.excluded_partitions:
                 words.append(f"No pilots of shape {shape.name}: {shape.partition!r} is in harvest.excluded_partitions.")
         left_alone = {**self._situation.bad_nodes, **self._situation.drained}
-        words += [f"Node {name} is left alone: {why}." for name, why in left_alone.items()]
+        words += [f"Pilots keep off node {name}: {why}." for name, why in left_alone.items()]
         return tuple(dict.fromkeys(words))
 
 

@@ -23,7 +23,7 @@ class QuietHours(msgspec.Struct, frozen=True, kw_only=True):
     zone: str = ""  # "Europe/Warsaw"; empty: the local time of this machine
 
     def holds(self, now: float) -> bool:
-        """Tell whether `now` (Unix seconds) is within it."""
+        """Return whether `now` (Unix seconds) is within it."""
         local = datetime.fromtimestamp(now, _zone(self.zone)) if self.zone else datetime.fromtimestamp(now).astimezone()
         minute, day = local.hour * 60 + local.minute, local.weekday()
         if self.begin_min < self.end_min:
@@ -49,7 +49,7 @@ def parse(text: str, zone: str = "") -> QuietHours:
         raise ValueError(f'"{text}" names no hours of a day; {_EXAMPLE}')
     for day in (first, last):
         if day is not None and day not in _DAYS:
-            raise ValueError(f'"{text}": "{day}" is no day; the days are {", ".join(_DAYS)}')
+            raise ValueError(f'"{text}": "{day}" is not a day; the days are {", ".join(_DAYS)}')
     if zone:
         _zone(zone)
     return QuietHours(begin_min=begin, end_min=end, days=_days(first, last), zone=zone)

@@ -50,7 +50,7 @@ def untold_partition(snapshot: ClusterSnapshot) -> str:
 def why_not_untold(snapshot: ClusterSnapshot, part: Partition) -> str:
     """Return why pilots do not take a partition unless they are told to, in words that end a sentence."""
     if not part.is_preemptible:
-        return part.why_not or "nobody is known to be evicted from it"
+        return part.why_not or "the scheduler is not known to evict batch jobs from it"
     if not part.is_up:
         return "it is not up"
     if part.is_default:

@@ -65,7 +65,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
         return not self.until_at
 
     def allows(self, now: float) -> bool:
-        """Tell whether to try now."""
+        """Return whether to try now."""
         return not self.is_paused and now >= self.until_at
 
 

@@ -72,7 +72,7 @@ class Blame(msgspec.Struct, frozen=True, kw_only=True):
         return Blame(suspects=kept, worked=self.worked)
 
     def is_against(self, node: str) -> bool:
-        """Tell whether the newest failure on `node` is the node's fault: others work, and not several fail at once."""
+        """Return whether the newest failure on `node` is the node's fault: others work, and few fail at once."""
         suspect = self.suspects.get(node)
         if suspect is None or len(self.failing(suspect.shape)) >= SEVERAL:
             return False
@@ -111,7 +111,7 @@ class Blame(msgspec.Struct, frozen=True, kw_only=True):
             if is_new and not suspect.failures and 0 < len(self.failing(suspect.shape)) < SEVERAL:
                 yield (
                     node,
-                    f"a pilot failed on it ({suspect.reason}); the next one goes elsewhere, to see whose fault it is",
+                    f"a pilot failed on it ({suspect.reason}); the next one goes to another node",
                 )
 
     def _with(self, node: str, suspect: Suspect) -> Blame:

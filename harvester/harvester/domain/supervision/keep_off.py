@@ -93,7 +93,7 @@ class KeepOff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _is_leaving(nodes: frozenset[str], snapshot: ClusterSnapshot, pilots: tuple[KnownPilot, ...]) -> bool:
-    """Tell whether a pilot that was asked to leave one of `nodes` is still there. Others drain for their walltime."""
+    """Return whether a pilot that was asked to leave one of `nodes` is still there. Others drain for their walltime."""
     states = {pilot.name: pilot.state for pilot in pilots}
     return any(
         batch.preempt_at is not None or states[batch.name] is PilotState.DRAINING
@@ -109,7 +109,7 @@ def _is_wanted(
     pilots: tuple[KnownPilot, ...],
     now: float,
 ) -> bool:
-    """Tell whether a pending prime job still wants what was vacated."""
+    """Return whether a pending prime job still wants what was vacated."""
     if any(start.at <= now and not nodes.isdisjoint(start.nodes) for start in wants.starts):
         return True
     ours = {pilot.name for pilot in pilots}

@@ -54,7 +54,7 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
     alive: frozenset[str] = frozenset()  # ids of all that have not ended
 
     def asks_for_a_look(self, before: Sight) -> bool:
-        """Tell whether prime jobs may want other nodes than when `before` was seen.
+        """Return whether prime jobs may want other nodes than when `before` was seen.
 
         One has come, or waits no longer; or one waits, and another has ended whose nodes it may want beside ours.
         """

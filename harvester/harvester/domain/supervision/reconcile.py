@@ -197,10 +197,10 @@ class _Look:
         if self.now - sighting.since_at < self.settings.unseen.total_seconds() or self._is_alive(pilot):
             return
         if pilot.state in {PilotState.READY, PilotState.DRAINING} and (pilot.ends_at or self.now) < self.now:
-            reason = "its walltime was over while nobody looked"
+            reason = "its walltime ended between two looks of the daemon"
             yield Move(pilot_id=pilot.pilot_id, event=PilotEvent.FINISHED, reason=reason)
             return
-        reason = f"the scheduler has not known it for {sighting.looks} looks"
+        reason = f"{sighting.looks} looks at the scheduler did not show it"
         yield Move(pilot_id=pilot.pilot_id, event=PilotEvent.SILENT, reason=reason)
 
     def _is_alive(self, pilot: KnownPilot) -> bool:
@@ -217,7 +217,7 @@ class _Look:
             sighting = self._count(self.old.orphans.get(batch.batch_job_id))
             self.orphans[batch.batch_job_id] = sighting
             if self.is_new and sighting.looks % self.settings.looks == 0:
-                reason = f"{batch.name} belongs to no pilot that lives"
+                reason = f"{batch.name} belongs to no live pilot"
                 yield CancelOrphan(batch_job_id=batch.batch_job_id, reason=reason)
 
     def _count(self, before: Sighting | None) -> Sighting:

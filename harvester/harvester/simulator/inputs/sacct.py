@@ -125,7 +125,7 @@ def _instant(name: str, text: str) -> float | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{name} {text[:30]!r} is no time like 2026-03-01T12:00:00") from None
+        raise ValueError(f"{name} {text[:30]!r} is not a time like 2026-03-01T12:00:00") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     if moment.timestamp() < 0:
         raise ValueError(f"{name} {text} is a negative time")
@@ -135,7 +135,7 @@ def _instant(name: str, text: str) -> float | None:
 def _span(name: str, text: str) -> float:
     found = _SPAN.fullmatch(text)
     if found is None:
-        raise ValueError(f"{name} {text[:30]!r} is no time like 1-02:03:04")
+        raise ValueError(f"{name} {text[:30]!r} is not a time like 1-02:03:04")
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
@@ -144,7 +144,7 @@ def _number(name: str, text: str) -> float:
     if text.startswith("-") and text[1:].isdecimal():
         raise ValueError(f"a negative {name}: {text}")
     if not text.isdecimal():
-        raise ValueError(f"{name} {text[:30]!r} is no number")
+        raise ValueError(f"{name} {text[:30]!r} is not a number")
     return float(text)
 
 

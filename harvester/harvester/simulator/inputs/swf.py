@@ -60,9 +60,9 @@ def _job(line: str, number: int, procs_per_node: int) -> PrimeJob | None:
         values = [float(word) for word in words]
     except ValueError:
         wrong = next(word for word in words if not _is_number(word))
-        raise ValueError(f"{wrong[:30]!r} is no number") from None
+        raise ValueError(f"{wrong[:30]!r} is not a number") from None
     if not all(map(isfinite, values)):
-        raise ValueError("a field is no finite number")
+        raise ValueError("a field is not a finite number")
     if values[_SUBMIT] < 0:
         raise ValueError(f"a negative submit time: {words[_SUBMIT]}")
     for index, what in ((_WAIT, "wait"), (_RUN, "run time"), (_LIMIT, "requested time")):

@@ -73,7 +73,7 @@ def offer(log: IdleLog, parameters: Parameters) -> ClusterOffer:
 
 
 def is_foreseen(gap: Gap, parameters: Parameters) -> bool:
-    """Tell whether the scheduler's plan knows the end of `gap`.
+    """Return whether the scheduler's plan knows the end of `gap`.
 
     It is the same for every policy, and nested: an end that is known at a foresight of 0.5 is known at 0.8 too.
     """

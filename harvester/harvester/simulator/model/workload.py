@@ -57,9 +57,9 @@ def read(path: Path) -> Workload:
     except OSError as error:
         raise SimulationError(f"{path} cannot be read: {error.strerror or error}") from None
     except msgspec.MsgspecError as error:
-        raise SimulationError(f"{path} is no workload: {error}") from None
+        raise SimulationError(f"{path} is not a workload: {error}") from None
     if not workload.functions or workload.slots < 1:
-        raise SimulationError(f"{path} is no workload: it needs at least one function and one slot")
+        raise SimulationError(f"{path} is not a workload: it needs at least one function and one slot")
     names = [function.name for function in workload.functions]
     if len(set(names)) < len(names) or "all" in names:
         raise SimulationError(f"{path}: each function needs a name of its own, and 'all' is taken")

@@ -54,7 +54,9 @@ def translated(error: BaseException, doing: str) -> StoreError:
     cause = getattr(error, "orig", None) or error
     told = str(cause).partition("\n")[0] or type(cause).__name__  # PostgreSQL goes on with details, rows among them
     if _is_full(cause):
-        return StoreFull(f"{doing}: no space left for the database ({told}); free some, writes then succeed again")
+        return StoreFull(
+            f"{doing}: no space left for the database ({told}); free some space, then writes succeed again"
+        )
     if isinstance(error, IntegrityError | sqlite3.IntegrityError):
         return AlreadyThere(f"{doing}: {told}")
     if isinstance(cause, sqlite3.OperationalError) and _sqlite_code(cause) in (
@@ -69,7 +71,7 @@ def translated(error: BaseException, doing: str) -> StoreError:
 
 
 def concerns_the_database(error: BaseException) -> bool:
-    """Tell whether `error` is about the database as a whole (full, locked, gone) rather than about one row in it."""
+    """Return whether `error` is about the database as a whole (full, locked, gone) rather than about one row in it."""
     cause = getattr(error, "orig", None) or error
     return (
         isinstance(
@@ -82,7 +84,7 @@ def concerns_the_database(error: BaseException) -> bool:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Tell whether PostgreSQL ended the transaction in favour of another one, so that trying again is all it takes."""
+    """Return whether PostgreSQL ended the transaction in favour of another one, so that it can be tried again."""
     return getattr(getattr(error, "orig", None), "sqlstate", None) in _PG_CONFLICTS
 
 

@@ -19,7 +19,9 @@ def migrate(connection: Connection, found: int, version: int) -> None:
     """Bring the tables from schema `found` to schema `version`. Raises `StoreError` where no step leads on."""
     for step in range(found, version):
         if step not in _STEPS:
-            raise StoreError(f"its schema has version {step}, which nothing leads on from; choose another database")
+            raise StoreError(
+                f"its schema has version {step}, which this version cannot upgrade; choose another database"
+            )
         _STEPS[step](connection)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from harvester.store.db.dialect import inserting
-from harvester.store.db.tables import NOTES
+from harvester.store.db.tables import NOTES, NoteRow
 from harvester.store.reads.reader import StoreReader
 
 
@@ -24,6 +24,6 @@ class Notes(StoreReader):
 
     def note(self, key: str) -> bytes | None:
         """Return what lies under `key`."""
-        with self._reading() as connection:
-            value: bytes | None = connection.execute(select(NOTES.c.value).where(NOTES.c.key == key)).scalar()
-            return value
+        with self._reading_rows() as session:
+            row = session.get(NoteRow, key)
+            return None if row is None else row.value

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import sqlmodel
 from sqlalchemy import ColumnElement, Connection, RowMapping, insert, select
 
 from harvester.domain.model.invocations import InvocationState
 from harvester.domain.model.pilots import PilotState
 from harvester.domain.model.resources import Resources
 from harvester.store.db.errors import PilotNotFound
-from harvester.store.db.tables import INVOCATIONS, PILOTS
+from harvester.store.db.tables import INVOCATIONS, PILOTS, PilotRow
 from harvester.store.reads.reader import StoreReader
 from harvester.store.records import PilotRecord
 from harvester.store.writes import pilots
@@ -19,6 +20,7 @@ from harvester.store.writes.changes import PilotMoved
 from harvester.store.writes.pilots import LIVE_STATES
 
 _P, _INV = PILOTS.c, INVOCATIONS.c
+_SAME = [name for name in PilotRecord.__struct_fields__ if name not in {"state", "resources"}]
 _HELD = (InvocationState.LEASED, InvocationState.RUNNING)
 
 
@@ -42,13 +44,13 @@ class Pilots(StoreReader):
 
     def pilots(self, *, live: bool = True, limit: int = 1000) -> list[PilotRecord]:
         """Return the pilots that have not ended, oldest first; with `live` False all of them, newest first."""
-        query = select(PILOTS).limit(limit)
+        query = sqlmodel.select(PilotRow).limit(limit)
         if live:
             query = query.where(_P.state.in_(LIVE_STATES)).order_by(_P.planned_at, _P.pilot_id)
         else:
             query = query.order_by(_P.planned_at.desc(), _P.pilot_id.desc())
-        with self._reading() as connection:
-            return [_record(row) for row in connection.execute(query).mappings()]
+        with self._reading_rows() as session:
+            return [_record(row) for row in session.exec(query)]
 
     def owners_on(self, pilot_id: str) -> frozenset[str]:
         """Return whose work a pilot holds."""
@@ -69,12 +71,12 @@ class Pilots(StoreReader):
         row = self._commit(apply)
         if row is None:
             raise PilotNotFound(f"pilot {move.pilot_id}: not in the store, so it cannot be told {move.event.value!r}")
-        return _record(row)
+        return _record(PilotRow(**row))
 
     def _one(self, where: ColumnElement[bool]) -> PilotRecord | None:
-        with self._reading() as connection:
-            row = connection.execute(select(PILOTS).where(where)).mappings().one_or_none()
-        return None if row is None else _record(row)
+        with self._reading_rows() as session:
+            row = session.exec(sqlmodel.select(PilotRow).where(where)).one_or_none()
+            return None if row is None else _record(row)
 
 
 def _row(pilot: PilotRecord) -> dict[str, Any]:
@@ -82,7 +84,7 @@ def _row(pilot: PilotRecord) -> dict[str, Any]:
     return row | msgspec.structs.asdict(row.pop("resources"))
 
 
-def _record(row: RowMapping) -> PilotRecord:
-    fields = dict(row)
-    resources = Resources(**{name: fields.pop(name) for name in Resources.__struct_fields__})
-    return PilotRecord(**fields | {"state": PilotState(fields["state"]), "resources": resources})
+def _record(row: PilotRow) -> PilotRecord:
+    resources = Resources(cpus=row.cpus, gpus=row.gpus, memory_mb=row.memory_mb)
+    same = {name: getattr(row, name) for name in _SAME}
+    return PilotRecord(state=PilotState(row.state), resources=resources, **same)

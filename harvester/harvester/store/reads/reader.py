@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session
 
 from harvester.store.db.errors import translated
 from harvester.store.writes.writer import Writer
@@ -35,6 +36,12 @@ class StoreReader:
                 yield connection
         except SQLAlchemyError as error:
             raise translated(error, "cannot read") from error
+
+    @contextmanager
+    def _reading_rows(self) -> Iterator[Session]:
+        """Yield what reads whole rows as SQLModel's classes, for what is read a few times a second at most."""
+        with self._reading() as connection, Session(connection) as session:
+            yield session
 
     def _commit(self, call: Callable[[Connection], T]) -> T:
         """Run `call` on the writer's connection, in its turn, and return its answer once that is committed."""

@@ -22,12 +22,12 @@ def test_node_lists_are_read_as_slurm_writes_them(text, names):
 
 @pytest.mark.parametrize("text", ["p[", "p[3-1]", "p[a]", "p[1-99999999]", ",", "p]["])
 def test_what_is_no_node_list_is_refused(text):
-    with pytest.raises(ValueError, match=r"no (list|range) of nodes"):
+    with pytest.raises(ValueError, match=r"not a (list|range) of nodes"):
         nodelist.expand(text)
 
 
 def test_a_list_of_more_nodes_than_any_cluster_has_is_refused():
-    with pytest.raises(ValueError, match="no list of nodes"):
+    with pytest.raises(ValueError, match="not a list of nodes"):
         nodelist.expand(",".join(f"n{letter}[1-60000]" for letter in "ab"))
 
 

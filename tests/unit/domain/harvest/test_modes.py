@@ -274,7 +274,7 @@ def test_pilots_leave_a_node_that_an_admin_drains_and_keep_out_of_it(mode):
     found = plan(mode, *things, drained={"n1": "an admin drains it"})
     assert gone(found)["p1"] == "pilots must leave node n1: an admin drains it"
     assert all("n1" in order.exclude for order in orders(found))
-    assert "Node n1 is left alone: an admin drains it." in found.notes
+    assert "Pilots keep off node n1: an admin drains it." in found.notes
 
 
 @EVERY_MODE

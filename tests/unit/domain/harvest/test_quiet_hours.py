@@ -46,7 +46,7 @@ def test_a_zone_moves_the_hours_with_its_summer_time():
         ("always", "", '"always" names no hours; write for example'),
         ("25:00-26:00", "", "names no hours of a day"),
         ("08:00-08:00", "", "names no hours of a day"),
-        ("xyz 08:00-09:00", "", '"xyz" is no day; the days are mon'),
+        ("xyz 08:00-09:00", "", '"xyz" is not a day; the days are mon'),
         ("08:00-09:00", "Mars/Olympus", 'no time zone "Mars/Olympus"'),
     ],
 )

@@ -62,7 +62,7 @@ def test_where_nothing_is_preemptible_the_site_must_say_where_pilots_may_go():
         (Partition(name="p", is_preemptible=True, is_default=True), "it is the default partition"),
         (Partition(name="p", is_preemptible=True, priority_tier=10), "it is of the highest PriorityTier"),
         (Partition(name="p", is_preemptible=True, is_up=False), "it is not up"),
-        (Partition(name="p"), "nobody is known to be evicted from it"),
+        (Partition(name="p"), "the scheduler is not known to evict batch jobs from it"),
     ],
 )
 def test_pilots_are_ahead_of_nobody_unless_the_admin_says_so(part, why):

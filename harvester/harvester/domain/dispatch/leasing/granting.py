@@ -139,7 +139,7 @@ class Granting:
         return now - waiting.passed_at > self._patience_s
 
     def _review(self, pilot: PilotEntry, kept: Waiting, now: float) -> bool:
-        """Tell whether a pilot's room is still worth keeping for a shape; if not, keep it no longer."""
+        """Return whether a pilot's room is still worth keeping for a shape; if not, keep it no longer."""
         if kept.groups:
             obstacle = placement.obstacle(kept.shape, pilot, self._margin_s, now)
             if obstacle is None or obstacle is Obstacle.BUSY:

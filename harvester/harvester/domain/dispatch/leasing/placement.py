@@ -75,6 +75,6 @@ def obstacle(
 
 
 def is_kept_from(waiting: Waiting, pilot: PilotEntry) -> bool:
-    """Tell whether the room of `pilot` is kept for work of another shape that still waits."""
+    """Return whether the room of `pilot` is kept for work of another shape that still waits."""
     kept = pilot.kept_for
     return kept is not None and kept is not waiting and len(kept.groups) > 0

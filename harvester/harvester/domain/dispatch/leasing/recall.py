@@ -65,7 +65,7 @@ class _Room:
         return False
 
     def could_be(self, entry: Entry, holder: PilotEntry) -> bool:
-        """Tell whether a pilot other than the holder could run an invocation, when it has room."""
+        """Return whether a pilot other than the holder could run an invocation, when it has room."""
         shape = entry.lane.shape
         if shape not in self._suitable:
             self._suitable[shape] = [

@@ -147,7 +147,7 @@ class PilotEntry:
             self.slow_cpus += cpus
 
     def began(self, entry: Entry, lease: Lease) -> None:
-        """Take note that a lease which was granted ahead has its slot."""
+        """Note that a lease which was granted ahead has its slot."""
         lease.is_ahead = False
         self.ahead -= 1
         self.ahead_s = self.ahead_s - lease.expected_s * entry.lane.function.resources.cpus if self.ahead else 0.0

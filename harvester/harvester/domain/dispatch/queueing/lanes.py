@@ -244,7 +244,7 @@ class Lane:
         return entry
 
     def withdraw(self, entry: Entry) -> None:
-        """Take note that an invocation was over before its turn; it stays where it is until it comes up."""
+        """Note that an invocation was over before its turn; it stays where it is until it comes up."""
         self.waiting -= 1
         self.over += 1
         self._prune()

@@ -126,7 +126,7 @@ class Queues:
         return entry
 
     def withdraw(self, entry: Entry) -> None:
-        """Take note that an invocation that waited is over."""
+        """Note that an invocation that waited is over."""
         lane = entry.lane
         lane.withdraw(entry)
         if not lane.waiting and lane.is_listed:
@@ -190,7 +190,7 @@ class Queues:
                 self._unlist_group(group)
 
     def reshape(self, function: FunctionEntry) -> None:
-        """Take note that the time which a function needs has changed."""
+        """Note that the time which a function needs has changed."""
         shape = WorkShape(function.resources, function.python, function.needs_s)
         if shape == function.shape:
             return

@@ -56,7 +56,7 @@ class Ranking(Generic[T]):
         self._members.pop(member, None)
 
     def rose(self, member: T) -> None:
-        """Take note that the priority of a member has become higher."""
+        """Note that the priority of a member has become higher."""
         if len(self._members) > 1:
             self._push(member)
 

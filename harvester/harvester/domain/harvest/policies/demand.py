@@ -57,7 +57,7 @@ def capacity(situation: Situation, shape: Shape) -> int | None:
 
 
 class PlanDraft:
-    """A plan in the making. Its notes name nobody's function: everybody is shown them."""
+    """A plan in the making. Its notes name no function: every user is shown them."""
 
     def __init__(self, situation: Situation) -> None:
         self.now = situation.now
@@ -175,7 +175,7 @@ class PlanDraft:
         if at_least:
             wants.append(f"a pilot of {at_least.total_seconds() / 60:.4g} min")
         return (
-            f"{left} invocations need {', '.join(wants)}, which no shape that is open offers ({offers or 'none is'})."
+            f"{left} invocations need {', '.join(wants)}, which no open shape offers ({offers or 'no shape is open'})."
         )
 
     def keep_ready(self) -> None:
@@ -195,7 +195,7 @@ class PlanDraft:
         queue = [pilot for pilot in self.pilots if pilot.shape == shape.name and pilot.is_pending]
         walltime = choose(self.lengths[shape.name], queue, at_least, self.settings, self.now)
         if walltime is None:
-            self.notes.append(f"No length is set that partition {shape.partition!r} takes.")
+            self.notes.append(f"No length in harvest.lengths_min is short enough for partition {shape.partition!r}.")
             return None
         if self._refuse(shape):
             return None
@@ -220,7 +220,7 @@ class PlanDraft:
             self.notes.append(f"No more pilots: max_pilots = {self.settings.max_pilots} is reached.")
         elif self.pending >= self.settings.max_pending:
             self.blocked.add("")
-            self.notes.append(f"No more for now: max_pending = {self.settings.max_pending} pilots wait in the queue.")
+            self.notes.append(f"No more pilots for now: max_pending = {self.settings.max_pending} is reached.")
         elif limit is not None and self.per_shape[shape.name] >= limit:
             self.blocked.add(shape.partition)
             self.notes.append(

@@ -48,7 +48,7 @@ def _plan(
     else:
         targets = _limited(_as_wanted(planner, targets, waiting), room)
     if not targets and settings.mode is HarvestMode.STRICT:
-        notes.append("No window has a known end that a pilot could keep to (mode = strict).")
+        notes.append("No window with a known end is long enough for a pilot (mode = strict).")
     found = match(targets, pending)
     cancels = _cancels(found, room, pending, is_strict=settings.mode is HarvestMode.STRICT)
     longest = max(limits.longest for limits in planner.limits.values())
@@ -88,6 +88,6 @@ def _as_wanted(planner: Planner, targets: list[WantedPilot], waiting: dict[str, 
 def _cancels(found: Match, room: int, pending: Sequence[KnownPilot], *, is_strict: bool) -> list[CancelPilot]:
     """Return which of the pilots that are good for nothing now make room, and all of them in strict mode."""
     if is_strict:
-        return cancellations(found.surplus, len(found.surplus), "its window is gone, or too short by now")
+        return cancellations(found.surplus, len(found.surplus), "its window has closed, or is too short now")
     too_many = len(pending) + len(found.missing) - room
-    return cancellations(found.surplus, too_many, "fits no window that is there; makes room for one that does")
+    return cancellations(found.surplus, too_many, "fits no window; makes room for a pilot that fits one")

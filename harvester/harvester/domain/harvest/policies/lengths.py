@@ -33,7 +33,7 @@ def allowed(settings: HarvestSettings, partition: Partition) -> tuple[timedelta,
 
 
 def is_stuck(pilot: KnownPilot, settings: HarvestSettings, now: float) -> bool:
-    """Tell whether `pilot` has waited in the queue for longer than our patience."""
+    """Return whether `pilot` has waited in the queue for longer than our patience."""
     return pilot.state is PilotState.QUEUED and now - pilot.pending_since > settings.patience.total_seconds()
 
 

@@ -8,6 +8,6 @@ _SLACK = 0.5  # seconds: a tick that comes a little early is still the next turn
 
 
 def is_due(situation: Situation) -> bool:
-    """Tell whether the loop's next turn has come since a pilot was last planned."""
+    """Return whether the loop's next turn has come since a pilot was last planned."""
     newest = max((pilot.planned_at for pilot in situation.pilots), default=float("-inf"))
     return newest >= situation.now or situation.now - newest >= situation.settings.loop.total_seconds() - _SLACK
