@@ -128,7 +128,7 @@ def test_a_delay_beyond_the_bound_ends_yielding_until_an_admin_resumes(up):
         running.wait_for(lambda: ready(client, 4), "pilots on all nodes", 60)
         waits(slurm, prime(slurm, 4, 1, 20), 30)
         running.wait_for(lambda: note(client)["mode"] == "strict", "the way back to strict", 30)
-        (why,) = [words for words in note(client)["notes"] if "yielding was given up" in words]
+        (why,) = [words for words in note(client)["notes"] if "yielding fell back to strict" in words]
         assert re.search(
             r"batch job \d+ .*waited .* for pilots, and harvest.max_delay_s is 0.05; .*harvester resume", why
         )

@@ -77,7 +77,7 @@ def test_a_delay_past_the_bound_ends_yielding_also_over_a_restart_until_an_admin
     full.scheduler.batch_jobs["prime"] = prime(full, 1)
     full.pass_time(3, ticks=4)
     assert note(full)["mode"] == "strict"
-    assert any("mode = yielding was given up" in words and "prime" in words for words in note(full)["notes"])
+    assert any("mode = yielding fell back to strict" in words and "prime" in words for words in note(full)["notes"])
     full.restart()
     full.pass_time(1)
     assert note(full)["mode"] == "strict"

@@ -187,7 +187,7 @@ def test_a_request_that_cannot_be_read_harms_nobody(local, caplog):
     bad = local.folder / "state of it" / "spool" / "bad.json"
     bad.write_text("{")
     wait_for(lambda: not bad.exists())
-    assert "is no request" in caplog.text
+    assert "is not a request" in caplog.text
     wait_for_state(adapter, adapter.submit_prime(1, SECOND), BatchState.RUNNING)
 
 

@@ -91,7 +91,7 @@ def test_pending_pilots_are_held_and_released_in_one_command(fake_slurm, adapter
     adapter.hold("3", "4")
     adapter.release("4")
     assert fake_slurm.calls("scontrol") == ["uhold 3,4", "release 4"]
-    with pytest.raises(ValueError, match="no id of a Slurm batch job"):
+    with pytest.raises(ValueError, match="not the id of a Slurm batch job"):
         adapter.hold("3; rm")
 
 
@@ -109,7 +109,7 @@ def test_what_became_of_ended_batch_jobs_is_asked_by_their_ids(fake_slurm, adapt
     assert found["3"] is BatchState.PREEMPTED
     [call] = fake_slurm.calls("squeue")
     assert {"--states=all", "--jobs=3,4"} <= set(call.split())
-    with pytest.raises(ValueError, match="no id of a Slurm batch job"):
+    with pytest.raises(ValueError, match="not the id of a Slurm batch job"):
         adapter.ended(["3", "--user=root"])
 
 
@@ -463,7 +463,7 @@ def test_a_cancellation_that_did_not_arrive_is_said(fake_slurm, adapter):
 
 @pytest.mark.parametrize("batch_job_id", ["", "--user=root", "3 4", "all"])
 def test_only_an_id_is_cancelled(fake_slurm, adapter, batch_job_id):
-    with pytest.raises(ValueError, match="no id of a Slurm batch job"):
+    with pytest.raises(ValueError, match="not the id of a Slurm batch job"):
         adapter.cancel("3", batch_job_id)
     assert fake_slurm.calls("scancel") == []
 

@@ -218,7 +218,7 @@ def test_a_schema_that_nothing_leads_on_from_is_refused(tmp_path):
         database.executescript(VERSION_1)
         database.execute("UPDATE meta SET value = '0' WHERE key = 'schema_version'")
     database.close()
-    with pytest.raises(StoreError, match="version 0, which nothing leads on from"):
+    with pytest.raises(StoreError, match="version 0, which this version cannot upgrade"):
         open_store(f"sqlite:///{tmp_path}/harvester.db")
 
 
