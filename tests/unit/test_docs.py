@@ -81,9 +81,6 @@ def defined(module):
     return names
 
 
-ENTRY_POINTS = {plugins.POLICIES, plugins.SCHEDULERS}
-
-
 def is_there(dotted):
     """Whether a dotted name is a module of ours, a name that one defines, or a group of entry points."""
     module, _, last = dotted.rpartition(".")
