@@ -164,9 +164,9 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"write it into {DOCUMENT.relative_to(ROOT)} as well")
     is_written = parser.parse_args().write
     text = report()
-    print(text)
     if is_written:
         DOCUMENT.write_text(placed(DOCUMENT.read_text(encoding="utf-8"), text), encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":

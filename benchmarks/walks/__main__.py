@@ -202,9 +202,9 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.walks", *sys.argv[1:]]
             raise SystemExit(subprocess.run(command, env=environment, check=False).returncode)
     text = told(measured(Watch(Path(os.environ["HARVESTER_WALKS"]))))
-    print(text)
     if is_written:
         DOCUMENT.write_text(placed(DOCUMENT.read_text(), text, MARKERS))
+    print(text)
 
 
 if __name__ == "__main__":
