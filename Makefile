@@ -61,12 +61,13 @@ test-slurm:
 	@test -n "$(VERSION)" || { echo "name a Slurm: make test-slurm VERSION=24.11" >&2; exit 2; }
 	@python3 slurm-test/debian.py $(VERSION) $(if $(PYTEST),-- $(PYTEST))
 
-# Not tests/acceptance and tests/integration/{up,local,slurm,worker}: what they run is processes that end by signals.
-COVERED := tests/unit tests/integration/daemon tests/integration/gateway tests/integration/plugins \
-	tests/integration/sdk tests/integration/simulator tests/integration/store tests/integration/testing
+# Of the integration tests those that are quick and run in pytest's process, or in processes that end by themselves.
+COVERED := $(addprefix tests/integration/,plugins sdk simulator store testing)
+coverage: export HYPOTHESIS_PROFILE := quick
 coverage: $(VENV)/.dev
 	@$(BIN)/coverage erase
-	@HYPOTHESIS_PROFILE=quick $(BIN)/coverage run -m pytest -q -p no:cacheprovider $(COVERED)
+	@$(BIN)/coverage run -m pytest -q -p no:cacheprovider -n auto tests/unit
+	@$(BIN)/coverage run -m pytest -q -p no:cacheprovider $(COVERED)
 	@$(BIN)/coverage combine --quiet
 	@mkdir -p build && $(BIN)/coverage html --quiet
 	@$(BIN)/coverage report

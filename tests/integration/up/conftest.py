@@ -34,8 +34,8 @@ class System:
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, *options: str) -> None:
-        argv = (*UP, "--scheduler", "local", "--nodes", "2", "--cpus", "2")
-        argv = (*argv, "--state", str(self.state), "--port", str(self.port), *options)
+        here = ("--scheduler", "local", "--nodes", "2", "--cpus", "2")
+        argv = (*UP, *here, "--state", str(self.state), "--port", str(self.port), *options)
         self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.until(self._is_ready, "the gateway answers")
 
