@@ -17,10 +17,10 @@ from harvester_worker.core.activations import (
     ActivationState,
     DeadlineVerdict,
     Death,
-    SlotLane,
     Wish,
+    unbegun_end,
 )
-from harvester_worker.core.effects import Effect, HandOver, Key, KillSlot, Start, StopSlot, TakeBack
+from harvester_worker.core.effects import Effect, HandOver, Key, KillSlot, StopSlot, TakeBack
 from harvester_worker.core.leases import Leases
 from harvester_worker.core.reporter import Reporter
 from harvester_worker.core.settling import Settling
@@ -169,15 +169,8 @@ class ActivationRules:
                 back.append(activation)
                 continue
             self._leases.drop(activation)
-            match activation.wish:
-                case Wish.ABANDON:
-                    pass
-                case Wish.CANCEL:
-                    self._reporter.give_back(activation.key, ActivationEnd.CANCELLED)
-                case Wish.RECALL | None:
-                    self._reporter.give_back(activation.key, ActivationEnd.UNSTARTED)
-                case _:
-                    assert_never(activation.wish)
+            if (end := unbegun_end(activation.wish)) is not None:
+                self._reporter.give_back(activation.key, end)
         self._leases.put_back(back)
 
     def slot_died(self, death: Death) -> None:
@@ -217,52 +210,32 @@ class ActivationRules:
     def start_what_fits(self, now: float, *, leave_in_s: float) -> None:
         """Start what there is capacity for, and queue short runs at slots that run short ones."""
         for activation in self._leases.startable():
-            lane = self._leases.start(activation, now)
-            self._effects.append(_start(activation, lane, leave_in_s))
+            self._leases.start(activation, now)
+            self._effects.append(activation.start(leave_in_s))
             self._reporter.begun(activation.key, now)
         if self._leases.waiting:
             for activation, lane in self._leases.queue_what_fits(now):
-                self._effects.append(_start(activation, lane, leave_in_s, behind=lane.head.key))
+                self._effects.append(activation.start(leave_in_s, behind=lane.head.key))
 
     def look_after(self, now: float) -> None:
         """Tell what is settled, kill what is overdue, and take back what is stuck behind a long run."""
         self._settling.look_after(now)
         for activation in self._leases.overdue(now):
             if activation.verdict is DeadlineVerdict.WALLTIME and activation.at.queue:
-                self._overran_behind(activation, now)
+                if (at_work := self._leases.overrun_behind(activation, now)) is not None:
+                    self._reporter.overran(at_work, now)
+                    self._effects.append(KillSlot(key=activation.key))  # those before it run again when it is dead
                 continue
             self._kill(activation)
             match activation.verdict:
                 case DeadlineVerdict.WALLTIME:
                     self._reporter.overran(activation, now)
-                case DeadlineVerdict.EVICTED:
-                    self._reporter.give_back(activation.key, ActivationEnd.EVICTED)
-                case DeadlineVerdict.CANCELLED:
-                    self._reporter.give_back(activation.key, ActivationEnd.CANCELLED)
+                case DeadlineVerdict.EVICTED | DeadlineVerdict.CANCELLED:
+                    self._reporter.give_back(activation.key, ActivationEnd(activation.verdict.value))
                 case _:
                     assert_never(activation.verdict)
         for lane in self._leases.close_stalled(now):
             self._effects.append(TakeBack(key=lane.head.key))
-
-    def _overran_behind(self, head: Activation, now: float) -> None:
-        """Limit the run that a slot is at, where that is another than the one whose end it told last.
-
-        A function that holds the interpreter's lock keeps the slot from telling the ends before it. What has not begun
-        was taken back by now, so of what is still queued the last one is at work, and all before it are over.
-        """
-        lane = head.at
-        at_work = lane.queue[-1]
-        if not lane.is_closed:
-            head.deadline = lane.stalls_at  # then it is taken back
-        elif lane.at_work is not at_work:
-            lane.at_work, at_work.started_at = at_work, now
-            walltime_s = at_work.walltime_s
-            head.deadline = None if walltime_s is None else now + walltime_s
-        else:
-            head.deadline = None
-            self._leases.drop(at_work)
-            self._reporter.overran(at_work, now)
-            self._effects.append(KillSlot(key=head.key))  # those before it run again when it is dead
 
     def _kill(self, activation: Activation) -> None:
         self._leases.kill(activation)
@@ -317,9 +290,3 @@ class ActivationRules:
             if isinstance(activation.lease.arguments, BlobRef):
                 self._leases.drop(activation)
                 self._reporter.give_back(activation.key, ActivationEnd.UNSTARTED)
-
-
-def _start(activation: Activation, lane: SlotLane, leave_in_s: float, behind: Key | None = None) -> Start:
-    return Start(
-        lease=activation.lease, function=activation.function, gpus=lane.gpus, leave_in_s=leave_in_s, behind=behind
-    )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import StrEnum
+from typing import assert_never
 
 import msgspec
 
@@ -22,7 +23,7 @@ from harvester.domain.model.lifecycle import Lifecycle, LifecycleWord
 from harvester.domain.model.resources import Resources
 from harvester.domain.payload.calls import CallsError, count_calls
 from harvester.domain.protocol.wire import Lease
-from harvester_worker.core.effects import Key, tenant_of
+from harvester_worker.core.effects import Key, Start, tenant_of
 
 
 class ActivationState(LifecycleWord):
@@ -93,6 +94,19 @@ class Wish(StrEnum):
     ABANDON = "abandon"
 
 
+def unbegun_end(wish: Wish | None) -> ActivationEnd | None:
+    """Return how an activation is given back that a slot has not begun; None where the gateway has forgotten it."""
+    match wish:
+        case Wish.ABANDON:
+            return None
+        case Wish.CANCEL:
+            return ActivationEnd.CANCELLED
+        case Wish.RECALL | None:
+            return ActivationEnd.UNSTARTED
+        case _:
+            assert_never(wish)
+
+
 class Activation:
     """One lease and what became of it here."""
 
@@ -145,6 +159,10 @@ class Activation:
             return declared * max(1, count_calls(lease.arguments))
         except CallsError:
             return declared  # it will fail
+
+    def start(self, leave_in_s: float, *, behind: Key | None = None) -> Start:
+        """Return the effect that starts it at its slot, or queues it there."""
+        return Start(lease=self.lease, function=self.function, gpus=self.at.gpus, leave_in_s=leave_in_s, behind=behind)
 
     def advance(self, event: ActivationEvent) -> None:
         """Move to the state that follows. Raises `IllegalTransition`."""

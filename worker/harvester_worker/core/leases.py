@@ -78,14 +78,13 @@ class Leases:
             room = _left(room, wanted)
         return chosen
 
-    def start(self, activation: Activation, now: float) -> SlotLane:
-        """Give a waiting activation its capacity and its devices; return its lane."""
+    def start(self, activation: Activation, now: float) -> None:
+        """Give a waiting activation its capacity and its devices."""
         del self.waiting[activation.key]
         expected_s = self.pace.expected_s(activation.pace_key)
         activation.expected_s = AHEAD_S if expected_s is None else expected_s
         lane = activation.lane = SlotLane(activation, self.room.take(activation.lease.resources))
         self._begin(lane, activation, now)
-        return lane
 
     def queue_what_fits(self, now: float) -> list[tuple[Activation, SlotLane]]:
         """Queue waiting activations at slots; return them in order, each with the lane that it is queued in.
@@ -226,6 +225,26 @@ class Leases:
     def overdue(self, now: float) -> list[Activation]:
         """Return the running activations whose deadline is over."""
         return [a for a in self.running.values() if a.deadline is not None and a.deadline <= now]
+
+    def overrun_behind(self, head: Activation, now: float) -> Activation | None:
+        """Limit the run that a slot is at, where that is not the head; drop and return it when it is overdue itself.
+
+        A function that holds the interpreter's lock keeps the slot from telling the ends before it. What has not begun
+        was taken back by now, so of what is still queued the last one is at work, and all before it are over.
+        """
+        lane = head.at
+        at_work = lane.queue[-1]
+        if not lane.is_closed:
+            head.deadline = lane.stalls_at  # then it is taken back
+        elif lane.at_work is not at_work:
+            lane.at_work, at_work.started_at = at_work, now
+            walltime_s = at_work.walltime_s
+            head.deadline = None if walltime_s is None else now + walltime_s
+        else:
+            head.deadline = None
+            self.drop(at_work)
+            return at_work
+        return None
 
     def close_stalled(self, now: float) -> list[SlotLane]:
         """Close the lanes with something queued behind a run that takes too long; return each once in `STALL_S`."""

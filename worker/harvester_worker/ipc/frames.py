@@ -29,6 +29,9 @@ from harvester_worker.ipc.slot_messages import (
     Waits,
 )
 
+MESSAGES_BYTES = 16 * 1024 * 1024
+"""A frame of a slot is larger than its largest payload by no more than this."""
+
 BESIDE_BYTES = 64 * 1024
 CHUNK = 64 * 1024
 """What is read at a time; a frame that is larger gets a buffer of its own, so what lies beside is never in here."""

@@ -18,7 +18,7 @@ import msgspec
 from harvester.domain.protocol.pilot_file import PilotFile
 from harvester_worker.core.activations import Death
 from harvester_worker.core.effects import NOBODY, Key, Start, tenant_of
-from harvester_worker.ipc import slot_messages
+from harvester_worker.ipc import frames, slot_messages
 from harvester_worker.ipc.channel import Channel, Message
 from harvester_worker.ipc.run_claims import Claims
 from harvester_worker.isolation.slot_environment import Surroundings
@@ -31,9 +31,6 @@ from harvester_worker.pool.zygote_connection import ZygoteConnection
 from harvester_worker.slot.hosting import NOWHERE
 
 log = logging.getLogger(__name__)
-
-SPARE_BYTES = 16 * 1024 * 1024
-"""A frame of a slot is larger than its largest payload by no more than this."""
 
 
 class Slots:
@@ -83,7 +80,7 @@ class Slots:
             usual,
             max(1, min(MOST, pilot.capacity.cpus)),
             fork=self._fork_spare,
-            drop=lambda number: self._let_go(self._processes[number]),
+            drop=lambda number: self._forget(self._processes[number]),
         )
         self._by_key: dict[Key, tuple[SlotProcess, int]] = {}
         self._share = NOT_SHARED
@@ -183,23 +180,18 @@ class Slots:
             return max(0, processes.own_bytes(self._processes[number].pid) - zygotes())
 
         for number in self._warm.choose_surplus(len(self._processes), self._loop.time(), weigh):
-            self._let_go(self._processes[number])
-
-    def _let_go(self, process: SlotProcess) -> None:
-        """End an idle process: it ends itself at the end of its lines, and the zygote ends what it leaves."""
-        self._forget(process)
+            self._forget(self._processes[number])
 
     def _fork(self, kind: SlotKind) -> SlotProcess:
         ours, its = socket.socketpair()
         our_orders, its_orders = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         claims = Claims.create()
-        self._count += 1
-        number = self._count
+        number = self._count = self._count + 1
         channel = Channel(
             self._loop,
             ours,
             our_orders,
-            limit_bytes=self._pilot.result_limit_bytes + SPARE_BYTES,
+            limit_bytes=self._pilot.result_limit_bytes + frames.MESSAGES_BYTES,
             on_messages=lambda messages: self._hear_slot(number, messages),
             on_end=lambda: self._hung_up(number),
         )
@@ -216,6 +208,7 @@ class Slots:
         self._zygote.tell(zygote.Kill(slot=process.number))
 
     def _forget(self, process: SlotProcess) -> None:
+        """Close the lines to a process: one that lives ends itself then, and the zygote ends what it leaves."""
         self._processes.pop(process.number, None)
         self._warm.discard(process.number)
         self._spares.discard(process.number)
@@ -234,6 +227,8 @@ class Slots:
             key = process.runs.get(message.number)
             if key is None:
                 continue
+            if not isinstance(message, slot_messages.RunEnded):
+                self._tell_ends(ends)  # order is kept
             match message:
                 case slot_messages.RunEnded():
                     if message.number != next(iter(process.runs)):
@@ -242,13 +237,10 @@ class Slots:
                         return
                     ends.append((key, self._ended(process, key, message, beside)))
                 case slot_messages.Counted():
-                    self._tell_ends(ends)  # order is kept
                     self._on_count(key, message.calls)
                 case slot_messages.Progress():
-                    self._tell_ends(ends)
                     self._on_checkpoint(key, message)
                 case slot_messages.Waits():
-                    self._tell_ends(ends)
                     self._on_wait(key, message.is_over)
                 case _:
                     assert_never(message)
