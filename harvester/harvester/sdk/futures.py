@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -23,6 +24,7 @@ from harvester.sdk.inside_function import TellingCondition, TellingWaiters
 R = TypeVar("R")
 Callback = Callable[[Future[Any]], object]
 LOG = logging.getLogger("concurrent.futures")  # where everybody looks for what callbacks raise
+ID_S = 1.0  # for which cancelling waits for the id; later it is cancelled when that comes
 _NOT_ITSELF = "a future cannot travel: pass its .result(), or the .invocation_id to ask for it there"
 
 
@@ -35,6 +37,26 @@ class Remote(Protocol):
 
     def state(self, invocation_id: str, /) -> InvocationState:
         """Return the state of an invocation."""
+        ...
+
+
+class Carrier(Protocol):
+    """What has a future's invocation under way alone, for whoever waits to read the answer; see `direct_call`."""
+
+    def wait(self, timeout_s: float | None, /) -> None:
+        """Read the answer and end the future. May return before, without an end."""
+        ...
+
+    def adopt(self) -> None:
+        """Have another thread read: somebody wants to be told of the end who cannot. Takes no lock."""
+        ...
+
+    def call_back(self) -> None:
+        """See that another thread ends the future, since it has done callbacks now."""
+        ...
+
+    def take_over(self) -> None:
+        """Have the id told soon."""
         ...
 
 
@@ -80,12 +102,34 @@ class InvocationFuture(Future[R]):
     _is_told = False  # the waiters of a cancelled future were told
     _known: threading.Event | None = None  # somebody waits for the id
     _callbacks: list[Callback] | None = None  # to be run when it has ended
+    _carrier: Carrier | None = None
 
     def __init__(self, remote: Remote) -> None:
         super().__init__()
         self._remote = remote
         if hosting.host() is not None:
             self._condition, self._waiters = TellingCondition(), TellingWaiters()
+
+    def result(self, timeout: float | None = None) -> R:
+        """Return the function's result; see `concurrent.futures.Future.result`."""
+        return super().result(timeout if self._carrier is None else self._read(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the function raised; see `concurrent.futures.Future.exception`."""
+        return super().exception(timeout if self._carrier is None else self._read(timeout))
+
+    def _read(self, timeout: float | None) -> float | None:
+        """Read the answer here, where that can be; return how long is left to wait."""
+        begun_at = time.monotonic()
+        if self._carrier is not None and not self.done():
+            self._carrier.wait(timeout)
+        return None if timeout is None else max(0.0, timeout - (time.monotonic() - begun_at))
+
+    def carried_by(self, carrier: Carrier | None) -> None:
+        """Have the answer read by who waits, through `carrier`; None: somebody else will tell of the end."""
+        if carrier is not None:
+            self._waiters = (_CarriedWaiters if hosting.host() is None else _TellingCarriedWaiters)(carrier.adopt)
+        self._carrier = carrier
 
     @property
     def invocation_id(self) -> str:
@@ -95,7 +139,7 @@ class InvocationFuture(Future[R]):
         cancelled before it was sent.
         """
         if self._invocation_id is None:
-            self._wait_for_id()
+            self._wait_for_id(None)
         if self._invocation_id is None:
             raise (None if self.cancelled() else self.exception()) or CancelledError("cancelled before it was sent")
         return self._invocation_id
@@ -107,6 +151,10 @@ class InvocationFuture(Future[R]):
         """
         if self.done():
             return self.cancelled()
+        if self._carrier is not None:
+            self._wait_for_id(ID_S)
+            if self.done():
+                return self.cancelled()
         with self._condition:
             invocation_id = self._invocation_id
             self._is_withdrawn = invocation_id is None
@@ -116,8 +164,12 @@ class InvocationFuture(Future[R]):
 
     def running(self) -> bool:
         """Whether it runs on a pilot now. Asks the gateway, unless it has ended or is not accepted yet."""
-        invocation_id = self._invocation_id
-        if self.done() or invocation_id is None:
+        carrier, invocation_id = self._carrier, self._invocation_id
+        if self.done():
+            return False
+        if carrier is not None:
+            carrier.take_over()  # it is known the next time
+        if invocation_id is None:
             return False
         return self._remote.state(invocation_id) is InvocationState.RUNNING
 
@@ -137,12 +189,15 @@ class InvocationFuture(Future[R]):
         with self._condition:
             is_first = self._callbacks is None
             callbacks = self._callbacks = self._callbacks or []
-            if not self.done():
+            is_done = self.done()
+            if not is_done:
                 callbacks.append(fn)
                 if is_first:
                     self.on_end(_hand_over)  # not a method of this future's, which would hold it in a cycle
-                return
-        _call(fn, self)
+        if is_done:
+            _call(fn, self)
+        elif (carrier := self._carrier) is not None:
+            carrier.call_back()
 
     def on_end(self, fn: Callback) -> None:
         """As `add_done_callback`, for what neither blocks nor raises: whichever thread ends the future calls it."""
@@ -180,14 +235,16 @@ class InvocationFuture(Future[R]):
             known.set()
         return not is_withdrawn
 
-    def _wait_for_id(self) -> None:
+    def _wait_for_id(self, timeout: float | None) -> None:
+        if (carrier := self._carrier) is not None:
+            carrier.take_over()
         with self._condition:
             is_first = self._known is None
             known = self._known = self._known or threading.Event()
         if is_first:
             self.on_end(lambda _: known.set())
         if self._invocation_id is None:  # it may have come before there was somebody to tell
-            known.wait()
+            known.wait(timeout)
 
     def settle(self, value: Any) -> None:  # noqa: ANN401 - the function's result, unpickled
         """End with a result, unless it has ended before."""
@@ -204,6 +261,23 @@ class InvocationFuture(Future[R]):
 
     def __reduce__(self) -> NoReturn:
         raise CannotTravel(_NOT_ITSELF)
+
+
+class _CarriedWaiters(list[Any]):
+    """The waiters of a future: `concurrent.futures.wait` and `as_completed`, which cannot read, put theirs here."""
+
+    def __init__(self, adopt: Callable[[], None]) -> None:
+        super().__init__()
+        self._adopt = adopt
+
+    def append(self, waiter: Any) -> None:  # noqa: ANN401 - one of `concurrent.futures`' own
+        """Take a waiter in, and have somebody read."""
+        self._adopt()
+        super().append(waiter)
+
+
+class _TellingCarriedWaiters(_CarriedWaiters, TellingWaiters):
+    """The same inside a slot."""
 
 
 def _hand_over(future: Future[Any]) -> None:

@@ -44,6 +44,11 @@ class Collector:
         """The stream's, to be remembered with what is sent now."""
         return self._watch.epoch
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is waited for."""
+        return not (self._sinks or self._fetches)
+
     def add(self, sinks: Mapping[str, Sink], sent_in: int, *, is_last: bool) -> None:
         """Watch these, each under its invocation id; they were sent in the epoch `sent_in`.
 

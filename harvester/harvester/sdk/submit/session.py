@@ -66,6 +66,11 @@ class Line:
         self._cancels: set[asyncio.Task[None]] = set()
         self._may_cancel = asyncio.Semaphore(MAX_CANCELS)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is open. From any thread: it may be so no longer when it is read."""
+        return self._sender.is_quiet and self._collector.is_quiet and not self._maps
+
     def submit(self, outgoing: Iterable[Submission]) -> None:
         """Send these soon, or when their throttle lets them."""
         at_once = []
