@@ -121,9 +121,15 @@ class InvocationFuture(Future[R]):
     def _read(self, timeout: float | None) -> float | None:
         """Read the answer here, where that can be; return how long is left to wait."""
         begun_at = time.monotonic()
-        if self._carrier is not None and not self.done():
-            self._carrier.wait(timeout)
+        if (carrier := self._carrier) is not None and not super().done():
+            carrier.wait(timeout)
         return None if timeout is None else max(0.0, timeout - (time.monotonic() - begun_at))
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+        if self._carrier is not None:
+            self._carrier.adopt()  # who asks does not wait, and wants to be told all the same
+        return super().done()
 
     def carried_by(self, carrier: Carrier | None) -> None:
         """Have the answer read by who waits, through `carrier`; None: somebody else will tell of the end."""
@@ -164,10 +170,10 @@ class InvocationFuture(Future[R]):
 
     def running(self) -> bool:
         """Whether it runs on a pilot now. Asks the gateway, unless it has ended or is not accepted yet."""
-        carrier, invocation_id = self._carrier, self._invocation_id
+        invocation_id = self._invocation_id
         if self.done():
             return False
-        if carrier is not None:
+        if (carrier := self._carrier) is not None:
             carrier.take_over()  # it is known the next time
         if invocation_id is None:
             return False

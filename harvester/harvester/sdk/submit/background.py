@@ -28,7 +28,7 @@ from harvester.sdk.submit.mapping import MapRun
 from harvester.sdk.submit.session import Line
 
 FLUSH_S = 10.0  # at the end of the program, what was submitted gets this long to reach the gateway
-GUARD_S = 0.1  # without a call, after which the next one has to wake the thread
+GUARD_S = 1.0  # without a call, after which the next one has to wake the thread
 _TRIES = 3  # to end what is open, once the thread has broken down
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -31,7 +31,7 @@ from harvester.sdk.submit.batching import Submission
 MAX_BYTES = 16 * 1024  # of arguments: what a new connection takes at once, so that sending does not wait
 LARGE_BYTES = 1024 * 1024  # of a result: a larger one may lie in the directory, and is read there
 WAIT_S = 20.0  # how long the gateway holds the request; what takes longer is told of by the stream
-ADOPT_S = 0.005  # a call that nobody waits for is the event loop's after this time
+ADOPT_S = 0.05  # a call that nobody asks for is the event loop's after this time; one that is asked for, at once
 
 
 class Reader(StrEnum):
@@ -250,7 +250,7 @@ def begin(
         return None
     if not isinstance(future, InvocationFuture):
         return None
-    keyed = msgspec.structs.replace(submission, key=str(uuid.uuid4()))
+    keyed = msgspec.structs.replace(submission, key=secrets.token_hex(16))
     try:
         connection = pool.begin(_request(keyed))
     except ValueError:
