@@ -1,4 +1,4 @@
-"""Futures of invocations, for threads and for asyncio, and what whoever ends them asks of them.
+"""Futures of invocations for threads, and what those ask of them that end them.
 
 Owns the meeting of two sides at one future: the user, who may cancel, and the line, which learns the id and the
 outcome. Sends nothing itself.
@@ -6,7 +6,6 @@ outcome. Sends nothing itself.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import threading
@@ -25,7 +24,7 @@ R = TypeVar("R")
 Callback = Callable[[Future[Any]], object]
 LOG = logging.getLogger("concurrent.futures")  # where everybody looks for what callbacks raise
 ID_S = 1.0  # for which cancelling waits for the id; later it is cancelled when that comes
-_NOT_ITSELF = "a future cannot travel: pass its .result(), or the .invocation_id to ask for it there"
+NOT_ITSELF = "a future cannot travel: pass its .result(), or the .invocation_id to ask for it there"
 
 
 class Remote(Protocol):
@@ -266,7 +265,7 @@ class InvocationFuture(Future[R]):
                 self.set_exception(error)
 
     def __reduce__(self) -> NoReturn:
-        raise CannotTravel(_NOT_ITSELF)
+        raise CannotTravel(NOT_ITSELF)
 
 
 class _CarriedWaiters(list[Any]):
@@ -296,63 +295,3 @@ def _call(fn: Callback, future: InvocationFuture[Any]) -> None:
         fn(future)
     except Exception:  # as `concurrent.futures` does it
         LOG.exception("exception calling callback for %r", future)
-
-
-class AsyncInvocationFuture(asyncio.Future[R]):
-    """An `asyncio.Future` of one invocation; made by `AsyncClient.submit` and `AsyncClient.map`.
-
-    To await it is to wait for the result. Cancelling it, which `asyncio.wait_for` does when its time is over, cancels
-    the invocation at the gateway too; `asyncio.shield` keeps it going.
-
-    Parameters
-    ----------
-    cancel: has an invocation cancelled at the gateway, by its id, without waiting for it.
-    """
-
-    _invocation_id: str | None = None
-
-    def __init__(self, cancel: Callable[[str], None]) -> None:
-        super().__init__()
-        self._cancel_remotely = cancel
-        self._known = asyncio.Event()
-        self.add_done_callback(lambda _: self._known.set())
-
-    async def invocation_id(self) -> str:
-        """Return the gateway's id, once it has answered the submission. Raises as `InvocationFuture.invocation_id`."""
-        await self._known.wait()
-        if self._invocation_id is None:
-            raise (None if self.cancelled() else self.exception()) or CancelledError("cancelled before it was sent")
-        return self._invocation_id
-
-    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ANN401 - asyncio's signature
-        """Cancel the invocation; the gateway is told in the background. Return False when it has ended already."""
-        if not super().cancel(msg):
-            return False
-        if self._invocation_id is not None:
-            self._cancel_remotely(self._invocation_id)
-        return True
-
-    def accept(self, invocation_id: str) -> bool:
-        """Take the id that the gateway gave. Return False when the user has cancelled in the meantime."""
-        self._invocation_id = invocation_id
-        self._known.set()
-        return not self.cancelled()
-
-    def settle(self, value: Any) -> None:  # noqa: ANN401 - the function's result, unpickled
-        """End with a result, unless it has ended before."""
-        if not self.done():
-            self.set_result(value)
-
-    def fail(self, error: BaseException) -> None:
-        """End with an error, unless it has ended before. A `CancelledError` cancels."""
-        if self.done():
-            return
-        if isinstance(error, CancelledError):
-            super().cancel()
-            return
-        if isinstance(error, StopIteration):  # asyncio refuses it: a coroutine would take it for its own end
-            error = error.__cause__ or error
-        self.set_exception(error)
-
-    def __reduce__(self) -> NoReturn:
-        raise CannotTravel(_NOT_ITSELF)

@@ -31,6 +31,7 @@ from harvester.sdk.submit.batching import Submission
 MAX_BYTES = 16 * 1024  # of arguments: what a new connection takes at once, so that sending does not wait
 LARGE_BYTES = 1024 * 1024  # of a result: a larger one may lie in the directory, and is read there
 WAIT_S = 20.0  # how long the gateway holds the request; what takes longer is told of by the stream
+SILENCE_S = ANSWER_S + WAIT_S
 ADOPT_S = 0.05  # a call that nobody asks for is the event loop's after this time; one that is asked for, at once
 
 
@@ -75,6 +76,7 @@ class DirectCall:
         self._reader = Reader.NOBODY
         self._waiter = 0  # the thread that reads, or has read
         self._is_released = False
+        self._has_callbacks = False  # which must not run in a thread that waits
         self._silence: asyncio.TimerHandle | None = None
         self._lock = threading.Lock()
         self._pid = os.getpid()
@@ -123,15 +125,11 @@ class DirectCall:
 
     def _answer(self, timeout_s: float | None) -> Response | None:
         """Return the answer; None when the waiter's time is over."""
-        silence_s = ANSWER_S + WAIT_S
-        if timeout_s is None:
-            return self._connection.answer(silence_s, most=LARGE_BYTES)
-        end_at = time.monotonic() + timeout_s
+        if timeout_s is None or timeout_s >= SILENCE_S:
+            return self._connection.answer(SILENCE_S, most=LARGE_BYTES)
         try:
-            return self._connection.answer(silence_s, end_at, LARGE_BYTES)
+            return self._connection.answer(SILENCE_S, time.monotonic() + timeout_s, LARGE_BYTES)
         except TimeoutError:
-            if time.monotonic() < end_at:
-                raise
             return None
 
     def _leave(self) -> None:
@@ -158,7 +156,10 @@ class DirectCall:
 
     def call_back(self) -> None:
         """See that the event loop ends the future: it has done callbacks now."""
-        if self._reader is Reader.WAITER:
+        with self._lock:
+            self._has_callbacks = True
+            is_waited_for = self._reader is Reader.WAITER
+        if is_waited_for:
             self.take_over()
         else:
             self.adopt()
@@ -181,7 +182,7 @@ class DirectCall:
         """Read on this event loop from now on, unless a thread does."""
         if self._claim(Reader.LOOP):
             loop.add_reader(self._connection.fileno(), self._readable, loop)
-            self._silence = loop.call_later(ANSWER_S + WAIT_S, self._resume, self)
+            self._silence = loop.call_later(SILENCE_S, self._resume, self)
             self._readable(loop)  # of TLS something may be here already
 
     def _readable(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -208,7 +209,7 @@ class DirectCall:
 
     def _claim(self, reader: Reader) -> bool:
         with self._lock:
-            if self._reader is not Reader.NOBODY:
+            if self._reader is not Reader.NOBODY or (self._has_callbacks and reader is Reader.WAITER):
                 return False
             self._reader = reader
             self._waiter = threading.get_ident() if reader is Reader.WAITER else 0

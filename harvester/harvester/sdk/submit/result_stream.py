@@ -59,7 +59,8 @@ class ResultStream:
         """Wait until the stream is open or refused, but not for long."""
         if not self._is_settled.is_set():
             try:
-                await asyncio.wait_for(self._is_settled.wait(), FIRST_WAIT_S)
+                async with asyncio.timeout(FIRST_WAIT_S):  # not `wait_for`: see `sender`
+                    await self._is_settled.wait()
             except TimeoutError:
                 self._is_settled.set()
 

@@ -6,6 +6,7 @@ Owns who waits for which id. Runs on the line's event loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -155,10 +156,9 @@ class Collector:
             next_at = self._watch.next_at(now)
             timeout = None if next_at is None else max(0.01, next_at - now)
             self._sleeps_until = math.inf if timeout is None else now + timeout
-            try:
-                await asyncio.wait_for(self._wake.wait(), timeout)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):  # not `wait_for`: see `sender`
+                    await self._wake.wait()
 
     def abandon(self, error: Exception) -> None:
         """End everything that is still open with `error`."""

@@ -122,8 +122,10 @@ class Sender:
         """Send until cancelled."""
         while True:
             timeout = self._start(time.monotonic())
+            # Not `wait_for`, which up to Python 3.11 may take a cancellation for the event that comes with it.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._wake.wait()
             self._wake.clear()
 
     def _start(self, now: float) -> float | None:
