@@ -1,4 +1,4 @@
-"""Futures of invocations for threads, and what those ask of them that end them.
+"""Futures of invocations for threads, and the interface of the code that ends them.
 
 Owns the meeting of two sides at one future: the user, who may cancel, and the line, which learns the id and the
 outcome. Sends nothing itself.
@@ -40,14 +40,14 @@ class Remote(Protocol):
 
 
 class Carrier(Protocol):
-    """What has a future's invocation under way alone, for whoever waits to read the answer; see `direct_call`."""
+    """The connection that carries a future's invocation, and whose answer a waiting thread reads; see `direct_call`."""
 
     def wait(self, timeout_s: float | None, /) -> None:
         """Read the answer and end the future. May return before, without an end."""
         ...
 
     def adopt(self) -> None:
-        """Have another thread read: somebody wants to be told of the end who cannot. Takes no lock."""
+        """Have the event loop read: somebody wants to be told of the end without waiting here. Takes no lock."""
         ...
 
     def call_back(self) -> None:
@@ -63,7 +63,7 @@ class Sink(Protocol):
     """Whoever waits for an invocation's end. Told on the line's event loop."""
 
     def cancelled(self) -> bool:
-        """Whether nobody wants it any more."""
+        """Whether it is no longer wanted."""
         ...
 
     def accept(self, invocation_id: str, /) -> bool:

@@ -107,7 +107,7 @@ def _split(url: str, what: str) -> SplitResult:
         _endpoint(parts)
         parts.netloc.encode("idna")
     except ValueError as error:
-        raise ConfigurationError(f"{what} {url!r} is none: {error}") from error
+        raise ConfigurationError(f"{what} {url!r} is not valid: {error}") from error
     return parts
 
 

@@ -16,7 +16,7 @@ OWN_BYTES = 64 * 1024  # a body from here on is received into a bytearray of its
 
 
 class BadAnswer(ConnectionError):
-    """What came is no HTTP/1.1."""
+    """The answer is not HTTP/1.1."""
 
 
 class ResponseParser:
@@ -142,7 +142,7 @@ class ResponseParser:
             self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
-        """Note the end; one of an interim answer (100 to 199) is none."""
+        """Note the end of the answer; an interim one (100 to 199) does not count."""
         if self.status < 200:
             self._reset()
         else:

@@ -99,7 +99,7 @@ class ConnectionPool:
 
     def _connect(self) -> None:
         try:
-            with contextlib.suppress(OSError, ValueError):  # whoever asks next hears of it
+            with contextlib.suppress(OSError, ValueError):  # the next request meets it too
                 self.end(Connection(self._peer), may_stay=True)
         finally:
             self._is_warming = False

@@ -51,6 +51,7 @@ class Engine:
         self._lock = threading.Lock()
         self._waiting: list[Submission] = []
         self._direct: DirectCall | None = None  # the latest
+        self._is_line_idle = False
         self._is_guarding = False
         self._is_closed = False
         self._flush_s = FLUSH_S
@@ -83,6 +84,7 @@ class Engine:
         with self._lock:
             if self._is_closed:
                 raise self._broken or _closed()
+            self._is_line_idle = False
             self._loop.call_soon_threadsafe(self._line.start, run)
 
     def leave(self, run: MapRun) -> None:
@@ -134,6 +136,7 @@ class Engine:
 
     def _put(self, outgoing: Submission) -> None:
         """Have the loop take this; the lock is held."""
+        self._is_line_idle = False
         self._waiting.append(outgoing)
         if len(self._waiting) == 1:
             self._loop.call_soon_threadsafe(self._take)
@@ -150,7 +153,10 @@ class Engine:
     # ---- calls of an idle client -----------------------------------------------------------------------------------
 
     def _is_idle(self) -> bool:
-        return (self._direct is None or not self._direct.is_open) and self._line.is_idle
+        """Whether nothing is open; the lock is held."""
+        # Once the line is idle it stays so until it is given something: it is not asked at each call.
+        self._is_line_idle = self._is_line_idle or self._line.is_idle
+        return self._is_line_idle and (self._direct is None or not self._direct.is_open)
 
     def _begin_direct(self, outgoing: Submission) -> bool:
         """Send this in the thread that submits it, where that can be; the lock is held."""
@@ -202,7 +208,7 @@ class Engine:
         """End all that is open: something has ended the thread's event loop, which nothing should."""
         why = HarvesterError(
             f"the client's background thread was ended by {type(end).__name__}: {end}; the invocations that were "
-            "accepted go on, and the next submission begins anew"
+            "accepted continue, and the next submission starts another one"
         )
         why.__cause__ = end
         LOG.error("%s", why)

@@ -9,6 +9,7 @@ idempotency key, so that it stays one invocation. Must not know batches, nor the
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import secrets
 import threading
@@ -24,8 +25,10 @@ from harvester.sdk.errors import InvocationFailed
 from harvester.sdk.futures import InvocationFuture
 from harvester.sdk.http.messages import Request, Response
 from harvester.sdk.http.sync_pool import ANSWER_S, Connection, ConnectionPool, LargeAnswer
+from harvester.sdk.options import Options
 from harvester.sdk.payload.payloads import PICKLE_TYPE, decode_pickle
 from harvester.sdk.payload.shipping import PYTHON
+from harvester.sdk.registration.target import Target
 from harvester.sdk.submit.batching import Submission
 
 MAX_BYTES = 16 * 1024  # of arguments: what a new connection takes at once, so that sending does not wait
@@ -142,7 +145,7 @@ class DirectCall:
         else:
             self._connection.close()
 
-    # ---- whoever wants more than to wait ---------------------------------------------------------------------------
+    # ---- callers that want more than the result --------------------------------------------------------------------
 
     def adopt(self) -> None:
         """Have the event loop read: somebody wants to be told of the end, and cannot read."""
@@ -150,7 +153,7 @@ class DirectCall:
             self._adopt(self)
 
     def take_over(self) -> None:
-        """Have it go the usual way: its id is wanted, or its callbacks must not run in a thread that waits."""
+        """Send it the usual way: its id is wanted, or its callbacks must not run in a thread that waits."""
         if os.getpid() == self._pid:
             self._resume(self)
 
@@ -216,7 +219,7 @@ class DirectCall:
             return True
 
     def _give_up(self) -> None:
-        """Have it go the usual way: there was no answer."""
+        """Send it the usual way: there was no answer."""
         self._resume(self)
         self._connection.close()
 
@@ -263,12 +266,17 @@ def begin(
     return call
 
 
+@functools.lru_cache(maxsize=256)  # a program calls a few functions many times
+def _where(target: Target, options: Options) -> tuple[str, dict[str, str]]:
+    return f"{target.path}/invocations", {**target.params, **options.params(), "wait_s": f"{WAIT_S:g}", "raw": "1"}
+
+
 def _request(submission: Submission) -> Request:
-    target = submission.target
+    path, params = _where(submission.target, submission.options)
     return Request(
         method="POST",
-        path=f"{target.path}/invocations",
-        params={**target.params, **submission.options.params(), "wait_s": f"{WAIT_S:g}", "raw": "1"},
+        path=path,
+        params=params,
         headers={
             "Content-Type": PICKLE_TYPE,
             "Harvester-Python": PYTHON,

@@ -107,7 +107,7 @@ async def frames(pieces: AsyncIterator[bytes], hear: Callable[[Sequence[stream.E
             while len(buffer) - at >= stream.HEADER_BYTES:
                 size = int.from_bytes(view[at : at + stream.HEADER_BYTES], "big")
                 if size > _MAX_FRAME:
-                    raise stream.StreamError(f"a frame of {size} bytes is none")
+                    raise stream.StreamError(f"a frame of {size} bytes is larger than a stream has")
                 end = at + stream.HEADER_BYTES + size
                 if end > len(buffer):
                     break
