@@ -39,8 +39,8 @@ class Server:
                 accepted, _ = self._listener.accept()
                 self._sockets.append(accepted)
                 self._threads.append(threading.Thread(target=self._serve, args=(accepted, self.count)))
-                self._threads[-1].start()
                 self.count += 1
+                self._threads[-1].start()
 
     def _serve(self, accepted, number):
         with accepted, contextlib.suppress(OSError):
