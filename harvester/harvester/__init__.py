@@ -14,6 +14,7 @@ from harvester.sdk.registration.default import CallingClient, provide
 if TYPE_CHECKING:
     from harvester.domain.model.context import Context, context
     from harvester.sdk.async_client import AsyncClient
+    from harvester.sdk.async_futures import AsyncInvocationFuture
     from harvester.sdk.client import Client, default_client
     from harvester.sdk.errors import (
         ClientClosed,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
         InvocationFailed,
     )
     from harvester.sdk.executor import Executor
-    from harvester.sdk.futures import AsyncInvocationFuture, InvocationFuture
+    from harvester.sdk.futures import InvocationFuture
     from harvester.sdk.progress import progress
     from harvester.sdk.registration.decorator import function
     from harvester.sdk.registration.functions import Function
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AsyncClient": "harvester.sdk.async_client",
-    "AsyncInvocationFuture": "harvester.sdk.futures",
+    "AsyncInvocationFuture": "harvester.sdk.async_futures",
     "Client": "harvester.sdk.client",
     "ClientClosed": "harvester.sdk.errors",
     "ConfigurationError": "harvester.sdk.errors",

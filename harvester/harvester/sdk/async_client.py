@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
 from harvester.domain.model import hosting
+from harvester.sdk.async_futures import AsyncInvocationFuture
 from harvester.sdk.errors import CannotTravel, ClientClosed, HarvesterError
-from harvester.sdk.futures import AsyncInvocationFuture
 from harvester.sdk.http.drivers import AsyncDriver, awaitable
 from harvester.sdk.http.messages import LOG, Operation
 from harvester.sdk.inside_function import OpenFutures, settings_here

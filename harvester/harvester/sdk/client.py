@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar, cast, overload
 
 from harvester.domain.model import hosting
+from harvester.sdk.desk import Desk
 from harvester.sdk.errors import CannotTravel
 from harvester.sdk.futures import InvocationFuture
 from harvester.sdk.http.drivers import blocking
@@ -23,7 +24,6 @@ from harvester.sdk.registration.default import default_caller
 from harvester.sdk.registration.functions import Function
 from harvester.sdk.registration.registry import Invocable
 from harvester.sdk.registration.request import Registration
-from harvester.sdk.submit.desk import Desk
 from harvester.sdk.submit.mapped import Mapped
 from harvester.sdk.submit.requests import map_run, outgoing
 from harvester.sdk.submit.throttle import Throttle, throttle_of

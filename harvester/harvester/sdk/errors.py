@@ -11,7 +11,7 @@ class HarvesterError(Exception):
 
 
 class ConfigurationError(HarvesterError):
-    """The SDK does not know its gateway or its token, or a config file is wrong. The user mends it."""
+    """The SDK does not know its gateway or its token, or a config file is wrong. The user has to correct it."""
 
 
 class ClientClosed(HarvesterError):

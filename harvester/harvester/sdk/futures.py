@@ -1,4 +1,4 @@
-"""Futures of invocations, for threads and for asyncio, and what whoever ends them asks of them.
+"""Futures of invocations for threads, and the interface of the code that ends them.
 
 Owns the meeting of two sides at one future: the user, who may cancel, and the line, which learns the id and the
 outcome. Sends nothing itself.
@@ -6,10 +6,10 @@ outcome. Sends nothing itself.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -23,7 +23,8 @@ from harvester.sdk.inside_function import TellingCondition, TellingWaiters
 R = TypeVar("R")
 Callback = Callable[[Future[Any]], object]
 LOG = logging.getLogger("concurrent.futures")  # where everybody looks for what callbacks raise
-_NOT_ITSELF = "a future cannot travel: pass its .result(), or the .invocation_id to ask for it there"
+ID_S = 1.0  # for which cancelling waits for the id; later it is cancelled when that comes
+NOT_ITSELF = "a future cannot travel: pass its .result(), or the .invocation_id to ask for it there"
 
 
 class Remote(Protocol):
@@ -38,11 +39,31 @@ class Remote(Protocol):
         ...
 
 
+class Carrier(Protocol):
+    """The connection that carries a future's invocation, and whose answer a waiting thread reads; see `direct_call`."""
+
+    def wait(self, timeout_s: float | None, /) -> None:
+        """Read the answer and end the future. May return before, without an end."""
+        ...
+
+    def adopt(self) -> None:
+        """Have the event loop read: somebody wants to be told of the end without waiting here. Takes no lock."""
+        ...
+
+    def call_back(self) -> None:
+        """See that another thread ends the future, since it has done callbacks now."""
+        ...
+
+    def take_over(self) -> None:
+        """Have the id told soon."""
+        ...
+
+
 class Sink(Protocol):
     """Whoever waits for an invocation's end. Told on the line's event loop."""
 
     def cancelled(self) -> bool:
-        """Whether nobody wants it any more."""
+        """Whether it is no longer wanted."""
         ...
 
     def accept(self, invocation_id: str, /) -> bool:
@@ -80,12 +101,40 @@ class InvocationFuture(Future[R]):
     _is_told = False  # the waiters of a cancelled future were told
     _known: threading.Event | None = None  # somebody waits for the id
     _callbacks: list[Callback] | None = None  # to be run when it has ended
+    _carrier: Carrier | None = None
 
     def __init__(self, remote: Remote) -> None:
         super().__init__()
         self._remote = remote
         if hosting.host() is not None:
             self._condition, self._waiters = TellingCondition(), TellingWaiters()
+
+    def result(self, timeout: float | None = None) -> R:
+        """Return the function's result; see `concurrent.futures.Future.result`."""
+        return super().result(timeout if self._carrier is None else self._read(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return what the function raised; see `concurrent.futures.Future.exception`."""
+        return super().exception(timeout if self._carrier is None else self._read(timeout))
+
+    def _read(self, timeout: float | None) -> float | None:
+        """Read the answer here, where that can be; return how long is left to wait."""
+        begun_at = time.monotonic()
+        if (carrier := self._carrier) is not None and not super().done():
+            carrier.wait(timeout)
+        return None if timeout is None else max(0.0, timeout - (time.monotonic() - begun_at))
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+        if self._carrier is not None:
+            self._carrier.adopt()  # who asks does not wait, and wants to be told all the same
+        return super().done()
+
+    def carried_by(self, carrier: Carrier | None) -> None:
+        """Have the answer read by who waits, through `carrier`; None: somebody else will tell of the end."""
+        if carrier is not None:
+            self._waiters = (_CarriedWaiters if hosting.host() is None else _TellingCarriedWaiters)(carrier.adopt)
+        self._carrier = carrier
 
     @property
     def invocation_id(self) -> str:
@@ -95,7 +144,7 @@ class InvocationFuture(Future[R]):
         cancelled before it was sent.
         """
         if self._invocation_id is None:
-            self._wait_for_id()
+            self._wait_for_id(None)
         if self._invocation_id is None:
             raise (None if self.cancelled() else self.exception()) or CancelledError("cancelled before it was sent")
         return self._invocation_id
@@ -107,6 +156,10 @@ class InvocationFuture(Future[R]):
         """
         if self.done():
             return self.cancelled()
+        if self._carrier is not None:
+            self._wait_for_id(ID_S)
+            if self.done():
+                return self.cancelled()
         with self._condition:
             invocation_id = self._invocation_id
             self._is_withdrawn = invocation_id is None
@@ -117,7 +170,11 @@ class InvocationFuture(Future[R]):
     def running(self) -> bool:
         """Whether it runs on a pilot now. Asks the gateway, unless it has ended or is not accepted yet."""
         invocation_id = self._invocation_id
-        if self.done() or invocation_id is None:
+        if self.done():
+            return False
+        if (carrier := self._carrier) is not None:
+            carrier.take_over()  # it is known the next time
+        if invocation_id is None:
             return False
         return self._remote.state(invocation_id) is InvocationState.RUNNING
 
@@ -137,12 +194,15 @@ class InvocationFuture(Future[R]):
         with self._condition:
             is_first = self._callbacks is None
             callbacks = self._callbacks = self._callbacks or []
-            if not self.done():
+            is_done = self.done()
+            if not is_done:
                 callbacks.append(fn)
                 if is_first:
                     self.on_end(_hand_over)  # not a method of this future's, which would hold it in a cycle
-                return
-        _call(fn, self)
+        if is_done:
+            _call(fn, self)
+        elif (carrier := self._carrier) is not None:
+            carrier.call_back()
 
     def on_end(self, fn: Callback) -> None:
         """As `add_done_callback`, for what neither blocks nor raises: whichever thread ends the future calls it."""
@@ -180,14 +240,16 @@ class InvocationFuture(Future[R]):
             known.set()
         return not is_withdrawn
 
-    def _wait_for_id(self) -> None:
+    def _wait_for_id(self, timeout: float | None) -> None:
+        if (carrier := self._carrier) is not None:
+            carrier.take_over()
         with self._condition:
             is_first = self._known is None
             known = self._known = self._known or threading.Event()
         if is_first:
             self.on_end(lambda _: known.set())
         if self._invocation_id is None:  # it may have come before there was somebody to tell
-            known.wait()
+            known.wait(timeout)
 
     def settle(self, value: Any) -> None:  # noqa: ANN401 - the function's result, unpickled
         """End with a result, unless it has ended before."""
@@ -203,7 +265,24 @@ class InvocationFuture(Future[R]):
                 self.set_exception(error)
 
     def __reduce__(self) -> NoReturn:
-        raise CannotTravel(_NOT_ITSELF)
+        raise CannotTravel(NOT_ITSELF)
+
+
+class _CarriedWaiters(list[Any]):
+    """The waiters of a future: `concurrent.futures.wait` and `as_completed`, which cannot read, put theirs here."""
+
+    def __init__(self, adopt: Callable[[], None]) -> None:
+        super().__init__()
+        self._adopt = adopt
+
+    def append(self, waiter: Any) -> None:  # noqa: ANN401 - one of `concurrent.futures`' own
+        """Take a waiter in, and have somebody read."""
+        self._adopt()
+        super().append(waiter)
+
+
+class _TellingCarriedWaiters(_CarriedWaiters, TellingWaiters):
+    """The same inside a slot."""
 
 
 def _hand_over(future: Future[Any]) -> None:
@@ -216,63 +295,3 @@ def _call(fn: Callback, future: InvocationFuture[Any]) -> None:
         fn(future)
     except Exception:  # as `concurrent.futures` does it
         LOG.exception("exception calling callback for %r", future)
-
-
-class AsyncInvocationFuture(asyncio.Future[R]):
-    """An `asyncio.Future` of one invocation; made by `AsyncClient.submit` and `AsyncClient.map`.
-
-    To await it is to wait for the result. Cancelling it, which `asyncio.wait_for` does when its time is over, cancels
-    the invocation at the gateway too; `asyncio.shield` keeps it going.
-
-    Parameters
-    ----------
-    cancel: has an invocation cancelled at the gateway, by its id, without waiting for it.
-    """
-
-    _invocation_id: str | None = None
-
-    def __init__(self, cancel: Callable[[str], None]) -> None:
-        super().__init__()
-        self._cancel_remotely = cancel
-        self._known = asyncio.Event()
-        self.add_done_callback(lambda _: self._known.set())
-
-    async def invocation_id(self) -> str:
-        """Return the gateway's id, once it has answered the submission. Raises as `InvocationFuture.invocation_id`."""
-        await self._known.wait()
-        if self._invocation_id is None:
-            raise (None if self.cancelled() else self.exception()) or CancelledError("cancelled before it was sent")
-        return self._invocation_id
-
-    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ANN401 - asyncio's signature
-        """Cancel the invocation; the gateway is told in the background. Return False when it has ended already."""
-        if not super().cancel(msg):
-            return False
-        if self._invocation_id is not None:
-            self._cancel_remotely(self._invocation_id)
-        return True
-
-    def accept(self, invocation_id: str) -> bool:
-        """Take the id that the gateway gave. Return False when the user has cancelled in the meantime."""
-        self._invocation_id = invocation_id
-        self._known.set()
-        return not self.cancelled()
-
-    def settle(self, value: Any) -> None:  # noqa: ANN401 - the function's result, unpickled
-        """End with a result, unless it has ended before."""
-        if not self.done():
-            self.set_result(value)
-
-    def fail(self, error: BaseException) -> None:
-        """End with an error, unless it has ended before. A `CancelledError` cancels."""
-        if self.done():
-            return
-        if isinstance(error, CancelledError):
-            super().cancel()
-            return
-        if isinstance(error, StopIteration):  # asyncio refuses it: a coroutine would take it for its own end
-            error = error.__cause__ or error
-        self.set_exception(error)
-
-    def __reduce__(self) -> NoReturn:
-        raise CannotTravel(_NOT_ITSELF)

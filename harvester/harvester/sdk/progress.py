@@ -1,6 +1,6 @@
 """A progress bar around results as they come.
 
-Owns the bar. Silent where standard error is no terminal, so that it may stay in a program that runs in a batch job.
+Owns the bar. Silent where standard error is not a terminal, so that it may stay in a program that runs in a batch job.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def _read_config(path: Path) -> _ConfigFile:
     try:
         return msgspec.convert(tomllib.loads(text), _ConfigFile)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"the config file {path} is no TOML: {error}") from error
+        raise ConfigurationError(f"the config file {path} is not TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise ConfigurationError(
             f"the config file {path} is wrong: {error}; it may have url, token, token_file and tls_ca, each a string"

@@ -213,6 +213,11 @@ class FakeGateway:
             self._pool.submit(self._run, invocation)
         return invocation.invocation_id
 
+    def _restream(self, invocation, stream_id):
+        invocation.stream = stream_id
+        if invocation.state in FINAL:
+            self._announce(invocation)
+
     async def _wait(self, ids, wait_s):
         deadline = self._loop.time() + wait_s
         while not any(self.invocations[each].state in FINAL for each in ids):
@@ -314,6 +319,8 @@ class FakeGateway:
             if len(body) > LIMIT:
                 return refuse(413, "an invocation's arguments are over the limit", "send a path")
             self.keys[key] = self._accept(function, body, encoding, request)
+        elif "harvester-stream" in request.headers:
+            self._restream(self.invocations[self.keys[key]], request.headers["harvester-stream"])
         invocation = self.invocations[self.keys[key]]
         await self._wait([invocation.invocation_id], float(request.query_params.get("wait_s", 0)))
         if self.lose_next_answer:
@@ -321,7 +328,8 @@ class FakeGateway:
             return refuse(502, "a proxy lost the answer")
         if invocation.state not in FINAL:
             return JSONResponse(invocation.document(), 202)
-        if invocation.state == "succeeded" and request.headers.get("accept") == PICKLE:
+        is_raw = request.headers.get("accept") == PICKLE or "raw" in request.query_params
+        if invocation.state == "succeeded" and is_raw:
             headers = {"Harvester-Invocation": invocation.invocation_id, "Harvester-State": "succeeded"}
             return Response(invocation.value, media_type=PICKLE, headers=headers)
         return JSONResponse(invocation.document())

@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -38,8 +39,8 @@ class Server:
                 accepted, _ = self._listener.accept()
                 self._sockets.append(accepted)
                 self._threads.append(threading.Thread(target=self._serve, args=(accepted, self.count)))
-                self._threads[-1].start()
                 self.count += 1
+                self._threads[-1].start()
 
     def _serve(self, accepted, number):
         with accepted, contextlib.suppress(OSError):
@@ -314,3 +315,42 @@ async def test_a_stream_that_ends_as_it_should_ends_the_iteration(serve):
     async with line.listen(GET) as (_, pieces):
         assert [piece async for piece in pieces] == [b"one"]
     await line.close()
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+def test_a_request_is_begun_on_a_free_connection_only_and_its_answer_read_later(serve, monkeypatch, certified, has_tls):
+    certificate, key = certified
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    may_answer = threading.Semaphore(0)
+
+    def talk(sock, _number):
+        with context.wrap_socket(sock, server_side=True) if has_tls else contextlib.nullcontext(sock) as line:
+            while hear(line)[0]:
+                assert may_answer.acquire(timeout=5)
+                line.sendall(OK)
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    url = serve(talk).url
+    pool = ConnectionPool(Peer(Settings(url=url.replace("http:", "https:") if has_tls else url, token="t")))
+    assert pool.begin(GET) is None, "to connect may take long; it is done in the background, for the next one"
+    while (connection := pool.begin(GET)) is None:
+        time.sleep(0.005)
+    assert connection.answer_now() is None
+    with pytest.raises(TimeoutError):
+        connection.answer(30, time.monotonic() + 0.05)
+    may_answer.release()
+    assert connection.answer(5).body == b"ok"
+    pool.end(connection, may_stay=connection.may_stay)
+    assert pool.begin(GET) is connection
+    may_answer.release()
+    while (answer := connection.answer_now()) is None:
+        time.sleep(0.005)
+    assert answer.body == b"ok"
+    assert pool.begin(GET) is None
+    connection.begin(b"GET / HTTP/1.1\r\n\r\n", b"")
+    may_answer.release()
+    with pytest.raises(sync_pool.LargeAnswer):
+        connection.answer(5, most=1)
+    pool.end(connection, may_stay=False)
+    pool.close()

@@ -107,8 +107,10 @@ def test_a_gateway_that_refuses_to_say_is_not_asked_in_a_loop(client, gateway):
     gateway.held = {"held"}
     gateway.has_streams = False
     gateway.refusing["/v1/wait"] = 403
+    future = client.submit(held, 1)
+    assert future.invocation_id
     with pytest.raises(harvester.GatewayError, match="refused"):
-        client.submit(held, 1).result(5)
+        future.result(5)
     assert gateway.seen["POST /v1/wait"] == 1
 
 

@@ -10,7 +10,8 @@ import pytest
 import harvester
 from harvester.domain.model import hosting
 from harvester.domain.model.hosting import RunOver
-from harvester.sdk.futures import AsyncInvocationFuture, InvocationFuture
+from harvester.sdk.async_futures import AsyncInvocationFuture
+from harvester.sdk.futures import InvocationFuture
 from harvester.sdk.inside_function import OpenFutures, settings_here
 from harvester.sdk.registration import default
 from harvester.sdk.registration.registry import Registry

@@ -66,7 +66,7 @@ def test_a_token_file_lies_beside_the_config_file(config):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("url = ", "is no TOML"),
+        ("url = ", "is not TOML"),
         ('host = "x"', "unknown field `host`"),
         ("url = 5", "Expected `str`, got `int`"),
         ('url = "gateway:80"', "must begin with http:// or https://"),

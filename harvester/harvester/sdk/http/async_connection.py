@@ -222,7 +222,7 @@ class AsyncConnection(asyncio.BufferedProtocol):
         """Leave the rest to `connection_lost`."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever waits."""
+        """Wake the task that waits."""
         self._is_closed = True
         self._stop_timer()
         if self._can_write is not None and not self._can_write.done():

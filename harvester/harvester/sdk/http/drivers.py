@@ -42,7 +42,7 @@ class BlockingDriver:
         self._patience_s = patience_s
         peer = Peer(settings)
         self._via = peer.via
-        self._connections = ConnectionPool(peer)
+        self.connections = ConnectionPool(peer)
 
     def run(self, operation: Operation[T]) -> T:
         """Return what the operation finds. Raises what it raises, `GatewayError` for refusals and silence."""
@@ -60,13 +60,13 @@ class BlockingDriver:
             time.sleep(step.seconds)
             return None
         try:
-            return self._connections.ask(step)
+            return self.connections.ask(step)
         except (OSError, ValueError) as error:
             return _broken(error)
 
     def close(self) -> None:
         """Close the connections."""
-        self._connections.close()
+        self.connections.close()
 
 
 class AsyncDriver:

@@ -6,6 +6,7 @@ Owns what the environment says about proxies and certificates, and the head of a
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import ssl
 from pathlib import Path
@@ -73,9 +74,8 @@ class Peer:
 
     def head(self, request: Request) -> bytes:
         """Return the head of a request. Raises `ValueError` for a header that would not be one."""
-        path = quote(request.path, safe=_UNQUOTED)
-        query = f"?{urlencode(request.params)}" if request.params else ""
-        text = f"{request.method} {self._prefix}{path}{query}{self._always}"
+        where = _where(request.path, tuple(request.params.items()))
+        text = f"{request.method} {self._prefix}{where}{self._always}"
         for name, value in request.headers.items():
             if "\n" in value or "\r" in value or "\0" in value:
                 raise ValueError(f"the header {name} holds a line break: {value!r}")
@@ -96,13 +96,18 @@ def _unix_socket(url: str) -> str:
     return unquote(quoted) if scheme == UNIX_SCHEME else ""
 
 
+@functools.lru_cache(maxsize=1024)  # a program calls a few functions many times
+def _where(path: str, params: tuple[tuple[str, str], ...]) -> str:
+    return quote(path, safe=_UNQUOTED) + (f"?{urlencode(params)}" if params else "")
+
+
 def _split(url: str, what: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         _endpoint(parts)
         parts.netloc.encode("idna")
     except ValueError as error:
-        raise ConfigurationError(f"{what} {url!r} is none: {error}") from error
+        raise ConfigurationError(f"{what} {url!r} is not valid: {error}") from error
     return parts
 
 

@@ -56,11 +56,11 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
         return self.headers.get("content-type", "").partition(";")[0].strip()
 
     def json(self) -> Any:  # noqa: ANN401 - whatever the document holds
-        """Return the document. Raises `GatewayError` for what is none."""
+        """Return the document. Raises `GatewayError` for a body that is not JSON."""
         try:
             return msgspec.json.decode(self.body or b"{}")
         except msgspec.DecodeError as error:
-            raise wrong_answer(self.status, f"it is no JSON: {error}") from error
+            raise wrong_answer(self.status, f"it is not JSON: {error}") from error
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -231,6 +231,6 @@ def wrong_answer(status: int, detail: str) -> GatewayError:
     return GatewayError(
         status,
         "wrong answer",
-        f"the answer is not what it should be: {detail}",
-        remedy="is there a gateway at this address, of this version?",
+        f"the answer is not one of this API: {detail}",
+        remedy="check that the address is that of a Harvester gateway, and that it has this version",
     )

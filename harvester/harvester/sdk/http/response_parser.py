@@ -16,7 +16,7 @@ OWN_BYTES = 64 * 1024  # a body from here on is received into a bytearray of its
 
 
 class BadAnswer(ConnectionError):
-    """What came is no HTTP/1.1."""
+    """The answer is not HTTP/1.1."""
 
 
 class ResponseParser:
@@ -38,6 +38,7 @@ class ResponseParser:
         self._parser = httptools.HttpResponseParser(self)
         self.has_begun = False
         self.has_head = False
+        self.body_bytes = 0  # as the head says
         self.is_done = False
         self.may_stay = False  # whether the connection can be used again
         self._reset()
@@ -125,6 +126,7 @@ class ResponseParser:
         if status != 200:
             self._on_piece = None  # a refusal is kept
         size = int(length) if length.isascii() and length.isdigit() and not is_chunked else 0
+        self.body_bytes = size
         if self._on_piece is None and size >= OWN_BYTES:
             self._whole = bytearray(size)
             self._view = memoryview(self._whole)
@@ -140,7 +142,7 @@ class ResponseParser:
             self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
-        """Note the end; one of an interim answer (100 to 199) is none."""
+        """Note the end of the answer; an interim one (100 to 199) does not count."""
         if self.status < 200:
             self._reset()
         else:

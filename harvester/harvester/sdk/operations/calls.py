@@ -178,7 +178,7 @@ def _submission(
 
 def _encoding(said: Encoding | str) -> Encoding:
     if said not in CONTENT_TYPE or said == Encoding.CALLS:  # which is the SDK's own
-        raise ValueError(f'encoding: {said!r} is none: write "json" or "pickle"')
+        raise ValueError(f'encoding must be "json" or "pickle", not {said!r}')
     return Encoding(said)
 
 

@@ -38,7 +38,7 @@ def function_versions(name: str) -> Operation[list[Document]]:
 
 
 def share(name: str, with_whom: str = "all") -> Operation[Document]:
-    """Let every user call a function of one's own, all its versions, or with "none" nobody else any more."""
+    """Let every user call all versions of your function; with "none", only you."""
     return _document(json_request("PUT", f"{function_path(name)}/sharing", {"share": with_whom}))
 
 

@@ -57,7 +57,7 @@ def settled(write: Callable[[frozenset[str]], T], packages: frozenset[str]) -> T
 
 
 def reached(packages: frozenset[str]) -> None:
-    """Take note, while pickling, that a function wants these packages sent by value."""
+    """Record, while pickling, that a function wants these packages sent by value."""
     _reached.packages |= packages
 
 
@@ -97,7 +97,7 @@ def name_of(found: object) -> str | None:
 
 
 class _Table:
-    """Who writes which class: ours, else cloudpickle's, else whoever told `copyreg`.
+    """Who writes which class: ours, else cloudpickle's, else what `copyreg` has been told.
 
     Looked up for every object without a reducer of its own, so it is quicker than a `ChainMap`, and looks at them all
     anew: modules that are imported later add to them.

@@ -127,7 +127,7 @@ def from_reference(reference: str, traits: Traits) -> Shipment:
 def from_source(path: Path, entry: str, traits: Traits) -> Shipment:
     """Return a Python file as a shipment; `entry` is the function in it.
 
-    Raises `HarvesterError` when the file cannot be read, is no Python, or has no such function.
+    Raises `HarvesterError` when the file cannot be read, is not Python, or has no such function.
     """
     text, definition = _entry(path, entry)
     has_yield = any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in _own_nodes(definition))
@@ -144,7 +144,9 @@ def _entry(path: Path, entry: str) -> tuple[str, ast.FunctionDef]:
     except (OSError, UnicodeDecodeError) as error:
         raise HarvesterError(f"the file {path} cannot be read: {error}") from error
     except SyntaxError as error:
-        raise HarvesterError(f"the file {path} is no Python {PYTHON}: line {error.lineno}: {error.msg}") from error
+        raise HarvesterError(
+            f"the file {path} is not valid Python {PYTHON}: line {error.lineno}: {error.msg}"
+        ) from error
     known = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     if entry not in known:
         raise HarvesterError(

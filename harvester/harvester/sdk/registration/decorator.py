@@ -68,20 +68,20 @@ def function(
     ----------
     name: under which it is registered; the function's own name unless given.
     cpus, gpus, memory_mb: what one run takes: cores, devices, MiB.
-    walltime: an upper bound of one run, as a `timedelta` or in seconds; None when nobody knows.
+    walltime: an upper bound of one run, as a `timedelta` or in seconds; None when it is unknown.
     checkpoints: it resumes from its checkpoints; True for generator functions unless given.
     max_retries: runs after an exception of the function, before the invocation is FAILED.
     max_running: runs at a time, over all pilots and users; None for no limit.
     ship_module: send the function's module along, or its whole package, for one that the compute node cannot import.
 
-    Raises `TypeError` for something that is no plain function, `ValueError` for a number that makes no sense.
+    Raises `TypeError` for something that is not a plain function, `ValueError` for a number that makes no sense.
     """
 
     def decorate(plain: Any) -> Function[Any, Any]:  # noqa: ANN401 - decorators meet anything
         if isinstance(plain, (staticmethod, classmethod)):
             raise TypeError(f"write @{type(plain).__name__} above @harvester.function, not below it")
         if not callable(plain) or isinstance(plain, (type, Function)):
-            raise TypeError(f"harvester.function decorates functions, and {plain!r} is none")
+            raise TypeError(f"harvester.function decorates plain functions; {plain!r} is not one")
         check_runs(plain)
         traits = make_traits(
             plain,

@@ -1,4 +1,4 @@
-"""The default client of this process: made at its first use, by whoever was handed over as its maker.
+"""The default client of this process: made at its first use by the maker that was provided.
 
 Owns the one client that decorated functions go through. Knows no client: `harvester` hands the maker over, so that a
 decorated function needs not import what it is submitted with.

@@ -71,7 +71,7 @@ class Footprint:
             self.unseen += self._inner[-1].unseen
 
     def _mark(self, reference: Reference, value: Any) -> bool:  # noqa: ANN401 - whatever a function refers to
-        """Take note of a value; tell whether changes in place will be seen too."""
+        """Record a value; return whether changes in place will be seen too."""
         of, kind = reference.of, type(value)
         if kind in _ATOMS:
             if reference.name:
@@ -154,7 +154,7 @@ def _is_fixed(value: object) -> bool:
 
 
 def _function_in(value: Any) -> types.FunctionType | None:  # noqa: ANN401 - as above
-    """Return the function that `value` calls, None where it is none of the callables whose inside is known."""
+    """Return the function that `value` calls, None for a callable whose inside is not known."""
     for _ in range(DEEPEST):
         kind = type(value)
         if kind is types.FunctionType:

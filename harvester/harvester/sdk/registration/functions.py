@@ -63,7 +63,7 @@ class Function(Generic[P, R]):
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it here, without a harvester. A generator function is run to its end, its result returned.
 
-        An async function returns its coroutine, as ever; on a pilot it is run to its end.
+        An async function returns its coroutine; on a pilot the coroutine runs to its end.
         """
         if self._is_generator:
             return cast("R", _run_generator(self.__wrapped__, args, kwargs))

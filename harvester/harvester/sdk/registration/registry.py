@@ -163,7 +163,7 @@ def check_callable(fn: object) -> None:
 
 
 def _running_here(fn: Callable[..., Any]) -> Target | None:
-    """Return where a function goes that this slot has loaded: a function that submits itself is no new version."""
+    """Return where a function goes that this slot has loaded: a function that submits itself is not a new version."""
     host = hosting.host()
     if host is None or (isinstance(fn, Function) and not fn.is_restored):
         return None

@@ -1,4 +1,4 @@
-"""Versions that the gateway has no longer: what was sent of them, so that it can be sent again.
+"""Versions that the gateway no longer has: what was sent of them, so that it can be sent again.
 
 A client pins the version that a callable was registered as. Where somebody deletes that version, or it expires, the
 same content is registered once more and goes by its new number from then on. Owns which targets are gone, and what they
@@ -37,7 +37,7 @@ class Renewals:
         self._lock = threading.Lock()
 
     def keep(self, target: Target, shipment: Shipment) -> None:
-        """Take note of what a target is."""
+        """Record what a target is."""
         with self._lock:
             self._drop(target)
             self._now.pop(target, None)

@@ -1,6 +1,6 @@
 """The functions that were sent, and whether they still are what they were then.
 
-Owns when a function is looked at again, and what its user is told where nobody can be sure. Sends nothing.
+Owns when a function is checked again, and what its user is told where a change may have been missed. Sends nothing.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class SentFunctions:
         return self._sent.get(fn)
 
     def remember(self, fn: Callable[..., Any], sent: Sent, *, took_s: float) -> None:
-        """Take note of a function that was sent, and how long it took to pickle it, which is what a look costs."""
+        """Record a function that was sent, and how long it took to pickle it, which is what a look costs."""
         now = self._clock()
         before = self._sent.get(fn)
         look_at = now + max(LOOK_AGAIN_S, COST_SHARE * took_s)
@@ -76,7 +76,7 @@ class SentFunctions:
             _tell_unseen(before)
 
     def count(self, fn: Callable[..., Any]) -> None:
-        """Take note of a new version, and say so when there are many."""
+        """Count a new version, and warn when there are many."""
         name = f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', repr(type(fn)))}"
         self._versions[name] += 1
         if self._versions[name] == MANY_VERSIONS:
@@ -104,7 +104,7 @@ def _tell_unseen(before: Sent) -> None:
 
 
 def _users_level() -> int:
-    """Return the `stacklevel` of whoever called the SDK."""
+    """Return the `stacklevel` of the code that called the SDK."""
     frame, level = sys._getframe(1), 1  # noqa: SLF001 - as `warnings` does it, which from Python 3.12 on does this too
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("harvester."):
         frame, level = frame.f_back, level + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from urllib.parse import quote
 
 import msgspec
@@ -25,6 +26,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return {} if self.version is None else {"version": str(self.version)}
 
 
+@functools.lru_cache(maxsize=1024)
 def function_path(name: str) -> str:
     """Return the path of a function, by its name or as owner/name."""
     return f"/v1/functions/{quote(name, safe='/')}"

@@ -11,6 +11,7 @@ import asyncio
 import atexit
 import contextlib
 import threading
+import time
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError, Future
 from typing import Any
@@ -18,13 +19,16 @@ from typing import Any
 from harvester.sdk.done_callbacks import Callbacks, use
 from harvester.sdk.errors import ClientClosed, HarvesterError
 from harvester.sdk.http.messages import LOG
+from harvester.sdk.http.sync_pool import ConnectionPool
 from harvester.sdk.registration.renewals import Renewals
 from harvester.sdk.settings import Settings
 from harvester.sdk.submit.batching import Holds, Submission
+from harvester.sdk.submit.direct_call import ADOPT_S, DirectCall, begin
 from harvester.sdk.submit.mapping import MapRun
 from harvester.sdk.submit.session import Line
 
 FLUSH_S = 10.0  # at the end of the program, what was submitted gets this long to reach the gateway
+GUARD_S = 1.0  # without a call, after which the next one has to wake the thread
 _TRIES = 3  # to end what is open, once the thread has broken down
 
 
@@ -36,14 +40,19 @@ class Engine:
     settings: the gateway and the token.
     patience_s: seconds for which a failing submission is repeated.
     renewals: of the client whose thread this is.
+    connections: the client's blocking ones, for calls that come while nothing else is open.
     """
 
-    def __init__(self, settings: Settings, patience_s: float, renewals: Renewals) -> None:
+    def __init__(self, settings: Settings, patience_s: float, renewals: Renewals, connections: ConnectionPool) -> None:
         self._settings = settings
         self._patience_s = patience_s
         self._renewals = renewals
+        self._connections = connections
         self._lock = threading.Lock()
         self._waiting: list[Submission] = []
+        self._direct: DirectCall | None = None  # the latest
+        self._is_line_idle = False
+        self._is_guarding = False
         self._is_closed = False
         self._flush_s = FLUSH_S
         self._started: Future[None] = Future()
@@ -67,15 +76,15 @@ class Engine:
         with self._lock:
             if self._is_closed:
                 raise self._broken or _closed()
-            self._waiting.append(outgoing)
-            if len(self._waiting) == 1:
-                self._loop.call_soon_threadsafe(self._take)
+            if self._waiting or not (self._is_idle() and self._begin_direct(outgoing)):
+                self._put(outgoing)
 
     def start(self, run: MapRun) -> None:
         """Hand over a map, from any thread. Raises as `submit`."""
         with self._lock:
             if self._is_closed:
                 raise self._broken or _closed()
+            self._is_line_idle = False
             self._loop.call_soon_threadsafe(self._line.start, run)
 
     def leave(self, run: MapRun) -> None:
@@ -125,10 +134,66 @@ class Engine:
         with contextlib.suppress(CancelledError):  # the engine ended meanwhile
             done.result()
 
+    def _put(self, outgoing: Submission) -> None:
+        """Have the loop take this; the lock is held."""
+        self._is_line_idle = False
+        self._waiting.append(outgoing)
+        if len(self._waiting) == 1:
+            self._loop.call_soon_threadsafe(self._take)
+
     def _take(self) -> None:
         with self._lock:
             waiting, self._waiting = self._waiting, []
+            if self._direct is not None and self._is_closed and (left := self._direct.release()) is not None:
+                waiting.append(left)
         self._line.submit(waiting)
+        if self._direct is not None and self._direct.is_unattended:
+            self._direct.read(self._loop)
+
+    # ---- calls of an idle client -----------------------------------------------------------------------------------
+
+    def _is_idle(self) -> bool:
+        """Whether nothing is open; the lock is held."""
+        # Once the line is idle it stays so until it is given something: it is not asked at each call.
+        self._is_line_idle = self._is_line_idle or self._line.is_idle
+        return self._is_line_idle and (self._direct is None or not self._direct.is_open)
+
+    def _begin_direct(self, outgoing: Submission) -> bool:
+        """Send this in the thread that submits it, where that can be; the lock is held."""
+        call = begin(outgoing, self._connections, adopt=self._adopt, resume=self._resume)
+        if call is None:
+            return False
+        self._direct = call
+        if not self._is_guarding:
+            self._is_guarding = True
+            self._loop.call_soon_threadsafe(self._guard, call)
+        return True
+
+    def _guard(self, seen: DirectCall) -> None:
+        """Read what nobody waits for, soon. Looks from time to time while calls come, so that none has to wake it."""
+        call = self._direct or seen
+        age_s = time.monotonic() - call.began_at
+        if call.is_unattended and age_s >= ADOPT_S:
+            call.read(self._loop)
+        if age_s < GUARD_S:
+            self._loop.call_later(ADOPT_S, self._guard, call)
+            return
+        with self._lock:
+            self._is_guarding = self._direct is not call
+        if self._is_guarding:
+            self._loop.call_soon(self._guard, call)
+
+    def _adopt(self, call: DirectCall) -> None:
+        """Have the loop read this. Takes no lock: a future's is held."""
+        with contextlib.suppress(RuntimeError):  # the engine is over, and with it the call
+            self._loop.call_soon_threadsafe(call.read, self._loop)
+
+    def _resume(self, call: DirectCall) -> None:
+        """Send this as all others, from any thread, unless it has ended."""
+        with self._lock:
+            left = call.release()
+            if left is not None:
+                self._put(left)
 
     # ---- the thread ------------------------------------------------------------------------------------------------
 
@@ -143,7 +208,7 @@ class Engine:
         """End all that is open: something has ended the thread's event loop, which nothing should."""
         why = HarvesterError(
             f"the client's background thread was ended by {type(end).__name__}: {end}; the invocations that were "
-            "accepted go on, and the next submission begins anew"
+            "accepted continue, and the next submission starts another one"
         )
         why.__cause__ = end
         LOG.error("%s", why)

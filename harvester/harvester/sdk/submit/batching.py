@@ -49,6 +49,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     encoding: Encoding = Encoding.PICKLE
     options: Options = NO_OPTIONS
     throttle: Holds | None = None
+    key: str = ""  # under which it may have been sent before: the gateway may have it
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -73,11 +74,13 @@ def is_due(in_flight: int, items: int, size: int, waited_s: float) -> bool:
 
 
 def batches(waiting: Iterable[Submission]) -> list[Batch]:
-    """Cut what waits into batches; what its user has cancelled is left out."""
-    alike: dict[tuple[Target, Encoding, Options], list[Submission]] = {}
+    """Cut what waits into batches; what its user has cancelled before it was sent is left out."""
+    alike: dict[tuple[Target, Encoding, Options, str], list[Submission]] = {}
     for outgoing in waiting:
-        if not outgoing.sink.cancelled():
-            alike.setdefault((outgoing.target, outgoing.encoding, outgoing.options), []).append(outgoing)
+        # One that the gateway may have goes alone, as it did; also a cancelled one, so that it is cancelled there.
+        if outgoing.key or not outgoing.sink.cancelled():
+            kind = (outgoing.target, outgoing.encoding, outgoing.options, outgoing.key)
+            alike.setdefault(kind, []).append(outgoing)
     return [Batch(items=tuple(items)) for group in alike.values() for items in _within_limits(group)]
 
 

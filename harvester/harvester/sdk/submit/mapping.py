@@ -167,7 +167,7 @@ class MapRun:
         )
 
     def ended(self, chunk: _Chunk, result_bytes: int) -> None:
-        """Take note of a chunk's end; of one that was given up, nothing more is noted."""
+        """Record the end of a chunk, unless it was given up."""
         if self._is_left or chunk not in self._open:
             return
         self._open.discard(chunk)

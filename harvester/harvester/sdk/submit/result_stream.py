@@ -59,7 +59,8 @@ class ResultStream:
         """Wait until the stream is open or refused, but not for long."""
         if not self._is_settled.is_set():
             try:
-                await asyncio.wait_for(self._is_settled.wait(), FIRST_WAIT_S)
+                async with asyncio.timeout(FIRST_WAIT_S):  # not `wait_for`: see `sender`
+                    await self._is_settled.wait()
             except TimeoutError:
                 self._is_settled.set()
 
@@ -106,7 +107,7 @@ async def frames(pieces: AsyncIterator[bytes], hear: Callable[[Sequence[stream.E
             while len(buffer) - at >= stream.HEADER_BYTES:
                 size = int.from_bytes(view[at : at + stream.HEADER_BYTES], "big")
                 if size > _MAX_FRAME:
-                    raise stream.StreamError(f"a frame of {size} bytes is none")
+                    raise stream.StreamError(f"a frame of {size} bytes is larger than a stream has")
                 end = at + stream.HEADER_BYTES + size
                 if end > len(buffer):
                     break

@@ -6,6 +6,7 @@ Owns who waits for which id. Runs on the line's event loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,11 @@ class Collector:
     def epoch(self) -> int:
         """The stream's, to be remembered with what is sent now."""
         return self._watch.epoch
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is waited for."""
+        return not (self._sinks or self._fetches)
 
     def add(self, sinks: Mapping[str, Sink], sent_in: int, *, is_last: bool) -> None:
         """Watch these, each under its invocation id; they were sent in the epoch `sent_in`.
@@ -150,10 +156,9 @@ class Collector:
             next_at = self._watch.next_at(now)
             timeout = None if next_at is None else max(0.01, next_at - now)
             self._sleeps_until = math.inf if timeout is None else now + timeout
-            try:
-                await asyncio.wait_for(self._wake.wait(), timeout)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):  # not `wait_for`: see `sender`
+                    await self._wake.wait()
 
     def abandon(self, error: Exception) -> None:
         """End everything that is still open with `error`."""

@@ -107,16 +107,25 @@ class Sender:
         if not self._waiting:
             self._waiting_since = time.monotonic()
         before = len(self._waiting)
-        self._waiting.extend(outgoing)
+        self._waiting.extend(each for each in outgoing if not self._is_first(each))
         self._waiting_bytes += sum(len(each.arguments) for each in self._waiting[before:])
         self._wake.set()
+
+    def _is_first(self, outgoing: Submission) -> bool:
+        """Put what was sent alone, before all else that is here, in front of what was refused."""
+        is_first = bool(outgoing.key and self._refused)
+        if is_first:
+            self._refused.append(self._post(0, Batch(items=(outgoing,))))
+        return is_first
 
     async def run(self) -> None:
         """Send until cancelled."""
         while True:
             timeout = self._start(time.monotonic())
+            # Not `wait_for`, which up to Python 3.11 may take a cancellation for the event that comes with it.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._wake.wait()
             self._wake.clear()
 
     def _start(self, now: float) -> float | None:
@@ -133,7 +142,7 @@ class Sender:
         if not self._posts and is_due(len(self._in_flight), len(self._waiting), self._waiting_bytes, waited_s):
             for batch in batches(self._waiting):
                 self._count += 1
-                self._posts.append(self._post(self._count, batch))
+                self._posts.append(self._post(0 if batch.items[0].key else self._count, batch))
             self._waiting, self._waiting_bytes = [], 0
         while self._posts and len(self._in_flight) < MAX_IN_FLIGHT:
             self._begin(self._posts.popleft())
@@ -195,7 +204,8 @@ class Sender:
 
     def _post(self, number: int, batch: Batch) -> _Post:
         target = batch.items[0].target
-        return _Post(number=number, batch=batch, key=str(uuid.uuid4()), target=self._renewals.current(target) or target)
+        key = batch.items[0].key or str(uuid.uuid4())
+        return _Post(number=number, batch=batch, key=key, target=self._renewals.current(target) or target)
 
     async def _renewed(self, post: _Post) -> _Post | None:
         """Return what to send in place of a batch whose version the gateway has no longer; None where that is all."""

@@ -29,10 +29,13 @@ from harvester.sdk.submit.sender import Sender
 
 MAX_CANCELS = 8  # side by side
 _UNSENT = (
-    "the client was closed before the gateway had answered this submission, which may not have reached it: see whether "
-    "`harvester invocations` lists it, else submit it again"
+    "the client was closed before the gateway answered this submission, which may not have reached it: if "
+    "`harvester invocations` does not list it, submit it again"
 )
-_CLOSED = "the client was closed before this invocation ended; it goes on, and Client.result(invocation_id) fetches it"
+_CLOSED = (
+    "the client was closed before this invocation ended; the invocation continues: Client.result(invocation_id) "
+    "fetches its result"
+)
 
 
 class Line:
@@ -66,6 +69,11 @@ class Line:
         self._cancels: set[asyncio.Task[None]] = set()
         self._may_cancel = asyncio.Semaphore(MAX_CANCELS)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is open. From any thread: it may be so no longer when it is read."""
+        return self._sender.is_quiet and self._collector.is_quiet and not self._maps
+
     def submit(self, outgoing: Iterable[Submission]) -> None:
         """Send these soon, or when their throttle lets them."""
         at_once = []
@@ -84,7 +92,7 @@ class Line:
         run.begin(self.submit, self.withdraw, self._maps.discard)
 
     def withdraw(self, invocation_id: str) -> None:
-        """Cancel at the gateway, without waiting for it, what nobody wants any more."""
+        """Cancel an invocation at the gateway that is no longer wanted, without waiting for the answer."""
         self._spawn(self._withdraw(invocation_id))
 
     async def _withdraw(self, invocation_id: str) -> None:
@@ -92,7 +100,7 @@ class Line:
             async with self._may_cancel:
                 await self._gateway.run(views.cancel(invocation_id), self._patience_s)
         except GatewayError:
-            return  # whoever wanted it is cancelled already; nobody is left to be told
+            return  # the future is cancelled already: there is nobody to tell
 
     def leave(self, run: MapRun) -> None:
         """Give up a map: what of it has not ended is cancelled."""

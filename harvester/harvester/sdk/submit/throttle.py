@@ -65,7 +65,7 @@ def throttle_of(max_open: int | None) -> Throttle | None:
 
 
 class _Counted:
-    """Tells once when nobody waits for an invocation any more (`futures.Sink`)."""
+    """Reports once that an invocation is no longer waited for (`futures.Sink`)."""
 
     def __init__(self, sink: Sink, release: Callable[[], None]) -> None:
         self._sink = sink

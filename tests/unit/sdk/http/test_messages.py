@@ -84,7 +84,7 @@ def test_patience_ends_sooner_with_a_defect_and_at_once_with_an_address_that_is_
 
 def test_an_answer_that_no_gateway_gives_is_told_as_such():
     odd = Response(status=200, reason="OK", headers={}, body=b"<html>")
-    with pytest.raises(GatewayError, match="is there a gateway at this address"):
+    with pytest.raises(GatewayError, match="check that the address is that of a Harvester gateway"):
         talk(one(), [odd])
     proxy = Response(status=403, reason="Forbidden", headers={}, body=b"<html>")
     with pytest.raises(GatewayError, match="GET /v1/x was answered with 403 Forbidden"):

@@ -182,7 +182,7 @@ def test_names_fit_into_a_path():
 def test_sources_and_references_are_checked_before_they_travel(tmp_path):
     file = tmp_path / "work.py"
     file.write_text("def a():\n    return [(yield) for _ in ()] if False else (lambda: (yield))\ndef b(): yield 1\n")
-    with pytest.raises(HarvesterError, match="is no Python"):
+    with pytest.raises(HarvesterError, match="is not valid Python"):
         from_source(file, "a", Traits(name="a"))
     file.write_text("def a():\n    def inner(): yield\n    return inner\ndef b(): yield 1\n")
     assert from_source(file, "a", Traits(name="a")).traits.checkpoints is False

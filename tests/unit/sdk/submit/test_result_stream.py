@@ -40,5 +40,5 @@ async def test_what_is_no_frame_is_an_error():
     async def endless():
         yield b"\xff\xff\xff\xff"
 
-    with pytest.raises(stream.StreamError, match="is none"):
+    with pytest.raises(stream.StreamError, match="larger than a stream has"):
         await frames(endless(), lambda _: None)

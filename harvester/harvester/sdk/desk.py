@@ -65,7 +65,9 @@ class Desk:
         with self._lock:
             self._check_usable()
             if self._engine is None or self._engine.is_broken:
-                self._engine = Engine(self.settings, self._patience_s, self._registry.renewals)
+                self._engine = Engine(
+                    self.settings, self._patience_s, self._registry.renewals, self.gateway.connections
+                )
             return self._engine
 
     def wait_for_callbacks(self) -> None:
