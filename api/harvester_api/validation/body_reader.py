@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from harvester.domain.model.functions import FunctionKind
+from harvester.domain.payload.decoding import UNREADABLE
 from harvester_api.schemas.requests import FunctionDraft, JsonArguments
 from harvester_api.validation.source_names import SourceNames, names_of
 
@@ -66,7 +67,7 @@ def read_array(body: memoryview, most: int) -> BodyVerdict:
         raws = _elements.decode(body)
     except MemoryError:  # an element takes a few dozen bytes: there are millions
         return BodyVerdict(is_crowded=True)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         return _verdict(error)
     if len(raws) > most:
         return BodyVerdict(is_crowded=True)

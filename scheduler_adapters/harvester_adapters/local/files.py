@@ -19,6 +19,7 @@ import psutil
 
 from harvester.domain.cluster.ports import SchedulerError, SchedulerUnavailable
 from harvester.domain.cluster.snapshot import ClusterSnapshot
+from harvester.domain.payload.decoding import UNREADABLE
 from harvester_adapters.local.admission import check_prime
 from harvester_adapters.local.state import Cluster, SubmitPrime
 from harvester_adapters.local.view import snapshot
@@ -80,7 +81,7 @@ class ClusterFolder:
             return msgspec.json.decode(self._cluster.read_bytes(), type=Cluster)
         except FileNotFoundError:
             return None
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise SchedulerError(f"{self._cluster} is damaged ({error}): remove the folder to start afresh") from error
 
     def save(self, cluster: Cluster) -> None:
@@ -96,7 +97,7 @@ class ClusterFolder:
         for path in sorted(self._spool.glob("*.json")):
             try:
                 yield path, msgspec.json.decode(path.read_bytes(), type=SubmitPrime)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 yield path, None
 
 

@@ -10,6 +10,7 @@ import typer
 
 from harvester.cli.session import AsJson, awaited, connected, duration, patience, print_json
 from harvester.domain.model.invocations import InvocationState
+from harvester.domain.payload.decoding import UNREADABLE
 from harvester.sdk.errors import HarvesterError
 
 InvocationId = Annotated[str, typer.Argument(metavar="ID", help="Id of the invocation.")]
@@ -185,7 +186,7 @@ def evict(
 def _json(text: str, where: str) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise HarvesterError(
             f"""{where} is not valid JSON: {text} ({error}); a text needs quotes: '"text"'"""
         ) from error

@@ -13,6 +13,7 @@ import msgspec
 from harvester.domain.cluster.survival import GapFigures
 from harvester.domain.cluster.windows import WindowGroup
 from harvester.domain.model.resources import Resources
+from harvester.domain.payload.decoding import UNREADABLE
 
 CLUSTER_NOTE = "cluster"
 DAEMON_NOTE = "daemon"
@@ -105,5 +106,5 @@ def decode_daemon(text: bytes | None) -> DaemonNote | None:
 def _decode(text: bytes | None, kind: type[N]) -> N | None:
     try:
         return None if text is None else msgspec.json.decode(text, type=kind)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None

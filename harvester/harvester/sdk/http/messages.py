@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from harvester.domain.payload.decoding import UNREADABLE
 from harvester.sdk.errors import GatewayError, GatewayUnreachable
 from harvester.sdk.settings import Settings
 
@@ -59,7 +60,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
         """Return the document. Raises `GatewayError` for a body that is not JSON."""
         try:
             return msgspec.json.decode(self.body or b"{}")
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise wrong_answer(self.status, f"it is not JSON: {error}") from error
 
 
@@ -197,7 +198,7 @@ def problem(request: Request, answer: Response, via: str = "") -> GatewayError:
     """Return a refusal (RFC 9457, or whatever a proxy in between says) as an exception; see `converse` for `via`."""
     try:
         said = msgspec.json.decode(answer.body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         said = None
     where = f"{request.method} {request.path}"
     if isinstance(said, dict):

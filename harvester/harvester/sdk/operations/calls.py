@@ -15,6 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from harvester.domain.model.functions import Encoding
+from harvester.domain.payload.decoding import UNREADABLE
 from harvester.sdk.errors import GatewayError
 from harvester.sdk.http.messages import Operation, Request, json_request, wrong_answer
 from harvester.sdk.options import make_options
@@ -118,7 +119,7 @@ def ends(ids: Sequence[str], stream_id: str = "") -> Operation[WaitReply]:
     )
     try:
         return msgspec.json.decode(answer.body, type=WaitReply)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise wrong_answer(answer.status, f"POST /v1/wait: {error}") from error
 
 

@@ -23,6 +23,7 @@ import msgspec
 
 from harvester.domain.payload import buffers
 from harvester.domain.payload.blobs import DRAFTS, MARK, BlobRef, is_blob_name
+from harvester.domain.payload.decoding import UNREADABLE
 from harvester.sdk.errors import GatewayError
 from harvester.sdk.http.drivers import AsyncDriver
 from harvester.sdk.http.messages import LOG, Operation, Request, wrong_answer
@@ -150,7 +151,7 @@ def _place() -> Operation[_Place]:
     answer = yield Request(method="GET", path="/v1/directory")
     try:
         return msgspec.json.decode(answer.body, type=_Place)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise wrong_answer(answer.status, f"GET /v1/directory: {error}") from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from harvester.domain.model.functions import full_name
+from harvester.domain.payload.decoding import UNREADABLE
 from harvester.sdk.http.messages import Operation, json_request, wrong_answer
 from harvester.sdk.payload.shipping import Shipment
 from harvester.sdk.registration.target import Target
@@ -39,5 +40,5 @@ def registered(shipment: Shipment) -> Operation[Registration]:
     answer = yield json_request("POST", "/v1/functions", shipment.request())
     try:
         return msgspec.json.decode(answer.body, type=Registration)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise wrong_answer(answer.status, f"POST /v1/functions: {error}") from error
