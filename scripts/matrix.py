@@ -34,6 +34,7 @@ QUICK = {
     "PYTHONDONTWRITEBYTECODE": "",
     "PYTHONPYCACHEPREFIX": str(ROOT / "build" / "pycache"),
 }
+UNIT = ("tests/unit", "-q", "-n", "auto", "-p", "no:schemathesis")
 LIMIT_S = 1200
 
 
@@ -102,7 +103,7 @@ def on(version: str, python: Path) -> Found:
     pip = (bin_ / "python", "-m", "pip", "--disable-pip-version-check", "--quiet", "install")
     steps: dict[str, tuple[str | Path, ...]] = {
         "the installation": (*pip, "-c", "constraints.txt", "-e", ".[dev]"),
-        "the unit tests": (bin_ / "python", "-m", "pytest", "tests/unit", "-q", "-n", "auto", "-p", "no:schemathesis"),
+        "the unit tests": (bin_ / "python", "-m", "pytest", *UNIT),
         "harvester demo": (bin_ / "harvester", "demo", "--scheduler", "local"),
     }
     for name, argv in steps.items():
@@ -120,7 +121,7 @@ def in_debian(version: str) -> Found | None:
     say(f"{version} (in {DEBIAN}): the unit tests")
     began_at = time.monotonic()
     debian = ROOT / "slurm-test" / "debian.py"
-    error = run(sys.executable, debian, "26.05", "--dir", DEBIAN, "--", "tests/unit", "-q", "-p", "no:cacheprovider")
+    error = run(sys.executable, debian, "--dir", DEBIAN, "26.05", "--", *UNIT)
     words = f"the unit tests failed:\n{error}" if error else f"unit tests passed in {time.monotonic() - began_at:.0f} s"
     return Found(version, f"{words} (Debian folder {DEBIAN})", is_good=not error)
 
