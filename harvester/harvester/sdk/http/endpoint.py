@@ -61,7 +61,7 @@ class Peer:
         # identity: results are read as they come, and a proxy that compresses a pickle gains nothing.
         self._always = (
             f" HTTP/1.1\r\nHost: {authority}\r\nAuthorization: Bearer {settings.token}\r\n"
-            f"User-Agent: hpc-harvester\r\nAccept: */*\r\nAccept-Encoding: identity\r\n{greeting}"
+            f"User-Agent: hpc-harvester\r\nAccept-Encoding: identity\r\n{greeting}"
         )
         if settings.parent:
             self._always += f"Harvester-Parent: {settings.parent}\r\n"

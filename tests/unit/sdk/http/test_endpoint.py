@@ -32,6 +32,11 @@ def test_a_request_has_its_own_headers_and_those_that_all_have():
     assert {"Host: node:8443", "Authorization: Bearer t0ken", "Accept: a/b", "Content-Length: 4"} <= set(headers)
 
 
+def test_what_a_request_accepts_is_said_once():
+    request = Request(method="POST", path="/v1", headers={"Accept": "a/b"})
+    assert [line for line in lines(peer("http://node").head(request)) if line.startswith("Accept:")] == ["Accept: a/b"]
+
+
 def test_only_a_request_that_may_have_a_body_tells_of_an_empty_one():
     assert "Content-Length: 0" in lines(peer("http://node").head(Request(method="POST", path="/v1")))
     assert not any("Length" in line for line in lines(peer("http://node").head(Request(method="GET", path="/v1"))))
