@@ -3,9 +3,11 @@
 import threading
 
 BEGAN = threading.Event()
+LEAVE = threading.Event()  # what waits is to end
 ATTEMPTS: list[tuple[int, object]] = []  # the attempt, and what it began with
 
 
 def clear() -> None:
     BEGAN.clear()
+    LEAVE.clear()
     ATTEMPTS.clear()

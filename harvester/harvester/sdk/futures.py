@@ -111,7 +111,10 @@ class InvocationFuture(Future[R]):
 
     def result(self, timeout: float | None = None) -> R:
         """Return the function's result; see `concurrent.futures.Future.result`."""
-        return super().result(timeout if self._carrier is None else self._read(timeout))
+        try:
+            return super().result(timeout if self._carrier is None else self._read(timeout))
+        finally:
+            del self  # the traceback of what it raises holds this frame: with the future they would be a cycle
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the function raised; see `concurrent.futures.Future.exception`."""

@@ -57,20 +57,22 @@ def count_to(n):
 
 def wait_for_ever():
     probes.BEGAN.set()
-    time.sleep(3600)
+    probes.LEAVE.wait(3600)
 
 
 def once_then_slow():
     probes.ATTEMPTS.append((harvester.context().attempt, None))
     if harvester.context().attempt == 1:
         probes.BEGAN.set()
-        time.sleep(30)
+        probes.LEAVE.wait(30)
     return harvester.context().attempt
 
 
 @pytest.fixture(autouse=True)
 def nothing_began():
     probes.clear()
+    yield
+    probes.LEAVE.set()  # threads cannot be ended: what a test has left running would meet the tests after it
 
 
 @pytest.fixture

@@ -70,9 +70,11 @@ class Descendants:
         return self._was_there
 
     def reap(self) -> bool:
-        """Reap the processes of the run that are dead; return whether any still lives."""
+        """Reap the processes of the run that are dead; return whether any still lives. After the run's end."""
         if not self.look():
             return False
+        if self._are_reaped_unseen():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or the next function's programs would have no exit codes
         while True:
             try:
                 if os.waitpid(-1, os.WNOHANG)[0] == 0:

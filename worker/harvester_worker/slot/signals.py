@@ -6,7 +6,6 @@ Owns the handlers, and what the run under way is told by them. Must not know ord
 import _signal  # type: ignore[import-not-found] # what `signal` wraps into enums, which takes 2 µs for each of five signals before each run
 import signal
 import threading
-import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -18,9 +17,6 @@ STOP_SIGNAL = signal.SIGRTMIN
 
 SCHEDULERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 """Slurm sends them to every process of the step. The agent decides what follows; a slot only records them."""
-
-RENEW_S = 0.01
-"""Code in C can change handlers unseen by Python, so they are set anew this often although they look unchanged."""
 
 
 class CurrentRun:
@@ -54,17 +50,14 @@ class SlotSignals:
             *((int(number), record) for number in SCHEDULERS_SIGNALS),
             (int(STOP_SIGNAL), interrupt),
         )
-        self._renew_at = 0.0
 
     def own(self) -> None:
-        """Set the handlers that are not the slot's: the function before may have installed its own."""
-        now = time.monotonic()
-        is_due = now >= self._renew_at
-        if is_due:
-            self._renew_at = now + RENEW_S
+        """Set the handlers: the function before may have installed its own, in C too, of which Python sees nothing.
+
+        Without a look whether it is needed: all five cost 1.5 µs, and a run that began with another's could be lost.
+        """
         for number, handler in self._handlers:
-            if is_due or _signal.getsignal(number) is not handler:
-                _signal.signal(number, handler)
+            _signal.signal(number, handler)
 
     def interrupt(self) -> None:
         """Interrupt the main thread. From the control thread."""

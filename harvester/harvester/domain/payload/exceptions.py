@@ -10,6 +10,8 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from harvester.domain.payload.pickles import Loads
+
 LIMIT_BYTES = 64 * 1024
 """A larger exception is not sent; its failure tells it as text."""
 
@@ -97,10 +99,10 @@ def _shortened(value: Any) -> Any:  # noqa: ANN401 - anything
     return value[:KEPT] + (gap if isinstance(value, str) else gap.encode()) + value[-KEPT:]
 
 
-def unpickled_exception(body: bytes) -> Exception | None:
+def unpickled_exception(body: bytes, loads: Loads = pickle.loads) -> Exception | None:
     """Return the exception in a pickle; None where it cannot be made here, or is not one to be raised."""
     try:
-        error = pickle.loads(body)  # noqa: S301 - see above
+        error = loads(body)
     except BaseException:  # noqa: BLE001 - the exception's own code runs here, and may raise anything, SystemExit too
         return None
     return error if issubclass(type(error), Exception) else None

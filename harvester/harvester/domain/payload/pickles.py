@@ -7,7 +7,7 @@ code, so it is for slots, and for clients with results of their own functions.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from harvester.domain.payload import buffers
@@ -26,6 +26,14 @@ class Dumps(Protocol):
         self, value: object, /, *, protocol: int, buffer_callback: Callable[[pickle.PickleBuffer], bool]
     ) -> bytes:
         """Return the pickle; buffers for which `buffer_callback` returns False are left out."""
+        ...
+
+
+class Loads(Protocol):
+    """An unpickler, as `pickle.loads` is one."""
+
+    def __call__(self, body: Part, /, *, buffers: Iterable[Any] = ()) -> Any:  # noqa: ANN401 - whatever was pickled
+        """Return what was pickled."""
         ...
 
 
@@ -64,12 +72,12 @@ def _sort(buffer: pickle.PickleBuffer, apart: list[Part]) -> bool:
     return False
 
 
-def unpickled(payload: Part) -> Any:  # noqa: ANN401 - whatever was pickled
+def unpickled(payload: Part, loads: Loads = pickle.loads) -> Any:  # noqa: ANN401 - whatever was pickled
     """Return what a payload holds. Raises whatever unpickling raises.
 
     Arrays that came out of band lie in `payload`; where that cannot be written to, they get a copy that can.
     """
     if not buffers.is_joined(payload):
-        return pickle.loads(payload)  # noqa: S301 - see above
+        return loads(payload)
     parts = buffers.split(bytearray(payload) if memoryview(payload).readonly else payload)
-    return pickle.loads(parts[0], buffers=parts[1:])  # noqa: S301 - see above
+    return loads(parts[0], buffers=parts[1:])

@@ -19,7 +19,7 @@ from harvester.domain import tls
 from harvester.sdk.http.async_pool import AsyncConnectionPool
 from harvester.sdk.http.endpoint import Peer
 from harvester.sdk.http.messages import Broken, Operation, Outcome, Pause, Request, Step, converse
-from harvester.sdk.http.sync_pool import ConnectionPool
+from harvester.sdk.http.sync_pool import ConnectionPool, Interrupted
 from harvester.sdk.settings import Settings
 
 P = ParamSpec("P")
@@ -54,6 +54,8 @@ class BlockingDriver:
         except StopIteration as end:
             result: T = end.value
             return result
+        except Interrupted as interrupted:
+            raise interrupted.error from None
 
     def _do(self, step: Step) -> Outcome:
         if isinstance(step, Pause):

@@ -25,6 +25,17 @@ class LargeAnswer(Exception):
     """The answer is larger than its reader wants it."""
 
 
+class Interrupted(BaseException):
+    """A signal handler of the program's raised `error` while an answer was waited for.
+
+    Not an `Exception`, so that nobody takes it for the connection's: the handler's may well be a `TimeoutError`.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class ConnectionPool:
     """As many connections as there are threads that ask at the same time."""
 
@@ -113,6 +124,17 @@ class ConnectionPool:
             connection.close()
 
 
+_OWN = frozenset({__name__, ResponseParser.__module__, "socket", "ssl"})
+
+
+def _is_own(error: Exception) -> bool:
+    """Return whether the reading of an answer raised this itself: a signal handler's own frame would be the last."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is None or trace.tb_frame.f_globals.get("__name__") in _OWN
+
+
 def _connected(peer: Peer) -> socket.socket:
     """Return an open socket. Raises `OSError`."""
     if peer.unix_socket:
@@ -180,13 +202,16 @@ class Connection:
         """Wait for the answer: `silence_s` for each piece of it, and until the monotonic clock shows `end_at`.
 
         Raises `TimeoutError` then, after which it may be called again; `LargeAnswer` for a body of more than `most`
-        bytes; and `OSError` when the connection breaks.
+        bytes; `OSError` when the connection breaks; and `Interrupted`.
         """
         self._socket.settimeout(silence_s)
         try:
             return self._read(most, silence_s, end_at)
-        except OSError as error:
-            self.is_stale = not (self._parser.has_begun or isinstance(error, TimeoutError))
+        except Exception as error:
+            if not _is_own(error):
+                raise Interrupted(error) from None
+            if isinstance(error, OSError):
+                self.is_stale = not (self._parser.has_begun or isinstance(error, TimeoutError))
             raise
 
     def answer_now(self, most: float = math.inf) -> Response | None:

@@ -21,7 +21,7 @@ from harvester.domain.payload.exceptions import unpickled_exception
 from harvester.domain.payload.pickles import unpickled
 from harvester.domain.protocol import stream
 from harvester.sdk.errors import HarvesterError, InvocationFailed
-from harvester.sdk.payload import pickler
+from harvester.sdk.payload import own_classes, pickler
 
 PICKLE_TYPE = "application/x-python-pickle"
 JSON_TYPE = "application/json"
@@ -109,7 +109,7 @@ def decode_pickle(invocation_id: str, body: Body) -> Any:  # noqa: ANN401 - as a
     """Return what was pickled, with or without buffers beside it. Raises as `decode_result`."""
     try:
         # Made by the caller's own function, and brought by a gateway to which they gave their token.
-        return unpickled(body)
+        return unpickled(body, own_classes.loads)
     except BaseException as error:
         # Unpickling runs the result's own code, which may raise anything, SystemExit too. Only a user at the keyboard
         # interrupts, and only the main thread.
@@ -187,7 +187,7 @@ def failed(invocation_id: str, why: _Failure | Failure) -> Exception:
     told = InvocationFailed(
         invocation_id, str(why.kind), why.message, why.error_type, why.traceback, why.node, why.attempt
     )
-    original = unpickled_exception(why.exception) if why.exception else None
+    original = unpickled_exception(why.exception, own_classes.loads) if why.exception else None
     # A future that ends with `CancelledError` counts as cancelled, and this one was not.
     if original is None or isinstance(original, CancelledError):
         return told

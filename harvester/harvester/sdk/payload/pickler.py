@@ -23,6 +23,7 @@ import cloudpickle
 
 from harvester.domain.payload.buffers import Part
 from harvester.domain.payload.pickles import pickled
+from harvester.sdk.payload import own_classes
 
 T = typing.TypeVar("T")
 Reduced = str | tuple[Any, ...]
@@ -120,6 +121,15 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no t
     """Writes for a pilot."""
 
     dispatch_table = _Table(*cloudpickle.Pickler.dispatch_table.maps)
+
+    def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - whatever is pickled
+        """Write as cloudpickle does, and record classes that go by value."""
+        reduced = super().reducer_override(obj)
+        if reduced is not NotImplemented and isinstance(obj, type):
+            own_classes.sent(obj)
+            if len(reduced) > 2:  # with its attributes, among which pickle keeps this once it has written an instance
+                reduced[2][0].pop("__slotnames__", None)
+        return reduced
 
 
 def written_as(kind: type, reduce: Reducer) -> None:

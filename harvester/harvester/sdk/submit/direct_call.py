@@ -24,7 +24,7 @@ from harvester.domain.model.functions import Encoding
 from harvester.sdk.errors import InvocationFailed
 from harvester.sdk.futures import InvocationFuture
 from harvester.sdk.http.messages import Request, Response
-from harvester.sdk.http.sync_pool import ANSWER_S, Connection, ConnectionPool, LargeAnswer
+from harvester.sdk.http.sync_pool import ANSWER_S, Connection, ConnectionPool, Interrupted, LargeAnswer
 from harvester.sdk.options import Options
 from harvester.sdk.payload.payloads import PICKLE_TYPE, decode_pickle
 from harvester.sdk.payload.shipping import PYTHON
@@ -69,16 +69,17 @@ class DirectCall:
         adopt: Callable[[DirectCall], None],
         resume: Callable[[DirectCall], None],
     ) -> None:
-        self.submission = submission
         self.began_at = time.monotonic()
-        self._future = future
+        # Both None once it has ended or was released: the engine keeps the latest call, but not what it was about.
+        self._submission: Submission | None = submission
+        self._future: InvocationFuture[object] | None = future
         self._pool = pool
         self._connection = connection
         self._adopt = adopt
         self._resume = resume
         self._reader = Reader.NOBODY
         self._waiter = 0  # the thread that reads, or has read
-        self._is_released = False
+        self._is_given_back = False  # the connection; another call may have it
         self._has_callbacks = False  # which must not run in a thread that waits
         self._silence: asyncio.TimerHandle | None = None
         self._lock = threading.Lock()
@@ -109,9 +110,11 @@ class DirectCall:
         try:
             if self._claim(Reader.WAITER):
                 self._wait(timeout_s)
-        except BaseException:  # an interrupt may come in any place, and nobody else would read on
+        except BaseException as interrupt:  # it may come in any place, and nobody else would read on
             if self._waiter == threading.get_ident():
                 self._give_up()
+            if isinstance(interrupt, Interrupted):
+                raise interrupt.error from None
             raise
 
     def _wait(self, timeout_s: float | None) -> None:
@@ -171,13 +174,16 @@ class DirectCall:
         """Return what is to be sent the usual way; None when it has ended, or was released already."""
         with self._lock:
             reader, self._reader = self._reader, Reader.OVER
-            is_released, self._is_released = self._is_released, True
+            submission, self._submission = self._submission, None
+            future, self._future = self._future, None
         if reader is Reader.NOBODY:
             self._connection.close()
         elif reader is not Reader.OVER:
             self._connection.interrupt()  # its reader finds it closed
-        self._future.carried_by(None)
-        return None if is_released or self._future.done() else self.submission
+        if future is None:
+            return None
+        future.carried_by(None)
+        return None if future.done() else submission
 
     # ---- the event loop --------------------------------------------------------------------------------------------
 
@@ -214,31 +220,37 @@ class DirectCall:
         with self._lock:
             if self._reader is not Reader.NOBODY or (self._has_callbacks and reader is Reader.WAITER):
                 return False
+            self._waiter = threading.get_ident() if reader is Reader.WAITER else 0  # first: an interrupt looks for it
             self._reader = reader
-            self._waiter = threading.get_ident() if reader is Reader.WAITER else 0
             return True
 
     def _give_up(self) -> None:
         """Send it the usual way: there was no answer."""
         self._resume(self)
-        self._connection.close()
+        if not self._is_given_back:
+            self._connection.close()
 
     def _end(self, answer: Response) -> None:
         with self._lock:
             is_mine, self._reader = self._reader is not Reader.OVER, Reader.OVER
+            future = self._future
+        self._is_given_back = True  # first: an interrupt must not close what another call may have
         self._pool.end(self._connection, may_stay=is_mine and self._connection.may_stay)
         if answer.status != 200 or answer.content_type != PICKLE_TYPE:  # it goes on, has failed, or was refused
             self._resume(self)
             return
+        if future is None:
+            return  # it was released meanwhile: the usual way tells of its end
         invocation_id = answer.headers.get("harvester-invocation", "")
-        self._future.accept(invocation_id)
+        future.accept(invocation_id)
         try:
             result = decode_pickle(invocation_id, answer.body)
         except InvocationFailed as undecodable:
-            self._future.fail(undecodable)
+            future.fail(undecodable)
         else:
-            self._future.settle(result)
-        self._future.carried_by(None)
+            future.settle(result)
+        future.carried_by(None)
+        self._submission = self._future = None
 
 
 def begin(

@@ -1,8 +1,11 @@
 """A direct call: in whatever order things happen, the future ends or the submission goes the usual way, once."""
 
+import gc
 import os
 import pickle
+import weakref
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -11,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from harvester.domain.model.functions import Encoding
 from harvester.sdk.futures import InvocationFuture
 from harvester.sdk.http.messages import Response
+from harvester.sdk.http.sync_pool import Interrupted
 from harvester.sdk.payload.payloads import JSON_TYPE, PICKLE_TYPE
 from harvester.sdk.registration.target import Target
 from harvester.sdk.submit.batching import Submission, batches
@@ -142,6 +146,55 @@ def test_an_interrupted_wait_loses_nothing(bench):
     with pytest.raises(KeyboardInterrupt):
         made.future.result()
     assert len(made.resumed) == 1
+
+
+def test_what_a_signal_handler_raises_reaches_who_waits(bench):
+    made = bench(Interrupted(TimeoutError("too long")))
+    with pytest.raises(TimeoutError, match="too long"):
+        made.future.result()
+    assert len(made.resumed) == 1
+
+
+def _interrupt():
+    raise KeyboardInterrupt
+
+
+class Interrupting:
+    def __reduce__(self):
+        return _interrupt, ()
+
+
+def test_an_interrupt_while_the_result_is_unpickled_leaves_the_connection_to_the_next_call(bench):
+    made = bench(msgspec.structs.replace(ANSWER, body=pickle.dumps(Interrupting())))
+    with pytest.raises(KeyboardInterrupt):
+        made.future.result()
+    assert len(made.resumed) == 1
+    assert made.pool.kept == [made.connection]
+    assert not made.connection.is_closed
+
+
+class Raised(ValueError):
+    pass
+
+
+def test_a_call_that_has_ended_keeps_nothing_of_its_future(bench):
+    made = bench(ANSWER)
+    assert made.future.result() == 7
+    future, made.future = weakref.ref(made.future), None
+    assert future() is None, "the engine keeps the latest call"
+
+
+def test_what_a_future_raises_is_in_no_cycle():
+    future = InvocationFuture(Remote())
+    future.fail(Raised())
+    gc.disable()
+    try:
+        with pytest.raises(Raised):
+            future.result()
+        seen, future = weakref.ref(future), None
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_a_wait_that_is_over_leaves_the_answer_to_the_event_loop(bench):
