@@ -89,7 +89,7 @@ house:
 	@python3 scripts/house.py --write
 
 $(VENV)/.hooks: $(VENV)/.dev
-	@$(PIP) install -e '.[hooks]'
+	@$(PIP) install -c constraints.txt -e '.[hooks]'
 	@touch $@
 
 hooks: $(VENV)/.hooks

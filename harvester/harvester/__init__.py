@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from harvester import former_names
 from harvester.sdk.registration.default import CallingClient, provide
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def _make_default() -> CallingClient:
 
 
 provide(_make_default)
+former_names.install()
 
 
 def __getattr__(name: str) -> object:

@@ -126,6 +126,11 @@ def _explained(error: msgspec.ValidationError, tables: Tables, source: str) -> C
         name = missing.group(1)
         return ConfigError(f"{field}.{name}".lstrip("."), "it is missing", f'write for example {name} = "…"', source)
     value = _value_at(tables, field)
+    if field in _ARRAYS:
+        return ConfigError(field, "expected an array of tables", f"write each as [[{field}]]", source)
+    if text.startswith("Expected `object`"):
+        header = f"[[{field.partition('[')[0]}]]" if "[" in field else f"[{field}]"
+        return ConfigError(field, f"{_toml(value)} is invalid: expected a table", f"write it as {header}", source)
     last = re.sub(r"\[.*?\]$", "", field).rsplit(".", 1)[-1]
     return ConfigError(field, f"{_toml(value)} is invalid: {text[:1].lower()}{text[1:]}", _example(last), source)
 

@@ -166,3 +166,20 @@ def test_numbers_that_cannot_be_reckoned_with_are_refused_by_their_key(field: st
         load_config(None, {field: value})
     assert str(refused.value).startswith(field)
     assert "is invalid: expected" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("[pilot]\nname = 'a'\npartition = 'harvest'\n", "write each as [[pilot]]"),
+        ("user = 3\n", "write each as [[user]]"),
+        ("harvest = 3\n", "write it as [harvest]"),
+        ("[scheduler]\nlocal = 'n1'\n", "write it as [scheduler.local]"),
+    ],
+)
+def test_what_should_be_a_table_is_told_how_to_be_written(tmp_path, text, remedy):
+    path = tmp_path / "site.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert caught.value.remedy == remedy

@@ -96,7 +96,7 @@ def _maker(point: EntryPoint) -> Callable[[], Policy]:
 def _loaded(point: EntryPoint) -> Callable[..., object]:
     try:
         loaded: object = point.load()
-    except Exception as error:  # a module of another package may raise anything when it is imported
+    except (Exception, SystemExit) as error:  # a module of another package may raise anything when it is imported
         raise _blame(point, f"cannot be imported: {_told(error)}") from error
     if not callable(loaded):
         raise _blame(point, "cannot be called")
@@ -114,5 +114,5 @@ def _package(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else "(unknown)"
 
 
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

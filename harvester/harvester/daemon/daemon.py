@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -120,10 +120,10 @@ class Daemon:
         said = control.decode(self._store.note(control.CONTROL_NOTE))
         self._store.put_note(control.CONTROL_NOTE, control.encode(control.resume(said, self._clock())))
 
-    def send_home(self, patience: timedelta) -> None:
+    def send_home(self, patience: timedelta, is_hurried: Callable[[], bool] = lambda: False) -> None:
         """Take every pilot out of the queue or ask it to leave; wait until they have handed over, `patience` at most.
 
-        Call it after `stop`, while the gateway still serves. Raises `StoreError`.
+        Call it after `stop`, while the gateway still serves; once `is_hurried`, it does not wait. Raises `StoreError`.
         """
         records = self._store.pilots()
         leaving = {PilotState.READY, PilotState.DRAINING}  # their goodbye will tell their end
@@ -137,7 +137,7 @@ class Daemon:
         )
         give_up_at = time.monotonic() + patience.total_seconds()
         look_at = time.monotonic() + 2.0
-        while self._store.pilots() and time.monotonic() < give_up_at:
+        while not is_hurried() and time.monotonic() < give_up_at and self._store.pilots():
             time.sleep(0.2)
             if time.monotonic() < look_at or not self._looking.allows(self._clock()):
                 continue

@@ -23,7 +23,7 @@ from harvester.sdk.inside_function import TellingCondition, TellingWaiters
 R = TypeVar("R")
 Callback = Callable[[Future[Any]], object]
 LOG = logging.getLogger("concurrent.futures")  # where everybody looks for what callbacks raise
-ID_S = 1.0  # for which cancelling waits for the id; later it is cancelled when that comes
+ID_S = 1.0  # for which `cancel` and `running` wait for the id; what was cancelled later is so when that comes
 NOT_ITSELF = "a future cannot travel: pass its .result(), or the .invocation_id to ask for it there"
 
 
@@ -172,11 +172,11 @@ class InvocationFuture(Future[R]):
 
     def running(self) -> bool:
         """Whether it runs on a pilot now. Asks the gateway, unless it has ended or is not accepted yet."""
-        invocation_id = self._invocation_id
         if self.done():
             return False
-        if (carrier := self._carrier) is not None:
-            carrier.take_over()  # it is known the next time
+        if self._carrier is not None:
+            self._wait_for_id(ID_S)  # the gateway has it, and has not told the id yet
+        invocation_id = self._invocation_id
         if invocation_id is None:
             return False
         return self._remote.state(invocation_id) is InvocationState.RUNNING

@@ -46,9 +46,14 @@ class InProcessHarvester:
     cpus: how many runs go on side by side, each in a thread; a function that asks for more is refused.
     gpus: how many a function may ask for; it is given none.
     memory_mb: the same; nothing is limited.
+
+    Raises `ValueError` for too few of them.
     """
 
     def __init__(self, *, cpus: int = 8, gpus: int = 0, memory_mb: int = 64_000) -> None:
+        for name, value, least in (("cpus", cpus, 1), ("gpus", gpus, 0), ("memory_mb", memory_mb, 0)):
+            if value < least:
+                raise ValueError(f"{name} must be {least} or more, not {value}")
         self._capacity = Resources(cpus=cpus, gpus=gpus, memory_mb=memory_mb)
         self._folder = _temporary_folder()
         self._unix_socket = str(self._folder / "gateway")

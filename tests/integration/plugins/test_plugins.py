@@ -53,7 +53,7 @@ def test_an_adapter_of_another_package_is_made_with_its_options(outside, tmp_pat
         assert len(adapter.snapshot().nodes) == 3
         assert (tmp_path / "s" / "house").is_dir()
     finally:
-        build_adapter.shut_down(adapter)
+        build_adapter.shut_down(adapter, timedelta(seconds=5))
         adapter.close()
 
 

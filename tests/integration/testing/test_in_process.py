@@ -223,3 +223,17 @@ def test_a_long_temporary_folder_does_not_keep_it_from_starting(tmp_path, monkey
     monkeypatch.setattr("tempfile.tempdir", str(deep))
     with InProcessHarvester() as system, system.client() as client:
         assert client.submit(square, 2).result(timeout=30) == 4
+
+
+@pytest.mark.parametrize("too_few", [{"cpus": 0}, {"gpus": -1}, {"memory_mb": -1}])
+def test_too_few_of_something_is_refused_by_its_name(too_few):
+    with pytest.raises(ValueError, match=next(iter(too_few))):
+        InProcessHarvester(**too_few)
+
+
+def test_the_first_question_whether_a_lone_call_runs_is_answered_by_the_gateway(harvester_client):
+    probes.BEGAN.clear()
+    future = harvester_client.submit(wait_for_ever)
+    assert probes.BEGAN.wait(10)
+    assert future.running()
+    assert future.cancel()

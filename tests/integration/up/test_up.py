@@ -4,8 +4,10 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
+import time
 
 import pytest
 
@@ -38,6 +40,11 @@ def invoke(client, name, *args, wait_s=0):
 
 def ready(client):
     return [pilot["pilot_id"] for pilot in client.get("/v1/pilots").json()["items"] if pilot["state"] == "ready"]
+
+
+def pilot_states(system):
+    with sqlite3.connect(system.state / "harvester.db") as store:
+        return {state for (state,) in store.execute("SELECT state FROM pilot")}
 
 
 def test_from_up_to_the_first_result_and_a_clean_end(system):
@@ -82,6 +89,36 @@ def test_after_kill_9_pilots_are_taken_up_and_what_they_run_goes_on(system):
         everything = client.get("/v1/pilots", params={"all": "true"}).json()["items"]
         assert {pilot["pilot_id"] for pilot in everything} == before
     assert system.end()[0] == 0
+
+
+def test_a_signal_in_the_moment_in_which_the_address_is_printed_leaves_no_pilot_behind(system):
+    argv = (*UP, "--scheduler", "local", "--state", str(system.state), "--port", str(system.port))
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    system.process = subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+    assert "listens at" in system.process.stdout.readline()
+    code, printed = system.end()
+    assert (code, "WARNING" in printed) == (0, False), printed
+    assert pilot_states(system) <= {"cancelled", "evicted", "finished"}
+
+
+def test_a_second_signal_does_not_wait_for_a_function_that_reaches_no_checkpoint(system):
+    system.start()
+    body = "import time\ndef stay():\n    time.sleep(60)\n"
+    stay = {"name": "stay", "kind": "source", "entry": "stay", "checkpoints": True, "body": body}
+    with system.client() as client:
+        client.post("/v1/functions", json=stay)
+        invocation = invoke(client, "stay")["invocation_id"]
+        system.until(
+            lambda: client.get(f"/v1/invocations/{invocation}").json()["state"] == "running", "the function runs"
+        )
+    system.process.send_signal(signal.SIGINT)
+    system.until(lambda: "draining" in pilot_states(system), "the pilot hands over")
+    began_at = time.monotonic()
+    assert system.end()[0] == 0
+    assert time.monotonic() - began_at < 4  # the pilot gives the function 5 s
+    assert system.pilot_processes() == []
 
 
 def test_pilots_that_are_left_at_a_clean_end_are_taken_up_by_the_next_start(system):

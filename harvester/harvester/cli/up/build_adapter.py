@@ -70,9 +70,9 @@ def _slurm(config: Config) -> SchedulerAdapter:
 _OWN: dict[str, Callable[[Config], SchedulerAdapter]] = {"local": _local, "slurm": _slurm}
 
 
-def shut_down(local: SchedulerAdapter) -> None:
-    """End the local scheduler's batch jobs, and it; the pilots have been asked to leave before."""
+def shut_down(local: SchedulerAdapter, patience: timedelta) -> None:
+    """End the local scheduler's batch jobs, after `patience` by SIGKILL, and it; the pilots were asked to leave."""
     from harvester_adapters.local.adapter import LocalAdapter  # noqa: PLC0415 - see above
 
     if isinstance(local, LocalAdapter):
-        local.shutdown()
+        local.shutdown(patience)

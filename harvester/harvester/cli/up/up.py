@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LEAVE = timedelta(seconds=10)  # for pilots to hand over at a clean end
+_KILL = timedelta(seconds=5)  # then, for those of the local scheduler to end by themselves
 
 
 def run_up(options: UpOptions) -> int:
@@ -171,6 +172,8 @@ class _System:
         )
         self._daemon = Daemon(build.daemon_settings(config, shapes, self._server.port), store, adapter, clock=clock)
         self._end: threading.Thread | None = None
+        self._is_hurried = False  # a second signal has come
+        self._starting = threading.Lock()  # an end that comes meanwhile stops the daemon once it has started, or before
 
     def serve(self) -> None:
         """Serve until a signal comes and the pilots have left."""
@@ -179,7 +182,9 @@ class _System:
         signal.signal(signal.SIGUSR1, self._on_resume)
         self._say_where()
         prepare_process()
-        self._daemon.start()  # pilots call again until the gateway, which comes up meanwhile, answers
+        with self._starting:
+            if self._end is None:
+                self._daemon.start()  # pilots call again until the gateway, which comes up meanwhile, answers
         try:
             self._server.run()
         finally:
@@ -213,6 +218,7 @@ class _System:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         """Begin the end; a second signal does not wait for the pilots."""
         if self._end is not None:
+            self._is_hurried = True
             self._server.stop()
             return
         self._end = threading.Thread(target=self._leave, name="harvester-end")
@@ -224,11 +230,12 @@ class _System:
 
     def _leave(self) -> None:
         try:
-            self._daemon.stop()
+            with self._starting:
+                self._daemon.stop()
             if not self._config.harvest.leave_pilots:
-                self._daemon.send_home(_LEAVE)
+                self._daemon.send_home(_LEAVE, lambda: self._is_hurried)
                 if self._config.scheduler.kind == "local":
-                    build_adapter.shut_down(self._adapter)
+                    build_adapter.shut_down(self._adapter, timedelta(0) if self._is_hurried else _KILL)
         except Exception:  # outermost in this thread: the server has to stop whatever went wrong
             log.exception("up.end: not everything ended cleanly")
         finally:

@@ -22,7 +22,7 @@ from harvester.domain.model.told import Seconds, Word
 from harvester.domain.payload.blobs import BlobRef
 from harvester.domain.payload.decoding import UNREADABLE
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 LINK_PATH = "/v1/link"
 MESSAGE_BYTES = 128  # of a message beside its payload, about: what is put into one frame counts them
 

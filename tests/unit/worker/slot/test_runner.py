@@ -430,3 +430,10 @@ def test_who_is_unwound_while_an_exception_is_put_into_words_is_unwound():
 
     with pytest.raises(Evicted):
         runner.call(Loaded(unwound), (), {}, context())
+
+
+def test_outcomes_that_cannot_be_read_any_more_are_made_again():
+    of_another_version = context(b"cno_such_module\nOutcome\n.")
+    bodies = calls.encode_calls([pickle.dumps(((n,), {})) for n in (-1, 2)])
+    (body,) = runner.run(Loaded(abs), Encoding.CALLS, bodies, of_another_version, limit_bytes=1000, interval_s=5.0)
+    assert [pickle.loads(outcome) for outcome in calls.decode_outcomes(body)] == [1, 2]  # noqa: S301 - made here
