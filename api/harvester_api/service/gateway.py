@@ -1,6 +1,6 @@
 """The gateway: its life from start to stop, and what routes have it do for users, a verb each.
 
-Everything runs on one event loop. Decisions are the dispatcher's, performing them is `effects`'s, order and
+Everything runs on one event loop. Decisions are the dispatcher's, performing them is `effects`', order and
 durability the journal's; what a request looks like is the routes' to know. `parts` puts it together, `site` has the
 verbs for pilots, daemon and cluster.
 """

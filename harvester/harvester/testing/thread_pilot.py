@@ -150,7 +150,7 @@ class ThreadPilot:
             case wire.Cancel():
                 self._stop(message.invocation_id, message.fence)
             case wire.Recall():
-                if self._has_waited(message.invocation_id, message.fence):
+                if self._drop_waiting(message.invocation_id, message.fence):
                     self._give_back(message.invocation_id, message.fence, ActivationEnd.UNSTARTED)
             case wire.Drain():
                 threading.Thread(target=self._on_drain, name="harvester-drain", daemon=True).start()
@@ -177,13 +177,14 @@ class ThreadPilot:
         self._begin()
 
     def _stop(self, invocation_id: str, fence: int) -> None:
-        if self._has_waited(invocation_id, fence):
+        if self._drop_waiting(invocation_id, fence):
             self._give_back(invocation_id, fence, ActivationEnd.CANCELLED)
         elif (run := self._runs.get((invocation_id, fence))) is not None:
             run.give_up(ActivationEnd.CANCELLED)
             self._ended((invocation_id, fence))
 
-    def _has_waited(self, invocation_id: str, fence: int) -> bool:
+    def _drop_waiting(self, invocation_id: str, fence: int) -> bool:
+        """Drop a lease that waits for a slot; return whether there was one."""
         for lease in self._waiting:
             if (lease.invocation_id, lease.fence) == (invocation_id, fence):
                 self._waiting.remove(lease)

@@ -177,8 +177,8 @@ class Connection:
 
     def is_broken(self) -> bool:
         """Whether the other side has closed it, or speaks unasked."""
-        self._socket.setblocking(False)
         try:
+            self._socket.setblocking(False)
             # Of the socket beneath TLS, whose own messages may lie there and mean nothing.
             seen = socket.socket.recv(self._socket, 1, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
