@@ -169,8 +169,15 @@ def test_a_look_shows_what_pending_prime_jobs_need_and_a_glance_what_they_wait_f
     prime(slurm, "held", "--hold")
     prime(slurm, "later", "--begin=now+1hour")
     names = {"full", "pair", "alone", "array", "picky", "held", "later"}
+    # Slurm tells why a batch job waits only once its scheduler has looked at it.
+    looked_at = names - {"full"}
     found = wait_for(
-        lambda: (seen := {job.name: job for job in adapter.snapshot().batch_jobs}).keys() == names and seen
+        lambda: (
+            (seen := {job.name: job for job in adapter.snapshot().batch_jobs}).keys() == names
+            and all(seen[name].reason not in ("", "None") for name in looked_at)
+            and seen
+        ),
+        seconds=30,
     )
     before = adapter.commands
     glimpsed = {job.name: job for job in adapter.glance()}
