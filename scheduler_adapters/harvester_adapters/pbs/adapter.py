@@ -173,7 +173,7 @@ class PbsAdapter:
         vnodes = vnode_list(self._run.ask(PBSNODES, give_up_at))
         host_of = hosts(vnodes)
         slow = self._slow.look(give_up_at, host_of)
-        queue = batch_jobs(self._run.ask(QSTAT, give_up_at), host_of)
+        queue = batch_jobs(self._run.ask(QSTAT, give_up_at), host_of, now=taken_at)
         if slow.misses(vnodes, queue):
             slow = self._slow.look_again(give_up_at, host_of)
         parts = partitions(slow.queues, vnodes, slow.server, slow.scheds, self._user, reserved=slow.reservation_names)
