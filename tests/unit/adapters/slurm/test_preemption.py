@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from harvester_adapters.slurm.config import SiteConfig
-from harvester_adapters.slurm.partitions import partitions
-from harvester_adapters.slurm.preemption import PilotQos
-from harvester_adapters.slurm.qos import Qos, default_qos, qos_table
+from harvester_adapters.slurm.text.config import SiteConfig
+from harvester_adapters.slurm.text.partitions import partitions
+from harvester_adapters.slurm.text.preemption import PilotQos
+from harvester_adapters.slurm.text.qos import Qos, default_qos, qos_table
 
 BY_TIER, BY_QOS = "preempt/partition_prio", "preempt/qos"
 
