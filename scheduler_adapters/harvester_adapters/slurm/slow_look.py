@@ -57,11 +57,13 @@ def floated(slow: Slow, age_s: float) -> Slow:
     """Return `slow`, read `age_s` seconds ago, with the starts of floating reservations where they are now."""
     if not any(each.is_floating for each in slow.reservations):
         return slow
-    moved = (
-        msgspec.structs.replace(each, start_at=each.start_at + age_s) if each.is_floating else each
-        for each in slow.reservations
-    )
-    return msgspec.structs.replace(slow, reservations=tuple(moved))
+    moved = tuple(_moved(each, age_s) if each.is_floating else each for each in slow.reservations)
+    return msgspec.structs.replace(slow, reservations=moved)
+
+
+def _moved(reservation: Reservation, by_s: float) -> Reservation:
+    end_at = None if reservation.end_at is None else reservation.end_at + by_s
+    return msgspec.structs.replace(reservation, start_at=reservation.start_at + by_s, end_at=end_at)
 
 
 class SlowLook:

@@ -78,8 +78,8 @@ class Brakes:
 
     def _checked(self, wish: SubmitPilot) -> tuple[SubmitPilot | None, str]:
         shape = self._shapes.get(wish.shape)
-        if self._stop or shape is None:
-            return None, ""  # both are told once, not once a submission
+        if self._stop or shape is None or shape.name in self._limited:
+            return None, ""  # all three are told once, not once a submission
         why = self._refused_by_site(shape) or self._full()
         if why:
             return None, why
@@ -104,9 +104,6 @@ class Brakes:
         if snapshot.hidden and self._settings.mode is not HarvestMode.PREEMPTIBLE:
             mode = self._settings.mode
             return f"mode = {mode} must see whom pilots would delay, and the scheduler hides {snapshot.hidden}"
-        waiting = self._limited.get(shape.name)
-        if waiting is not None:
-            return f"pilot {waiting.name} waits for a limit already ({waiting.held_by_limit})"
         return ""
 
     @cached_property
@@ -230,6 +227,11 @@ class Brakes:
         for shape in self._settings.shapes:
             if shape.partition in self._settings.excluded_partitions:
                 words.append(f"No pilots of shape {shape.name}: {shape.partition!r} is in harvest.excluded_partitions.")
+        words += [
+            f"No more pilots of shape {name}: {pilot.name} waits for a limit of our user, account or QOS"
+            f" ({pilot.held_by_limit}), and others would, too."
+            for name, pilot in self._limited.items()
+        ]
         left_alone = {**self._situation.bad_nodes, **self._situation.drained}
         words += [f"Pilots keep off node {name}: {why}." for name, why in left_alone.items()]
         return tuple(dict.fromkeys(words))

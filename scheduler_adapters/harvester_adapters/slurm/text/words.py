@@ -163,14 +163,15 @@ def gpu_types(word: str) -> tuple[str, ...]:
 def gpus_in_use(word: str) -> int:
     """Return the GPUs of which something is taken, out of a node's `GresUsed`.
 
-    A GPU of which shards or a part by MPS are given out cannot be given out as a whole: `gpu:0(IDX:N/A),
-    shard:3(2/4,1/4,0/4)` uses two.
+    A GPU of which shards or a part by MPS are given out cannot be given out as a whole: one is in use in 22.05's
+    `gpu:0(IDX:N/A),shard:1(IDX:0)`, two in later versions' `gpu:0(IDX:N/A),shard:3(2/4,1/4,0/4)`.
     """
-    shared: int = sum(
-        used != "0"
-        for parts in re.findall(r"(?:^|,)(?:shard|mps):[^(,]*\(([\d/,]+)\)", word)
-        for used in re.findall(r"(\d+)/\d+", parts)
-    )
+    shared = 0
+    for parts in re.findall(r"(?:^|,)(?:shard|mps):[^(,]*\(([^)]*)\)", word):
+        if parts.startswith("IDX:"):
+            shared += elements(parts[4:]) if parts[4:] not in NOTHING else 0
+        else:
+            shared += sum(not part.startswith("0/") for part in parts.split(","))
     return gpu_count(word) + shared
 
 
