@@ -32,7 +32,7 @@ def read_nodes(text: str) -> object:
 
 
 def read_queues(text: str) -> object:
-    return partitions(queue_list(text), VNODES, SERVER, SCHEDS, "alice")
+    return partitions(queue_list(text, "alice"), VNODES, SERVER, SCHEDS, "alice")
 
 
 # What reads an answer, and the recorded answers to it.
