@@ -258,10 +258,10 @@ class Daemon:
         has_submitted = False
         for order in orders:
             now = self._clock()
-            if self._looking.allows(now) and order.shape not in self._pauses.closed(now):
-                if (record := self._hands.submit(order, snapshot)) is not None:
-                    has_submitted = True
-                    self._situations.planned(record.pilot_id, order)
+            is_open = self._looking.allows(now) and order.shape not in self._pauses.closed(now)
+            if is_open and (record := self._hands.submit(order, snapshot)) is not None:
+                has_submitted = True
+                self._situations.planned(record.pilot_id, order)
         return has_submitted
 
     def _problem(self, what: str, error: Exception) -> None:
