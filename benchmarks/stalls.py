@@ -1,7 +1,7 @@
 """How long one request stops the gateway's event loop: the largest bodies that are legal, and the most hostile ones.
 
-`python -m benchmarks.stalls [--payload-mb N] [--open N]` prints a table: for each body the longest that the loop's thread
-computed without looking at anybody else, and how the request ended. A gateway in this very process, on SQLite.
+`python -m benchmarks.stalls [--payload-mb N] [--open N]` prints a table: for each body the longest that the loop's
+thread computed without looking at anybody else, and how the request ended. A gateway in this very process, with SQLite.
 """
 
 from __future__ import annotations
