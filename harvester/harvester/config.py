@@ -80,13 +80,26 @@ class SlurmConfig(_Section, frozen=True):
     export: tuple[str, ...] | None = None  # variables that reach the pilots; none given: the adapter's own short list
 
 
+class PsijConfig(_Section, frozen=True):
+    """`[scheduler.psij]`: a scheduler that is reached through PSI/J alone: docs/schedulers/psij.md."""
+
+    executor: str = ""  # lsf, flux, cobalt or pbs_classic
+    preemptible: bool = False  # the site's word that pilots are evicted from their queues for other users
+    grace_s: Seconds = 0.0  # between the scheduler's signal to leave and its kill
+    account: str = ""
+    options: tuple[str, ...] = ()  # of the submit command, passed on as they are
+    work_dir: str = ""  # where scripts lie for a moment; empty: in the state folder
+    export: tuple[str, ...] = ()  # more variables that reach the pilots
+
+
 class SchedulerConfig(_Section, frozen=True):
     """`[scheduler]`: who runs the pilots."""
 
-    kind: Name = "local"  # local, slurm, or one that an installed package adds: CONTRIBUTING.md
+    kind: Name = "local"  # local, slurm, psij, or one that an installed package adds: CONTRIBUTING.md
     timeout_s: PositiveSeconds = 10.0  # for one look, one submission, one cancellation
     local: LocalConfig = LocalConfig()
     slurm: SlurmConfig = SlurmConfig()
+    psij: PsijConfig = PsijConfig()
     options: dict[str, Any] = {}  # for the adapter of another package, which checks them itself
 
 

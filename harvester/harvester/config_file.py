@@ -196,7 +196,7 @@ def _check(config: Config, source: str) -> None:
             remedy = '"user" (who runs `harvester up`) and "admin" always exist; choose another name'
             raise ConfigError(f"user[{number}].name", f'"{user.name}" is taken', remedy, source)
     _check_harvest(config, source)
-    if config.scheduler.options and config.scheduler.kind in {"local", "slurm"}:
+    if config.scheduler.options and config.scheduler.kind in {"local", "slurm", "psij"}:
         kind = config.scheduler.kind
         problem = f'kind = "{kind}" does not read it'
         raise ConfigError("scheduler.options", problem, f"write [scheduler.{kind}]", source)

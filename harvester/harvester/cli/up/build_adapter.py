@@ -67,7 +67,35 @@ def _slurm(config: Config) -> SchedulerAdapter:
     )
 
 
-_OWN: dict[str, Callable[[Config], SchedulerAdapter]] = {"local": _local, "slurm": _slurm}
+def _psij(config: Config) -> SchedulerAdapter:
+    from harvester_adapters.psij.adapter import PsijAdapter  # noqa: PLC0415 - see above
+    from harvester_adapters.psij.executors import KINDS, PsijSite  # noqa: PLC0415 - see above
+
+    psij = config.scheduler.psij
+    if psij.executor not in KINDS:
+        problem = f'PSI/J\'s executor "{psij.executor}" cannot be used here; {", ".join(KINDS)} can'
+        remedy = 'write one of them; Slurm, PBS and the local scheduler have a kind of their own (kind = "slurm")'
+        raise ConfigError("scheduler.psij.executor", problem, remedy)
+    if not psij.preemptible:
+        problem = "it is not true, and nothing here can find out whether pilots are evicted from their queues"
+        remedy = "write preemptible = true if the scheduler evicts them for other users; where it does not, use none"
+        raise ConfigError("scheduler.psij.preemptible", problem, remedy)
+    return PsijAdapter(
+        PsijSite(
+            executor=psij.executor,
+            work_dir=Path(psij.work_dir).expanduser() if psij.work_dir else state_dir(config) / "psij",
+            account=psij.account,
+            options=psij.options,
+            export=psij.export,
+        ),
+        queues=[pilot.partition for pilot in config.pilot],
+        preemptible=psij.preemptible,
+        grace=timedelta(seconds=psij.grace_s),
+        timeout=timedelta(seconds=config.scheduler.timeout_s),
+    )
+
+
+_OWN: dict[str, Callable[[Config], SchedulerAdapter]] = {"local": _local, "slurm": _slurm, "psij": _psij}
 
 
 def shut_down(local: SchedulerAdapter, patience: timedelta) -> None:

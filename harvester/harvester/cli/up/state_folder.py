@@ -17,7 +17,7 @@ import msgspec
 
 from harvester.cli.up.logs import log_to
 
-_OURS = {"up", "harvester", "endpoint", "tokens", "blobs", "pilots", "local", "slurm"}  # names in it, without endings
+_OURS = {"up", "harvester", "endpoint", "tokens", "blobs", "pilots", "local", "slurm", "psij"}  # without endings
 _TOKEN = re.compile(r"[!-~]{1,4096}")  # what fits a header
 
 
