@@ -1,7 +1,7 @@
 """A tiny LSF of files: run as `bsub`, `bjobs` and `bkill`, it keeps its batch jobs in the folder $LSF_ENVDIR.
 
-Tests drive it by files in that folder: `hold` keeps what is submitted pending; `bsub.lost` lets bsub submit and then say
-that nobody answered; `bjobs.garbage` spoils what bjobs says; `bjobs.slow` lets it hang.
+Tests drive it by files in that folder: `hold` keeps what is submitted pending; `bsub.lost` lets bsub submit and then
+say that nobody answered; `bjobs.garbage` spoils what bjobs says; `bjobs.slow` lets it hang.
 """
 
 import fcntl
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TextIO
 
 _OVER = ("DONE", "EXIT")
 
@@ -34,6 +35,10 @@ def records(folder: Path) -> list[dict[str, str]]:
     return [json.loads(path.read_text()) for path in found]
 
 
+def _say(to: TextIO, words: str) -> None:
+    to.write(words + "\n")
+
+
 def _put(folder: Path, record: dict[str, str]) -> None:
     part = folder / f"{record['JOBID']}.part"
     part.write_text(json.dumps(record))
@@ -46,7 +51,13 @@ def _bsub(folder: Path, argv: list[str]) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX)
         number = len(list(folder.glob("*.job"))) + 1
         name = options[options.index("-J") + 1]
-        record = {"JOBID": str(number), "STAT": "PEND", "JOB_NAME": name, "EXIT_REASON": "", "OPTIONS": " ".join(options)}
+        record = {
+            "JOBID": str(number),
+            "STAT": "PEND",
+            "JOB_NAME": name,
+            "EXIT_REASON": "",
+            "OPTIONS": " ".join(options),
+        }
         _put(folder, record)
     log = (folder / "run.log").open("ab")
     subprocess.Popen(
@@ -55,9 +66,9 @@ def _bsub(folder: Path, argv: list[str]) -> int:
     )  # fmt: skip
     if (folder / "bsub.lost").exists():
         (folder / "bsub.lost").unlink()
-        print("Failed in an LSF library call: Communication time out.", file=sys.stderr)
+        _say(sys.stderr, "Failed in an LSF library call: Communication time out.")
         return 255
-    print(f"Job <{number}> is submitted to queue <{options[options.index('-q') + 1]}>.")
+    _say(sys.stdout, f"Job <{number}> is submitted to queue <{options[options.index('-q') + 1]}>.")
     return 0
 
 
@@ -70,7 +81,8 @@ def _run(folder: Path, argv: list[str]) -> int:
     record = json.loads(path.read_text())
     if record["STAT"] != "PEND":
         return 0
-    with subprocess.Popen([script], start_new_session=True) as process:
+    environment = os.environ | {"LSB_JOBID": number}
+    with subprocess.Popen([script], start_new_session=True, env=environment) as process:
         _put(folder, record | {"STAT": "RUN", "PID": str(process.pid)})
         code = process.wait()
     reason = "" if code == 0 else f"exited with {code}"
@@ -82,7 +94,7 @@ def _bjobs(folder: Path, argv: list[str]) -> int:
     if (folder / "bjobs.slow").exists():
         time.sleep(60)
     if (folder / "bjobs.garbage").exists():
-        print('{"COMMAND":"bjobs","JOBS":1,"RECORDS":[{"JOBID":"1","STAT')
+        _say(sys.stdout, '{"COMMAND":"bjobs","JOBS":1,"RECORDS":[{"JOBID":"1","STAT')
         return 0
     ids = [word for word in argv if word.isdigit()]
     shown = records(folder)
@@ -95,9 +107,9 @@ def _bjobs(folder: Path, argv: list[str]) -> int:
         known = {record["JOBID"] for record in shown}
         shown += [{"JOBID": each, "ERROR": f"Job <{each}> is not found"} for each in ids if each not in known]
     if not shown:
-        print("No unfinished job found", file=sys.stderr)
+        _say(sys.stderr, "No unfinished job found")
         return 255
-    print(json.dumps({"COMMAND": "bjobs", "JOBS": len(shown), "RECORDS": shown}))
+    _say(sys.stdout, json.dumps({"COMMAND": "bjobs", "JOBS": len(shown), "RECORDS": shown}))
     return 0
 
 
@@ -107,16 +119,18 @@ def _bkill(folder: Path, argv: list[str]) -> int:
         path = folder / f"{number}.job"
         record = json.loads(path.read_text()) if path.exists() else {"STAT": "EXIT"}
         if record["STAT"] in _OVER:
-            print(f"Job <{number}>: Job has already finished", file=sys.stderr)
+            _say(sys.stderr, f"Job <{number}>: Job has already finished")
             code = 255
         elif record["STAT"] == "PEND":
             _put(folder, record | {"STAT": "EXIT", "EXIT_REASON": "TERM_OWNER"})
         else:
             os.killpg(int(record["PID"]), signal.SIGTERM)
-        print(f"Job <{number}> is being terminated")
+        _say(sys.stdout, f"Job <{number}> is being terminated")
     return code
 
 
 if __name__ == "__main__":
     verb, *words = sys.argv[1:]
-    sys.exit({"bsub": _bsub, "run": _run, "bjobs": _bjobs, "bkill": _bkill}[verb](Path(os.environ["LSF_ENVDIR"]), words))
+    sys.exit(
+        {"bsub": _bsub, "run": _run, "bjobs": _bjobs, "bkill": _bkill}[verb](Path(os.environ["LSF_ENVDIR"]), words)
+    )

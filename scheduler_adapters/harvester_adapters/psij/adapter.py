@@ -14,8 +14,9 @@ from harvester.domain.cluster.knowledge import Knowledge
 from harvester.domain.cluster.ports import PilotOrder
 from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot, Partition
 from harvester_adapters.asking import SchedulerCommands
+from harvester_adapters.psij.carrier import PsijSite
 from harvester_adapters.psij.environment import asking, exported
-from harvester_adapters.psij.executors import KINDS, PsijSite
+from harvester_adapters.psij.executors import KINDS
 
 _WHOLE_MINUTES = timedelta(minutes=1)
 

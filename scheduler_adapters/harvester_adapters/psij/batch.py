@@ -23,7 +23,7 @@ from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, Sub
 from harvester.domain.cluster.snapshot import BatchJob, BatchState
 from harvester_adapters.asking import SchedulerCommands
 from harvester_adapters.pilot_jobs import PilotSubmission, order_of
-from harvester_adapters.psij.executors import PsijSite
+from harvester_adapters.psij.carrier import PsijSite
 from harvester_adapters.scheduler_command import CommandResult
 
 log = logging.getLogger(__name__)
@@ -64,10 +64,14 @@ def clock(order: PilotOrder) -> str:
     return f"{minutes(order) // 60}:{minutes(order) % 60:02}:00"
 
 
-def batch_script(order: PilotOrder) -> str:
-    """Return the script; `exec` makes the pilot the process that the scheduler started."""
+def batch_script(order: PilotOrder, id_variable: str) -> str:
+    """Return the script; `exec` makes the pilot the process that the scheduler started.
+
+    The pilot tells its batch job's id: where the answer to a submission was lost, nobody else may know it.
+    """
     return (
         "#!/bin/bash\n"
+        f'export HARVESTER_BATCH_JOB_ID="${{{id_variable}:-}}"\n'
         f"cd {shlex.quote(str(order.output.parent))} && exec >>{shlex.quote(str(order.output))} 2>&1 </dev/null\n"
         f"exec {shlex.join(order.command)}\n"
     )
@@ -77,6 +81,7 @@ class BatchPilots(PilotSubmission):
     """What carries pilots through a batch executor; PSI/J's own class comes after it among the bases."""
 
     ID: ClassVar = re.compile(r"\d+")  # what a whole id looks like
+    ID_VARIABLE: ClassVar[str]  # in which a batch job finds its own
     OVER: ClassVar = re.compile(r"unknown job|no matching job|already (finish|exit|complet)|not found", re.IGNORECASE)
 
     def __init__(self, site: PsijSite, commands: SchedulerCommands) -> None:
@@ -141,7 +146,7 @@ class BatchPilots(PilotSubmission):
 
     def generate_submit_script(self, job: Job, context: dict[str, object], submit_file: IO[str]) -> None:
         """Write the batch script."""
-        submit_file.write(batch_script(order_of(job)))
+        submit_file.write(batch_script(order_of(job), self.ID_VARIABLE))
 
     def get_submit_command(self, job: Job, submit_file_path: Path) -> list[str]:
         """Return the command line, with the script where it stays as long as the pilot's folder."""

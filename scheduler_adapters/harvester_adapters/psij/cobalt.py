@@ -5,6 +5,8 @@ Cobalt gives whole nodes and takes a walltime in minutes.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from packaging.version import Version
 from psij.executors.batch.cobalt import CobaltJobExecutor
 
@@ -17,6 +19,7 @@ class CobaltPilots(BatchPilots, CobaltJobExecutor):
 
     _NAME_ = "cobalt-pilots"
     _VERSION_ = Version("1.0.0")
+    ID_VARIABLE: ClassVar = "COBALT_JOBID"
 
     def options(self, order: PilotOrder) -> list[str]:
         """Return qsub's options."""

@@ -5,16 +5,13 @@ Owns the list and the words about what is lost. PSI/J is imported when one is ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable
 
 import msgspec
 
 from harvester.domain.cluster.knowledge import Knowledge
-from harvester.domain.cluster.ports import PilotOrder
-from harvester.domain.cluster.snapshot import BatchJob
 from harvester_adapters.asking import SchedulerCommands
+from harvester_adapters.psij.carrier import PilotCarrier, PsijSite
 
 _NODES = (
     "is reached through PSI/J alone, which shows no nodes: there are no windows, policy demand follows the work that "
@@ -32,36 +29,6 @@ _NAMES = (
     "A submission without an answer cannot be found by its name: it counts as a pilot that waits until its walltime "
     "has passed."
 )
-
-
-class PsijSite(msgspec.Struct, frozen=True, kw_only=True):
-    """What a site says of a scheduler that is reached through PSI/J."""
-
-    executor: str  # a name in `KINDS`
-    work_dir: Path  # where scripts lie for a moment; made when missing
-    account: str = ""
-    options: tuple[str, ...] = ()  # of the submit command, passed on as they are
-    export: tuple[str, ...] = ()  # more variables of this process's environment that reach the pilots
-
-
-class PilotCarrier(Protocol):
-    """What an executor does for the adapter. Everything may raise `SchedulerUnavailable`."""
-
-    def submit_pilot(self, order: PilotOrder) -> str:
-        """Submit a pilot and return its batch job id; raises as `SchedulerAdapter.submit` does."""
-        ...
-
-    def cancel_pilots(self, batch_job_ids: Sequence[str]) -> None:
-        """Ask for the end of batch jobs; those that are over are no error."""
-        ...
-
-    def hints(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
-        """Return what is said of batch jobs; of those that it says nothing of, nothing is known."""
-        ...
-
-    def listed(self) -> tuple[BatchJob, ...]:
-        """Return our batch jobs that have not ended, with their names; nothing where it cannot."""
-        ...
 
 
 class ExecutorKind(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,8 +25,8 @@ from harvester.domain.cluster.ports import (
 from harvester.domain.cluster.snapshot import BatchJob
 from harvester_adapters.asking import SchedulerCommands
 from harvester_adapters.psij.batch import hint, state_of
+from harvester_adapters.psij.carrier import PsijSite
 from harvester_adapters.psij.environment import exported, values
-from harvester_adapters.psij.executors import PsijSite
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -40,7 +40,8 @@ def flux_pilots(site: PsijSite, commands: SchedulerCommands) -> DirectPilots:
         words = f"PSI/J reaches Flux by Flux's own Python package, which this Python has not ({error})"
         raise SchedulerAbsent(f"{words}; run harvester with the Python that Flux was built for") from error
     environment = values(exported(("FLUX_",), site.export))
-    return DirectPilots("flux", environment=environment, timeout=commands.timeout)
+    make = partial(JobExecutor.get_instance, "flux")
+    return DirectPilots("flux", make, environment=environment, timeout=commands.timeout)
 
 
 class _Unknown(SchedulerError):
@@ -53,16 +54,19 @@ class DirectPilots:
     Parameters
     ----------
     name: PSI/J's name for the executor.
+    make: makes it; it is kept for good.
     environment: all that a pilot gets; the executor hands on nothing.
     timeout: for one call.
     """
 
-    def __init__(self, name: str, *, environment: Mapping[str, str], timeout: timedelta) -> None:
+    def __init__(
+        self, name: str, make: Callable[[], JobExecutor], *, environment: Mapping[str, str], timeout: timedelta
+    ) -> None:
         self._name = name
         self._environment = dict(environment)
         self._timeout = timeout
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix=f"psij-{name}")
-        self._executor = self._in_time(lambda: JobExecutor.get_instance(name), "its start")
+        self._executor = self._in_time(make, "its start")
         self._jobs: dict[str, Job] = {}  # that this process has submitted or asked about
 
     def submit_pilot(self, order: PilotOrder) -> str:

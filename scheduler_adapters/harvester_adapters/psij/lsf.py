@@ -39,6 +39,7 @@ class LsfPilots(BatchPilots, LsfJobExecutor):
 
     _NAME_ = "lsf-pilots"
     _VERSION_ = Version("1.0.0")
+    ID_VARIABLE: ClassVar = "LSB_JOBID"
     OVER: ClassVar = re.compile(r"no matching job|already finished|is not found", re.IGNORECASE)
 
     def submit_program(self) -> list[str]:

@@ -38,6 +38,7 @@ class ClassicPbsPilots(BatchPilots, PBSClassicJobExecutor):
 
     _NAME_ = "pbs-classic-pilots"
     _VERSION_ = Version("1.0.0")
+    ID_VARIABLE: ClassVar = "PBS_JOBID"
     ID: ClassVar = re.compile(r"\d+(\[\])?(\.[\w.-]+)?")
 
     def options(self, order: PilotOrder) -> list[str]:

@@ -115,8 +115,25 @@ def test_a_pilot_that_leaves_at_a_signal_hands_its_work_over(running, lsf):
 
 def test_a_submission_whose_answer_is_lost_is_found_by_its_name_and_not_doubled(running, lsf):
     (lsf / "bsub.lost").touch()
+    (lsf / "hold").touch()
+    with running.client() as client:
+        future = client.submit(count, 10)
+
+        def found():
+            return [(pilot["state"], pilot["batch_job_id"]) for pilot in client.pilots()] == [("queued", "1")]
+
+        running.wait_for(found, "the pilot to be found by its name", 30)
+        (lsf / "hold").unlink()
+        assert future.result(timeout=30) == (1, 10)
+    assert len(names(lsf)) == 1, names(lsf)
+
+
+def test_a_pilot_that_calls_before_its_lost_submission_is_looked_for_is_known_by_what_it_tells(running, lsf):
+    (lsf / "bsub.lost").touch()
     with running.client() as client:
         assert client.submit(count, 10).result(timeout=40) == (1, 10)
+        (pilot,) = client.pilots()
+        assert (pilot["state"], pilot["batch_job_id"]) == ("ready", "1")
     assert len(names(lsf)) == 1, names(lsf)
 
 

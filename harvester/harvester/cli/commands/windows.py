@@ -48,7 +48,7 @@ def windows(
         print_json({"taken_at": taken_at, "windows": shown, "gaps": gaps, "not_seen": knowledge.lost})
         return
     if not knowledge.nodes:
-        raise HarvesterError(" ".join(("there are no windows to show:", *knowledge.lost)))
+        raise HarvesterError(" ".join(("there are no windows to show:", *knowledge.lost[:1])))
     from rich.console import Console  # noqa: PLC0415 - rich's tables cost start-up time
 
     from harvester.cli.render import windows  # noqa: PLC0415 - brings them

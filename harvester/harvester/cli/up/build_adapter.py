@@ -69,11 +69,13 @@ def _slurm(config: Config) -> SchedulerAdapter:
 
 def _psij(config: Config) -> SchedulerAdapter:
     from harvester_adapters.psij.adapter import PsijAdapter  # noqa: PLC0415 - see above
-    from harvester_adapters.psij.executors import KINDS, PsijSite  # noqa: PLC0415 - see above
+    from harvester_adapters.psij.carrier import PsijSite  # noqa: PLC0415 - see above
+    from harvester_adapters.psij.executors import KINDS  # noqa: PLC0415 - see above
 
     psij = config.scheduler.psij
     if psij.executor not in KINDS:
-        problem = f'PSI/J\'s executor "{psij.executor}" cannot be used here; {", ".join(KINDS)} can'
+        which = f'PSI/J\'s executor "{psij.executor}" cannot be used here' if psij.executor else "it names no executor"
+        problem = f"{which}; there are {', '.join(KINDS)}"
         remedy = 'write one of them; Slurm, PBS and the local scheduler have a kind of their own (kind = "slurm")'
         raise ConfigError("scheduler.psij.executor", problem, remedy)
     if not psij.preemptible:
