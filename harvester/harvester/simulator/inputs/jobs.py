@@ -25,6 +25,7 @@ class JobTrace(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     jobs: tuple[PrimeJob, ...]
     machine: int = 0  # size of the machine as the trace tells it, in the unit of `PrimeJob.nodes`; 0: it does not
+    named_nodes: int = 0  # different nodes that its batch jobs ran on, where it names them
     never_ran: int = 0  # cancelled before they started, or of unknown length: nothing to simulate
     skipped: Skipped = Skipped()
 
