@@ -82,7 +82,7 @@ def _run(folder: Path, argv: list[str]) -> int:
     if record["STAT"] != "PEND":
         return 0
     environment = os.environ | {"LSB_JOBID": number}
-    with subprocess.Popen([script], start_new_session=True, env=environment) as process:
+    with subprocess.Popen(["/bin/sh", "-c", f"exec {script}"], start_new_session=True, env=environment) as process:
         _put(folder, record | {"STAT": "RUN", "PID": str(process.pid)})
         code = process.wait()
     reason = "" if code == 0 else f"exited with {code}"

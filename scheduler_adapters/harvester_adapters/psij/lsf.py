@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from pathlib import Path
 from typing import Any, ClassVar
 
 from packaging.version import Version
+from psij import Job
 from psij.executors.batch.lsf import LsfJobExecutor
 
 from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable
@@ -60,6 +63,11 @@ class LsfPilots(BatchPilots, LsfJobExecutor):
         if resources.gpus:
             found += ["-gpu", f"num={resources.gpus}"]
         return found
+
+    def get_submit_command(self, job: Job, submit_file_path: Path) -> list[str]:
+        """Return the command line; what follows bsub's options is a shell's to read."""
+        *words, script = super().get_submit_command(job, submit_file_path)
+        return [*words, shlex.quote(script)]
 
     def id_in(self, out: str) -> str:
         """Return the id in `Job <7> is submitted to queue <q>.`"""

@@ -66,7 +66,7 @@ def lsf(tmp_path, monkeypatch):
 def running(tmp_path, lsf):
     config = tmp_path / "site.toml"
     config.write_text(CONFIG)
-    running = Running(tmp_path / "state", "--config", str(config), "--port", "0", "--ready", "0")
+    running = Running(tmp_path / "the state", "--config", str(config), "--port", "0", "--ready", "0")
     running.start()
     yield running
     running.stop()

@@ -72,6 +72,16 @@ def test_a_pilot_is_submitted_with_everything_on_the_command_line_and_its_script
         assert word in words, words
 
 
+@pytest.mark.parametrize("kind", EXECUTORS)
+def test_a_folder_with_a_blank_reaches_the_shell_of_bsub_and_the_open_of_qsub(kind, tmp_path):
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    commands = ScriptedCommands((0, SUBMITTED[kind]))
+    made(kind, tmp_path, commands).submit_pilot(order(folder))
+    (argv,) = commands.asked
+    assert argv[-1] == (f"'{folder}/pilot.sh'" if kind == "lsf" else f"{folder}/pilot.sh")
+
+
 @given(st.text(alphabet=st.characters(blacklist_characters="\x00", codec="utf-8"), min_size=1, max_size=20))
 def test_the_script_hands_on_each_word_of_the_command_as_it_is(word):
     plain = order(Path("/state/pilots/p1"))
