@@ -154,7 +154,7 @@ class BatchPilots(PilotSubmission):
         script = order.output.parent / "pilot.sh"
         script.write_bytes(submit_file_path.read_bytes())
         script.chmod(0o700)
-        account = self.account(self._site.account) if self._site.account else []
+        account = self.account(order.account) if order.account else []
         return [*self.submit_program(), *self.options(order), *account, *self._site.options, str(script)]
 
     def submit_program(self) -> list[str]:

@@ -17,7 +17,6 @@ class PsijSite(msgspec.Struct, frozen=True, kw_only=True):
 
     executor: str  # a name in `KINDS`
     work_dir: Path  # where scripts lie for a moment; made when missing
-    account: str = ""
     options: tuple[str, ...] = ()  # of the submit command, passed on as they are
     export: tuple[str, ...] = ()  # more variables of this process's environment that reach the pilots
 

@@ -50,7 +50,7 @@ def made(kind: str, folder: Path, commands: ScriptedCommands, **site: object) ->
 @pytest.mark.parametrize("kind", EXECUTORS)
 def test_a_pilot_is_submitted_with_everything_on_the_command_line_and_its_script_stays(kind, tmp_path):
     commands = ScriptedCommands((0, SUBMITTED[kind]))
-    found = made(kind, tmp_path, commands, account="ours", options=("-x", "y z")).submit_pilot(order(tmp_path))
+    found = made(kind, tmp_path, commands, options=("-x", "y z")).submit_pilot(replace(order(tmp_path), account="ours"))
     assert found == IDS[kind]
     (argv,) = commands.asked
     assert argv[-3:] == ["-x", "y z", str(tmp_path / "pilot.sh")]
