@@ -37,7 +37,7 @@ def become_inside(argv: list[str]) -> NoReturn:
         "HOSTS": pbs_site.hosts(MOST_NODES),
         "SERVER": pbs_site.SERVER,
     }
-    unshare = "unshare --net --uts --mount --pid --mount-proc --fork --kill-child".split()
+    unshare = ["unshare", "--net", "--uts", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"]
     command = (*unshare, "sh", "-c", INSIDE, "sh", *argv)
     os.execvpe(command[0], command, os.environ | own)  # noqa: S606 - no shell is wanted
 
