@@ -142,6 +142,8 @@ class PbsCluster:
                 "sameconf", conf=conf,
             )  # fmt: skip
             (self.folder / name / "mom_priv" / "config").write_text(pbs_site.mom_config(asked))
+            with (self.folder / name / "pbs_environment").open("a") as variables:
+                variables.write(f"PBS_CONF_FILE={self.conf}\n")  # for commands in batch jobs; sites have /etc/pbs.conf
         for name in ("comm", *asked.node_names, "sched", "server"):
             self.start(name)
         for command in (*pbs_site.settings(asked), *pbs_site.nodes(asked)):
