@@ -10,12 +10,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harvester_adapters.pbs.adapter import PbsAdapter
 from support.pbs import SOMEBODY, being, processes, wait_for
 
 from harvester.domain.cluster.ports import PilotOrder, SubmissionRejected
 from harvester.domain.cluster.snapshot import BatchState, NodeState, WaitsFor
 from harvester.domain.model.resources import Resources
+from harvester_adapters.pbs.adapter import PbsAdapter
 
 pytestmark = pytest.mark.pbs
 
