@@ -118,7 +118,8 @@ def _skew(answer: http.client.HTTPResponse, asked_at: float, answered_at: float)
     if exact := answer.headers.get(site_probe.TIME_HEADER):
         return asked_at + half_s - float(exact), max(0.1, half_s)
     if date := answer.headers.get("Date"):
-        return asked_at + half_s - email.utils.parsedate_to_datetime(date).timestamp(), 1.5  # it tells whole seconds
+        # It tells whole seconds, cut off, and a server may tell it for a second more: later by one on average.
+        return asked_at + half_s - email.utils.parsedate_to_datetime(date).timestamp() - 1.0, 2.0
     return None, 0.0
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.status import Status
 
@@ -55,7 +58,7 @@ def run_check(options: CheckOptions) -> int:
         found, host = _found(options, say)
     findings = ordered(found)
     if options.as_json:
-        print_json(_document(findings))
+        print_json(_document(findings, host))
     else:
         out = Console(highlight=False)
         where = f"as {host.user} on {host.host}" if host is not None else ""
@@ -64,8 +67,15 @@ def run_check(options: CheckOptions) -> int:
     return exit_code(findings)
 
 
-def _document(findings: tuple[Finding, ...]) -> dict[str, Any]:
-    return {"exit_code": exit_code(findings), "verdict": verdict(findings), "findings": findings}
+def _document(findings: tuple[Finding, ...], host: HostFacts | None) -> dict[str, Any]:
+    return {
+        "exit_code": exit_code(findings),
+        "verdict": verdict(findings),
+        "checked_at": time.time(),
+        "host": host.host if host is not None else socket.gethostname(),
+        "user": host.user if host is not None else None,
+        "findings": findings,
+    }
 
 
 @contextlib.contextmanager
@@ -154,7 +164,10 @@ class _Site:
             found += cluster_findings.of_hidden_batch_jobs(settings, facts)
             found += cluster_findings.of_the_controllers_clock(facts)
             found += facts.findings
-        if shapes:
+        if not shapes:
+            text = "no compute node was asked, because the configuration gives no pilot a shape"
+            found.append(note(Topic.NODES, text))
+        else:
             daemon = build.daemon_settings(self._config, shapes, self._config.gateway.port)
             if teller is not None:
                 found += self._rehearsed(teller, snapshot, settings, daemon)
@@ -165,7 +178,12 @@ class _Site:
         try:
             return build.shapes(self._config, snapshot)
         except ConfigError as problem:
-            found.append(_of_the_config(problem))
+            finding = _of_the_config(problem)
+            if problem.field == "harvest.partition":
+                finding = msgspec.structs.replace(
+                    finding, remedy=f"{finding.remedy}; `harvester init` writes such a file"
+                )
+            found.append(finding)
             return ()
 
     def _facts(self, teller: SiteTeller | None, found: list[Finding]) -> SiteFacts | None:

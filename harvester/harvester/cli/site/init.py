@@ -17,7 +17,7 @@ from harvester.config import FIBONACCI_MIN, Config
 from harvester.config_file import ConfigError, load_config
 from harvester.domain.cluster.ports import SchedulerError, SchedulerUnavailable
 from harvester.domain.cluster.snapshot import ClusterSnapshot
-from harvester.domain.fitness.configuration import Surroundings, configuration
+from harvester.domain.fitness.configuration import Premises, configuration
 from harvester.domain.fitness.proposal import NoProposal, Proposal, propose
 from harvester.domain.fitness.site_facts import SiteFacts
 from harvester.sdk.errors import HarvesterError
@@ -38,7 +38,7 @@ def run_init(options: InitOptions) -> int:
         proposal = propose(snapshot, facts, lengths_min=FIBONACCI_MIN, partition=partition)
     except (ConfigError, SchedulerError, NoProposal) as error:
         raise HarvesterError(str(error)) from error
-    text = configuration(proposal, _surroundings(config, snapshot))
+    text = configuration(proposal, _premises(config, snapshot))
     if path == _STDOUT:
         sys.stdout.write(text)
         return 0
@@ -68,9 +68,9 @@ def _looked(config: Config) -> tuple[ClusterSnapshot, SiteFacts | None]:
     return snapshot, facts
 
 
-def _surroundings(config: Config, snapshot: ClusterSnapshot) -> Surroundings:
+def _premises(config: Config, snapshot: ClusterSnapshot) -> Premises:
     local = config.scheduler.local
-    return Surroundings(
+    return Premises(
         kind=config.scheduler.kind,
         scheduler=snapshot.scheduler,
         version=harvester.__version__,

@@ -116,7 +116,8 @@ def _eviction(part: Partition, settings: HarvestSettings) -> Iterator[Finding]:
             text = f"pilots are evicted from {where}, so mode = {settings.mode} gives more away than it must"
             yield note(Topic.EVICTION, text, 'write harvest.mode = "preemptible" to use every window', part.name)
         case _, False:
-            text = f"nobody evicts pilots from {where}; mode = {settings.mode} keeps them out of the way"
+            why = f" ({part.why_not})" if part.why_not else ""
+            text = f"pilots are not evicted from {where}{why}; mode = {settings.mode} keeps them out of the way"
             yield ok(Topic.EVICTION, text, part.name)
 
 

@@ -17,7 +17,7 @@ from harvester.domain.harvest.planning import HarvestMode, Shape
 _WIDTH = 98
 
 
-class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+class Premises(msgspec.Struct, frozen=True, kw_only=True):
     """What a configuration needs to know beside the cluster."""
 
     kind: str  # the scheduler's
@@ -30,33 +30,33 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     local: tuple[tuple[str, int], ...] = ()  # what [scheduler.local] says
 
 
-def configuration(proposal: Proposal, here: Surroundings) -> str:
+def configuration(proposal: Proposal, here: Premises) -> str:
     """Return the text of a configuration file."""
     parts = [_head(proposal, here), _top(here), _gateway(here), _scheduler(here), _harvest(proposal)]
     parts += [_pilot(shape, here, is_first=shape is proposal.shapes[0]) for shape in proposal.shapes]
     return "\n".join("\n".join(part) + "\n" for part in parts)
 
 
-def _head(proposal: Proposal, here: Surroundings) -> Iterator[str]:
-    yield f"# Written by `harvester init` {here.version} for {here.scheduler}. What was assumed:"
+def _head(proposal: Proposal, here: Premises) -> Iterator[str]:
+    yield f"# Written by `harvester init` {here.version} for {_printable(here.scheduler)}. What was assumed:"
     for words in proposal.assumed:
-        yield from textwrap.wrap(f"{words}.", _WIDTH, initial_indent="# - ", subsequent_indent="#   ")
+        yield from textwrap.wrap(_printable(f"{words}."), _WIDTH, initial_indent="# - ", subsequent_indent="#   ")
     yield "# Check it with `harvester check --config FILE --probe`, start it with `harvester up --config FILE`."
 
 
-def _top(here: Surroundings) -> Iterator[str]:
+def _top(here: Premises) -> Iterator[str]:
     yield "# Everything that is kept. Compute nodes must see this folder under the same path."
     yield f"state = {_text(here.state)}"
 
 
-def _gateway(here: Surroundings) -> Iterator[str]:
+def _gateway(here: Premises) -> Iterator[str]:
     yield "[gateway]"
     yield f"port = {here.port}"
     yield "# How pilots reach the gateway; set it where compute nodes know this host under another name."
     yield f"# url = {_text(here.url)}"
 
 
-def _scheduler(here: Surroundings) -> Iterator[str]:
+def _scheduler(here: Premises) -> Iterator[str]:
     yield "[scheduler]"
     yield f"kind = {_text(here.kind)}"
     match here.kind:
@@ -99,7 +99,7 @@ def _harvest(proposal: Proposal) -> Iterator[str]:
     yield '# quiet_hours = ["mon-fri 08:00-18:00"]  # no pilots then'
 
 
-def _pilot(shape: Shape, here: Surroundings, *, is_first: bool) -> Iterator[str]:
+def _pilot(shape: Shape, here: Premises, *, is_first: bool) -> Iterator[str]:
     if is_first:
         yield "# A kind of pilot. These take whole nodes, because the scheduler takes a node back as a whole."
     yield "[[pilot]]"
@@ -113,6 +113,11 @@ def _pilot(shape: Shape, here: Surroundings, *, is_first: bool) -> Iterator[str]
     if is_first:
         yield "# The Python on the compute nodes; default: the one that runs `harvester up`."
         yield f"# python = {_text(here.interpreter)}"
+
+
+def _printable(words: str) -> str:
+    """Return words for a comment, where TOML allows no control characters."""
+    return "".join(char if char.isprintable() else "?" for char in words)
 
 
 def _text(value: str) -> str:
