@@ -140,6 +140,18 @@ def test_pilots_that_may_not_be_evicted_at_once_are_told(site, tmp_path):
         assert "can be seen" in texts(found, "visibility")
 
 
+def test_where_qualities_decide_init_takes_one_that_others_evict(site, tmp_path):
+    site("qos", nodes=2)
+    config = tmp_path / "site.toml"
+    made = run("init", "--scheduler", "slurm", "--state", str(tmp_path / "state"), "--output", str(config))
+    assert made.returncode == 0, made.stderr
+    assert 'qos = "scavenger"' in config.read_text()
+    code, found = check(tmp_path / "state", "--config", str(config), "--probe")
+    assert (code, bad(found)) == (0, [])
+    code, found = check(tmp_path / "state", "--config", str(config), "--set", "scheduler.slurm.account=nobodys")
+    assert (code, {each for each in bad(found) if each[0] == "rights"}) == (1, {("rights", "error")})
+
+
 def test_init_writes_a_configuration_with_which_up_runs_a_function(clean, tmp_path):
     config, state = tmp_path / "site.toml", tmp_path / "state"
     made = run("init", "--scheduler", "slurm", "--state", str(state), "--output", str(config))

@@ -62,6 +62,7 @@ class SlurmSite:
             # It tells whole seconds, cut off: half a second later on average.
             clock_offset_s=None if told_at is None else told_at + 0.5 - here_at,
             hides_batch_jobs=slurm_findings.hides_batch_jobs(config) and not self._is_operator(user),
+            qos=self._evictable(user) if config.get("PreemptType") == "preempt/qos" else (),
             cycle=slurm_findings.cycle(config),
             findings=(*slurm_findings.of_the_configuration(config), *self._limits(config, user)),
         )
@@ -85,6 +86,13 @@ class SlurmSite:
             return (note(Topic.LIMITS, f"the limits of user {user} are not known: {error}"),)
         must = slurm_findings.enforces_associations(config)
         return tuple(slurm_findings.of_the_limits(limits, user, self._max_pilots, must_have_one=must))
+
+    def _evictable(self, user: str) -> tuple[str, ...]:
+        try:
+            qos = self._ask(slurm_findings.QOS_ARGUMENTS).expect_success()
+            return slurm_findings.evictable(qos, self._ask(slurm_findings.own_qos_arguments(user)).expect_success())
+        except SchedulerUnavailable:
+            return ()
 
     def _is_operator(self, user: str) -> bool:
         """Return whether PrivateData does not hold for the user; in doubt it does."""

@@ -7,6 +7,7 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
 import harvester
@@ -20,6 +21,7 @@ from harvester.domain.cluster.snapshot import ClusterSnapshot
 from harvester.domain.fitness.configuration import Premises, configuration
 from harvester.domain.fitness.proposal import NoProposal, Proposal, propose
 from harvester.domain.fitness.site_facts import SiteFacts
+from harvester.domain.harvest.planning import HarvestMode
 from harvester.sdk.errors import HarvesterError
 
 _STDOUT = Path("-")
@@ -33,9 +35,8 @@ def run_init(options: InitOptions) -> int:
     kind = options.scheduler or answering_kind()
     try:
         config = load_config(None, {"scheduler.kind": kind, "state": options.state and str(options.state)})
-        snapshot, facts = _looked(config)
         partition = options.partition or ("harvest" if kind == "local" else "")  # its only one for pilots
-        proposal = propose(snapshot, facts, lengths_min=FIBONACCI_MIN, partition=partition)
+        snapshot, proposal = _proposed(config, partition)
     except (ConfigError, SchedulerError, NoProposal) as error:
         raise HarvesterError(str(error)) from error
     text = configuration(proposal, _premises(config, snapshot))
@@ -48,6 +49,20 @@ def run_init(options: InitOptions) -> int:
         raise HarvesterError(f"{path} cannot be written ({error.strerror}); name another with --output") from error
     _tell(path, kind, proposal)
     return 0
+
+
+def _proposed(config: Config, partition: str) -> tuple[ClusterSnapshot, Proposal]:
+    """Return a look and what it leads to; under the first QOS with which pilots are evicted, where QOSs decide."""
+    snapshot, facts = _looked(config)
+    proposal = propose(snapshot, facts, lengths_min=FIBONACCI_MIN, partition=partition)
+    for qos in facts.qos if facts is not None and proposal.mode is not HarvestMode.PREEMPTIBLE else ():
+        slurm = msgspec.structs.replace(config.scheduler.slurm, qos=qos)
+        scheduler = msgspec.structs.replace(config.scheduler, slurm=slurm)
+        snapshot, facts = _looked(msgspec.structs.replace(config, scheduler=scheduler))
+        other = propose(snapshot, facts, lengths_min=FIBONACCI_MIN, partition=partition, qos=qos)
+        if other.mode is HarvestMode.PREEMPTIBLE:
+            return snapshot, other
+    return snapshot, proposal
 
 
 def _looked(config: Config) -> tuple[ClusterSnapshot, SiteFacts | None]:

@@ -32,7 +32,7 @@ class Premises(msgspec.Struct, frozen=True, kw_only=True):
 
 def configuration(proposal: Proposal, here: Premises) -> str:
     """Return the text of a configuration file."""
-    parts = [_head(proposal, here), _top(here), _gateway(here), _scheduler(here), _harvest(proposal)]
+    parts = [_head(proposal, here), _top(here), _gateway(here), _scheduler(proposal, here), _harvest(proposal)]
     parts += [_pilot(shape, here, is_first=shape is proposal.shapes[0]) for shape in proposal.shapes]
     return "\n".join("\n".join(part) + "\n" for part in parts)
 
@@ -56,7 +56,7 @@ def _gateway(here: Premises) -> Iterator[str]:
     yield f"# url = {_text(here.url)}"
 
 
-def _scheduler(here: Premises) -> Iterator[str]:
+def _scheduler(proposal: Proposal, here: Premises) -> Iterator[str]:
     yield "[scheduler]"
     yield f"kind = {_text(here.kind)}"
     match here.kind:
@@ -70,7 +70,8 @@ def _scheduler(here: Premises) -> Iterator[str]:
             yield ""
             yield "[scheduler.slurm]"
             yield '# account = ""  # what pilots are charged to; default: yours'
-            yield '# qos = ""      # what pilots run under; where the site preempts by QOS it decides who evicts them'
+            qos = f"qos = {_text(proposal.qos)}  #" if proposal.qos else '# qos = ""      #'
+            yield f"{qos} what pilots run under; where the site preempts by QOS it decides who evicts them"
         case _:
             return
 

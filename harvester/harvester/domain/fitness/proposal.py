@@ -28,11 +28,17 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     mode: HarvestMode
     lengths_min: tuple[float, ...]  # empty: the default ones fit
     cycle: timedelta | None  # None: the default
+    qos: str = ""  # what pilots run under, where that was chosen
     assumed: tuple[str, ...]  # sentences without a full stop
 
 
 def propose(
-    snapshot: ClusterSnapshot, facts: SiteFacts | None, *, lengths_min: tuple[float, ...], partition: str = ""
+    snapshot: ClusterSnapshot,
+    facts: SiteFacts | None,
+    *,
+    lengths_min: tuple[float, ...],
+    partition: str = "",
+    qos: str = "",
 ) -> Proposal:
     """Return what a configuration for this site may be. Raises `NoProposal`.
 
@@ -40,6 +46,7 @@ def propose(
     ----------
     lengths_min: the default lengths of pilots, in minutes.
     partition: whose nodes pilots are to take; empty: choose one.
+    qos: what the look was made with, where that was chosen.
     """
     chosen, why = _chosen(snapshot, partition)
     shapes = whole_nodes(snapshot, partition=chosen.name)
@@ -47,6 +54,7 @@ def propose(
         raise NoProposal(f'partition "{chosen.name}" has no nodes; name another with --partition')
     mode, why_mode = _mode(chosen, facts)
     lengths, why_lengths = _lengths(chosen, lengths_min)
+    why_qos = f'pilots run under the QOS "{qos}", whose batch jobs others evict' if qos else ""
     nodes = sum(chosen.name in node.partitions for node in snapshot.nodes)
     size = f"pilots take whole nodes of {counted(len(shapes), 'kind')}, {counted(nodes, 'node')} in all"
     return Proposal(
@@ -55,7 +63,8 @@ def propose(
         mode=mode,
         lengths_min=lengths,
         cycle=None if facts is None else facts.cycle,
-        assumed=tuple(filter(None, (why, size, why_mode, why_lengths))),
+        qos=qos,
+        assumed=tuple(filter(None, (why, why_qos, size, why_mode, why_lengths))),
     )
 
 
@@ -72,8 +81,10 @@ def _chosen(snapshot: ClusterSnapshot, partition: str) -> tuple[Partition, str]:
     open_ones = [part for part in snapshot.partitions if part.is_up and part.name in used]
     if not open_ones:
         raise NoProposal("no partition is up and has nodes; name one with --partition when there is one")
-    lowest = min(open_ones, key=lambda part: (part.priority_tier, part.is_default))
+    lowest = min(open_ones, key=lambda part: (not part.is_preemptible, part.priority_tier, part.is_default))
     also = ", which is the default one" if lowest.is_default else ""
+    if lowest.is_preemptible:
+        return lowest, f'pilots go to "{lowest.name}"{also}: they are evicted from no lower one'
     return lowest, f'pilots go to "{lowest.name}"{also}: there is no partition from which they would be evicted'
 
 

@@ -30,6 +30,7 @@ class SiteFacts(msgspec.Struct, frozen=True, kw_only=True):
     hears_by: HearsBy = HearsBy.PROCESS
     clock_offset_s: float | None = None  # the controller's clock minus ours; None: it does not tell its time
     hides_batch_jobs: bool = False  # those of other users
+    qos: tuple[str, ...] = ()  # where QOSs decide who is evicted: those of the user that others evict
     cycle: timedelta | None = None  # from one look of the scheduler at its queue to the next; None: it does not tell
     findings: tuple[Finding, ...] = ()  # in this scheduler's own words
 

@@ -139,6 +139,13 @@ def test_no_limits_are_not_told_and_garbage_is_refused():
         of_the_limits("physics|many||\n")
 
 
+def test_the_qos_that_pilots_may_have_and_others_preempt_are_found():
+    qos = "normal|scavenger\nscavenger|\nhigh|normal,scavenger,low,high\nlow|\n"
+    assert slurm_findings.evictable(qos, "normal,scavenger\nhigh\n") == ("normal", "scavenger")
+    assert slurm_findings.evictable(qos, "high\n") == ()
+    assert slurm_findings.evictable("", "") == ()
+
+
 def test_a_rehearsal_says_when_and_where():
     words = "sbatch: Job 17 to start at 2026-11-29T08:03:51 using 2 processors on nodes n1 in partition harvest"
     assert slurm_findings.rehearsed(words) == "it would start at 2026-11-29 08:03:51 on n1"

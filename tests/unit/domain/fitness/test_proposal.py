@@ -77,6 +77,15 @@ def test_the_only_partition_is_taken_and_said_to_be_the_default_one():
     assert any("which is the default one" in words for words in proposal.assumed)
 
 
+def test_a_default_partition_from_which_pilots_are_evicted_goes_before_one_from_which_they_are_not(tmp_path):
+    only = msgspec.structs.replace(PRIME, is_preemptible=True, why_not="")
+    other = Partition(name="low", priority_tier=1, why_not="nobody is preempted there")
+    proposal = propose(cluster(only, other), FACTS, lengths_min=FIBONACCI_MIN, qos="scavenger")
+    assert (proposal.partition.name, proposal.mode) == ("prime", HarvestMode.PREEMPTIBLE)
+    assert read(proposal, tmp_path).scheduler.slurm.qos == "scavenger"
+    assert any('the QOS "scavenger"' in words for words in proposal.assumed)
+
+
 def test_a_partition_that_is_named_is_taken_whatever_its_rank():
     assert proposed(cluster(PRIME, HARVEST), partition="prime").partition.name == "prime"
     with pytest.raises(NoProposal, match='no partition "other"; the scheduler has prime, harvest'):
