@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 from tests.support.certificates import signed_for_loopback
 from tests.support.running import Running, free_port
@@ -52,6 +54,30 @@ def test_a_probe_looks_at_a_node_as_a_pilot_would_and_leaves_nothing_behind(tmp_
     state.mkdir(mode=0o700)
     assert check(state, *LOCAL, "--probe")[0] == 0
     assert list(state.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_check_that_is_interrupted_leaves_no_probe_behind(tmp_path, number):
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    config = tmp_path / "site.toml"
+    # A "Python" that does not end: the probe runs and reports nothing.
+    sleeper = tmp_path / "sleeper"
+    mark = f"3{free_port()}"
+    sleeper.write_text(f"#!/bin/sh\nexec sleep {mark}\n")
+    sleeper.chmod(0o755)
+    config.write_text(f'[[pilot]]\nname = "cpu"\npartition = "harvest"\npython = "{sleeper}"\n')
+    where = ("--config", str(config), "--state", str(state), "--port", str(free_port()))
+    with subprocess.Popen((*COMMAND, "check", *where, "--probe"), stderr=subprocess.PIPE, text=True) as process:
+        told = ""
+        while "the probe is running" not in told:
+            told = process.stderr.readline()
+            assert told, "it ended"
+        process.send_signal(number)
+        assert process.wait(30) == 130
+        assert "its probe is removed" in process.stderr.read()
+    assert list(state.iterdir()) == []
+    assert not [each for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"] == ["sleep", mark]]
 
 
 def test_without_a_probe_it_says_that_nobody_was_asked_and_nothing_is_made(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
 import socket
 import tempfile
 import time
@@ -22,7 +23,7 @@ from rich.status import Status
 
 from harvester.cli import plugins
 from harvester.cli.render import findings as render
-from harvester.cli.session import print_json
+from harvester.cli.session import INTERRUPTED, print_json
 from harvester.cli.site.host import host_facts
 from harvester.cli.site.listener import listening
 from harvester.cli.site.looks import look
@@ -54,8 +55,15 @@ _REHEARSED = timedelta(minutes=10)  # of a rehearsed submission, where the parti
 def run_check(options: CheckOptions) -> int:
     """Check a site, print what was found, and return the exit code: 1 where something forbids a start."""
     progress = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-    with _telling(progress) as say:
-        found, host = _found(options, say)
+    # Both signals end it in order: a probe does not stay behind.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with _telling(progress) as say:
+            found, host = _found(options, say)
+    except KeyboardInterrupt:
+        progress.print("harvester check: interrupted" + ("; its probe is removed" if options.probe else ""))
+        return INTERRUPTED
     findings = ordered(found)
     if options.as_json:
         print_json(_document(findings, host))
