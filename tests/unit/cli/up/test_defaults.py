@@ -26,7 +26,7 @@ OPERATIONS = Path(__file__).parents[4] / "docs" / "operations.md"
 # Shown with a value, since the default says nothing: the comment beside it tells the default.
 EXAMPLES = {
     "state", "gateway.host", "gateway.url", "gateway.max_running_per_user", "gateway.max_connections",
-    "scheduler.kind", "scheduler.slurm.export", "harvest.tick_s", "harvest.max_nodes", "harvest.max_share",
+    "scheduler.kind", "scheduler.slurm.export", "scheduler.pbs.export", "harvest.tick_s", "harvest.max_nodes", "harvest.max_share",
     "harvest.excluded_nodes", "harvest.quiet_hours", "user.name", "user.max_running", "pilot.name", "pilot.partition",
     "pilot.cpus", "pilot.ready",
 }  # fmt: skip
