@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from support.fake_cluster.model.cluster import FakeCluster
 
@@ -32,9 +32,9 @@ class Answer:
 class Flavour(Protocol):
     """One scheduler's commands over the model."""
 
-    commands: tuple[str, ...]
-    refused: Answer  # nobody listens where the controller should
-    words: Mapping[str, str]  # of its answers, in another language
+    refused: ClassVar[Answer]  # nobody listens where the controller should
+    words: ClassVar[Mapping[str, str]]  # of its answers, in another language
+    commands: ClassVar[tuple[str, ...]]
 
     def answer(self, cluster: FakeCluster, call: Call) -> Answer:
         """Do what a call asks, and return what the command prints."""

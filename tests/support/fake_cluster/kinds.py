@@ -11,10 +11,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from harvester.domain.cluster.ports import SchedulerAdapter
+from harvester_adapters.pbs.adapter import PbsAdapter
 from harvester_adapters.slurm.adapter import SlurmAdapter
 from support.fake_cluster.answers import Flavour
 from support.fake_cluster.model import rules
 from support.fake_cluster.model.rules import Rules
+from support.fake_cluster.pbs.commands import FakePbs
 from support.fake_cluster.slurm.commands import FakeSlurm
 
 
@@ -33,10 +35,8 @@ class SiteKind:
     flavour: Flavour
     rules: Rules
     make_adapter: Callable[[Path, timedelta, timedelta], SchedulerAdapter]
-    submits: str  # the commands that submit, cancel, hold and release
-    cancels: str
-    holds: str
-    releases: str
+    asks_nodes: tuple[str, str]  # the command that asks for the nodes, and an argument of it
+    submits: str  # the command that submits
 
 
 def _slurm(folder: Path, timeout: timedelta, slow: timedelta) -> SchedulerAdapter:
@@ -49,5 +49,16 @@ def _slurm(folder: Path, timeout: timedelta, slow: timedelta) -> SchedulerAdapte
     )
 
 
-SLURM = SiteKind("slurm", FakeSlurm(), rules.SLURM, _slurm, "sbatch", "scancel", "scontrol", "scontrol")
-KINDS = (SLURM,)
+def _pbs(folder: Path, timeout: timedelta, slow: timedelta) -> SchedulerAdapter:
+    return PbsAdapter(
+        work_dir=folder,
+        command_timeout=timeout,
+        cache_for=timedelta(0),
+        slow_cache_for=slow,
+        reservations_for=slow,
+    )
+
+
+SLURM = SiteKind("slurm", FakeSlurm(), rules.SLURM, _slurm, ("scontrol", "node"), "sbatch")
+PBS = SiteKind("pbs", FakePbs(), rules.PBS, _pbs, ("pbsnodes", "-F"), "qsub")
+KINDS = (SLURM, PBS)

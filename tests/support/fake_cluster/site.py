@@ -7,6 +7,7 @@ registers pilots whose batch jobs run, and hears of their evictions.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +27,7 @@ from harvester.store.records import PilotRecord
 from harvester.store.store import Store, open_store
 from harvester.store.writes.changes import PilotMoved, PilotSeen
 from support.fake_cluster.kinds import SiteKind
-from support.fake_cluster.model.cluster import FakeCluster
+from support.fake_cluster.model.cluster import START, FakeCluster
 from support.fake_cluster.model.mom import Mom
 from support.fake_cluster.model.records import Amount, End, FakeBatchJob, FakeNode, FakeQueue, Manners, Phase
 from support.fake_cluster.server import FakeServer
@@ -34,6 +35,7 @@ from support.fake_cluster.server import FakeServer
 LOOKS = LookSettings(rest=timedelta(seconds=20), busy=timedelta(seconds=20), per_minute=8.0)
 """As a configuration without a word about them has it."""
 
+_RENEWED_S = 120.0  # a pilot with less time left may have a successor
 _BOOT_S = 3.0  # from a pilot's start to its call
 
 
@@ -58,14 +60,12 @@ class InClusterTime:
     def submit(self, order: PilotOrder) -> str:
         """As the adapter's; the end that it must keep to is told by this machine's clock."""
         ahead_s = time.time() - self._cluster.now
-        return self._adapter.submit(
-            order if order.end_by is None else replace(order, end_by=order.end_by + ahead_s)
-        )
+        return self._adapter.submit(order if order.end_by is None else replace(order, end_by=order.end_by + ahead_s))
 
 
-def nodes(count: int, *, each: Amount = Amount(4, 2, 4000), queues: Sequence[str] = ("prime", "harvest")) -> list[FakeNode]:
-    """Return so many idle nodes of one kind."""
-    return [FakeNode(f"n{number}", each, tuple(queues)) for number in range(1, count + 1)]
+def nodes(count: int, *, queues: Sequence[str] = ("prime", "harvest")) -> list[FakeNode]:
+    """Return so many idle nodes of four CPUs and two GPUs each."""
+    return [FakeNode(f"n{number}", Amount(4, 2, 4000), tuple(queues)) for number in range(1, count + 1)]
 
 
 QUEUES = (
@@ -112,8 +112,7 @@ class FakeSite:
         self.settings = DaemonSettings(
             state_dir=folder,
             gateways=("http://127.0.0.1:1",),
-            harvest=harvest
-            or HarvestSettings(shapes=(shape,), lengths=(timedelta(minutes=14), timedelta(minutes=4))),
+            harvest=harvest or HarvestSettings(shapes=(shape,), lengths=(timedelta(minutes=14), timedelta(minutes=4))),
             orders={"cpu": Orders(interpreter="/usr/bin/python3")},
             looks=looks,
         )
@@ -141,7 +140,9 @@ class FakeSite:
 
     def drain(self, *names: str) -> None:
         """Have an admin drain these nodes for pilots, and no others."""
-        said = replace(control.decode(self.store.note(control.CONTROL_NOTE)), drained=names, drained_at=self.cluster.now)
+        said = replace(
+            control.decode(self.store.note(control.CONTROL_NOTE)), drained=names, drained_at=self.cluster.now
+        )
         self.store.put_note(control.CONTROL_NOTE, control.encode(said))
 
     # ---- in the place of the gateway
@@ -160,17 +161,23 @@ class FakeSite:
             return
         ends_at = batch.end_at or now
         if pilot.registered_at is None and batch.told_at is None:
-            self._move(pilot, PilotEvent.REGISTERED, node=batch.nodes[0], ends_at=ends_at)
+            self._register(pilot, batch, ends_at)
         seen = PilotSeen(pilot_id=pilot.pilot_id, at=now, ends_at=ends_at, activations=0, idle_since=None)
         self.store.write([seen]).result()
         if batch.told_for is End.PREEMPTED and pilot.state is PilotState.READY:
             said = word.GatewayWord(evicted_at=now, evicted=(pilot.pilot_id,))
             self.store.put_note(word.WORD_NOTE, word.encode(said))
 
-    def _move(self, pilot: PilotRecord, event: PilotEvent, *, node: str, ends_at: float) -> None:
-        now = self.cluster.now
+    def _register(self, pilot: PilotRecord, batch: FakeBatchJob, ends_at: float) -> None:
         self.store.move_pilot(
-            PilotMoved(pilot_id=pilot.pilot_id, event=event, at=now, node=node, ends_at=ends_at)
+            PilotMoved(
+                pilot_id=pilot.pilot_id,
+                event=PilotEvent.REGISTERED,
+                at=self.cluster.now,
+                batch_job_id=str(batch.number),
+                node=batch.nodes[0],
+                ends_at=ends_at,
+            )
         )
 
     # ---- what is there
@@ -191,9 +198,15 @@ class FakeSite:
         """Return the batch jobs of pilots that run."""
         return [batch for batch in self.alive() if batch.phase is Phase.RUNNING]
 
-    def calls(self, command: str) -> int:
-        """Return how often a command was called."""
-        return sum(call.command == command for call in self.server.calls)
+    def calls(self, command: str, about: str = "") -> int:
+        """Return how often a command was called, with a word among its arguments."""
+        calls = [call for call in self.server.calls if call.command == command]
+        return sum(not about or about in call.arguments for call in calls)
+
+    @property
+    def looks(self) -> int:
+        """How often the adapter has asked for the nodes."""
+        return self.calls(*self.kind.asks_nodes)
 
     def answer(self, batch_job_id: str) -> BatchJob:
         """Return what the adapter says of one batch job."""
@@ -202,3 +215,21 @@ class FakeSite:
             return alive[batch_job_id]
         (found,) = self.adapter.ended([batch_job_id])
         return found
+
+    # ---- what must hold
+
+    def assert_nothing_is_lost(self, wanted: int) -> None:
+        """Fail unless exactly the pilots that the daemon believes in wait or run, as many as are wanted."""
+        known = {pilot.name: pilot.batch_job_id for pilot in self.pilots()}
+        there = {batch.wish.name: str(batch.number) for batch in self.alive()}
+        assert there == known, (there, known)
+        ending = [batch for batch in self.running_pilots() if (batch.end_at or 0.0) - self.cluster.now < _RENEWED_S]
+        assert wanted <= len(known) <= wanted + len(ending), [
+            (pilot.name, pilot.state, pilot.reason) for pilot in self.all_pilots()
+        ]
+
+    def assert_commands_are_within(self, per_minute: float, *, beyond: float = 0.0) -> None:
+        """Fail where more commands were sent on average than so many a minute, and `beyond` them."""
+        calls = self.server.calls
+        minutes = (self.cluster.now - START) / 60
+        assert len(calls) <= per_minute * minutes + beyond, Counter(call.command for call in calls)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -44,3 +44,8 @@ PBS = Rules(
     waits_for_victims=True,
     takes_impossible=True,
 )
+
+
+def with_eviction(rules: Rules, eviction: Eviction) -> Rules:
+    """Return the same rules with another way to evict."""
+    return replace(rules, eviction=eviction)

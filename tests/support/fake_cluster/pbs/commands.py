@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import getopt
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from typing import ClassVar
 
 from support.fake_cluster.answers import Answer, Call, complained, said
 from support.fake_cluster.model.cluster import FakeCluster
@@ -27,6 +27,7 @@ _GERMAN = {
     "Connection refused": "Verbindungsaufbau abgelehnt", "Unknown Job Id": "Unbekannte Auftragsnummer",
     "Execution": "Ausführung",
 }  # fmt: skip
+_NO_CONTACT = f"Connection refused\nqstat: cannot connect to server {SERVER} (errno=15010)\n"
 _SIZES = {"kb": 1 / 1024, "mb": 1, "gb": 1024}
 
 
@@ -34,9 +35,11 @@ _SIZES = {"kb": 1 / 1024, "mb": 1, "gb": 1024}
 class FakePbs:
     """PBS's commands."""
 
-    commands: tuple[str, ...] = ("qsub", "qstat", "qdel", "qhold", "qrls", "pbsnodes", "qmgr", "pbs_rstat")
-    refused = complained(f"Connection refused\nqstat: cannot connect to server {SERVER} (errno=15010)\n", 255)
-    words = MappingProxyType(_GERMAN)
+    commands: ClassVar[tuple[str, ...]] = ("qsub", "qstat", "qdel", "qhold", "qrls", "pbsnodes", "qmgr", "pbs_rstat")
+    refused: ClassVar[Answer] = complained(
+        f"Connection refused\nqstat: cannot connect to server {SERVER} (errno=15010)\n", 255
+    )
+    words: ClassVar[Mapping[str, str]] = _GERMAN
 
     def answer(self, cluster: FakeCluster, call: Call) -> Answer:
         """Do what a call asks."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from typing import ClassVar
 
 from support.fake_cluster.answers import Answer, Call, complained, said
 from support.fake_cluster.model.cluster import FakeCluster
@@ -35,9 +36,9 @@ class FakeSlurm:
     """Slurm's commands."""
 
     version: str = "24.11.5"
-    commands: tuple[str, ...] = ("sbatch", "squeue", "sinfo", "scontrol", "scancel", "sacctmgr")
-    refused = complained(f"slurm_load_jobs error: {_NO_CONTACT}\n")
-    words = MappingProxyType(_GERMAN)
+    commands: ClassVar[tuple[str, ...]] = ("sbatch", "squeue", "sinfo", "scontrol", "scancel", "sacctmgr")
+    refused: ClassVar[Answer] = complained(f"slurm_load_jobs error: {_NO_CONTACT}\n")
+    words: ClassVar[Mapping[str, str]] = _GERMAN
 
     @property
     def numbers(self) -> tuple[int, ...]:
