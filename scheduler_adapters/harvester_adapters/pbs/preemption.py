@@ -18,10 +18,7 @@ from harvester_adapters.pbs.site import PbsSched
 KILL_DELAY = timedelta(seconds=10)
 """From SIGTERM to SIGKILL where a queue has no kill_delay of its own."""
 
-RECIPE = (
-    'set sched preempt_prio="express_queue, normal_jobs, queue_softlimits" and, on the queue, '
-    "max_run_soft=[o:PBS_ALL=0]"
-)
+RECIPE = "set max_run_soft=[o:PBS_ALL=0] on it, and queue_softlimits behind normal_jobs in preempt_prio"
 """What makes ordinary batch jobs evict pilots: every pilot is over its queue's soft limit."""
 
 _EXPRESS, _NORMAL, _SOFT = "express_queue", "normal_jobs", "queue_softlimits"
