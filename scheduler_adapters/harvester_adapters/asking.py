@@ -16,6 +16,13 @@ from harvester.domain.cluster.snapshot import ClusterSnapshot
 from harvester_adapters.scheduler_command import CommandResult, run
 
 
+def malformed(what: str, line: str) -> SchedulerUnavailable:
+    """Return the error for an answer that is not understood: `what` it is, and the place."""
+    shown = repr(line[:300])
+    shown = shown if len(line) <= 300 and len(shown) <= 400 else shown[:300] + "..."
+    return SchedulerUnavailable(f"{what} cannot be read, so the whole answer is ignored: {shown}")
+
+
 class SchedulerCommands:
     """Runs the commands of one scheduler, and counts them.
 

@@ -21,7 +21,7 @@ from harvester.cli.commands.simulate_options import Mode, TimeMin
 from harvester.cli.render import simulations
 from harvester.cli.session import print_json
 from harvester.domain.harvest import policies
-from harvester.domain.harvest.planning import HarvestMode, Policy
+from harvester.domain.harvest.planning import HarvestMode, Policy, PolicyError
 from harvester.simulator.errors import SimulationError
 from harvester.simulator.inputs import idle_log, sacct, swf
 from harvester.simulator.inputs.idle_log import IdleLog
@@ -45,7 +45,7 @@ def clear_errors() -> Iterator[None]:
     """End the command with one line where its input or its parameters are to blame."""
     try:
         yield
-    except SimulationError as error:
+    except (SimulationError, PolicyError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import msgspec
 
 from harvester.cli.up.logs import log_to
+from harvester.config import OWN_KINDS
 
-_OURS = {"up", "harvester", "endpoint", "tokens", "blobs", "pilots", "local", "slurm"}  # names in it, without endings
+_OURS = {"up", "harvester", "endpoint", "tokens", "blobs", "pilots", *OWN_KINDS}  # names in it, without endings
 _TOKEN = re.compile(r"[!-~]{1,4096}")  # what fits a header
 
 
