@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo demo-slurm unit test test-slurm test-pbs coverage check format hooks house matrix dist mutants bench bench-peers clean
+.PHONY: help demo demo-slurm unit test test-slurm test-pyslurm test-pbs coverage check format hooks house matrix dist mutants bench bench-peers clean
 help:
 	@echo "make demo        the whole system on this machine: register, invoke, evict, resume, result"
 	@echo "make demo-slurm  the same on a real one-machine Slurm (root, apt)"
 	@echo "make unit        the unit tests with few examples, in half a minute: while you work"
 	@echo "make test        set up and run all tests"
+	@echo "make test-pyslurm PYSLURM=DIR  the snapshot by pyslurm against that by the commands (root, pyslurm's source)"
 	@echo "make test-slurm VERSION=26.05  the acceptance tests on another Slurm, in a Debian folder (root, debootstrap)"
 	@echo "make test-pbs    the acceptance tests on a real PBS; HARVESTER_PBS_EXEC=/opt/pbs says where it is installed (root)"
 	@echo "make check       lint, types, formatting: what CI runs before the tests"
@@ -58,6 +59,15 @@ test: check
 	@$(BIN)/python -m pytest
 
 # 22.05, 24.11 or 26.05: what a Debian release carries. The folder build/debian-VERSION is kept for the next run.
+# pyslurm must be built for the Slurm that is installed (libslurm-dev): DIR holds its source, of that year and month.
+SLURM_INCLUDE_DIR ?= /usr/include
+SLURM_LIB_DIR ?= $(firstword $(wildcard /usr/lib/*-linux-gnu))
+test-pyslurm: $(VENV)/.dev
+	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("pyslurm") is None)' || { \
+		test -n "$(PYSLURM)" || { echo "say where pyslurm's source is: make test-pyslurm PYSLURM=DIR" >&2; exit 2; }; \
+		SLURM_INCLUDE_DIR=$(SLURM_INCLUDE_DIR) SLURM_LIB_DIR=$(SLURM_LIB_DIR) $(BIN)/pip install $(PYSLURM); }
+	@HARVESTER_TEST_SLURM=1 $(BIN)/python -m pytest tests/acceptance/comparing_pyslurm.py
+
 test-slurm:
 	@test -n "$(VERSION)" || { echo "name a Slurm: make test-slurm VERSION=24.11" >&2; exit 2; }
 	@python3 slurm-test/debian.py $(VERSION) $(if $(PYTEST),-- $(PYTEST))
