@@ -15,13 +15,15 @@ import msgspec
 from harvester.domain.cluster.snapshot import Node, NodeState
 from harvester.domain.model.resources import Resources
 from harvester_adapters.asking import malformed
-from harvester_adapters.pbs.words import plain_id, resources, shown, whole
+from harvester_adapters.oddities import each
+from harvester_adapters.pbs.words import plain_id, resources, shown
 
 PBSNODES = ("pbsnodes", "-av", "-F", "json")
 """Asks for every vnode. Its dsv escapes nothing: a comment could forge a node there."""
 
 _N = NodeState
 _ZERO = Resources(cpus=0)
+_NO_PROPERTIES = frozenset({"ncpus", "ngpus", "mem", "vmem", "host", "vnode"})
 # Words of a state that is a comma list; the first that is found decides. Only `free` alone takes batch jobs.
 _STATES = (
     ({"down", "stale", "sleep"}, _N.DOWN),
@@ -66,14 +68,26 @@ class Vnode(msgspec.Struct, frozen=True, kw_only=True):
         return next((state for words, state in _STATES if self.states & words), _N.UNKNOWN)
 
 
-def vnode_list(text: str) -> tuple[Vnode, ...]:
-    """Return the vnodes in the answer to `PBSNODES`."""
+def vnode_list(text: str, *, odd: list[str] | None = None) -> tuple[Vnode, ...]:
+    """Return the vnodes in the answer to `PBSNODES`.
+
+    Parameters
+    ----------
+    odd: what could not be read is added to it. Such a vnode offers nothing.
+    """
     try:
         document = json.loads(text, parse_constant=str)
         found = document["nodes"].items()
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise malformed("pbsnodes's answer (it is not its JSON)", text) from error
-    return tuple(_vnode(name, fields) for name, fields in found)
+    return each(found, lambda one: _vnode(*one), lambda one: _unread(one[0]), [] if odd is None else odd)
+
+
+def _unread(name: str) -> Vnode:
+    return Vnode(
+        name=name, host=name.partition("[")[0], states=frozenset(), total=_ZERO, free=_ZERO, batch_job_ids=(), queue="",
+        properties={}, comment="",
+    )  # fmt: skip
 
 
 def _vnode(name: str, fields: Any) -> Vnode:  # noqa: ANN401 - JSON
@@ -90,7 +104,7 @@ def _vnode(name: str, fields: Any) -> Vnode:  # noqa: ANN401 - JSON
             free=_clamped(total, used),
             batch_job_ids=tuple(dict.fromkeys(plain_id(str(word)) for word in jobs)),
             queue=str(fields.get("queue", "")),
-            properties={key: value for key, value in available.items() if not _is_amount(value)},
+            properties={key: value for key, value in available.items() if key not in _NO_PROPERTIES},
             comment=shown(str(fields.get("comment", ""))),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -99,14 +113,6 @@ def _vnode(name: str, fields: Any) -> Vnode:  # noqa: ANN401 - JSON
 
 def _texts(values: Any) -> dict[str, str]:  # noqa: ANN401 - JSON
     return {str(key): str(value) for key, value in values.items()}
-
-
-def _is_amount(value: str) -> bool:
-    try:
-        whole(value.lower().rstrip("bw").rstrip("kmgtp"))
-    except ValueError:
-        return False
-    return True
 
 
 def _clamped(total: Resources, used: Resources) -> Resources:

@@ -6,6 +6,7 @@ Pure: tables of PBS's letters and numbers, and of the scheduler's sentences. Wha
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from harvester.domain.cluster.snapshot import BatchState, WaitsFor
 
@@ -77,6 +78,7 @@ def is_deleted(comment: str) -> bool:
     return _TERMINATED.search(comment) is not None and not _BY_SCHEDULER.search(comment)
 
 
+@lru_cache(maxsize=4096)
 def waits_for(state: str, comment: str) -> WaitsFor:
     """Return what a pending batch job waits for. Comments are the scheduler's last word, and may be old."""
     if state != "Q":  # held by somebody or by a dependency, or not before a time

@@ -71,8 +71,9 @@ def qsub_arguments(
         "-q", order.partition,
         "-l", f"select={_chunk(order, options)}",
         *_walltime(order),
-        # No output through PBS: the pilot writes its own (launch), and a copy by scp could hold the node for a minute.
-        "-j", "oe", "-o", "/dev/null", "-e", "/dev/null",
+        # No output through PBS: the pilot writes its own (launch). `localhost` is the node's own to every mom, which
+        # copies there by itself; to the host that submitted it would go by scp, and could hold the node for a minute.
+        "-o", "localhost:/dev/null", "-e", "localhost:/dev/null",
         "-r", "y" if is_rerunnable else "n",
         "-c", "n",  # checkpointed it would wake up later elsewhere, with leases that are gone
         "-m", "n",

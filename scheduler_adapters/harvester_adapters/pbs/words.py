@@ -41,6 +41,7 @@ def instant(word: str) -> float | None:
     return float(calendar.timegm((year, _MONTHS[found[1]], day, hour, minute, second)))
 
 
+@lru_cache(maxsize=4096)
 def duration(word: str) -> timedelta | None:
     """Return a limit such as `00:15:00`, `100:00:00` or `90`; None where none is told."""
     if not word:
@@ -130,6 +131,7 @@ def checked_ids(batch_job_ids: tuple[str, ...]) -> tuple[str, ...]:
     return batch_job_ids
 
 
+@lru_cache(maxsize=4096)
 def shown(text: str, most: int = 120) -> str:
     """Return a text of the site's, fit for one line of a message."""
     words = "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))

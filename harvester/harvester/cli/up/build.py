@@ -28,7 +28,9 @@ from harvester.domain.model.resources import Resources
 if TYPE_CHECKING:
     from harvester.store.store import Store
 
-_STRICT_HANDOVER_S = 0.5  # strict promises prime jobs two seconds at most
+# Strict promises prime jobs two seconds at most. PBS's scheduler stands still until a pilot that it evicts has gone:
+# everybody waits for it, not only whoever evicts it.
+_HURRIED_HANDOVER_S = 0.5
 # A word of an eviction takes so long: pilot, store, daemon, scontrol. PBS needs none: it starts whoever evicts in the
 # same turn in which the pilots go, so that no pilot that waits can come between.
 _LINGER = timedelta(seconds=0.25)
@@ -169,7 +171,7 @@ def excluded_nodes(config: Config) -> frozenset[str]:
     """Return the names in `harvest.excluded_nodes`, lists such as `n[1-4]` spelled out. Raises `ConfigError`."""
     if not any("[" in name for name in config.harvest.excluded_nodes):
         return frozenset(config.harvest.excluded_nodes)
-    from harvester_adapters.slurm.words import node_names  # noqa: PLC0415 - see above
+    from harvester_adapters.slurm.text.words import node_names  # noqa: PLC0415 - see above
 
     found: set[str] = set()
     for number, name in enumerate(config.harvest.excluded_nodes):
@@ -197,7 +199,7 @@ def daemon_settings(config: Config, found: tuple[Shape, ...], port: int) -> Daem
             margin=margin(config, found),
         ),
         policy=harvest.policy,
-        orders={name: _orders(pilot, harvest.mode) for name, pilot in pilots.items()},
+        orders={name: _orders(pilot, config) for name, pilot in pilots.items()},
         tick=timedelta(seconds=tick),
         looks=look_settings(config),
         linger=_LINGER if scheduler.kind == "slurm" and harvest.mode == "preemptible" else timedelta(0),
@@ -226,8 +228,9 @@ def margin(config: Config, found: tuple[Shape, ...]) -> timedelta:
     return timedelta(seconds=max(pilot.leave_before_s for pilot in pilots)) + _START_AND_LEAVE
 
 
-def _orders(pilot: PilotConfig, mode: str) -> Orders:
-    most_s = _STRICT_HANDOVER_S if mode == "strict" else math.inf
+def _orders(pilot: PilotConfig, config: Config) -> Orders:
+    is_hurried = config.harvest.mode == "strict" or config.scheduler.kind == "pbs"
+    most_s = _HURRIED_HANDOVER_S if is_hurried else math.inf
     return Orders(
         interpreter=pilot.interpreter,
         finish_s=min(pilot.finish_s, most_s),

@@ -1,0 +1,45 @@
+"""A few looks at the scheduler, and how long each took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from harvester.domain.cluster.ports import SchedulerAdapter
+from harvester.domain.cluster.snapshot import ClusterSnapshot
+
+Answer = TypeVar("Answer")
+_LOOKS = 3
+_APART_S = 1.1  # an adapter may return the same look again within a second
+
+
+class Looked(msgspec.Struct, frozen=True, kw_only=True):
+    """The last look, and the seconds that each took."""
+
+    snapshot: ClusterSnapshot
+    looks: tuple[float, ...]
+    glances: tuple[float, ...]
+
+
+def look(adapter: SchedulerAdapter, *, is_emulated: bool, wait: Callable[[float], None] = time.sleep) -> Looked:
+    """Look a few times. Raises `SchedulerUnavailable`.
+
+    The first look also asks what is asked rarely, and is not counted.
+    """
+    snapshot = adapter.snapshot()
+    looks, glances = [], []
+    for _ in range(0 if is_emulated else _LOOKS):
+        glances.append(_timed(adapter.glance)[0])
+        wait(_APART_S)
+        took_s, snapshot = _timed(adapter.snapshot)
+        looks.append(took_s)
+    return Looked(snapshot=snapshot, looks=tuple(looks), glances=tuple(glances))
+
+
+def _timed(ask: Callable[[], Answer]) -> tuple[float, Answer]:
+    begun = time.monotonic()
+    answer = ask()
+    return time.monotonic() - begun, answer
