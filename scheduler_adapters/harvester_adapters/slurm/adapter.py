@@ -11,7 +11,6 @@ import getpass
 import os
 import re
 import secrets
-import threading
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -19,9 +18,9 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable
+from harvester.domain.cluster.ports import PilotOrder
 from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot
-from harvester_adapters.scheduler_command import CommandResult, run
+from harvester_adapters.asking import CachedLook, SchedulerCommands
 from harvester_adapters.slurm import squeue
 from harvester_adapters.slurm.excluded import ExcludedNodes, excluded_arguments, excluded_nodes
 from harvester_adapters.slurm.nodes import nodes
@@ -64,50 +63,40 @@ class SlurmAdapter:
         reservations_for: timedelta = timedelta(minutes=5),
         exported: Sequence[str] = EXPORTED,
     ) -> None:
-        self._exported = (*exported, "SLURM_CONF")
-        self._timeout = command_timeout
-        self._cache_for = cache_for.total_seconds()
-        self._lock = threading.Lock()  # one look at a time; whoever waits for it gets the cached one
-        self._snapshot: ClusterSnapshot | None = None
-        self._read_at = 0.0  # monotonic
+        self._run = SchedulerCommands(timeout=command_timeout, asking=_asking, exported=(*exported, "SLURM_CONF"))
+        self._last = CachedLook(self._look, cache_for=cache_for)
         self._slow = SlowLook(
-            ask=self._ask,
+            ask=self._run.ask,
             submitter=Submitter(user=getpass.getuser(), account=account, qos=qos),
             keep_for=slow_cache_for,
             reservations_for=reservations_for,
         )
         self._excluded = ExcludedNodes()
-        self._commands = 0
-        self._counting = threading.Lock()
-        self._executor = PilotExecutor(work_dir=work_dir, run=self._run)
+        self._executor = PilotExecutor(work_dir=work_dir, run=self._run.act)
 
     @property
     def commands(self) -> int:
         """How many commands have been sent to Slurm so far."""
-        return self._commands
+        return self._run.count
 
     def snapshot(self) -> ClusterSnapshot:
         """Look at the nodes and what has not ended: scontrol and squeue once, or the last look while it is fresh.
 
         Raises `SchedulerUnavailable` with the command, its exit code and its words.
         """
-        with self._lock:
-            if self._snapshot is None or time.monotonic() - self._read_at >= self._cache_for:
-                self._snapshot = self._look()
-                self._read_at = time.monotonic()
-            return self._snapshot
+        return self._last.get()
 
     def glance(self) -> tuple[BatchJob, ...]:
         """Return what has not ended, with little of each: one squeue. Raises `SchedulerUnavailable`."""
         question = squeue.at_a_glance(_nonce())
-        return glimpses(self._ask(("squeue", *question.arguments), self._give_up_at()), question)
+        return glimpses(self._run.ask(("squeue", *question.arguments), self._run.give_up_at()), question)
 
     def ended(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
         """Return what became of batch jobs: one squeue, while Slurm remembers them. Raises `SchedulerUnavailable`."""
         if not batch_job_ids:
             return ()
         question = squeue.by_id(_nonce(), checked_ids(batch_job_ids))
-        answer = self._answer(("squeue", *question.arguments), self._give_up_at())
+        answer = self._run.answer(("squeue", *question.arguments), self._run.give_up_at())
         if answer.exit_code and _FORGOTTEN.search(answer.words):
             return ()
         return batch_jobs(answer.expect_success(), question)
@@ -121,7 +110,7 @@ class SlurmAdapter:
         try:
             return self._executor.submit_pilot(order)
         finally:
-            self._forget()
+            self._last.forget()
 
     def cancel(self, *batch_job_ids: str) -> None:
         """Cancel batch jobs: one scancel; those that are over are no error. Raises `SchedulerUnavailable`."""
@@ -130,7 +119,7 @@ class SlurmAdapter:
         try:
             self._executor.cancel_pilots(batch_job_ids)
         finally:
-            self._forget()
+            self._last.forget()
 
     def hold(self, *batch_job_ids: str) -> None:
         """Keep pending batch jobs from being started. Raises `SchedulerUnavailable`."""
@@ -145,9 +134,9 @@ class SlurmAdapter:
         if not batch_job_ids:
             return
         try:
-            answer = self._run(("scontrol", verb, ",".join(checked_ids(batch_job_ids))))
+            answer = self._run.act(("scontrol", verb, ",".join(checked_ids(batch_job_ids))))
         finally:
-            self._forget()
+            self._last.forget()
         # One that has started meanwhile, or is over, is refused, and the others are done nevertheless.
         if answer.exit_code and not _NOT_PENDING.search(answer.words):
             answer.expect_success()
@@ -155,19 +144,15 @@ class SlurmAdapter:
     def close(self) -> None:
         """Nothing to let go: there is no thread, and no file outlives its submission."""
 
-    def _forget(self) -> None:
-        with self._lock:
-            self._snapshot = None
-
     def _look(self) -> ClusterSnapshot:
-        give_up_at = self._give_up_at()
+        give_up_at = self._run.give_up_at()
         taken_at = time.time()
         slow = self._slow.look(give_up_at)
         # Nodes before batch jobs: a batch job that starts in between makes a node look idle that its job names, which
         # reads as "taken"; the other order would show a free node that nobody has.
-        seen = nodes(self._ask(("scontrol", "--details", "--oneliner", "--all", "show", "node"), give_up_at))
+        seen = nodes(self._run.ask(("scontrol", "--details", "--oneliner", "--all", "show", "node"), give_up_at))
         question = squeue.not_ended(_nonce())
-        queue = batch_jobs(self._ask(("squeue", *question.arguments), give_up_at), question)
+        queue = batch_jobs(self._run.ask(("squeue", *question.arguments), give_up_at), question)
         if slow.misses(seen, queue):
             slow = self._slow.look_again(give_up_at)
         queue = self._with_excluded(queue, slow, give_up_at)
@@ -188,34 +173,9 @@ class SlurmAdapter:
             return queue
         if self._excluded.lacks(queue):
             nonce = _nonce()
-            text = self._ask(("squeue", *excluded_arguments(nonce)), give_up_at)
+            text = self._run.ask(("squeue", *excluded_arguments(nonce)), give_up_at)
             self._excluded.learn(excluded_nodes(text, nonce))
         return self._excluded.added(queue)
-
-    def _give_up_at(self) -> float:
-        return time.monotonic() + self._timeout.total_seconds()
-
-    def _ask(self, argv: Sequence[str], give_up_at: float) -> str:
-        return self._answer(argv, give_up_at).expect_success()
-
-    def _answer(self, argv: Sequence[str], give_up_at: float) -> CommandResult:
-        left = timedelta(seconds=give_up_at - time.monotonic())
-        if left <= timedelta(0):
-            raise SchedulerUnavailable(
-                f"asking for the state of the cluster took longer than {self._timeout.total_seconds():g} s;"
-                f" {argv[0]} was not run"
-            )
-        self._count()
-        return run(argv, timeout=left, environment=_asking())
-
-    def _run(self, argv: Sequence[str]) -> CommandResult:
-        self._count()
-        environment = {name: os.environ[name] for name in self._exported if name in os.environ}
-        return run(argv, timeout=self._timeout, environment=environment)
-
-    def _count(self) -> None:
-        with self._counting:  # looks and submissions may come from two threads
-            self._commands += 1
 
 
 def _nonce() -> str:

@@ -15,19 +15,13 @@ from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 
 from harvester.domain.cluster.ports import SchedulerUnavailable
 from harvester.domain.model.resources import Resources
+from harvester_adapters.asking import malformed as malformed  # noqa: PLC0414 - readers of Slurm's words find it here
 
 NOTHING = frozenset({"", "(null)", "N/A", "NONE", "None", "Unknown", "n/a"})
 _NO_LIMIT = frozenset({"UNLIMITED", "INFINITE", "NOT_SET", "Partition_Limit", "INVALID"})
 _SIZES = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3}
 _LARGEST = 1 << 53  # beyond what any cluster counts; a larger number is a damaged line
 _MOST_NODES = 100_000  # of one list; more is a damaged line, and would take minutes to spell out
-
-
-def malformed(what: str, line: str) -> SchedulerUnavailable:
-    """Return the error for an answer that is not understood: `what` it is, and the place."""
-    shown = repr(line[:300])
-    shown = shown if len(line) <= 300 and len(shown) <= 400 else shown[:300] + "..."
-    return SchedulerUnavailable(f"{what} cannot be read, so the whole answer is ignored: {shown}")
 
 
 def lines(text: str, first: str) -> Iterator[tuple[str, dict[str, str]]]:

@@ -56,7 +56,7 @@ def up(  # noqa: PLR0917 - typer makes the options from the parameters
 
 def demo(
     scheduler: Annotated[
-        DemoScheduler, typer.Option(help="Where it runs; auto: Slurm if it answers here, else local.")
+        DemoScheduler, typer.Option(help="Where it runs; auto: the Slurm or PBS that answers here, else local.")
     ] = DemoScheduler.AUTO,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the system running afterwards.")] = False,
     as_json: AsJson = False,

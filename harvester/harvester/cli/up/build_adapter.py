@@ -59,7 +59,7 @@ def _slurm(config: Config) -> SchedulerAdapter:
 
     slurm = config.scheduler.slurm
     return SlurmAdapter(
-        work_dir=Path(slurm.work_dir).expanduser() if slurm.work_dir else state_dir(config) / "slurm",
+        work_dir=_work_dir(config),
         account=slurm.account,
         qos=slurm.qos,
         command_timeout=timedelta(seconds=config.scheduler.timeout_s),
@@ -67,7 +67,25 @@ def _slurm(config: Config) -> SchedulerAdapter:
     )
 
 
-_OWN: dict[str, Callable[[Config], SchedulerAdapter]] = {"local": _local, "slurm": _slurm}
+def _pbs(config: Config) -> SchedulerAdapter:
+    from harvester_adapters.pbs.adapter import PbsAdapter  # noqa: PLC0415 - see above
+    from harvester_adapters.pbs.submission import EXPORTED, PbsSubmitOptions  # noqa: PLC0415 - see above
+
+    pbs = config.scheduler.pbs
+    return PbsAdapter(
+        work_dir=_work_dir(config),
+        options=PbsSubmitOptions(project=pbs.project, place=pbs.place, extra_select=pbs.extra_select),
+        command_timeout=timedelta(seconds=config.scheduler.timeout_s),
+        exported=EXPORTED if pbs.export is None else pbs.export,
+    )
+
+
+def _work_dir(config: Config) -> Path:
+    folder = config.scheduler.submission.work_dir
+    return Path(folder).expanduser() if folder else state_dir(config) / config.scheduler.kind
+
+
+_OWN: dict[str, Callable[[Config], SchedulerAdapter]] = {"local": _local, "slurm": _slurm, "pbs": _pbs}
 
 
 def shut_down(local: SchedulerAdapter, patience: timedelta) -> None:

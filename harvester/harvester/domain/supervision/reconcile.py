@@ -216,7 +216,9 @@ class _Look:
                 continue
             sighting = self._count(self.old.orphans.get(batch.batch_job_id))
             self.orphans[batch.batch_job_id] = sighting
-            if self.is_new and sighting.looks % self.settings.looks == 0:
+            # One that was evicted into the queue has begun before, so no submission of ours is under way.
+            is_back = batch.state is BatchState.PENDING and batch.preempt_at is not None
+            if self.is_new and sighting.looks % (1 if is_back else self.settings.looks) == 0:
                 reason = f"{batch.name} belongs to no live pilot"
                 yield CancelOrphan(batch_job_id=batch.batch_job_id, reason=reason)
 

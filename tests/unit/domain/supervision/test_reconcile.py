@@ -203,6 +203,12 @@ def test_batch_jobs_of_others_and_those_that_end_are_left_alone(other: BatchJob)
     assert looks(4, other, pilots=()) == [[]] * 4
 
 
+def test_a_pilot_that_was_evicted_into_the_queue_and_has_ended_for_us_is_cancelled_at_first_sight():
+    back = batch(BatchState.PENDING, preempt_at=NOW - 1, nodes=())
+    told = looks(2, back, pilots=())
+    assert told == [[CancelOrphan(batch_job_id="7", reason=f"{NAME} belongs to no live pilot")]] * 2
+
+
 def test_of_two_batch_jobs_with_one_name_the_living_one_counts():
     one = pilot(PilotState.PLANNED)
     told = moves(look(batch(BatchState.CANCELLED, batch_job_id="6"), batch()), one)
