@@ -152,7 +152,9 @@ class _Site:
         """Ask, and return what was found."""
         self._say("looking at the cluster")
         try:
-            looked = look(self._adapter, is_emulated=self._is_emulated)
+            # Glances are for modes in which nobody evicts pilots; what is emulated takes no time.
+            has_glances = self._config.harvest.mode != "preemptible"
+            looked = look(self._adapter, count=0 if self._is_emulated else 3, has_glances=has_glances)
         except SchedulerUnavailable as problem:
             return [_no_scheduler(problem)]
         snapshot = looked.snapshot
