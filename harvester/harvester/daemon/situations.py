@@ -6,6 +6,8 @@ without it nobody knows by when they must have ended, so they are taken out of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec.structs import replace
 
 from harvester.daemon.observing.harm import Harm
@@ -50,7 +52,8 @@ class Situations:
         """Return the situation that a look has led to. Raises `StoreError`."""
         self.snapshot = snapshot
         settings = settings_of(self._harm.settings(said))
-        pilots = tuple(self._known(record) for record in self._store.pilots())
+        limits = {batch.name: batch.held_by_limit for batch in snapshot.batch_jobs if batch.held_by_limit}
+        pilots = tuple(self._known(record, limits) for record in self._store.pilots())
         live = {pilot.pilot_id for pilot in pilots}
         self._orders = {pilot_id: order for pilot_id, order in self._orders.items() if pilot_id in live}
         self._lore.look(snapshot, pilots, settings.shapes, now)
@@ -71,9 +74,9 @@ class Situations:
             situation = replace(situation, settings=settings_of(self._harm.settings(said)))
         return situation
 
-    def _known(self, record: PilotRecord) -> KnownPilot:
+    def _known(self, record: PilotRecord, limits: Mapping[str, str]) -> KnownPilot:
         order = self._orders.get(record.pilot_id)
-        pilot = views.known(record)
+        pilot = replace(views.known(record), held_by_limit=limits.get(record.name, ""))
         return pilot if order is None else replace(pilot, end_by=order.end_by, bound_to=order.nodes)
 
     def _usable(self, snapshot: ClusterSnapshot) -> list[str]:

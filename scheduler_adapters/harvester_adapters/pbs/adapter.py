@@ -19,6 +19,7 @@ from harvester.domain.cluster.ports import PilotOrder, SubmissionRejected
 from harvester.domain.cluster.snapshot import BatchJob, BatchState, ClusterSnapshot
 from harvester.domain.model.resources import Resources
 from harvester_adapters.asking import CachedLook, SchedulerCommands
+from harvester_adapters.oddities import Oddities
 from harvester_adapters.pbs.jobs import QSTAT, batch_jobs, by_id
 from harvester_adapters.pbs.nodes import PBSNODES, Vnode, hosts, nodes, vnode_list
 from harvester_adapters.pbs.partitions import partitions, partitions_of, settled
@@ -65,6 +66,7 @@ class PbsAdapter:
         self._run = SchedulerCommands(timeout=command_timeout, asking=_asking, exported=COMMANDS_NEED)
         self._last = CachedLook(self._look, cache_for=cache_for)
         self._slow = PbsSlowLook(ask=self._run.ask, keep_for=slow_cache_for, reservations_for=reservations_for)
+        self._oddities = Oddities("pbs")
         self._user = getpass.getuser()
         self._seen: ClusterSnapshot | None = None  # the newest look, however old
         self._chosen: set[str] = set()  # nodes that were chosen for pilots since
@@ -170,10 +172,12 @@ class PbsAdapter:
         taken_at = time.time()
         # Nodes before batch jobs: a batch job that starts in between makes a node look idle that its job names, which
         # reads as "taken"; the other order would show a free node that nobody has.
-        vnodes = vnode_list(self._run.ask(PBSNODES, give_up_at))
+        odd: list[str] = []
+        vnodes = vnode_list(self._run.ask(PBSNODES, give_up_at), odd=odd)
         host_of = hosts(vnodes)
         slow = self._slow.look(give_up_at, host_of)
-        queue = batch_jobs(self._run.ask(QSTAT, give_up_at), host_of, now=taken_at)
+        queue = batch_jobs(self._run.ask(QSTAT, give_up_at), host_of, now=taken_at, odd=odd)
+        self._oddities.tell(odd)
         if slow.misses(vnodes, queue):
             slow = self._slow.look_again(give_up_at, host_of)
         parts = partitions(slow.queues, vnodes, slow.server, slow.scheds, self._user, reserved=slow.reservation_names)

@@ -15,6 +15,7 @@ from typing import Any
 from harvester.domain.cluster.snapshot import BatchJob, BatchState, WaitsFor
 from harvester.domain.model.resources import Resources
 from harvester_adapters.asking import malformed
+from harvester_adapters.oddities import each
 from harvester_adapters.pbs.records import DELIMITER, PbsRecord, dsv, unescaped
 from harvester_adapters.pbs.states import batch_state, is_preempted, waits_for
 from harvester_adapters.pbs.words import (
@@ -46,16 +47,33 @@ def by_id(batch_job_ids: Iterable[str]) -> tuple[str, ...]:
     return ("qstat", "-x", *QSTAT[1:], *batch_job_ids)
 
 
-def batch_jobs(text: str, host_of: Mapping[str, str] | None = None, *, now: float = 0.0) -> tuple[BatchJob, ...]:
+def batch_jobs(
+    text: str, host_of: Mapping[str, str] | None = None, *, now: float = 0.0, odd: list[str] | None = None
+) -> tuple[BatchJob, ...]:
     """Return the batch jobs in the answer to `QSTAT` or `by_id`.
 
     Parameters
     ----------
     host_of: the host of each vnode; a vnode that is not in it is a host of its own.
     now: when it was asked (Unix seconds): a planned start that has long passed is no plan any more.
+    odd: what could not be read is added to it. Of such a batch job only who it is is told: it never looks ended.
     """
     hosts = host_of or {}
-    return tuple(_batch_job(record, hosts, now) for record in dsv(text, "Job Id"))
+    errors = [] if odd is None else odd
+    return each(dsv(text, "Job Id"), lambda record: _batch_job(record, hosts, now), _unread, errors)
+
+
+def _unread(record: PbsRecord) -> BatchJob | None:
+    """Return what is certain of a batch job that cannot be read whole: that it is there."""
+    get = record.get
+    try:
+        batch_job_id = plain_id(record.name)
+    except ValueError:
+        return None
+    user, queue = get("Job_Owner").partition("@")[0], get("queue").partition("@")[0]
+    return BatchJob(
+        batch_job_id=batch_job_id, name=get("Job_Name"), user=user, partition=queue, state=BatchState.UNKNOWN
+    )
 
 
 def _batch_job(record: PbsRecord, hosts: Mapping[str, str], now: float) -> BatchJob:
@@ -144,10 +162,10 @@ def _asked(words: tuple[str, ...]) -> dict[str, Any]:
     places = place.split(":")
     requested = resources({"ncpus": ncpus or "0", "ngpus": ngpus or "0", "mem": mem or "0"})
     asked = chunks(select)
-    each = [resources({"ncpus": "1"} | values) for _, values in asked]
+    of_each = [resources({"ncpus": "1"} | values) for _, values in asked]
     return {
         "requested": requested,
-        "each": requested if "pack" in places or not each else _least(each),
+        "each": requested if "pack" in places or not of_each else _least(of_each),
         "is_exclusive": not {"excl", "exclhost"}.isdisjoint(places),
         # Without `scatter` chunks may share a node: how many nodes that takes, their size tells.
         "node_count": whole(nodect or "1") if not _SCATTERED.isdisjoint(places) else 1,

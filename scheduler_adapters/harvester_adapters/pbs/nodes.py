@@ -15,6 +15,7 @@ import msgspec
 from harvester.domain.cluster.snapshot import Node, NodeState
 from harvester.domain.model.resources import Resources
 from harvester_adapters.asking import malformed
+from harvester_adapters.oddities import each
 from harvester_adapters.pbs.words import plain_id, resources, shown
 
 PBSNODES = ("pbsnodes", "-av", "-F", "json")
@@ -67,14 +68,26 @@ class Vnode(msgspec.Struct, frozen=True, kw_only=True):
         return next((state for words, state in _STATES if self.states & words), _N.UNKNOWN)
 
 
-def vnode_list(text: str) -> tuple[Vnode, ...]:
-    """Return the vnodes in the answer to `PBSNODES`."""
+def vnode_list(text: str, *, odd: list[str] | None = None) -> tuple[Vnode, ...]:
+    """Return the vnodes in the answer to `PBSNODES`.
+
+    Parameters
+    ----------
+    odd: what could not be read is added to it. Such a vnode offers nothing.
+    """
     try:
         document = json.loads(text, parse_constant=str)
         found = document["nodes"].items()
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise malformed("pbsnodes's answer (it is not its JSON)", text) from error
-    return tuple(_vnode(name, fields) for name, fields in found)
+    return each(found, lambda one: _vnode(*one), lambda one: _unread(one[0]), [] if odd is None else odd)
+
+
+def _unread(name: str) -> Vnode:
+    return Vnode(
+        name=name, host=name.partition("[")[0], states=frozenset(), total=_ZERO, free=_ZERO, batch_job_ids=(), queue="",
+        properties={}, comment="",
+    )  # fmt: skip
 
 
 def _vnode(name: str, fields: Any) -> Vnode:  # noqa: ANN401 - JSON

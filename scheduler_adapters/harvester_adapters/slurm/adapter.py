@@ -8,9 +8,9 @@ Slurm could tell again.
 from __future__ import annotations
 
 import getpass
+import grp
 import os
 import re
-import secrets
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -21,12 +21,16 @@ import msgspec
 from harvester.domain.cluster.ports import PilotOrder
 from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot
 from harvester_adapters.asking import CachedLook, SchedulerCommands
-from harvester_adapters.slurm import squeue
-from harvester_adapters.slurm.excluded import ExcludedNodes, excluded_arguments, excluded_nodes
-from harvester_adapters.slurm.nodes import nodes
-from harvester_adapters.slurm.slow_look import Slow, SlowLook, Submitter
-from harvester_adapters.slurm.squeue import batch_jobs, glimpses
+from harvester_adapters.slurm.slow_look import SlowLook
+from harvester_adapters.slurm.sources.choice import chosen
+from harvester_adapters.slurm.sources.commands import nonce
+from harvester_adapters.slurm.sources.oddities import Oddities
+from harvester_adapters.slurm.sources.source import SourceKind
 from harvester_adapters.slurm.submission import EXPORTED, PilotExecutor, checked_ids
+from harvester_adapters.slurm.text import squeue
+from harvester_adapters.slurm.text.access import Submitter
+from harvester_adapters.slurm.text.config import SiteConfig
+from harvester_adapters.slurm.text.squeue import batch_jobs, glimpses
 
 _WHOLE_MINUTES = timedelta(minutes=1)
 # What a single id that Slurm has forgotten is answered with; several of which some are known are no error.
@@ -49,6 +53,8 @@ class SlurmAdapter:
     slow_cache_for: how long the partitions, the QOSs and the configuration are believed.
     reservations_for: how long the reservations are believed.
     exported: the variables of this process's environment that a pilot gets. No others reach it.
+    source: a `SourceKind`: whom nodes and batch jobs are asked of.
+    wake: whether pilots may wake nodes that are powered down to save energy.
     """
 
     def __init__(
@@ -62,22 +68,34 @@ class SlurmAdapter:
         slow_cache_for: timedelta = timedelta(minutes=30),
         reservations_for: timedelta = timedelta(minutes=5),
         exported: Sequence[str] = EXPORTED,
+        source: str = SourceKind.COMMANDS,
+        wake: bool = False,
     ) -> None:
         self._run = SchedulerCommands(timeout=command_timeout, asking=_asking, exported=(*exported, "SLURM_CONF"))
         self._last = CachedLook(self._look, cache_for=cache_for)
+        self._submitter = _submitter(account, qos)
         self._slow = SlowLook(
             ask=self._run.ask,
-            submitter=Submitter(user=getpass.getuser(), account=account, qos=qos),
+            submitter=self._submitter,
             keep_for=slow_cache_for,
             reservations_for=reservations_for,
         )
-        self._excluded = ExcludedNodes()
+        self._source = chosen(SourceKind(source), self._run, wake=wake)
+        self._oddities = Oddities()
         self._executor = PilotExecutor(work_dir=work_dir, run=self._run.act)
 
     @property
     def commands(self) -> int:
         """How many commands have been sent to Slurm so far."""
         return self._run.count
+
+    @property
+    def source_in_use(self) -> tuple[str, str]:
+        """What nodes and batch jobs are asked of, "commands" or "pyslurm"; and why not pyslurm, where that may be.
+
+        Known after the first look.
+        """
+        return self._source.in_use.value, self._source.why_commands
 
     def snapshot(self) -> ClusterSnapshot:
         """Look at the nodes and what has not ended: scontrol and squeue once, or the last look while it is fresh.
@@ -88,14 +106,14 @@ class SlurmAdapter:
 
     def glance(self) -> tuple[BatchJob, ...]:
         """Return what has not ended, with little of each: one squeue. Raises `SchedulerUnavailable`."""
-        question = squeue.at_a_glance(_nonce())
+        question = squeue.at_a_glance(nonce())
         return glimpses(self._run.ask(("squeue", *question.arguments), self._run.give_up_at()), question)
 
     def ended(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
         """Return what became of batch jobs: one squeue, while Slurm remembers them. Raises `SchedulerUnavailable`."""
         if not batch_job_ids:
             return ()
-        question = squeue.by_id(_nonce(), checked_ids(batch_job_ids))
+        question = squeue.by_id(nonce(), checked_ids(batch_job_ids))
         answer = self._run.answer(("squeue", *question.arguments), self._run.give_up_at())
         if answer.exit_code and _FORGOTTEN.search(answer.words):
             return ()
@@ -148,38 +166,38 @@ class SlurmAdapter:
         give_up_at = self._run.give_up_at()
         taken_at = time.time()
         slow = self._slow.look(give_up_at)
-        # Nodes before batch jobs: a batch job that starts in between makes a node look idle that its job names, which
-        # reads as "taken"; the other order would show a free node that nobody has.
-        seen = nodes(self._run.ask(("scontrol", "--details", "--oneliner", "--all", "show", "node"), give_up_at))
-        question = squeue.not_ended(_nonce())
-        queue = batch_jobs(self._run.ask(("squeue", *question.arguments), give_up_at), question)
-        if slow.misses(seen, queue):
+        seen = self._source.look(slow.site, give_up_at)
+        if slow.misses(seen.nodes, seen.batch_jobs):
             slow = self._slow.look_again(give_up_at)
-        queue = self._with_excluded(queue, slow, give_up_at)
+        self._oddities.tell((*slow.odd, *seen.odd))
         return ClusterSnapshot(
             taken_at=taken_at,
             scheduler=f"slurm {slow.site.version}",
-            nodes=seen,
-            batch_jobs=queue,
+            nodes=seen.nodes,
+            batch_jobs=seen.batch_jobs,
             partitions=slow.partitions,
             reservations=slow.reservations,
             grain=_WHOLE_MINUTES,
+            hidden=_hidden(slow.site, self._submitter, seen.batch_jobs),
             cuts_time_min=slow.site.cuts_time_min,
         )
 
-    def _with_excluded(self, queue: tuple[BatchJob, ...], slow: Slow, give_up_at: float) -> tuple[BatchJob, ...]:
-        """Return the batch jobs with the nodes that they exclude, where this Slurm has not shown them."""
-        if slow.site.shows_excluded:
-            return queue
-        if self._excluded.lacks(queue):
-            nonce = _nonce()
-            text = self._run.ask(("squeue", *excluded_arguments(nonce)), give_up_at)
-            self._excluded.learn(excluded_nodes(text, nonce))
-        return self._excluded.added(queue)
+
+def _submitter(account: str, qos: str) -> Submitter:
+    user = getpass.getuser()
+    try:
+        ids = os.getgrouplist(user, os.getgid())
+        groups = frozenset(grp.getgrgid(each).gr_name for each in ids)
+    except (KeyError, OSError):  # a group without a name, or a directory service that does not answer
+        groups = frozenset()
+    return Submitter(user=user, account=account, qos=qos, groups=groups, is_root=os.geteuid() == 0)
 
 
-def _nonce() -> str:
-    return "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(6))
+def _hidden(site: SiteConfig, submitter: Submitter, batch_jobs: Sequence[BatchJob]) -> str:
+    """Return what Slurm does not show to this user. Who sees somebody else's batch job is an operator, and sees all."""
+    if "jobs" not in site.private or submitter.is_root or any(batch.user != submitter.user for batch in batch_jobs):
+        return ""
+    return "other users' batch jobs from this one (PrivateData=jobs; an operator sees all)"
 
 
 def _asking() -> dict[str, str]:
@@ -191,4 +209,5 @@ def _asking() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(changing)}
     if "SLURM_CONF" in os.environ:
         kept["SLURM_CONF"] = os.environ["SLURM_CONF"]
-    return kept | {"TZ": "UTC", "SLURM_BITSTR_LEN": "0"}  # 0: lists of array elements are not cut off
+    # LC_ALL: what the C library adds to Slurm's words is in the user's language. 0: lists of array elements are whole.
+    return kept | {"TZ": "UTC", "LC_ALL": "C", "SLURM_BITSTR_LEN": "0"}

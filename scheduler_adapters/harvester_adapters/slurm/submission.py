@@ -21,7 +21,7 @@ from packaging.version import Version
 from psij import Job
 from psij.executors.batch.slurm import SlurmExecutorConfig, SlurmJobExecutor
 
-from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected
+from harvester.domain.cluster.ports import LimitReached, PilotOrder, SchedulerUnavailable, SubmissionRejected
 from harvester_adapters.pilot_jobs import PilotSubmission, order_of
 from harvester_adapters.scheduler_command import CommandResult
 
@@ -38,6 +38,8 @@ _NO_CONTACT = re.compile(
     r"|munge|temporarily un|slurmctld is|host is down|no route to host|transport endpoint|unexpected message",
     re.IGNORECASE,
 )
+# Limits on how many or how much may be submitted together; those on a single batch job are as before at the next try.
+_FULL = re.compile(r"\b(QOS|Assoc)(Max|Grp)Submit\w+|\b(QOS|Assoc)Grp\w+Limit")
 _OVER = re.compile(r"invalid job id|already complet|job/step already", re.IGNORECASE)
 
 
@@ -123,7 +125,8 @@ def judge_submission(order_name: str, answer: CommandResult) -> None:
     words = answer.words or f"nothing, exit code {answer.exit_code}"
     if answer.exit_code < 0 or _NO_CONTACT.search(words):
         raise SchedulerUnavailable(f"sbatch reached no controller for {order_name} (it may exist): {words}")
-    raise SubmissionRejected(f"sbatch refused {order_name}: {words}")
+    kind = LimitReached if _FULL.search(words) else SubmissionRejected
+    raise kind(f"sbatch refused {order_name}: {words}")
 
 
 def judge_cancellation(answer: CommandResult) -> None:

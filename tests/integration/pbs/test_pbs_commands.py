@@ -103,6 +103,15 @@ def test_a_queue_that_nobody_told_of_is_asked_for_again_but_not_at_every_look(fa
     assert len(fake_pbs.calls("qmgr")) == 2  # what is young stays
 
 
+def test_what_cannot_be_read_is_said_once(fake_pbs, adapter, caplog):
+    fake_pbs.queue.write_text(fake_pbs.queue.read_text().replace("walltime=00:15:00", "walltime=mañana", 1))
+    for _ in range(3):
+        snapshot = adapter.snapshot()
+    odd = [batch for batch in snapshot.batch_jobs if batch.state is BatchState.UNKNOWN]
+    assert len(odd) == 1
+    assert [record.getMessage()[:20] for record in caplog.records].count("pbs.odd records=1: t") == 1
+
+
 @pytest.mark.parametrize("command", ["qstat", "pbsnodes", "qmgr", "pbs_rstat"])
 @pytest.mark.parametrize(
     "script",

@@ -115,7 +115,7 @@ STAGES: dict[str, type[Stage]] = {"local": LocalStage, "slurm": SlurmStage, "pbs
 @contextmanager
 def open_stage(scheduler: str, folder: Path, say: Say) -> Iterator[Stage]:
     """Start a harvester over `folder` and yield its stage; end it, and remove the folder, at the end."""
-    kind = _answering() if scheduler == "auto" else scheduler
+    kind = answering() if scheduler == "auto" else scheduler
     options = ["--scheduler", kind, "--state", str(folder), "--port", "0", "--ready", "2"]
     size = ["--nodes", str(NODES), "--cpus", str(CPUS)] if kind == "local" else []
     say(" ".join(["harvester up", *options[:2], "--ready 2", *size]))
@@ -150,7 +150,7 @@ def _wait_for_endpoint(folder: Path, process: subprocess.Popen[bytes], log: Path
         time.sleep(0.05)
 
 
-def _answering() -> str:
+def answering() -> str:
     """Return the scheduler that answers here and has `prime` and `harvest`, as partitions or as queues."""
     questions = {"slurm": ("sinfo", "--noheader", "--format=%R"), "pbs": ("qstat", "-Q")}
     for kind, command in questions.items():

@@ -171,7 +171,7 @@ def excluded_nodes(config: Config) -> frozenset[str]:
     """Return the names in `harvest.excluded_nodes`, lists such as `n[1-4]` spelled out. Raises `ConfigError`."""
     if not any("[" in name for name in config.harvest.excluded_nodes):
         return frozenset(config.harvest.excluded_nodes)
-    from harvester_adapters.slurm.words import node_names  # noqa: PLC0415 - see above
+    from harvester_adapters.slurm.text.words import node_names  # noqa: PLC0415 - see above
 
     found: set[str] = set()
     for number, name in enumerate(config.harvest.excluded_nodes):

@@ -64,6 +64,8 @@ def _slurm(config: Config) -> SchedulerAdapter:
         qos=slurm.qos,
         command_timeout=timedelta(seconds=config.scheduler.timeout_s),
         exported=EXPORTED if slurm.export is None else slurm.export,
+        source=slurm.source,
+        wake=slurm.wake,
     )
 
 

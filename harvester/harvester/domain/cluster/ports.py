@@ -31,6 +31,10 @@ class SubmissionRejected(SchedulerError):
     """The scheduler answered, and the answer was no. Back off: the same order will be refused again."""
 
 
+class LimitReached(SubmissionRejected):
+    """As many as our user, account or QOS may submit are submitted: one more may be when one of them has ended."""
+
+
 class PilotOrder(msgspec.Struct, frozen=True, kw_only=True):
     """One pilot to be submitted as one batch job on one node."""
 

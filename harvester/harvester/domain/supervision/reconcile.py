@@ -24,6 +24,8 @@ ENDS: dict[BatchState, PilotEvent] = {
     _B.TIMEOUT: _E.FINISHED,  # the walltime of a READY pilot; one that never registered is FAILED by the table
     _B.NODE_FAIL: _E.FAILED,
     _B.FAILED: _E.FAILED,
+    _B.OUT_OF_MEMORY: _E.FAILED,
+    _B.DEADLINE: _E.CANCELLED,  # strict mode gives one: the scheduler found no room in time, which is nobody's fault
 }
 """What a batch job's end means for its pilot. States that are not here mean nothing for its end."""
 
@@ -162,7 +164,7 @@ class _Look:
             yield PilotEvent.SUBMITTED, "found by its name"
         if batch.state in _STARTED and pilot.state in {PilotState.PLANNED, PilotState.QUEUED}:
             yield PilotEvent.STARTED, ""
-        if batch.state is BatchState.RUNNING and self._is_overdue(pilot):
+        if batch.state is BatchState.RUNNING and not batch.is_booting and self._is_overdue(pilot, batch):
             seconds = self.settings.boot.total_seconds()
             yield PilotEvent.FAILED, f"it was started but did not call within {seconds:g} s; see its output"
         end = ENDS.get(batch.state)
@@ -175,10 +177,12 @@ class _Look:
         reason = f"the scheduler says {batch.state.value}" + (f" ({batch.reason})" if batch.reason else "")
         yield end, reason + (", before it ever called" if before else "")
 
-    def _is_overdue(self, pilot: KnownPilot) -> bool:
+    def _is_overdue(self, pilot: KnownPilot, batch: BatchJob) -> bool:
         if pilot.state is not PilotState.BOOTING or pilot.started_at is None:
             return False
-        return self.now - pilot.started_at > self.settings.boot.total_seconds()
+        # Where nodes had to boot, Slurm dates the start anew when they have.
+        started_at = max(pilot.started_at, min(batch.start_at or 0.0, self.now))
+        return self.now - started_at > self.settings.boot.total_seconds()
 
     def _absent(self, pilot: KnownPilot) -> Iterator[Move]:
         """Yield what follows when the look does not show a pilot."""

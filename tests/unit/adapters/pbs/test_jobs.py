@@ -242,14 +242,32 @@ def test_nobody_is_an_answer():
         line() + "Job Id: 2.vm\x1fJob_Name=n",
         "qstat: something else\n",
         line("x.vm"),
-        line(job_state="R", stime="gestern"),
-        line(**{"Resource_List.walltime": "zwei"}),
-        line(**{"Resource_List.ncpus": "9" * 30}),
     ],
 )
 def test_an_answer_that_is_not_understood_is_no_answer(text):
     with pytest.raises(SchedulerUnavailable, match=r"cannot be read, so the whole answer is ignored"):
         batch_jobs(text)
+
+
+ODD = [
+    {"job_state": "R", "stime": "gestern"},
+    {"job_state": ""},
+    {"Resource_List.walltime": "zwei"},
+    {"Resource_List.ncpus": "9" * 30},
+    {"Resource_List.select": "1:ncpus=viel"},
+]
+
+
+@pytest.mark.parametrize("attributes", ODD)
+def test_one_odd_batch_job_hides_no_other_and_never_looks_ended(attributes):
+    odd: list[str] = []
+    found = batch_jobs(line("1.vm") + line("2.vm") + line("3.vm", Job_Name="mine", **attributes), odd=odd)
+    assert [(batch.batch_job_id, batch.state) for batch in found[:2]] == [("1", S.PENDING), ("2", S.PENDING)]
+    assert (found[2].batch_job_id, found[2].name, found[2].state) == ("3", "mine", S.UNKNOWN)
+    assert len(odd) == 1
+    # Where most are odd, the answer is in another format.
+    with pytest.raises(SchedulerUnavailable, match="cannot be read"):
+        batch_jobs(line("1.vm") + line("3.vm", **attributes))
 
 
 def test_twenty_thousand_batch_jobs_are_read_within_a_second():

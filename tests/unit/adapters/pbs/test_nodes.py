@@ -119,6 +119,16 @@ def test_an_answer_that_is_not_understood_is_no_answer(text):
         vnode_list(text)
 
 
+def test_one_odd_node_hides_no_other_and_offers_nothing():
+    document = json.loads(made())
+    document["nodes"] |= {"n2": document["nodes"]["n1"] | {"resources_available": {"host": "n2", "ncpus": 4}}}
+    document["nodes"] |= {"odd": {"state": "free", "resources_available": {"ncpus": "viel"}}}
+    odd: list[str] = []
+    found = {node.name: node for node in nodes(vnode_list(json.dumps(document), odd=odd), lambda vnode: ())}
+    assert (found["n1"].state, found["odd"].state, found["odd"].free.cpus) == (N.IDLE, N.UNKNOWN, 0)
+    assert len(odd) == 1
+
+
 def test_ten_thousand_nodes_are_read_within_a_second():
     one = json.loads((SAMPLES / "stale.nodes.json").read_text())["nodes"]["pn1"]
     text = json.dumps(

@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harvester.domain.cluster.ports import SchedulerUnavailable
-from harvester_adapters.slurm import squeue
-from harvester_adapters.slurm.config import SiteConfig, site_config
-from harvester_adapters.slurm.excluded import excluded_nodes
-from harvester_adapters.slurm.nodes import nodes
-from harvester_adapters.slurm.partitions import partitions
-from harvester_adapters.slurm.preemption import PilotQos
-from harvester_adapters.slurm.qos import default_qos, qos_table
-from harvester_adapters.slurm.reservations import reservations
-from harvester_adapters.slurm.squeue import batch_jobs, glimpses
-from harvester_adapters.slurm.words import duration, elements, megabytes, tres
-from harvester_adapters.slurm.words import node_names as nodes_of_a_list
+from harvester_adapters.slurm.text import squeue
+from harvester_adapters.slurm.text.config import SiteConfig, site_config
+from harvester_adapters.slurm.text.excluded import excluded_nodes
+from harvester_adapters.slurm.text.nodes import nodes
+from harvester_adapters.slurm.text.partitions import partitions
+from harvester_adapters.slurm.text.preemption import PilotQos
+from harvester_adapters.slurm.text.qos import default_qos, qos_table
+from harvester_adapters.slurm.text.reservations import reservations
+from harvester_adapters.slurm.text.squeue import batch_jobs, glimpses
+from harvester_adapters.slurm.text.words import duration, elements, megabytes, tres
+from harvester_adapters.slurm.text.words import node_names as nodes_of_a_list
 
 SAMPLES = Path(__file__).parent / "samples"
 SITE = SiteConfig(version="22.05.8", preempt_type="preempt/partition_prio", preempt_mode="CANCEL")

@@ -8,24 +8,49 @@ from __future__ import annotations
 from datetime import timedelta
 
 from harvester.domain.cluster.snapshot import Partition
-from harvester_adapters.slurm.config import SiteConfig
-from harvester_adapters.slurm.preemption import PilotQos, Tier, not_by_qos, not_by_tier
-from harvester_adapters.slurm.words import NOTHING, duration, integer, lines, malformed, node_names, seconds
+from harvester_adapters.slurm.text.access import Submitter, gives_whole_nodes, refusal
+from harvester_adapters.slurm.text.config import SiteConfig
+from harvester_adapters.slurm.text.preemption import PilotQos, Tier, not_by_qos, not_by_tier
+from harvester_adapters.slurm.text.words import NOTHING, duration, integer, lines, malformed, node_names, seconds
+
+_BEARABLE = timedelta(minutes=1)  # a prime job may wait so long for a pilot that is exempt from eviction, no longer
 
 
-def partitions(text: str, site: SiteConfig, qos: PilotQos) -> tuple[Partition, ...]:
+def partitions(text: str, site: SiteConfig, qos: PilotQos, submitter: Submitter | None = None) -> tuple[Partition, ...]:
     """Return the partitions in the output of `scontrol --oneliner --all show partition`.
 
     Parameters
     ----------
     qos: the QOSs; asked only where the site preempts by them.
+    submitter: as whom pilots are submitted; None: nobody knows, so no partition refuses them.
     """
     found = list(lines(text, "PartitionName"))
     tiers = [_tier(line, words) for line, words in found]
+    exempt = _exempt(site, qos)
     return tuple(
-        _partition(line, words, _why_not(tier, tiers, site, qos), _grace(site, qos))
+        _partition(
+            line,
+            words,
+            why_not=_why_not(tier, tiers, site, qos) or _not_soon(exempt),
+            refuses=refusal(words, submitter, qos.name) if submitter is not None else "",
+            grace=_grace(site, qos),
+            exempt=exempt,
+            is_whole=site.gives_whole_nodes or gives_whole_nodes(words),
+        )
         for (line, words), tier in zip(found, tiers, strict=True)
     )
+
+
+def _exempt(site: SiteConfig, qos: PilotQos) -> timedelta:
+    """Return how long a pilot runs before it may be evicted: the QOS's time where it has one, else the cluster's."""
+    own = None if qos.own is None else qos.own.exempt_time
+    return site.exempt_time if own is None else own
+
+
+def _not_soon(exempt: timedelta) -> str:
+    if exempt <= _BEARABLE:
+        return ""
+    return f"its batch jobs are evicted only after they have run for {exempt.total_seconds():g} s (PreemptExemptTime)"
 
 
 def _why_not(tier: Tier, tiers: list[Tier], site: SiteConfig, qos: PilotQos) -> str:
@@ -59,7 +84,16 @@ def _tier(line: str, words: dict[str, str]) -> Tier:
         raise malformed("a partition of scontrol", line) from error
 
 
-def _partition(line: str, words: dict[str, str], why_not: str, grace: timedelta | None) -> Partition:
+def _partition(
+    line: str,
+    words: dict[str, str],
+    *,
+    why_not: str,
+    refuses: str,
+    grace: timedelta | None,
+    exempt: timedelta,
+    is_whole: bool,
+) -> Partition:
     try:
         return Partition(
             name=words["PartitionName"],
@@ -70,6 +104,9 @@ def _partition(line: str, words: dict[str, str], why_not: str, grace: timedelta 
             why_not=why_not,
             is_default=words["Default"] == "YES",
             priority_tier=integer(words["PriorityTier"]),
+            refuses=refuses,
+            gives_whole_nodes=is_whole,
+            exempt_time=exempt,
         )
     except (KeyError, ValueError) as error:
         raise malformed("a partition of scontrol", line) from error

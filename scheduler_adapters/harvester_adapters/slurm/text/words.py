@@ -7,21 +7,59 @@ is not understood raises `ValueError`; `malformed` makes the error of it that na
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import TypeVar
 
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 
+from harvester.domain.cluster import nodelist
 from harvester.domain.cluster.ports import SchedulerUnavailable
 from harvester.domain.model.resources import Resources
 from harvester_adapters.asking import malformed as malformed  # noqa: PLC0414 - readers of Slurm's words find it here
+
+Raw = TypeVar("Raw")
+Record = TypeVar("Record")
 
 NOTHING = frozenset({"", "(null)", "N/A", "NONE", "None", "Unknown", "n/a"})
 _NO_LIMIT = frozenset({"UNLIMITED", "INFINITE", "NOT_SET", "Partition_Limit", "INVALID"})
 _SIZES = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3}
 _LARGEST = 1 << 53  # beyond what any cluster counts; a larger number is a damaged line
 _MOST_NODES = 100_000  # of one list; more is a damaged line, and would take minutes to spell out
+
+
+def each(
+    raw: Iterable[Raw],
+    read: Callable[[Raw], Record],
+    instead: Callable[[Raw], Record | None],
+    odd: list[str],
+) -> tuple[Record, ...]:
+    """Return the records of one answer, each read by `read`; of one that cannot be read, what `instead` makes of it.
+
+    One odd record of somebody's must not hide all others. Where most are odd the answer is in another format, and
+    `SchedulerUnavailable` is raised for the first.
+
+    Parameters
+    ----------
+    instead: returns what is certain nevertheless; None: it is left out.
+    odd: the errors are added to it.
+    """
+    found: list[Record] = []
+    errors: list[SchedulerUnavailable] = []
+    count = 0
+    for one in raw:
+        count += 1
+        try:
+            found.append(read(one))
+        except SchedulerUnavailable as error:
+            errors.append(error)
+            if (record := instead(one)) is not None:
+                found.append(record)
+    if errors and len(errors) * 2 >= count:
+        raise errors[0]
+    odd += [str(error) for error in errors]
+    return tuple(found)
 
 
 def lines(text: str, first: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -43,7 +81,7 @@ def instant(word: str) -> float | None:
     """Return Unix seconds for Slurm's `2026-11-22T01:04:03` in UTC; None for N/A and its like."""
     if word in NOTHING:
         return None
-    return datetime.fromisoformat(word).replace(tzinfo=UTC).timestamp()
+    return datetime.fromisoformat(f"{word}+00:00").timestamp()
 
 
 def integer(word: str) -> int:
@@ -66,6 +104,7 @@ def _timedelta(days: int, of_a_day_s: int, word: str) -> timedelta:
         raise ValueError(word) from error
 
 
+@lru_cache(maxsize=4096)
 def duration(word: str) -> timedelta | None:
     """Return a limit such as `2-00:00:00`, `02:00:00` or `30:00`; None for UNLIMITED, and where none is told."""
     if word in _NO_LIMIT or word in NOTHING:
@@ -77,6 +116,7 @@ def duration(word: str) -> timedelta | None:
     return _timedelta(integer(days or "0"), of_a_day_s, word)
 
 
+@lru_cache(maxsize=16_384)
 def tres(word: str) -> Resources:
     """Return the resources in `cpu=4,mem=2000M,node=1,billing=4,gres/gpu=2`; 0 for what is not in it."""
     cpus = gpus = memory_mb = 0
@@ -91,27 +131,66 @@ def tres(word: str) -> Resources:
     return Resources(cpus=cpus, gpus=gpus, memory_mb=memory_mb)
 
 
+@lru_cache(maxsize=16_384)
 def tres_nodes(word: str) -> int:
     """Return the nodes in `cpu=4,mem=2000M,node=1`; 0 where none are told."""
     found = re.search(r"(?:^|,)node=(\d+)", word)
     return integer(found[1]) if found else 0
 
 
+@lru_cache(maxsize=4096)
 def gpu_count(word: str) -> int:
     """Return the GPUs in `gpu:2`, `gpu:a100:2(S:0-1)`, `gres/gpu:1`, `gres:gpu:1`, `gpu:2(IDX:0-1)`, `(null)`."""
+    return sum(count for _, count in _gpus(word))
+
+
+@lru_cache(maxsize=4096)
+def gpu_types(word: str) -> tuple[str, ...]:
+    """Return `a100:2`, `1g.10gb:7` for `gpu:a100:2(S:0-1),gpu:1g.10gb:7`; what has no type is left out.
+
+    A slice of a GPU (MIG) is a GPU to Slurm, and its profile is the type.
+    """
+    return tuple(f"{kind}:{count}" for kind, count in _gpus(word) if kind)
+
+
+@lru_cache(maxsize=4096)
+def gpus_in_use(word: str) -> int:
+    """Return the GPUs of which something is taken, out of a node's `GresUsed`.
+
+    A GPU of which shards or a part by MPS are given out cannot be given out as a whole: one is in use in 22.05's
+    `gpu:0(IDX:N/A),shard:1(IDX:0)`, two in later versions' `gpu:0(IDX:N/A),shard:3(2/4,1/4,0/4)`.
+    """
+    shared = 0
+    for parts in re.findall(r"(?:^|,)(?:shard|mps):[^(,]*\(([^)]*)\)", word):
+        if parts.startswith("IDX:"):
+            shared += elements(parts[4:]) if parts[4:] not in NOTHING else 0
+        else:
+            shared += sum(not part.startswith("0/") for part in parts.split(","))
+    return gpu_count(word) + shared
+
+
+@lru_cache(maxsize=4096)
+def _gpus(word: str) -> tuple[tuple[str, int], ...]:
+    """Return type and number of each item of GPUs; the type is empty where none is named."""
     bare = re.sub(r"\([^)]*\)", "", word)  # socket and index lists hold commas
-    return sum(_gpus(item) for item in bare.split(",") if item)
+    return tuple(found for item in bare.split(",") if (found := _gpu_item(item)) is not None)
 
 
-def _gpus(item: str) -> int:
-    parts = re.sub(r"^gres[:/]", "", item).replace("=", ":").split(":")
-    if parts[0] != "gpu":
-        return 0
-    if len(parts) > 1 and parts[-1].isdecimal():
-        return integer(parts[-1])
-    if parts[-1] and not parts[-1][0].isdecimal():  # `gpu` or `gpu:a100` asks for one
-        return 1
-    raise ValueError(item)
+def _gpu_item(item: str) -> tuple[str, int] | None:
+    name, *rest = re.sub(r"^gres[:/]", "", item).replace("=", ":").split(":")
+    if name != "gpu":
+        return None
+    match [part for part in rest if part != "no_consume"]:
+        case []:
+            return "", 1  # `gpu` asks for one
+        case [count] if count.isdecimal():
+            return "", integer(count)
+        case [kind] if kind:
+            return kind, 1  # `gpu:a100`, `gpu:1g.10gb`
+        case [kind, count] if count.isdecimal():
+            return kind, integer(count)
+        case _:
+            raise ValueError(item)
 
 
 def megabytes(word: str) -> int:
@@ -125,11 +204,15 @@ def megabytes(word: str) -> int:
     return round(size)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16_384)
 def node_names(word: str) -> tuple[str, ...]:
     """Return the nodes of a list such as `n[1-3,7],gpu01`. Raises `ValueError`."""
     if word in NOTHING:
         return ()
+    try:
+        return nodelist.expand(word)  # knows names with one pair of brackets, as nearly all are
+    except ValueError:
+        pass
     if _count(word) > _MOST_NODES:
         raise ValueError(word)
     try:

@@ -7,17 +7,18 @@ state that is not known is UNKNOWN, never an end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from harvester.domain.cluster.snapshot import BatchJob, BatchState
+from harvester.domain.cluster.snapshot import BatchJob, BatchState, WaitsFor
 from harvester.domain.model.resources import Resources
-from harvester_adapters.slurm.reasons import waits_for
-from harvester_adapters.slurm.words import (
+from harvester_adapters.slurm.text.reasons import limit_in, waits_for
+from harvester_adapters.slurm.text.words import (
     NOTHING,
     duration,
+    each,
     elements,
     gpu_count,
     instant,
@@ -51,10 +52,18 @@ _BATCH_STATES = {
     "SUSPENDED": _S.SUSPENDED, "STOPPED": _S.SUSPENDED,
     "COMPLETED": _S.COMPLETED, "PREEMPTED": _S.PREEMPTED,
     "CANCELLED": _S.CANCELLED, "REVOKED": _S.CANCELLED,
-    "TIMEOUT": _S.TIMEOUT, "DEADLINE": _S.TIMEOUT,
+    "TIMEOUT": _S.TIMEOUT, "DEADLINE": _S.DEADLINE,
     "NODE_FAIL": _S.NODE_FAIL, "BOOT_FAIL": _S.NODE_FAIL, "LAUNCH_FAILED": _S.FAILED,
-    "FAILED": _S.FAILED, "OUT_OF_MEMORY": _S.FAILED,
+    "FAILED": _S.FAILED, "OUT_OF_MEMORY": _S.OUT_OF_MEMORY,
 }  # fmt: skip
+_LEFT = frozenset({_S.COMPLETED, _S.FAILED})
+# States that are told apart by their word only, which is then the reason where Slurm gives none.
+_TOLD_BY_WORD = frozenset(
+    {
+        "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT", "CONFIGURING", "RESIZING",
+        "SIGNALING", "STAGE_OUT", "STOPPED", "REVOKED", "BOOT_FAIL", "LAUNCH_FAILED",
+    }
+)  # fmt: skip
 # USER, MCS and TOPO share a node with their like, of which a pilot is none. Up to 25.11 OverSubscribe=NO means that the
 # nodes are the batch job's alone; from 26.05 on it is what everybody has, and Exclusive tells.
 _SHARED = frozenset({"", "NO", "(null)", "N/A"})
@@ -98,10 +107,47 @@ def by_id(nonce: str, batch_job_ids: Sequence[str]) -> Question:
     return Question(nonce=nonce, options=("--states=all", "--jobs=" + ",".join(batch_job_ids)))
 
 
-def batch_jobs(text: str, question: Question) -> tuple[BatchJob, ...]:
-    """Return the batch jobs in squeue's answer to `question`, given with TZ=UTC."""
+def batch_jobs(text: str, question: Question, *, odd: list[str] | None = None) -> tuple[BatchJob, ...]:
+    """Return the batch jobs in squeue's answer to `question`, given with TZ=UTC.
+
+    Parameters
+    ----------
+    odd: what could not be read is added to it. Of such a batch job id, name, state and nodes are told, no more.
+    """
     header, *rows = _rows(text, question)
-    return tuple(_batch_job(row, header["Exclusive"]) for row in rows)
+    return read_rows(rows, header["Exclusive"], odd=odd)
+
+
+def read_rows(
+    rows: Iterable[dict[str, str]], exclusive: str = "", *, odd: list[str] | None = None
+) -> tuple[BatchJob, ...]:
+    """Return the batch jobs in rows with all fields.
+
+    Parameters
+    ----------
+    exclusive: the header of that column, empty where this Slurm has none.
+    odd: as of `batch_jobs`.
+    """
+    return each(rows, lambda row: _batch_job(row, exclusive), _unread, [] if odd is None else odd)
+
+
+def _unread(field: dict[str, str]) -> BatchJob | None:
+    """Return what is certain of a batch job that cannot be read whole: that it is there."""
+    if not field["JobID"].isdecimal():
+        return None
+    try:
+        nodes = node_names(field.get("NodeList", ""))
+    except ValueError:
+        nodes = ()
+    return BatchJob(
+        batch_job_id=field["JobID"],
+        name=field["Name"],
+        user=field["UserName"],
+        partition=field["Partition"],
+        state=_BATCH_STATES.get(field["State"], BatchState.UNKNOWN),
+        nodes=nodes,
+        waits_for=WaitsFor.UNKNOWN,
+    )
 
 
 def glimpses(text: str, question: Question) -> tuple[BatchJob, ...]:
@@ -137,7 +183,6 @@ def _rows(text: str, question: Question) -> list[dict[str, str]]:
 
 
 def _batch_job(field: dict[str, str], exclusive: str) -> BatchJob:
-    """Return one batch job. `exclusive`: the header of that column, empty where this Slurm has none."""
     try:
         if not field["JobID"].isdecimal():
             raise ValueError("JobID")  # noqa: TRY301 - one message for every field, below
@@ -145,7 +190,7 @@ def _batch_job(field: dict[str, str], exclusive: str) -> BatchJob:
         preempt_at = instant(field.get("PreemptTime", ""))
         # A pilot that leaves within the grace time ends COMPLETED on 22.05 and PREEMPTED on 24.11; the time of the
         # preemption is told by both.
-        if preempt_at is not None and state in {BatchState.COMPLETED, BatchState.FAILED}:
+        if preempt_at is not None and state in _LEFT:
             state = BatchState.PREEMPTED
         node_count = _node_count(field, is_pending=state is BatchState.PENDING)
         return BatchJob(
@@ -154,7 +199,7 @@ def _batch_job(field: dict[str, str], exclusive: str) -> BatchJob:
             user=field["UserName"],
             partition=field["Partition"],
             state=state,
-            reason="" if field["Reason"] in NOTHING else field["Reason"],
+            reason=_told_reason(field),
             nodes=node_names(field.get("NodeList", "")) or node_names(field["SchedNodes"]),
             requested=_requested(field, node_count),
             node_count=node_count,
@@ -162,6 +207,7 @@ def _batch_job(field: dict[str, str], exclusive: str) -> BatchJob:
             start_at=instant(field["StartTime"]),
             end_at=instant(field.get("EndTime", "")),
             preempt_at=preempt_at,
+            is_booting=field["State"] == "CONFIGURING",
             **(_wants(field, node_count, exclusive) if state is BatchState.PENDING else {}),
         )
     except ValueError as error:
@@ -177,6 +223,7 @@ def _wants(field: dict[str, str], node_count: int, exclusive: str) -> dict[str, 
         "is_exclusive": alone,
         "elements": elements(field["ArrayTaskID"]),
         "waits_for": waits_for(field["State"], _reason(field), priority),
+        "held_by_limit": limit_in(field["Reason"]),
         "is_held": field["Reason"] == "JobHeldUser",
         "priority": priority,
         "limit": duration(field["TimeLimit"]),
@@ -185,6 +232,13 @@ def _wants(field: dict[str, str], node_count: int, exclusive: str) -> dict[str, 
         "excluded_nodes": node_names(field["ExcNodes"]),
         "reservation": "" if field["Reservation"] in NOTHING else field["Reservation"],
     }
+
+
+def _told_reason(field: dict[str, str]) -> str:
+    """Return the reason that people are told."""
+    if field["Reason"] not in NOTHING:
+        return field["Reason"]
+    return field["State"] if field["State"] in _TOLD_BY_WORD else ""
 
 
 def _reason(field: dict[str, str]) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import msgspec
 
-from harvester_adapters.slurm.words import malformed
+from harvester_adapters.slurm.text.words import duration, malformed
 
 
 class SiteConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +16,9 @@ class SiteConfig(msgspec.Struct, frozen=True, kw_only=True):
     version: str  # "22.05.8"
     preempt_type: str  # "preempt/none", "preempt/partition_prio", "preempt/qos"
     preempt_mode: str  # the cluster's: "CANCEL", "GANG,SUSPEND"
+    exempt_time: timedelta = timedelta(0)  # PreemptExemptTime: before it nobody is evicted
+    gives_whole_nodes: bool = False  # select/linear: a node has one batch job
+    private: frozenset[str] = frozenset()  # PrivateData: what a user is shown only of their own
 
     @property
     def cuts_time_min(self) -> bool:
@@ -41,7 +45,14 @@ def site_config(text: str) -> SiteConfig:
     words = {key.strip(): value.strip() for key, is_there, value in found if is_there}
     try:
         return SiteConfig(
-            version=words["SLURM_VERSION"], preempt_type=words["PreemptType"], preempt_mode=words["PreemptMode"]
+            version=words["SLURM_VERSION"],
+            preempt_type=words["PreemptType"],
+            preempt_mode=words["PreemptMode"],
+            exempt_time=duration(words.get("PreemptExemptTime", "")) or timedelta(0),
+            gives_whole_nodes=words.get("SelectType") == "select/linear",
+            private=frozenset(words.get("PrivateData", "").lower().split(",")) - {"none", ""},
         )
     except KeyError as error:
         raise malformed(f"scontrol's configuration (it has no {error.args[0]})", text) from error
+    except ValueError as error:
+        raise malformed("scontrol's configuration (its PreemptExemptTime)", text) from error

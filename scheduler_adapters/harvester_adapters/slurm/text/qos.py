@@ -9,9 +9,12 @@ from datetime import timedelta
 
 import msgspec
 
-from harvester_adapters.slurm.words import NOTHING, duration, malformed
+from harvester_adapters.slurm.text.words import NOTHING, duration, malformed
 
-QOS_ARGUMENTS = ("sacctmgr", "--noheader", "--parsable2", "show", "qos", "format=name,preempt,preemptmode,gracetime")
+QOS_ARGUMENTS = (
+    "sacctmgr", "--noheader", "--parsable2", "show", "qos",
+    "format=name,preempt,preemptmode,gracetime,preemptexempttime",
+)  # fmt: skip
 
 
 class Qos(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +24,7 @@ class Qos(msgspec.Struct, frozen=True, kw_only=True):
     preempts: tuple[str, ...]  # the QOSs whose batch jobs its batch jobs preempt
     preempt_mode: str  # how its own batch jobs are preempted; "cluster" where the cluster's mode decides
     grace_time: timedelta = timedelta(0)
+    exempt_time: timedelta | None = None  # its batch jobs are not evicted before; None: the cluster's time holds
 
 
 def qos_table(text: str) -> tuple[Qos, ...]:
@@ -30,12 +34,13 @@ def qos_table(text: str) -> tuple[Qos, ...]:
 
 def _qos(line: str) -> Qos:
     try:
-        name, preempts, preempt_mode, grace_time = line.split("|")
+        name, preempts, preempt_mode, grace_time, *exempt_time = line.split("|")
         return Qos(
             name=name,
             preempts=tuple(word for word in preempts.split(",") if word not in NOTHING),
             preempt_mode=preempt_mode or "cluster",
             grace_time=duration(grace_time) or timedelta(0),
+            exempt_time=duration(exempt_time[0]) if exempt_time else None,
         )
     except ValueError as error:
         raise malformed("a QOS of sacctmgr", line) from error

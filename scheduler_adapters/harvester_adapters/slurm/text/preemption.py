@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from harvester_adapters.slurm.qos import Qos
+from harvester_adapters.slurm.text.qos import Qos
 
 _ENDS = frozenset({"CANCEL", "REQUEUE"})
 

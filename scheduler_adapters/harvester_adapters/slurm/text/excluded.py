@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from harvester.domain.cluster.snapshot import BatchJob, BatchState, WaitsFor
-from harvester_adapters.slurm.words import malformed, node_names
+from harvester_adapters.slurm.text.words import malformed, node_names
 
 
 def excluded_arguments(nonce: str) -> tuple[str, ...]:
