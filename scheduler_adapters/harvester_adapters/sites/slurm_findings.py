@@ -13,7 +13,7 @@ import msgspec
 
 from harvester.domain.fitness.findings import Finding, Topic, error, note, ok, warning
 from harvester.domain.fitness.sentences import listed, span
-from harvester_adapters.slurm.words import NOTHING, duration, malformed
+from harvester_adapters.slurm.text.words import NOTHING, duration, malformed
 
 OLDEST = (22, 5)  # tested: 22.05, 24.11, 26.05
 _REMEMBERED = timedelta(seconds=120)  # two looks at rest: an ended pilot should be remembered as long
