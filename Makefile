@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo demo-slurm unit test test-slurm coverage check format hooks house matrix dist mutants bench bench-peers clean
+.PHONY: help demo demo-slurm unit test test-slurm test-pbs coverage check format hooks house matrix dist mutants bench bench-peers clean
 help:
 	@echo "make demo        the whole system on this machine: register, invoke, evict, resume, result"
 	@echo "make demo-slurm  the same on a real one-machine Slurm (root, apt)"
 	@echo "make unit        the unit tests with few examples, in half a minute: while you work"
 	@echo "make test        set up and run all tests"
 	@echo "make test-slurm VERSION=26.05  the acceptance tests on another Slurm, in a Debian folder (root, debootstrap)"
+	@echo "make test-pbs    the acceptance tests on a real PBS; HARVESTER_PBS_EXEC=/opt/pbs says where it is installed (root)"
 	@echo "make check       lint, types, formatting: what CI runs before the tests"
 	@echo "make house       folders, long modules and functions, double names; written into docs/architecture.md"
 	@echo "make format      what ruff can correct by itself"
@@ -60,6 +61,12 @@ test: check
 test-slurm:
 	@test -n "$(VERSION)" || { echo "name a Slurm: make test-slurm VERSION=24.11" >&2; exit 2; }
 	@python3 slurm-test/debian.py $(VERSION) $(if $(PYTEST),-- $(PYTEST))
+
+# PBS is in no distribution: whoever has one installed says where, and names tests by PYTEST="-k planned tests/…".
+test-pbs: $(VENV)/.dev
+	@test -n "$(HARVESTER_PBS_EXEC)" || { echo "say where PBS is: HARVESTER_PBS_EXEC=/opt/pbs make test-pbs" >&2; exit 2; }
+	@HARVESTER_PBS_EXEC="$(HARVESTER_PBS_EXEC)" python3 slurm-test/pbs_cluster.py inside -- \
+		$(BIN)/python -m pytest $(or $(PYTEST),tests/acceptance/pbs)
 
 # Of the integration tests those that are quick and run in pytest's process, or in processes that end by themselves.
 COVERED := $(addprefix tests/integration/,plugins sdk simulator store testing)

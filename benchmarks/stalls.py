@@ -1,7 +1,7 @@
 """How long one request stops the gateway's event loop: the largest bodies that are legal, and the most hostile ones.
 
-`python -m benchmarks.stalls [--payload-mb N]` prints a table: for each body the longest that the loop's thread computed
-without looking at anybody else, and how the request ended. A gateway in this very process, with SQLite.
+`python -m benchmarks.stalls [--payload-mb N] [--open N]` prints a table: for each body the longest that the loop's
+thread computed without looking at anybody else, and how the request ended. A gateway in this very process, with SQLite.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ LINES = {"Content-Type": "application/x-ndjson"}
 PICKLE = {"Content-Type": "application/x-python-pickle", "Harvester-Python": "3.11"}
 CALLS = {"Content-Type": "application/vnd.harvester.calls+msgpack", "Harvester-Python": "3.11"}
 PICKLES = {"Content-Type": "application/vnd.msgpack", "Harvester-Python": "3.11"}
+HUGE = b"\xdd\xff\xff\xff\xff"  # the head of an array of 4 billion
 CALLS_BATCH = {"Content-Type": "application/vnd.harvester.calls-batch+msgpack", "Harvester-Python": "3.11"}
 
 
@@ -92,11 +93,25 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     body: Callable[[], bytes]
 
 
+def filled(before: bytes, unit: bytes, after: bytes, size: int) -> Callable[[], bytes]:
+    """Return what makes a body of `size` bytes at most, of one unit again and again."""
+    return lambda: before + unit * ((size - len(before) - len(after)) // len(unit)) + after
+
+
 def cases(payload: int, batch: int, count: int) -> Iterator[Case]:
     """Yield requests: bodies of up to `payload` bytes, batches of up to `batch` bytes and `count` invocations."""
+    yield from single(payload)
+    yield from batches(payload, batch, count)
+    yield from registrations(payload)
+    ids = b'{"invocation_ids":['
+    yield Case(name="wait: empty ids", path="/v1/wait", headers=JSON, body=filled(ids, b'"",', b'""]}', MB))
+    yield Case(name="a query of many parameters", path=f"{INVOKE}?{'a&' * 30_000}", headers=JSON, body=lambda: b"{}")
+    yield Case(name="a query with a long name", path=f"{INVOKE}?{'a' * 60_000}", headers=JSON, body=lambda: b"{}")
+    yield Case(name="many headers", path=INVOKE, headers=JSON | {f"a{n}": "" for n in range(90)}, body=lambda: b"{}")
 
-    def filled(before: bytes, unit: bytes, after: bytes, size: int) -> Callable[[], bytes]:
-        return lambda: before + unit * ((size - len(before) - len(after)) // len(unit)) + after
+
+def single(payload: int) -> Iterator[Case]:
+    """Yield requests for one invocation."""
 
     def one(name: str, before: bytes, unit: bytes, after: bytes) -> Case:
         return Case(name=f"invoke: {name}", path=INVOKE, headers=JSON, body=filled(before, unit, after, payload))
@@ -117,8 +132,11 @@ def cases(payload: int, batch: int, count: int) -> Iterator[Case]:
     yield Case(name="invoke: a table of buffers", path=INVOKE, headers=PICKLE, body=filled(table, b"\0", b".", payload))
     calls = b"\xdd\x00\x0f\x42\x40" + b"\xc4\x02\x80." * 1_000_000  # a million
     yield Case(name="invoke: a million calls", path=INVOKE, headers=CALLS, body=lambda: calls[:payload])
-    huge = b"\xdd\xff\xff\xff\xff"
-    yield Case(name="invoke: too many calls", path=INVOKE, headers=CALLS, body=filled(huge, b"\xc4\0", b"", payload))
+    yield Case(name="invoke: too many calls", path=INVOKE, headers=CALLS, body=filled(HUGE, b"\xc4\0", b"", payload))
+
+
+def batches(payload: int, batch: int, count: int) -> Iterator[Case]:
+    """Yield requests for many invocations."""
 
     def many(name: str, headers: dict[str, str], before: bytes, unit: bytes, after: bytes) -> Case:
         return Case(name=f"batch: {name}", path=BATCH, headers=headers, body=filled(before, unit, after, batch))
@@ -137,10 +155,24 @@ def cases(payload: int, batch: int, count: int) -> Iterator[Case]:
     yield many("empty lines", LINES, b"", b"\n", b"{}")
     yield many("short lines", LINES, b"", b"{}\n", b"")
     yield many("one long line", LINES, b'{"args":[', b"[],", b"1]}")
-    yield many("empty pickles", PICKLES, huge, b"\xc4\0", b"")
-    head = b"\xdd" + count.to_bytes(4, "big")
-    yield counted("as many pickles as may be", PICKLES, head, b"\xc4\x02\x80.", b"")
-    yield counted("calls", CALLS_BATCH, head, b"\xc4\x05\x91\xc4\x02\x80.", b"")
+    yield many("empty pickles", PICKLES, HUGE, b"\xc4\0", b"")
+    yield counted("as many pickles as may be", PICKLES, counter(count), b"\xc4\x02\x80.", b"")
+    yield of_calls(count)
+
+
+def counter(count: int) -> bytes:
+    """Return the head of an array of `count` in MessagePack."""
+    return b"\xdd" + count.to_bytes(4, "big")
+
+
+def of_calls(count: int) -> Case:
+    """Return a batch of `count` invocations with one call each."""
+    body = counter(count) + b"\xc4\x05\x91\xc4\x02\x80." * count
+    return Case(name="batch: calls", path=BATCH, headers=CALLS_BATCH, body=lambda: body)
+
+
+def registrations(payload: int) -> Iterator[Case]:
+    """Yield requests that register a function."""
     draft = {"name": "f", "kind": "pickle", "python": "3.11"}
     encoded = base64.b64encode(b"\x80" + bytes(3 * (payload // 4)) + b".").decode()
     yield Case(name="register: a pickle", path="/v1/functions", headers=JSON,
@@ -151,11 +183,6 @@ def cases(payload: int, batch: int, count: int) -> Iterator[Case]:
     for what, text in (("short lines", "a=1\n" * 30_000), ("many names", "".join(f"a{n}=1\n" for n in range(12_000)))):
         yield Case(name=f"register: a source of {what}", path="/v1/functions", headers=JSON,
                    body=lambda text=text: msgspec.json.encode(source | {"body": text}))  # fmt: skip
-    ids = b'{"invocation_ids":['
-    yield Case(name="wait: empty ids", path="/v1/wait", headers=JSON, body=filled(ids, b'"",', b'""]}', MB))
-    yield Case(name="a query of many parameters", path=f"{INVOKE}?{'a&' * 30_000}", headers=JSON, body=lambda: b"{}")
-    yield Case(name="a query with a long name", path=f"{INVOKE}?{'a' * 60_000}", headers=JSON, body=lambda: b"{}")
-    yield Case(name="many headers", path=INVOKE, headers=JSON | {f"a{n}": "" for n in range(90)}, body=lambda: b"{}")
 
 
 def measured(server: GatewayServer, watch: Watch, case: Case) -> tuple[float, float, str]:
@@ -206,11 +233,19 @@ def settings_of(folder: Path, payload: int) -> GatewaySettings:
     )
 
 
+def tell(name: str, stall_s: float, took_s: float, said: str) -> None:
+    """Print a line of the table."""
+    sys.stdout.write(f"{name:45} {stall_s * 1000:9.1f} {took_s:9.2f}  {said}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--payload-mb", type=int, default=64, help="the limit of one payload; a batch may have four")
-    payload = parser.parse_args().payload_mb * MB
+    parser.add_argument("--open", type=int, default=0, help="then batches of calls, until so many invocations are open")
+    asked = parser.parse_args()
+    payload = asked.payload_mb * MB
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)  # as `harvester up` does
     with tempfile.TemporaryDirectory(prefix="harvester-bench-") as folder:
@@ -219,9 +254,12 @@ def main() -> None:
         watch = Watch(loop_of(server))
         sys.stdout.write(f"{'':45} {'stall ms':>9} {'request s':>9}  status\n")
         for case in cases(payload, settings.batch_limit_bytes, settings.batch_limit):
-            stall_s, took_s, said = measured(server, watch, case)
-            sys.stdout.write(f"{case.name:45} {stall_s * 1000:9.1f} {took_s:9.2f}  {said}\n")
-            sys.stdout.flush()
+            tell(case.name, *measured(server, watch, case))
+        case, book = of_calls(settings.batch_limit), server.app.state.gateway.parts.book
+        while len(book.open) < asked.open:
+            before = len(book.open)
+            tell(f"batch: calls, {before:,} open before", *measured(server, watch, case))
+            assert len(book.open) > before, "no more are taken"
         watch.close()
         server.close()
 

@@ -6,7 +6,8 @@
     make mutants PATHS="harvester/harvester/domain/supervision/backoff.py worker/harvester_worker/ipc/run_claims.py"
 
 Owns what is mutated and which tests are asked; cosmic-ray does the rest, in a copy of the working tree. A module is
-tested by the unit tests that import it, or a module of ours that imports it. Exits with 1 where a mutant survives.
+tested by the unit tests of its folder, and by those that import it, or a module of ours that imports it, or what tests
+share that imports one of these. Exits with 1 where a mutant survives.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("harvester", "scheduler_adapters", "worker", "api")
-UNIT = Path("tests/unit")
+UNIT, SHARED = Path("tests/unit"), Path("tests/support")
 BIN = Path(sys.executable).parent
 TIMEOUT_S = 60  # for the tests of one mutant; one that turns for ever is dead
 # Of each operator the neighbours, which are what people get wrong; the others fail wherever these do.
@@ -73,13 +74,24 @@ def importing(name: str, files: Iterable[Path]) -> Iterator[Path]:
     return (path for path in files if line.search(path.read_text()))
 
 
+def mirrored(path: Path) -> Path:
+    """Return the folder of the unit tests that mirrors a module's: tests/unit/worker/core for worker/…/core/x.py."""
+    package = path.parts[1].removeprefix("harvester_")
+    inner = path.parts[2:-1]
+    return UNIT.joinpath(*inner) if package == "harvester" else UNIT.joinpath(package, *inner)
+
+
 def tests_of(path: Path) -> list[str]:
-    """Return the unit tests that a module is tested by; all of them where none imports it."""
+    """Return the unit tests that a module is tested by, its own folder's first; all of them where there are none."""
     sources = [each.relative_to(ROOT) for source in SOURCES for each in (ROOT / source).rglob("*.py")]
     tests = [each.relative_to(ROOT) for each in (ROOT / UNIT).rglob("test_*.py")]
+    shared = [each.relative_to(ROOT) for each in (ROOT / SHARED).glob("*.py")]
     near = [path, *importing(dotted(path), sources)]
-    found = {str(test) for module in near for test in importing(dotted(module), tests)}
-    return sorted(found) or [str(UNIT)]
+    near += {each for module in near for each in importing(dotted(module), shared)}
+    found = {test for module in near for test in importing(dotted(module), tests)}
+    own = mirrored(path)
+    found |= {test for test in tests if test.parent == own}
+    return [str(test) for test in sorted(found, key=lambda test: (test.parent != own, test))] or [str(UNIT)]
 
 
 def survivors(path: Path, tree: Path) -> tuple[int, list[str]]:

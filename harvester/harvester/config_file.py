@@ -8,16 +8,16 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import structs
 
 from harvester.config import OWN_KINDS, Config, PilotConfig, UserConfig
 from harvester.domain.harvest import quiet_hours
-from harvester.domain.harvest.policies import by_name
+from harvester.domain.harvest.policies import by_name, known
 
 Tables = dict[str, Any]
 _UNITS = {"_s": "seconds", "_min": "minutes", "_days": "days"}
@@ -107,14 +107,19 @@ def _refuse_unknown(value: object, kind: type[msgspec.Struct], path: str, source
     for key, inner in value.items():
         here = f"{path}.{key}" if path else key
         if key not in fields:
-            nearest = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
-            remedy = f"did you mean {nearest[0]!r}?" if nearest else f"the keys are {', '.join(fields)}"
+            remedy = _nearest(key, fields) or f"the keys are {', '.join(fields)}"
             raise ConfigError(here, "there is no such key", remedy, source)
         if isinstance(fields[key], type) and issubclass(fields[key], msgspec.Struct):
             _refuse_unknown(inner, fields[key], here, source)
         elif key in _ARRAYS and isinstance(inner, list):
             for number, one in enumerate(inner):
                 _refuse_unknown(one, _ARRAYS[key], f"{here}[{number}]", source)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """Return the question whether the most similar of `known` is meant; empty where none is similar."""
+    nearest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def _explained(error: msgspec.ValidationError, tables: Tables, source: str) -> ConfigError:
@@ -132,6 +137,12 @@ def _explained(error: msgspec.ValidationError, tables: Tables, source: str) -> C
         header = f"[[{field.partition('[')[0]}]]" if "[" in field else f"[{field}]"
         return ConfigError(field, f"{_toml(value)} is invalid: expected a table", f"write it as {header}", source)
     last = re.sub(r"\[.*?\]$", "", field).rsplit(".", 1)[-1]
+    words = _words_of(field)
+    if words:
+        problem = f"{_toml(value)} is not one of {', '.join(words)}"
+        return ConfigError(
+            field, problem, _nearest(str(value), words) or f"write for example {last} = {_toml(words[0])}", source
+        )
     return ConfigError(field, f"{_toml(value)} is invalid: {text[:1].lower()}{text[1:]}", _example(last), source)
 
 
@@ -142,6 +153,16 @@ def _example(name: str) -> str:
     if unit:
         return f"write {unit}, for example {name} = {_toml(10 if default is None else default)}"
     return "correct the value" if default is None else f"write for example {name} = {_toml(default)}"
+
+
+def _words_of(field: str) -> tuple[str, ...]:
+    """Return the words that a field takes, in the order of its `Literal`; none where it takes others too."""
+    kind: Any = Config
+    for part in re.findall(r"[A-Za-z_]\w*", field):
+        kind = _ARRAYS.get(part) or get_type_hints(kind).get(part)
+        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+            break
+    return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def _value_at(tables: object, field: str) -> object:
@@ -215,7 +236,8 @@ def _check_harvest(config: Config, source: str) -> None:
     try:
         by_name(harvest.policy)
     except ValueError as error:
-        raise ConfigError("harvest.policy", str(error), "choose another policy", source) from None
+        remedy = _nearest(harvest.policy, known()) or "choose another policy"
+        raise ConfigError("harvest.policy", str(error), remedy, source) from None
     if harvest.everything and harvest.policy != "gap":
         problem = f'policy = "{harvest.policy}" does not support it'
         raise ConfigError("harvest.everything", problem, 'write policy = "gap", or leave it out', source)

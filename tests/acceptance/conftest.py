@@ -240,7 +240,7 @@ def figures() -> Figures:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the figures after the tests."""
     if FIGURES.samples:
-        terminalreporter.section("measured on this Slurm")
+        terminalreporter.section("measured on this scheduler")
         for line in FIGURES.lines():
             terminalreporter.write_line(line)
     if FIGURES.samples and (path := os.environ.get("HARVESTER_FIGURES")):

@@ -2,9 +2,12 @@
 
 import math
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
+import msgspec
 import pytest
 
+from harvester.config import Config
 from harvester.config_file import ConfigError, load_config, parsed
 
 
@@ -120,8 +123,14 @@ def test_a_value_on_the_command_line_is_toml_or_else_text(text: str, value: obje
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('policy = "gab"', r'harvest\.policy in .*: there is no policy "gab"; there are demand, fib, gap, var'),
-        ('mode = "kind"', r"harvest\.mode"),
+        ('policy = "gab"', r'no policy "gab"; there are demand, fib, gap, var; did you mean \'gap\'\?'),
+        ('policy = "xyz"', r'no policy "xyz"; there are demand, fib, gap, var; choose another policy'),
+        (
+            'mode = "strct"',
+            r'harvest\.mode in .*"strct" is not one of preemptible, strict, yielding; did you mean .strict',
+        ),
+        ('mode = "kind"', r'not one of preemptible, strict, yielding; write for example mode = "preemptible"'),
+        ("mode = 3", r"harvest\.mode in .*: 3 is not one of preemptible, strict, yielding"),
         ("max_share = 1.5", r"harvest\.max_share"),
         ("everything = true", r"harvest\.everything in .*: policy = \"demand\" does not support it"),
         ('quiet_hours = ["08:00-18:00", "noon"]', r'harvest\.quiet_hours\[1\] in .*"noon" names no hours'),
@@ -131,6 +140,26 @@ def test_a_value_on_the_command_line_is_toml_or_else_text(text: str, value: obje
 def test_brakes_that_cannot_work_are_refused_with_their_field(tmp_path: Path, text, words):
     with pytest.raises(ConfigError, match=words):
         load_config(write(tmp_path, f"[harvest]\n{text}\n"))
+
+
+def literals(kind, path=""):
+    """Return the fields of a table, and of those in it, that take one of some words."""
+    found = {}
+    for name, type_ in get_type_hints(kind).items():
+        if get_origin(type_) is Literal:
+            found[f"{path}{name}"] = get_args(type_)
+        elif isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+            found |= literals(type_, f"{path}{name}.")
+    return found
+
+
+@pytest.mark.parametrize(("field", "words"), literals(Config).items())
+def test_a_field_that_takes_one_of_some_words_is_told_with_all_of_them(field, words):
+    with pytest.raises(ConfigError) as refused:
+        load_config(None, {field: words[-1][:-1]})
+    assert refused.value.field == field
+    assert refused.value.problem == f'"{words[-1][:-1]}" is not one of {", ".join(words)}'
+    assert refused.value.remedy == f"did you mean {words[-1]!r}?"
 
 
 @pytest.mark.parametrize(

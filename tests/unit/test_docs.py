@@ -160,7 +160,7 @@ def test_every_term_of_the_glossary_is_used():
 def test_every_folder_is_a_term_of_the_glossary():
     folders = {module.folder.rpartition(".")[2] for module in house.modules()} - set(PACKAGES)
     # Names of others, of commands, and the plurals of terms.
-    folders -= {"cli", "local", "pbs", "sdk", "slurm", "up"}
+    folders -= {"cli", "local", "pbs", "psij", "sdk", "slurm", "up"}
     known = {*terms(), *(f"{term}s" for term in terms()), "policies"}
     assert folders - known == set()
 

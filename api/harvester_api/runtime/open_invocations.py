@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from harvester.domain.dispatch.ledger.sharded import ShardedDict
 from harvester.domain.dispatch.queueing.work import Work
 from harvester.domain.model.functions import Encoding, FunctionVersion
 from harvester.domain.model.invocations import InvocationState
@@ -160,7 +161,7 @@ class Book:
 
         `tell` is told of every end.
         """
-        self.open: dict[str, OpenInvocation] = {}
+        self.open: ShardedDict[OpenInvocation] = ShardedDict()
         self.owned: Counter[str] = Counter()  # open ones by owner
         self.ended = 0  # so far
         self._keys: dict[tuple[str, str], str] = {}
@@ -267,7 +268,7 @@ class Book:
         self._ended_bytes -= _size(oldest.value)
 
     def _remove(self, entry: OpenInvocation) -> None:
-        if self.open.pop(entry.invocation_id, None) is not None:
+        if self.open.pop(entry.invocation_id) is not None:
             self.owned[entry.owner] -= 1
         if entry.key is not None:
             self._keys.pop((entry.owner, entry.key), None)

@@ -13,17 +13,22 @@ from typer.core import TyperGroup
 
 import harvester
 from harvester.cli.commands import control, functions, simulate, site, start, user, windows
-from harvester.cli.render import remedies
+from harvester.cli.render import remedies, usage
 from harvester.cli.session import GlobalOptions
 from harvester.sdk.errors import GatewayError, HarvesterError, InvocationFailed
 
 
 class _Group(TyperGroup):
-    """Ends with one clear line where a command ends with an error of ours."""
+    """Ends with one clear line where a command ends with an error of ours; says in plain words what is wrong usage."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the type is a private one of typer's
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:
+            errors = getattr(error.__cause__, "errors", None)  # of a pydantic.ValidationError, with which typer checks
+            if callable(errors):
+                error.message = "; ".join(map(usage.plain, errors()))
+            raise
         except (HarvesterError, CancelledError, TimeoutError) as error:
             typer.echo(_told(error), err=True)
             raise typer.Exit(1) from None

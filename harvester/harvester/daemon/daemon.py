@@ -13,6 +13,7 @@ from datetime import timedelta
 
 import msgspec
 
+from harvester.daemon.failures import failed
 from harvester.daemon.instants import ByOurClock, Jumps
 from harvester.daemon.notes import cluster_note
 from harvester.daemon.observing.harm import Harm
@@ -159,10 +160,9 @@ class Daemon:
         except StoreError as error:
             has_looked = False
             self._problem("the store failed", error)
-        except Exception as error:  # outermost loop: the next tick may succeed
+        except Exception as error:  # noqa: BLE001 - outermost loop: the next tick may succeed
             has_looked = True
-            log.exception("daemon.tick: failed; the next one tries again")
-            self._tell(f"the tick failed ({type(error).__name__}: {error}); see the log")
+            self._tell(failed("the tick", error))
         if has_looked or abs(started - self._noted_at) >= EVERY_S:
             self._leave_note(started)
 
@@ -225,13 +225,13 @@ class Daemon:
             return
         self._cause = cause.value
         self._reconciling.look(snapshot, pilots)
-        has_submitted = self._plan(snapshot)
+        settles_at = self._clock() + _SETTLE_S if self._plan(snapshot) else None
         now, ours = self._clock(), {pilot.name for pilot in self._senses.pilots}
-        settles_at = now + _SETTLE_S if has_submitted else None
         due = (self._departs_at, settles_at, self._looking.again_at(now, self._contended))
         self._looking.expect(snapshot, ours=ours, due=due)
-        note = cluster_note(snapshot, self._launcher.mark)
-        self._store.put_note(daemon_notes.CLUSTER_NOTE, daemon_notes.encode(note))
+        self._store.put_note(
+            daemon_notes.CLUSTER_NOTE, daemon_notes.encode(cluster_note(snapshot, self._launcher.mark))
+        )
 
     def _plan(self, snapshot: ClusterSnapshot) -> bool:
         """Perform the plan; return whether a pilot was submitted."""
@@ -242,8 +242,9 @@ class Daemon:
         self._gaps = None if situation.survival is None else figures(situation.survival)
         keeps_off = self._evictions.looked(situation)
         plan = decide(self._policy, situation, paused=self._pauses.off_reason or keeps_off)
-        self._notes = plan.notes
-        self._departs_at, self._mode = situation.departs_at(), situation.settings.mode
+        if plan.failure is not None:
+            self._tell(failed(f'the policy "{self._settings.policy}"', plan.failure))
+        self._notes, self._departs_at, self._mode = plan.notes, situation.departs_at(), situation.settings.mode
         cancels = [effect for effect in plan.effects if isinstance(effect, CancelPilot)]
         leaving = {cancel.pilot_id for cancel in cancels}
         self._contended = bool(plan.held or leaving)
@@ -257,11 +258,10 @@ class Daemon:
         has_submitted = False
         for order in orders:
             now = self._clock()
-            if self._looking.allows(now) and order.shape not in self._pauses.closed(now):
-                record = self._hands.submit(order, snapshot)
-                if record is not None:
-                    has_submitted = True
-                    self._situations.planned(record.pilot_id, order)
+            is_open = self._looking.allows(now) and order.shape not in self._pauses.closed(now)
+            if is_open and (record := self._hands.submit(order, snapshot)) is not None:
+                has_submitted = True
+                self._situations.planned(record.pilot_id, order)
         return has_submitted
 
     def _problem(self, what: str, error: Exception) -> None:
@@ -274,13 +274,12 @@ class Daemon:
 
     def _leave_note(self, started: float) -> None:
         self._noted_at = started
-        reason = self._pauses.reason
         note = DaemonNote(
             last_tick_at=started,
             tick_s=self._settings.tick.total_seconds(),
             took_s=self._clock() - started,
-            paused=bool(reason),
-            reason=reason,
+            paused=bool(self._pauses.reason),
+            reason=self._pauses.reason,
             errors=(*self._jumps.words, *self._errors, *self._senses.trouble),
             said_at=self._said.said_at,
             notes=(*filter(None, (self._harm.reason,)), *self._notes, *self._pauses.doubts(started)),
@@ -293,6 +292,7 @@ class Daemon:
             look_cause=self._cause,
             alive_at=self._looking.alive_at(started),
             commands_per_minute=self._looking.per_minute(self._clock()),
+            knowledge=self._situations.knowledge,
         )
         try:
             self._store.put_note(daemon_notes.DAEMON_NOTE, daemon_notes.encode(note))

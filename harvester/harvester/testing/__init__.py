@@ -12,6 +12,19 @@ process. Needs the extras `gateway` and `worker`.
 May import everything; nothing imports it. Begin with `in_process`, then `thread_pilot`. `fixtures` is for pytest.
 """
 
-from harvester.testing.in_process import InProcessHarvester
+try:
+    from harvester.testing.in_process import InProcessHarvester
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] in {
+        "",
+        "harvester",
+        "harvester_api",
+    }:  # a defect of ours: no extra brings it
+        raise
+    raise ModuleNotFoundError(
+        f"harvester.testing needs the Python package {error.name}, which is not installed here; "
+        "install it: pip install 'hpc-harvester[gateway,worker]'",
+        name=error.name,
+    ) from error
 
 __all__ = ["InProcessHarvester"]

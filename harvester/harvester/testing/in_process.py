@@ -5,6 +5,7 @@ Owns what is started and in which order it ends, and the tokens. What the pilot 
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import hashlib
 import secrets
@@ -47,7 +48,7 @@ class InProcessHarvester:
     gpus: how many a function may ask for; it is given none.
     memory_mb: the same; nothing is limited.
 
-    Raises `ValueError` for too few of them.
+    Raises `ValueError` for too few of them, `RuntimeError` where the pilot does not find the gateway.
     """
 
     def __init__(self, *, cpus: int = 8, gpus: int = 0, memory_mb: int = 64_000) -> None:
@@ -55,16 +56,24 @@ class InProcessHarvester:
             if value < least:
                 raise ValueError(f"{name} must be {least} or more, not {value}")
         self._capacity = Resources(cpus=cpus, gpus=gpus, memory_mb=memory_mb)
-        self._folder = _temporary_folder()
-        self._unix_socket = str(self._folder / "gateway")
+        with contextlib.ExitStack() as begun:  # what has begun ends where the rest cannot
+            self._begin(begun)
+            self._begun = begun.pop_all()
+
+    def _begin(self, begun: contextlib.ExitStack) -> None:
+        folder = _temporary_folder()
+        begun.callback(shutil.rmtree, folder, ignore_errors=True)
+        self._unix_socket = str(folder / "gateway")
         self.url = f"{UNIX_SCHEME}://{quote(self._unix_socket, safe='')}"
         self.token = secrets.token_hex(16)
         self.admin_token = secrets.token_hex(16)
         self._lock = threading.Lock()
         self._pilots = 0
-        self._store = open_store(f"sqlite:///{self._folder / 'harvester.db'}")
-        self._server = _server(self._settings(), self._store, self._unix_socket)
-        self._server.start()
+        self._store = open_store(f"sqlite:///{folder / 'harvester.db'}")
+        begun.callback(self._store.close)
+        server = _server(self._settings(), self._store, self._unix_socket)
+        begun.callback(server.close)
+        server.start()
         self._pilot: ThreadPilot | None = self._new_pilot()
 
     @property
@@ -99,9 +108,7 @@ class InProcessHarvester:
             if pilot is None:
                 return
             pilot.leave(END_S)
-            self._server.close()
-            self._store.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._begun.close()
 
     def __enter__(self) -> Self:
         return self

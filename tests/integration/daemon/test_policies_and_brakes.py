@@ -5,10 +5,13 @@ from datetime import timedelta
 import msgspec
 from msgspec.structs import replace
 
+from harvester.cli.up.logs import OnceInAWhile
+from harvester.daemon.daemon import Daemon
 from harvester.domain.cluster import survival
 from harvester.domain.cluster.snapshot import BatchJob, BatchState, WaitsFor
-from harvester.domain.harvest.planning import HarvestMode
+from harvester.domain.harvest.planning import HarvestMode, Plan, SubmitPilot
 from harvester.domain.harvest.quiet_hours import QuietHours
+from harvester_api.schemas import daemon_status
 
 
 def note(site, key: str) -> dict:
@@ -128,3 +131,34 @@ def test_what_was_learned_of_gaps_survives_a_restart(site):
     site.restart()
     site.pass_time()
     assert survival.decode(site.store.note("survival")) == known
+
+
+class Broken:
+    """A policy of another package that fails until it is told not to."""
+
+    error: Exception | None = ValueError("on purpose")
+
+    def plan(self, situation):
+        if self.error is not None:
+            raise self.error
+        walltime = max(situation.settings.lengths)
+        return Plan(effects=(SubmitPilot(shape="cpus", walltime=walltime, why="test"),))
+
+
+def test_a_policy_that_fails_is_told_in_the_note_and_with_one_traceback_a_minute(site, caplog):
+    policy = Broken()
+    site.daemon = Daemon(replace(site.settings, policy="broken"), site.store, site.scheduler, policy=policy,
+                         clock=lambda: site.scheduler.now)  # fmt: skip
+    site.pass_time(ticks=3)
+    (error,) = note(site, "daemon")["errors"]
+    assert error.startswith('the policy "broken" failed (ValueError: on purpose); it is tried again')
+    once = OnceInAWhile()
+    assert len([record for record in caplog.records if record.exc_info and once.filter(record)]) == 1
+    policy.error = None
+    site.pass_time()
+    said = note(site, "daemon")["errors"]
+    assert said == [
+        "the policy \"broken\" is wrong: it asks for pilots of the shape 'cpus', which is not there; there are cpu"
+    ]
+    told = " ".join(daemon_status.words(daemon_status.read(site.store, site.scheduler.now)))
+    assert f"The daemon met an error: {said[0]}" in told

@@ -155,6 +155,26 @@ def test_what_is_no_duration_is_wrong_usage_that_names_the_option(run, option):
     assert f"Invalid value for '{option}': '10min' is not a duration: write seconds" in words
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("up", "--port", "abc"), "Invalid value for '--port': 'abc' is not a whole number"),
+        (("up", "--port", "99999"), "Invalid value for '--port': 99999 is out of range: it must be 65535 or less"),
+        (("up", "--scheduler", "x"), "Invalid value for '--scheduler': 'x' is not one of 'local'"),
+        (("invocations", "--state", "x"), "Invalid value for '--state': 'x' is not one of 'accepted'"),
+        (("invocations", "--limit", "0"), "Invalid value for '--limit': 0 is out of range: it must be 1 or more"),
+        (("simulate", "swf", "f", "--nodes", "x"), "Invalid value for '--nodes': 'x' is not a whole number"),
+    ],
+)
+def test_a_wrong_value_of_an_option_is_told_in_plain_words(run, words, said):
+    ended = run(*words)
+    assert ended.exit_code == 2
+    told = " ".join(re.sub("[│╭╮╰╯─]", " ", ended.stderr).split())
+    assert said in told
+    assert "Value error" not in told
+    assert "Input should" not in told
+
+
 @pytest.mark.parametrize("command", ["invoke", "result"])
 def test_ctrl_c_tells_the_id_and_how_to_go_on(run, file, gateway, command):
     gateway.held = {"add"}

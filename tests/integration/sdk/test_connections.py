@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+import harvester
 from harvester.sdk.http import async_pool, sync_pool
 from harvester.sdk.http.async_pool import MAX_CONNECTIONS, AsyncConnectionPool
 from harvester.sdk.http.endpoint import Peer
@@ -181,6 +182,35 @@ async def test_silence_is_not_waited_for_any_longer_than_asked(serve, connect, m
         monkeypatch.setattr(module, "ANSWER_S", 0.1)
     with pytest.raises(TimeoutError):
         await connect(serve(lambda sock, _: sock.recv(1 << 16) and sock.recv(1)).url).ask(GET)
+
+
+@pytest.mark.parametrize(
+    ("patience_s", "method", "said"),
+    [(0.05, "GET", "0.1 s"), (0.2, "GET", "0.2 s"), (60, "GET", "0.3 s"), (0.05, "POST", "0.3 s")],
+)
+def test_a_look_is_not_waited_for_much_longer_than_ones_patience(serve, monkeypatch, patience_s, method, said):
+    monkeypatch.setattr(sync_pool, "LOOK_S", 0.1)
+    monkeypatch.setattr(sync_pool, "ANSWER_S", 0.3)
+    server = serve(lambda sock, _: sock.recv(1 << 16) and sock.recv(1))
+    pool = ConnectionPool(Peer(Settings(url=server.url, token="t")), patience_s)
+    with (
+        contextlib.closing(pool),
+        pytest.raises(TimeoutError, match=f"has taken the request, and said nothing for {said}"),
+    ):
+        pool.ask(Request(method=method, path="/v1/x"))
+
+
+def test_a_gateway_whose_process_is_stopped_is_told_apart_from_one_that_is_not_there(serve, monkeypatch):
+    monkeypatch.setattr(sync_pool, "LOOK_S", 0.1)
+    server = serve(lambda sock, _: sock.recv(1 << 16) and sock.recv(1))
+    with (
+        harvester.Client(server.url, "t", patience_s=0.1) as client,
+        pytest.raises(harvester.GatewayUnreachable) as told,
+    ):
+        client.pilots()
+    assert "it has taken the request, and said nothing for 0.1 s" in str(told.value)
+    assert "see whether its process is stopped or has too much to do" in str(told.value)
+    assert "harvester up" not in str(told.value)
 
 
 async def test_many_megabytes_go_and_come_back_whole(serve, connect):

@@ -3,14 +3,18 @@
 import asyncio
 import os
 import pickle
+import subprocess
+import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from support import probes
 
 import harvester
-from harvester.testing import InProcessHarvester
+from harvester.testing import InProcessHarvester, in_process, thread_pilot
 
 
 class Overdrawn(Exception):
@@ -237,3 +241,39 @@ def test_the_first_question_whether_a_lone_call_runs_is_answered_by_the_gateway(
     assert probes.BEGAN.wait(10)
     assert future.running()
     assert future.cancel()
+
+
+def test_a_harvester_whose_pilot_finds_no_gateway_leaves_nothing_behind(monkeypatch):
+    def refuse(*_, **__):
+        raise ConnectionRefusedError("on purpose")
+
+    folder = Path(tempfile.mkdtemp(prefix="harvester-"))
+    monkeypatch.setattr(in_process, "_temporary_folder", lambda: folder)
+    monkeypatch.setattr(thread_pilot, "unix_connect", refuse)
+    before = set(threading.enumerate())
+    with pytest.raises(RuntimeError, match="the pilot found no gateway: on purpose"):
+        InProcessHarvester()
+    assert not folder.exists()
+    assert [thread for thread in threading.enumerate() if thread not in before and thread.is_alive()] == []
+
+
+WITHOUT = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == {name!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+import harvester.testing
+"""
+
+
+@pytest.mark.parametrize("name", ["sqlalchemy", "websockets", "fastapi"])
+def test_an_extra_that_is_not_installed_is_named(name):
+    command = [sys.executable, "-c", WITHOUT.format(name=name)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    told = ended.stderr.strip().splitlines()[-1]
+    assert told.startswith(f"ModuleNotFoundError: harvester.testing needs the Python package {name}")
+    assert told.endswith("pip install 'hpc-harvester[gateway,worker]'")

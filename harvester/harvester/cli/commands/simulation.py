@@ -21,9 +21,9 @@ from harvester.cli.commands.simulate_options import Mode, TimeMin
 from harvester.cli.render import simulations
 from harvester.cli.session import print_json
 from harvester.domain.harvest import policies
-from harvester.domain.harvest.planning import HarvestMode, Policy
+from harvester.domain.harvest.planning import HarvestMode, Policy, PolicyError
 from harvester.simulator.errors import SimulationError
-from harvester.simulator.inputs import idle_log, sacct, swf
+from harvester.simulator.inputs import idle_log, pbs, sacct, swf
 from harvester.simulator.inputs.idle_log import IdleLog
 from harvester.simulator.inputs.jobs import JobTrace
 from harvester.simulator.inputs.trace_file import Skipped
@@ -45,7 +45,7 @@ def clear_errors() -> Iterator[None]:
     """End the command with one line where its input or its parameters are to blame."""
     try:
         yield
-    except SimulationError as error:
+    except (SimulationError, PolicyError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None
 
@@ -88,6 +88,15 @@ def read_swf(file: Path, *, procs_per_node: int, strict: bool) -> JobTrace:
 def read_sacct(file: Path, partitions: Sequence[str], *, strict: bool) -> JobTrace:
     """Read a dump of sacct. Raises `SimulationError`."""
     return sacct.read(file, strict=strict, partitions=frozenset(partitions))
+
+
+def read_pbs(files: Sequence[Path], queues: Sequence[str], nodes: int | None, *, strict: bool) -> tuple[JobTrace, int]:
+    """Read accounting logs of PBS, and return them with the number of nodes. Raises `SimulationError`."""
+    trace = pbs.read(files, strict=strict, queues=frozenset(queues))
+    found = trace.named_nodes if nodes is None else nodes
+    if not found:
+        raise SimulationError(f"{trace.source} names no nodes: give --nodes")
+    return trace.on(found, strict=strict), found
 
 
 def _instant(option: str, text: str | None) -> float | None:

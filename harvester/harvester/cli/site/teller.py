@@ -22,7 +22,7 @@ def site_teller(config: Config, adapter: SchedulerAdapter) -> SiteTeller | None:
         case "slurm":
             return _slurm(config, adapter)
         case "pbs":
-            return _pbs(config, adapter)
+            return _pbs(config)
         case "local":
             from harvester_adapters.sites.local import LocalSite  # noqa: PLC0415 - adapters are imported when needed
 
@@ -37,7 +37,8 @@ def _slurm(config: Config, adapter: SchedulerAdapter) -> SiteTeller:
 
     slurm = config.scheduler.slurm
     return SlurmSite(
-        source=getattr(adapter, "source", "squeue and scontrol"),
+        source=_source(adapter),
+        wants_library=slurm.source != "commands",
         account=slurm.account,
         max_pilots=config.harvest.max_pilots,
         timeout=timedelta(seconds=config.scheduler.timeout_s),
@@ -45,11 +46,18 @@ def _slurm(config: Config, adapter: SchedulerAdapter) -> SiteTeller:
     )
 
 
-def _pbs(config: Config, adapter: SchedulerAdapter) -> SiteTeller:
+def _source(adapter: SchedulerAdapter) -> tuple[str, str]:
+    """Return what a Slurm's nodes and batch jobs are asked of, and why not of pyslurm."""
+    from harvester_adapters.slurm.adapter import SlurmAdapter  # noqa: PLC0415 - as above
+
+    return adapter.source_in_use if isinstance(adapter, SlurmAdapter) else ("commands", "")
+
+
+def _pbs(config: Config) -> SiteTeller:
     from harvester_adapters.sites.pbs import PbsSite  # noqa: PLC0415 - as above
 
     return PbsSite(
-        source=getattr(adapter, "source", "qstat and pbsnodes"),
+        source="qstat and pbsnodes",
         max_pilots=config.harvest.max_pilots,
         is_strict=config.harvest.mode == "strict",
         timeout=timedelta(seconds=config.scheduler.timeout_s),

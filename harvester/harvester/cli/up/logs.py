@@ -1,7 +1,7 @@
 """Where the log of `harvester up` goes, and what becomes of it on a bad day.
 
-A disk that is full takes no log either, and a trouble that lasts is logged at every tick. Neither may bury the terminal
-under tracebacks, or under one line.
+A disk that is full takes no log either, and a trouble that lasts is logged at every tick, ten times a second. Neither
+may bury the terminal, or what else is in the file, under tracebacks or under one line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ _MOST_TEXTS = 1000
 
 
 class OnceInAWhile(logging.Filter):
-    """Passes a warning once a minute, and everything below a warning always."""
+    """Passes a warning once a minute, and everything below a warning always.
+
+    Two warnings are the same where their words are; with a traceback, where the same was raised in the same place.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -31,13 +34,24 @@ class OnceInAWhile(logging.Filter):
         """Return whether a record is logged."""
         if record.levelno < logging.WARNING:
             return True
-        now, what = self._clock(), (record.name, record.getMessage())
+        now, what = self._clock(), (record.name, _raised(record) or record.getMessage())
         if now - self._told_at.get(what, -_AGAIN_S) < _AGAIN_S:
             return False
         if len(self._told_at) >= _MOST_TEXTS:
             self._told_at.clear()
         self._told_at[what] = now
         return True
+
+
+def _raised(record: logging.LogRecord) -> str:
+    """Return what was raised and where; empty for a record without a traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    trace = None if error is None else error.__traceback__
+    if trace is None:
+        return ""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{type(error)} {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
 class Lines(logging.Formatter):
@@ -88,10 +102,11 @@ def log_to(path: Path) -> None:
     """Send the log to the file `path`, and warnings to the terminal."""
     file = LogFile(path)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    file.addFilter(OnceInAWhile())
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)
     terminal.setFormatter(Lines())
-    terminal.addFilter(OnceInAWhile())  # the file has every line: it is bounded by its size
+    terminal.addFilter(OnceInAWhile())
     logging.basicConfig(level=logging.INFO, handlers=[file, terminal], force=True)
     for chatty in ("psij", "websockets", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

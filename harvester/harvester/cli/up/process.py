@@ -7,8 +7,8 @@ import resource
 
 # Allocations until a young collection, young ones until a middle one, middle ones until a full one. A collection stops
 # everything, so the young and middle ones are small: what a batch of a hundred thousand leaves alive is looked at bit
-# by bit, 100,000 objects at a time in about 10 ms.
-GC_THRESHOLDS = (10_000, 10, 1000)
+# by bit, 25,000 objects at a time. The writer's thread collects too, and holds the loop up meanwhile.
+GC_THRESHOLDS = (5_000, 4, 4_000)
 
 
 def prepare_process() -> None:

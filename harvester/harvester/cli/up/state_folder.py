@@ -19,7 +19,7 @@ from harvester.cli.up.logs import log_to
 from harvester.config import OWN_KINDS
 
 # Names in it, without endings.
-_OURS = frozenset(["up", "harvester", "endpoint", "tokens", "blobs", "pilots", "check", *OWN_KINDS])
+_OURS = frozenset({"up", "harvester", "endpoint", "tokens", "blobs", "pilots", "check", *OWN_KINDS})
 _TOKEN = re.compile(r"[!-~]{1,4096}")  # what fits a header
 
 

@@ -242,12 +242,23 @@ class CancelPilot(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
+class PolicyError(Exception):
+    """A policy asked for what there is not. Its text says what, and what there is."""
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to do now, and why nothing more is done."""
 
     effects: tuple[SubmitPilot | CancelPilot, ...] = ()
     held: dict[str, str] = {}  # pilots that wait and must not be started for now, and why; all others may be
     notes: tuple[str, ...] = ()  # sentences for people: every refusal to submit has one
+    failure: Exception | None = None  # what the policy raised, or a `PolicyError`; filled in by `planner.decide`
+
+    def checked(self) -> Plan:
+        """Return the plan. Raises `failure` where there is one."""
+        if self.failure is not None:
+            raise self.failure
+        return self
 
 
 class Policy(Protocol):

@@ -18,7 +18,7 @@ from harvester.domain.model.functions import Encoding, FunctionVersion
 from harvester.domain.model.invocations import ActivationEnd, Failure
 from harvester.domain.model.pilots import DrainReason
 from harvester.domain.model.resources import Resources
-from harvester.domain.model.told import Seconds, Word
+from harvester.domain.model.told import Seconds, Serial, Word
 from harvester.domain.payload.blobs import BlobRef
 from harvester.domain.payload.decoding import UNREADABLE
 
@@ -35,7 +35,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """A lease that a pilot holds: which invocation, under which fencing token, and whether it has begun."""
 
     invocation_id: str
-    fence: int
+    fence: Serial
     is_started: bool = False
 
 
@@ -66,14 +66,14 @@ class Started(_Message, frozen=True):
     """A slot began an activation."""
 
     invocation_id: str
-    fence: int
+    fence: Serial
 
 
 class Waits(_Message, frozen=True):
     """An activation waits for others that it has submitted. Sent again after each `Welcome`."""
 
     invocation_id: str
-    fence: int
+    fence: Serial
     is_lent: bool  # its CPUs are free meanwhile; not where too many wait on the pilot already
 
 
@@ -81,15 +81,15 @@ class GoesOn(_Message, frozen=True):
     """It has what it waited for, and uses its CPUs again."""
 
     invocation_id: str
-    fence: int
+    fence: Serial
 
 
 class Checkpoint(_Message, frozen=True):
     """Saved progress of an activation. Acknowledged when it is on disk."""
 
     invocation_id: str
-    fence: int
-    seq: int  # grows by one within an activation
+    fence: Serial
+    seq: Serial  # grows by one within an activation
     state: bytes
 
 
@@ -97,7 +97,7 @@ class Finished(_Message, frozen=True):
     """An activation ended by itself: with a value, or with a failure. Acknowledged when it is on disk."""
 
     invocation_id: str
-    fence: int
+    fence: Serial
     value: bytes | BlobRef = b""
     failure: Failure | None = None
     duration_s: Seconds = 0.0  # of the run; one that is over before its `Started` was sent is told of by this alone
@@ -107,7 +107,7 @@ class GivenBack(_Message, frozen=True):
     """A lease returned without a result. Acknowledged when it is on disk. Its checkpoints were sent before."""
 
     invocation_id: str
-    fence: int
+    fence: Serial
     end: ActivationEnd  # EVICTED, UNSTARTED, SLOT_DIED or CANCELLED
 
 
@@ -175,7 +175,7 @@ class Lease(_Message, frozen=True):
     """The right to run one invocation, as long as heartbeats renew it."""
 
     invocation_id: str
-    fence: int
+    fence: Serial
     attempt: int  # 1, 2, 3 …
     function_id: str
     resources: Resources
@@ -189,14 +189,14 @@ class Cancel(_Message, frozen=True):
     """Stop an activation; answer with GivenBack(CANCELLED)."""
 
     invocation_id: str
-    fence: int
+    fence: Serial
 
 
 class Recall(_Message, frozen=True):
     """Give a lease back unless it has begun; one that has begun runs on, and nothing is answered."""
 
     invocation_id: str
-    fence: int
+    fence: Serial
 
 
 class AckKind(StrEnum):
@@ -212,8 +212,8 @@ class Ack(_Message, frozen=True):
 
     kind: AckKind
     invocation_id: str
-    fence: int
-    seq: int = 0  # CHECKPOINT: this one and all before it
+    fence: Serial
+    seq: Serial = 0  # CHECKPOINT: this one and all before it
 
 
 class Drain(_Message, frozen=True):

@@ -19,7 +19,7 @@ from harvester.domain import tls
 from harvester.sdk.http.async_pool import AsyncConnectionPool
 from harvester.sdk.http.endpoint import Peer
 from harvester.sdk.http.messages import Broken, Operation, Outcome, Pause, Request, Step, converse
-from harvester.sdk.http.sync_pool import ConnectionPool, Interrupted
+from harvester.sdk.http.sync_pool import ConnectionPool, Interrupted, Silent
 from harvester.sdk.settings import Settings
 
 P = ParamSpec("P")
@@ -31,7 +31,7 @@ def _broken(error: OSError | ValueError) -> Broken:
     is_defect = not isinstance(error, OSError)
     reason = tls.trouble(error) or str(error) or type(error).__name__
     remedy = tls.remedy(error, ca="HARVESTER_TLS_CA, or tls_ca in the config file,", address="HARVESTER_URL")
-    return Broken(reason, is_defect, remedy)
+    return Broken(reason, is_defect, error.remedy if isinstance(error, Silent) else remedy)
 
 
 class BlockingDriver:
@@ -42,7 +42,7 @@ class BlockingDriver:
         self._patience_s = patience_s
         peer = Peer(settings)
         self._via = peer.via
-        self.connections = ConnectionPool(peer)
+        self.connections = ConnectionPool(peer, patience_s)
 
     def run(self, operation: Operation[T]) -> T:
         """Return what the operation finds. Raises what it raises, `GatewayError` for refusals and silence."""

@@ -18,7 +18,14 @@ from harvester.sdk.http.response_parser import ResponseParser
 
 CONNECT_S = 10.0
 ANSWER_S = 30.0  # of silence, beyond the time that the gateway was asked to wait
+LOOK_S = 5.0  # the same, at least, where something is only looked at by who has less patience than that
 SCRATCH_BYTES = 64 * 1024
+
+
+class Silent(TimeoutError):
+    """The gateway took the request, and then nothing came."""
+
+    remedy = "see whether its process is stopped or has too much to do; its log may tell"
 
 
 class LargeAnswer(Exception):
@@ -37,10 +44,16 @@ class Interrupted(BaseException):
 
 
 class ConnectionPool:
-    """As many connections as there are threads that ask at the same time."""
+    """As many connections as there are threads that ask at the same time.
 
-    def __init__(self, peer: Peer) -> None:
+    Parameters
+    ----------
+    patience_s: what is only looked at is not waited for much longer than this.
+    """
+
+    def __init__(self, peer: Peer, patience_s: float = ANSWER_S) -> None:
         self._peer = peer
+        self._look_s = min(ANSWER_S, max(LOOK_S, patience_s))
         self._free: list[Connection] = []
         self._lock = threading.Lock()
         self._is_closed = False
@@ -93,9 +106,13 @@ class ConnectionPool:
 
     def _ask(self, connection: Connection, head: bytes, request: Request) -> Response:
         may_stay = False
+        silence_s = (self._look_s if request.method == "GET" else ANSWER_S) + request.wait_s
         try:
             connection.begin(head, request.content)
-            answer = connection.answer(ANSWER_S + request.wait_s)
+            try:
+                answer = connection.answer(silence_s)
+            except TimeoutError:
+                raise Silent(f"it has taken the request, and said nothing for {silence_s:g} s") from None
             may_stay = connection.may_stay
             return answer
         finally:

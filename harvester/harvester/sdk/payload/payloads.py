@@ -6,7 +6,6 @@ Owns the encodings of the REST API. Sends nothing.
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from typing import Any
@@ -22,6 +21,7 @@ from harvester.domain.payload.pickles import unpickled
 from harvester.domain.protocol import stream
 from harvester.sdk.errors import HarvesterError, InvocationFailed
 from harvester.sdk.payload import own_classes, pickler
+from harvester.sdk.payload.interrupts import is_interrupt
 
 PICKLE_TYPE = "application/x-python-pickle"
 JSON_TYPE = "application/json"
@@ -111,9 +111,8 @@ def decode_pickle(invocation_id: str, body: Body) -> Any:  # noqa: ANN401 - as a
         # Made by the caller's own function, and brought by a gateway to which they gave their token.
         return unpickled(body, own_classes.loads)
     except BaseException as error:
-        # Unpickling runs the result's own code, which may raise anything, SystemExit too. Only a user at the keyboard
-        # interrupts, and only the main thread.
-        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+        # Unpickling runs the result's own code, which may raise anything, SystemExit too.
+        if is_interrupt(error):
             raise
         raise _undecodable(invocation_id, error) from error
 

@@ -163,7 +163,7 @@ class Fleet:
         )
         self.calls += 1
         leaving: list[ModelPilot] = []
-        plan = planner.decide(self._policy, situation)
+        plan = planner.decide(self._policy, situation).checked()
         self._held, self._queue = plan.held, None
         for effect in plan.effects:
             if isinstance(effect, SubmitPilot):

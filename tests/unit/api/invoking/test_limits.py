@@ -2,6 +2,7 @@
 
 import pytest
 
+from harvester.domain.dispatch.ledger.sharded import ShardedDict
 from harvester_api.invoking.limits import Pressure, Rate
 from harvester_api.problems import Refusal
 from harvester_api.runtime.open_invocations import Book
@@ -24,11 +25,12 @@ def test_who_is_refused_is_told_when_there_will_be_room(rate, wait):
     pressure.tick(1000.0)
     book.ended = int(rate * 100)
     pressure.tick(1100.0)
-    book.open = dict.fromkeys(map(str, range(20)))
+    for number in range(20):
+        book.open[str(number)] = None
     with pytest.raises(Refusal) as raised:
         pressure.check("ada", 10, 1100.0)
     assert raised.value.headers == {"Retry-After": wait}
-    book.open.clear()
+    book.open = ShardedDict()
     pressure.check("ada", 10, 1100.0)
 
 

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from harvester.cli.up.logs import Lines, LogFile, OnceInAWhile
+from harvester.cli.up.logs import Lines, LogFile, OnceInAWhile, log_to
 
 
 def record(text, level=logging.WARNING):
@@ -20,6 +20,38 @@ def test_a_warning_that_repeats_is_logged_once_a_minute():
     assert all(once.filter(record("tick", logging.INFO)) for _ in range(3))
     now[0] = 61.0
     assert [once.filter(record("full")) for _ in range(2)] == [True, False]
+
+
+def raised(error, text):
+    try:
+        raise error
+    except type(error):
+        return logging.LogRecord("daemon", logging.ERROR, __file__, 1, text, (), sys.exc_info())
+
+
+def test_a_traceback_that_repeats_is_logged_once_a_minute_whatever_numbers_its_text_has():
+    now = [0.0]
+    once = OnceInAWhile(lambda: now[0])
+    records = [raised(ValueError(f"at {number}"), f"failed at {number}") for number in range(3)]
+    assert [once.filter(each) for each in records] == [True, False, False]
+    assert once.filter(raised(TypeError("at 1"), "failed at 1"))
+    now[0] = 61.0
+    assert once.filter(records[0])
+
+
+def test_the_log_file_has_a_trouble_that_lasts_once_a_minute_and_each_line_below_a_warning(tmp_path):
+    before = logging.root.handlers[:], logging.root.level
+    try:
+        log_to(tmp_path / "log")
+        for _ in range(30):
+            logging.getLogger("daemon").info("tick")
+            logging.getLogger("daemon").warning("the store failed")
+    finally:
+        for handler in logging.root.handlers:
+            handler.close()
+        logging.root.handlers[:], logging.root.level = before
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [sum(words in line for line in lines) for words in ("tick", "the store failed")] == [30, 1]
 
 
 def test_what_the_filter_remembers_has_an_end():

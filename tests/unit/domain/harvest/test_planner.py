@@ -16,6 +16,7 @@ from harvester.domain.harvest.planning import (
     KnownPilot,
     Need,
     Plan,
+    PolicyError,
     Shape,
     Situation,
     SubmitPilot,
@@ -458,3 +459,46 @@ def test_a_reservation_that_floats_sends_nobody_away():
     assert "n1" in situation(snapshot=snapshot).leaving_nodes
     floating = replace(snapshot, reservations=(replace(begun, is_floating=True),))
     assert "n1" not in situation(snapshot=floating).leaving_nodes
+
+
+class Wrong:
+    """A policy of another package, with whatever is wrong with it."""
+
+    def __init__(self, found: object) -> None:
+        self.found = found
+
+    def plan(self, situation: Situation) -> Plan:
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found  # type: ignore[return-value]  # that is what is wrong
+
+
+def ask(shape: str) -> SubmitPilot:
+    return SubmitPilot(shape=shape, walltime=minutes(8), why="test")
+
+
+def test_a_policy_that_asks_for_an_unknown_shape_is_told_so_and_its_other_wishes_count():
+    plan = decide(Wrong(Plan(effects=(ask("cpus"), ask("cpu"), ask("cpus")))), situation())
+    assert [effect.shape for effect in plan.effects] == ["cpu"]
+    assert isinstance(plan.failure, PolicyError)
+    assert str(plan.failure) == "it asks for pilots of the shape 'cpus', which is not there; there are cpu, gpu"
+    with pytest.raises(PolicyError):
+        plan.checked()
+
+
+def test_a_policy_that_raises_does_not_keep_pilots_from_leaving():
+    leaves = pilot(node="n1")
+    error = ValueError("on purpose")
+    plan = decide(Wrong(error), situation(leaves, drained={"n1": "an admin wants it"}))
+    assert [effect.pilot_id for effect in plan.effects if isinstance(effect, CancelPilot)] == [leaves.pilot_id]
+    assert plan.failure is error
+
+
+def test_a_policy_that_returns_no_plan_is_told_so():
+    assert str(decide(Wrong(None), situation()).failure) == "plan() returned a NoneType, not a Plan"
+
+
+def test_a_plan_that_is_right_has_no_failure():
+    plan = decide(POLICY, situation())
+    assert plan.failure is None
+    assert plan.checked() is plan

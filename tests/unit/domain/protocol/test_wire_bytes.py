@@ -137,6 +137,28 @@ def test_no_frame_makes_a_decoder_allocate_much_more_than_its_own_size(frame):
         assert peak_bytes(tried) < 64 * 1024 + 200 * len(frame)
 
 
+NUMBERED = [(decode, each, name) for decode, messages in ((wire.decode_to_gateway, FROM_PILOT),
+            (wire.decode_to_pilot, TO_PILOT)) for each in messages
+            for name in ("fence", "seq") if name in each.__struct_fields__]  # fmt: skip
+
+
+@pytest.mark.parametrize(("decode", "message", "name"), NUMBERED)
+def test_a_number_that_the_store_cannot_hold_is_refused_on_the_wire(decode, message, name):
+    most = msgspec.structs.replace(message, **{name: 2**63 - 1})
+    assert decode(wire.encode([most])) == [most]
+    for wrong in (2**63, 2**64 - 1, -1):
+        with pytest.raises(wire.WireError, match="Expected `int`"):
+            decode(wire.encode([msgspec.structs.replace(message, **{name: wrong})]))
+
+
+def test_a_held_lease_has_no_number_that_the_store_cannot_hold():
+    for wrong in (2**63, -1):
+        hello = msgspec.structs.replace(FROM_PILOT[0], held=(wire.Held(invocation_id="i", fence=wrong),))
+        frame = wire.encode([hello])
+        with pytest.raises(wire.WireError, match="Expected `int`"):
+            wire.decode_to_gateway(frame)
+
+
 @given(st.lists(st.sampled_from(FROM_PILOT), max_size=5), st.lists(st.sampled_from(TO_PILOT), max_size=5))
 def test_what_is_said_arrives_in_order(said, answered):
     assert wire.decode_to_gateway(wire.encode(said)) == said

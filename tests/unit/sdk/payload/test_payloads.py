@@ -1,5 +1,7 @@
 import asyncio
+import functools
 import pickle
+import signal
 import threading
 from concurrent.futures import CancelledError
 from decimal import Decimal
@@ -207,6 +209,49 @@ def test_a_result_that_is_none_here_says_why_and_blames_no_node():
     assert "on this machine (ValueError: no such shape)" in str(caught.value)
     assert "compute node" not in str(caught.value)
     assert (caught.value.error_type, caught.value.traceback) == ("", "")
+
+
+class Signals:
+    """Raises a signal while it is opened."""
+
+    def __reduce__(self):
+        return _signal, ()
+
+
+def _signal():
+    signal.raise_signal(signal.SIGALRM)
+
+
+class TooLong(Exception):
+    pass
+
+
+def _too_long():
+    raise TooLong("after 5 s")
+
+
+class Watch:
+    def on_alarm(self, _number, _frame):
+        _too_long()
+
+    def __call__(self, number, frame):
+        self.on_alarm(number, frame)
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [lambda _number, _frame: _too_long(), Watch().on_alarm, Watch(), functools.partial(Watch().on_alarm)],
+    ids=["function", "method", "object", "partial"],
+)
+def test_what_a_signal_handler_raises_while_a_result_is_opened_is_raised_as_it_is(handler):
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        with pytest.raises(TooLong, match="after 5 s"):
+            decode_result("i", Encoding.PICKLE, pickle.dumps(Signals()))
+        with pytest.raises(InvocationFailed, match="cannot be decoded"):
+            decode_result("i", Encoding.PICKLE, pickle.dumps(Leaves(TooLong("of the result's own"))))
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_ctrl_c_while_a_result_is_opened_is_the_users():

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harvester.domain.dispatch.ledger.entries import Entry, Lease, PilotEntry
+from harvester.domain.dispatch.ledger.sharded import ShardedDict
 from harvester.domain.dispatch.queueing.durations import KNOWN
 from harvester.domain.dispatch.queueing.queues import Queues
 from harvester.domain.dispatch.queueing.shares import UNKNOWN_S
@@ -31,7 +32,7 @@ class Ledger:
 
     def __init__(self, epoch: int, queues: Queues, brief_s: float) -> None:
         self.fence = epoch << 32  # the newest token; the next is greater
-        self.entries: dict[str, Entry] = {}
+        self.entries: ShardedDict[Entry] = ShardedDict()
         self.pilots: dict[str, PilotEntry] = {}
         self.roomy: dict[str, PilotEntry] = {}  # those that take work and have a CPU free
         self.queues = queues

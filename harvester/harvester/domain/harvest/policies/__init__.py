@@ -26,9 +26,14 @@ def add(name: str, make: Callable[[], Policy]) -> None:
     _added[name] = make
 
 
+def known() -> list[str]:
+    """Return the names that `by_name` takes."""
+    return sorted(POLICIES | _added)
+
+
 def by_name(name: str) -> Policy:
     """Return the policy called `name`. Raises `ValueError` that lists those there are."""
     make = POLICIES.get(name) or _added.get(name)
     if make is None:
-        raise ValueError(f'there is no policy "{name}"; there are {", ".join(sorted(POLICIES | _added))}')
+        raise ValueError(f'there is no policy "{name}"; there are {", ".join(known())}')
     return make()
