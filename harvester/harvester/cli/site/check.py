@@ -31,6 +31,7 @@ from harvester.cli.site.options import CheckOptions
 from harvester.cli.site.probe import ProbeSettings, Say, run_probe
 from harvester.cli.site.teller import answering_kind, aside, site_teller
 from harvester.cli.up import build, build_adapter, build_address
+from harvester.cli.up.first_look import check_knowledge
 from harvester.config import Config
 from harvester.config_file import ConfigError, load_config
 from harvester.daemon.settings import DaemonSettings
@@ -164,10 +165,12 @@ class _Site:
         found += cluster_findings.of_the_look(snapshot, facts)
         timeout_s = self._config.scheduler.timeout_s
         found += cluster_findings.of_the_times(looked.looks, looked.glances, timeout_s=timeout_s)
-        found += cluster_findings.of_the_partitions(snapshot, settings)
-        found += cluster_findings.of_evictions(snapshot, settings, facts)
+        found += cluster_findings.of_what_is_not_seen(snapshot)
+        if snapshot.knowledge.nodes:
+            found += cluster_findings.of_the_partitions(snapshot, settings)
+            found += cluster_findings.of_evictions(snapshot, settings, facts)
+            found += window_cost.of_the_windows(snapshot, settings)
         found += cluster_findings.of_the_limits(snapshot, settings)
-        found += window_cost.of_the_windows(snapshot, settings)
         if facts is not None:
             found += cluster_findings.of_hidden_batch_jobs(settings, facts)
             found += cluster_findings.of_the_controllers_clock(facts)
@@ -184,6 +187,7 @@ class _Site:
 
     def _shapes(self, snapshot: ClusterSnapshot, found: list[Finding]) -> tuple[Shape, ...]:
         try:
+            check_knowledge(self._config, snapshot.knowledge)
             return build.shapes(self._config, snapshot)
         except ConfigError as problem:
             finding = _of_the_config(problem)
