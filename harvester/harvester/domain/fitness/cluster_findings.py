@@ -24,6 +24,10 @@ _SHORT_NOTICE = timedelta(seconds=5)  # what a function with checkpoints may tak
 def of_the_look(snapshot: ClusterSnapshot, facts: SiteFacts | None) -> Iterator[Finding]:
     """Yield that the scheduler answers, and from where."""
     source = f", read from {facts.source}" if facts is not None else ""
+    if not snapshot.knowledge.nodes:
+        ours = counted(len(snapshot.batch_jobs), "batch job")
+        yield ok(Topic.SCHEDULER, f"{snapshot.scheduler} answers{source}: {ours} of the harvester's")
+        return
     text = (
         f"{snapshot.scheduler} answers{source}: {counted(len(snapshot.nodes), 'node')}, "
         f"{counted(len(snapshot.partitions), 'partition')}, {counted(len(snapshot.batch_jobs), 'batch job')}"
@@ -31,6 +35,12 @@ def of_the_look(snapshot: ClusterSnapshot, facts: SiteFacts | None) -> Iterator[
     yield ok(Topic.SCHEDULER, text)
     for words in snapshot.knowledge.lost:
         yield note(Topic.VISIBILITY, f"not seen here: {words}")
+
+
+def of_what_is_not_seen(snapshot: ClusterSnapshot) -> Iterator[Finding]:
+    """Yield what the adapter cannot tell, and what follows."""
+    for words in snapshot.knowledge.lost:
+        yield note(Topic.VISIBILITY, words.removesuffix("."))
 
 
 def of_the_times(looks: Sequence[float], glances: Sequence[float], *, timeout_s: float) -> Iterator[Finding]:
