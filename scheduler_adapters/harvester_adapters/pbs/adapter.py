@@ -197,8 +197,9 @@ class PbsAdapter:
         return self._seen
 
     def _hidden(self, slow: PbsSlow, told: Sequence[BatchJob]) -> str:
-        """Return what we are not shown. An operator sees everybody's batch jobs, whatever the setting."""
-        if slow.server.shows_others or any(batch.user != self._user for batch in told):
+        """Return what we are not shown."""
+        sees_all = slow.server.shows_others or self._user in slow.server.privileged
+        if sees_all or any(batch.user != self._user for batch in told):
             return ""
         return "other users' batch jobs (query_other_jobs is not True)"
 
