@@ -225,6 +225,19 @@ def test_excluded_nodes_are_kept_off_by_naming_another_one_that_has_room(fake_pb
     assert len(fake_pbs.calls("qsub")) == 3
 
 
+def test_no_node_is_chosen_that_somebody_has_before_the_pilot_would_end(fake_pbs, adapter, order):
+    def at(seconds):
+        return time.strftime("%a %b %e %H:%M:%S %Y", time.gmtime(time.time() + seconds))
+
+    told = f"Resv ID: R9.vm\nreserve_state = RESV_CONFIRMED\nreserve_start = {at(600)}\nreserve_end = {at(900)}"
+    fake_pbs.answers("pbs_rstat", f"echo '{told}\nresv_nodes = (pn3:ncpus=4)'")
+    adapter.snapshot()
+    adapter.submit(msgspec.structs.replace(order, exclude=("pn1",)))  # for 14 min
+    assert "select=1:ncpus=1:host=pn4" in fake_pbs.submitted()
+    adapter.submit(msgspec.structs.replace(order, exclude=("pn1",), walltime=timedelta(minutes=5)))
+    assert "select=1:ncpus=1:host=pn3" in fake_pbs.submitted()
+
+
 @pytest.mark.parametrize(("preempt_order", "expected"), [("D", "n"), ("R", "y"), ("RD", "n")])
 def test_pilots_are_rerunnable_where_the_site_preempts_by_requeueing_only(
     fake_pbs, adapter, order, preempt_order, expected
