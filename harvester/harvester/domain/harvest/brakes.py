@@ -24,6 +24,7 @@ from harvester.domain.harvest.planning import (
     Situation,
     SubmitPilot,
 )
+from harvester.domain.harvest.shapes import within
 from harvester.domain.model.pilots import PilotState
 
 _CANCELLABLE = frozenset({PilotState.QUEUED, PilotState.READY})
@@ -101,6 +102,9 @@ class Brakes:
         partition = snapshot.partition(shape.partition)
         if partition is not None and partition.refuses:
             return f"partition {partition.name} takes no pilots: {partition.refuses}"
+        if partition is not None and within(shape.resources, partition.most) != shape.resources:
+            most = within(shape.resources, partition.most)
+            return f"partition {partition.name} gives {most} of a node at most, and shape {shape.name} asks for more"
         if snapshot.hidden and self._settings.mode is not HarvestMode.PREEMPTIBLE:
             mode = self._settings.mode
             return f"mode = {mode} must see whom pilots would delay, and the scheduler hides {snapshot.hidden}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from harvester.domain.cluster.snapshot import Partition
-from harvester_adapters.slurm.text.access import Submitter, gives_whole_nodes, refusal
+from harvester_adapters.slurm.text.access import Submitter, gives_whole_nodes, most_of_a_node, refusal
 from harvester_adapters.slurm.text.config import SiteConfig
 from harvester_adapters.slurm.text.preemption import PilotQos, Tier, not_by_qos, not_by_tier
 from harvester_adapters.slurm.text.words import NOTHING, duration, integer, lines, malformed, node_names, seconds
@@ -106,6 +106,7 @@ def _partition(
             priority_tier=integer(words["PriorityTier"]),
             refuses=refuses,
             gives_whole_nodes=is_whole,
+            most=most_of_a_node(words),
             exempt_time=exempt,
         )
     except (KeyError, ValueError) as error:
