@@ -77,14 +77,14 @@ class SubmissionConfig(_Section, frozen=True):
     nice: Count = 0
     work_dir: str = ""  # where batch scripts lie for a moment; empty: in the state folder
     export: tuple[str, ...] | None = None  # variables that reach the pilots; none given: the adapter's own short list
-    source: Literal["commands", "pyslurm", "auto"] = "commands"  # of nodes and batch jobs: docs/schedulers/slurm.md
-    wake: bool = False  # pilots may wake nodes that are powered down to save energy
 
 
 class SlurmConfig(SubmissionConfig, frozen=True):
-    """`[scheduler.slurm]`: how pilots are submitted."""
+    """`[scheduler.slurm]`: how Slurm is asked, and how pilots are submitted."""
 
     qos: str = ""
+    source: Literal["commands", "pyslurm", "auto"] = "commands"  # of nodes and batch jobs: docs/schedulers/slurm.md
+    wake: bool = False  # pilots may wake nodes that are powered down to save energy
 
 
 class PbsConfig(SubmissionConfig, frozen=True):
@@ -95,18 +95,31 @@ class PbsConfig(SubmissionConfig, frozen=True):
     extra_select: str = ""  # added to the chunk that a pilot asks for, as "Qlist=harvest"
 
 
-OWN_KINDS = ("local", "slurm", "pbs")
+class PsijConfig(_Section, frozen=True):
+    """`[scheduler.psij]`: a scheduler that is reached through PSI/J alone: docs/schedulers/psij.md."""
+
+    executor: str = ""  # lsf, flux, cobalt or pbs_classic
+    preemptible: bool = False  # the site's word that pilots are evicted from their queues for other users
+    grace_s: Seconds = 0.0  # between the scheduler's signal to leave and its kill
+    account: str = ""
+    options: tuple[str, ...] = ()  # of the submit command, passed on as they are
+    work_dir: str = ""  # where scripts lie for a moment; empty: in the state folder
+    export: tuple[str, ...] = ()  # more variables that reach the pilots
+
+
+OWN_KINDS = ("local", "slurm", "pbs", "psij")
 """The schedulers that have a table of their own; others come with packages."""
 
 
 class SchedulerConfig(_Section, frozen=True):
     """`[scheduler]`: who runs the pilots."""
 
-    kind: Name = "local"  # local, slurm, pbs, or one that an installed package adds: CONTRIBUTING.md
+    kind: Name = "local"  # local, slurm, pbs, psij, or one that an installed package adds: CONTRIBUTING.md
     timeout_s: PositiveSeconds = 10.0  # for one look, one submission, one cancellation
     local: LocalConfig = LocalConfig()
     slurm: SlurmConfig = SlurmConfig()
     pbs: PbsConfig = PbsConfig()
+    psij: PsijConfig = PsijConfig()
     options: dict[str, Any] = {}  # for the adapter of another package, which checks them itself
 
     @property
@@ -117,6 +130,8 @@ class SchedulerConfig(_Section, frozen=True):
                 return self.slurm
             case "pbs":
                 return self.pbs
+            case "psij":
+                return SubmissionConfig(account=self.psij.account, work_dir=self.psij.work_dir)
             case _:
                 return SubmissionConfig()
 

@@ -41,6 +41,11 @@ class SchedulerCommands:
         self._counting = threading.Lock()
 
     @property
+    def timeout(self) -> timedelta:
+        """For one look, one submission, one cancellation."""
+        return self._timeout
+
+    @property
     def count(self) -> int:
         """How many commands have been run so far."""
         return self._count

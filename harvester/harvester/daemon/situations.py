@@ -14,6 +14,7 @@ from harvester.daemon.observing.harm import Harm
 from harvester.daemon.observing.lore import Lore
 from harvester.daemon.pilots import views
 from harvester.daemon.pilots.pauses import Pauses
+from harvester.domain.cluster.knowledge import EVERYTHING, Knowledge
 from harvester.domain.cluster.snapshot import ClusterSnapshot, NodeState
 from harvester.domain.harvest.modes import settings_of
 from harvester.domain.harvest.planning import HarvestSettings, KnownPilot, Situation, SubmitPilot
@@ -42,6 +43,11 @@ class Situations:
         self._lore = Lore(store)
         self._orders: dict[str, SubmitPilot] = {}  # by pilot: those that strict mode binds
         self.snapshot: ClusterSnapshot | None = None  # the last look
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """What the last look could tell; everything before the first."""
+        return EVERYTHING if self.snapshot is None else self.snapshot.knowledge
 
     def planned(self, pilot_id: str, order: SubmitPilot) -> None:
         """Remember where, and by when, a pilot that was just submitted must have ended."""

@@ -82,12 +82,41 @@ def _pbs(config: Config) -> SchedulerAdapter:
     )
 
 
+def _psij(config: Config) -> SchedulerAdapter:
+    from harvester_adapters.psij.adapter import PsijAdapter  # noqa: PLC0415 - see above
+    from harvester_adapters.psij.carrier import PsijSite  # noqa: PLC0415 - see above
+    from harvester_adapters.psij.executors import KINDS  # noqa: PLC0415 - see above
+
+    psij = config.scheduler.psij
+    if psij.executor not in KINDS:
+        which = f'PSI/J\'s executor "{psij.executor}" cannot be used here' if psij.executor else "it names no executor"
+        problem = f"{which}; there are {', '.join(KINDS)}"
+        remedy = 'write one of them; Slurm, PBS and the local scheduler have a kind of their own (kind = "pbs")'
+        raise ConfigError("scheduler.psij.executor", problem, remedy)
+    if not psij.preemptible:
+        problem = "it is not true, and nothing here can find out whether pilots are evicted from their queues"
+        remedy = "write preemptible = true if the scheduler evicts them for other users; where it does not, use none"
+        raise ConfigError("scheduler.psij.preemptible", problem, remedy)
+    return PsijAdapter(
+        PsijSite(
+            executor=psij.executor,
+            work_dir=_work_dir(config),
+            options=psij.options,
+            export=psij.export,
+        ),
+        queues=[pilot.partition for pilot in config.pilot],
+        preemptible=psij.preemptible,
+        grace=timedelta(seconds=psij.grace_s),
+        timeout=timedelta(seconds=config.scheduler.timeout_s),
+    )
+
+
 def _work_dir(config: Config) -> Path:
     folder = config.scheduler.submission.work_dir
     return Path(folder).expanduser() if folder else state_dir(config) / config.scheduler.kind
 
 
-_OWN: dict[str, Callable[[Config], SchedulerAdapter]] = {"local": _local, "slurm": _slurm, "pbs": _pbs}
+_OWN: dict[str, Callable[[Config], SchedulerAdapter]] = {"local": _local, "slurm": _slurm, "pbs": _pbs, "psij": _psij}
 
 
 def shut_down(local: SchedulerAdapter, patience: timedelta) -> None:

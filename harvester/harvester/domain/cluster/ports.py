@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from harvester.domain.cluster.knowledge import EVERYTHING, Knowledge
 from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot
 from harvester.domain.model.resources import Resources
 
@@ -117,3 +118,12 @@ class SchedulerAdapter(Protocol):
     def close(self) -> None:
         """Let go of threads and files. Pilots stay as they are."""
         ...
+
+
+def knowledge_of(adapter: SchedulerAdapter) -> Knowledge:
+    """Return what an adapter can tell, before it has looked: its attribute `knowledge`, or else everything.
+
+    An adapter that knows less than everything has that attribute, and says the same in each of its snapshots.
+    """
+    found = getattr(adapter, "knowledge", EVERYTHING)
+    return found if isinstance(found, Knowledge) else EVERYTHING

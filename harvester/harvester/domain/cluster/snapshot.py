@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
+from harvester.domain.cluster.knowledge import EVERYTHING, Knowledge
 from harvester.domain.model.resources import Resources
 
 
@@ -160,6 +161,7 @@ class ClusterSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     grain: timedelta = timedelta(seconds=1)  # walltimes are rounded up to multiples of this (Slurm: whole minutes)
     hidden: str = ""  # what we are not shown, in words that end a sentence: "other users' batch jobs (…)"
     cuts_time_min: bool = False  # a pilot with a least walltime gets the largest that fits (Slurm from 25.05.5)
+    knowledge: Knowledge = EVERYTHING  # what a look of this adapter contains; `nodes` is empty where it knows none
 
     def partition(self, name: str) -> Partition | None:
         """Return the partition called `name`, if there is one."""
