@@ -31,7 +31,7 @@ def partitions(text: str, site: SiteConfig, qos: PilotQos, submitter: Submitter 
         _partition(
             line,
             words,
-            why_not=_why_not(tier, tiers, site, qos) or _not_soon(exempt),
+            why_not=_why_not(tier, tiers, site, qos) or _not_soon(exempt) or _not_all(site),
             refuses=refusal(words, submitter, qos.name) if submitter is not None else "",
             grace=_grace(site, qos),
             exempt=exempt,
@@ -51,6 +51,15 @@ def _not_soon(exempt: timedelta) -> str:
     if exempt <= _BEARABLE:
         return ""
     return f"its batch jobs are evicted only after they have run for {exempt.total_seconds():g} s (PreemptExemptTime)"
+
+
+def _not_all(site: SiteConfig) -> str:
+    if not site.exempt_priority:
+        return ""
+    return (
+        f"batch jobs of priority {site.exempt_priority} or more are not evicted (min_exempt_priority), and nobody knows"
+        " a pilot's in advance"
+    )
 
 
 def _why_not(tier: Tier, tiers: list[Tier], site: SiteConfig, qos: PilotQos) -> str:
