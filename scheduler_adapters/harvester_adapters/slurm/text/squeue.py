@@ -132,20 +132,21 @@ def _unread(field: dict[str, str]) -> BatchJob | None:
 def glimpses(text: str, question: Question) -> tuple[BatchJob, ...]:
     """Return what a glance shows of the batch jobs: who they are, their state, and what they wait for."""
     _, *rows = _rows(text, question)
+    return each(rows, _glimpse, _unread, [])
+
+
+def _glimpse(field: dict[str, str]) -> BatchJob:
     try:
-        return tuple(
-            BatchJob(
-                batch_job_id=field["JobID"],
-                name=field["Name"],
-                user=field["UserName"],
-                partition=field["Partition"],
-                state=batch_state(field["State"]),
-                waits_for=waits_for(field["State"], field["Reason"], integer(field["PriorityLong"])),
-            )
-            for field in rows
+        return BatchJob(
+            batch_job_id=field["JobID"],
+            name=field["Name"],
+            user=field["UserName"],
+            partition=field["Partition"],
+            state=batch_state(field["State"]),
+            waits_for=waits_for(field["State"], field["Reason"], integer(field["PriorityLong"])),
         )
     except ValueError as error:
-        raise malformed("a row of squeue", text) from error
+        raise malformed("a row of squeue", "|".join(field.values())) from error
 
 
 def _rows(text: str, question: Question) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ from harvester.domain.cluster.snapshot import BatchState, WaitsFor
 from harvester_adapters.slurm.text import squeue
 from harvester_adapters.slurm.text.config import site_config
 from harvester_adapters.slurm.text.reasons import limit_in
-from harvester_adapters.slurm.text.squeue import batch_jobs
+from harvester_adapters.slurm.text.squeue import batch_jobs, glimpses
 from harvester_adapters.slurm.text.words import duration, gpu_count, instant, node_names
 
 NONCE = "qwvzjk"
@@ -106,6 +106,15 @@ def test_one_odd_row_hides_no_other_and_its_batch_job_is_not_gone():
     assert found[1].waits_for is WaitsFor.UNKNOWN
     assert len(odd) == 1
     assert "gestern" in odd[0]
+
+
+def test_an_odd_row_of_a_glance_hides_no_other():
+    question = squeue.at_a_glance(NONCE)
+    rows = (["JOBID", *["X"] * 6], *([number, "p", "eva", "PENDING", "Priority", priority, "n"] for number, priority in
+            (("1", "5"), ("2", "high"), ("3", "7"))))  # fmt: skip
+    text = "".join(f"\x1f{NONCE}".join(row) + f"\x1e{NONCE}\n" for row in rows)
+    waiting = [(batch.batch_job_id, batch.waits_for) for batch in glimpses(text, question)]
+    assert waiting == [("1", WaitsFor.NODES), ("2", WaitsFor.UNKNOWN), ("3", WaitsFor.NODES)]
 
 
 def test_where_most_rows_are_odd_the_answer_is_refused():
