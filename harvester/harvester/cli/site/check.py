@@ -31,6 +31,7 @@ from harvester.cli.site.options import CheckOptions
 from harvester.cli.site.probe import ProbeSettings, Say, run_probe
 from harvester.cli.site.teller import answering_kind, aside, site_teller
 from harvester.cli.up import build, build_adapter, build_address
+from harvester.cli.up.first_look import check_knowledge
 from harvester.config import Config
 from harvester.config_file import ConfigError, load_config
 from harvester.daemon.settings import DaemonSettings
@@ -152,7 +153,9 @@ class _Site:
         """Ask, and return what was found."""
         self._say("looking at the cluster")
         try:
-            looked = look(self._adapter, is_emulated=self._is_emulated)
+            # Glances are for modes in which nobody evicts pilots; what is emulated takes no time.
+            has_glances = self._config.harvest.mode != "preemptible"
+            looked = look(self._adapter, count=0 if self._is_emulated else 3, has_glances=has_glances)
         except SchedulerUnavailable as problem:
             return [_no_scheduler(problem)]
         snapshot = looked.snapshot
@@ -164,12 +167,14 @@ class _Site:
         found += cluster_findings.of_the_look(snapshot, facts)
         timeout_s = self._config.scheduler.timeout_s
         found += cluster_findings.of_the_times(looked.looks, looked.glances, timeout_s=timeout_s)
-        found += cluster_findings.of_the_partitions(snapshot, settings)
-        found += cluster_findings.of_evictions(snapshot, settings, facts)
+        found += cluster_findings.of_what_is_not_seen(snapshot)
+        if snapshot.knowledge.nodes:
+            found += cluster_findings.of_the_partitions(snapshot, settings)
+            found += cluster_findings.of_evictions(snapshot, settings, facts)
+            found += window_cost.of_the_windows(snapshot, settings)
         found += cluster_findings.of_the_limits(snapshot, settings)
-        found += window_cost.of_the_windows(snapshot, settings)
+        found += cluster_findings.of_hidden_batch_jobs(snapshot, settings, facts)
         if facts is not None:
-            found += cluster_findings.of_hidden_batch_jobs(settings, facts)
             found += cluster_findings.of_the_controllers_clock(facts)
             found += facts.findings
         if not shapes:
@@ -184,6 +189,7 @@ class _Site:
 
     def _shapes(self, snapshot: ClusterSnapshot, found: list[Finding]) -> tuple[Shape, ...]:
         try:
+            check_knowledge(self._config, snapshot.knowledge)
             return build.shapes(self._config, snapshot)
         except ConfigError as problem:
             finding = _of_the_config(problem)
