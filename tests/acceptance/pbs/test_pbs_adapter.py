@@ -86,6 +86,12 @@ def node(adapter: PbsAdapter, name: str):
     return next(node for node in adapter.snapshot().nodes if node.name == name)
 
 
+def reserve(pbs, starts_at: int, *options: str) -> None:
+    """Reserve nodes for a minute, and wait until PBS has confirmed it."""
+    begin, end = (time.strftime("%Y%m%d%H%M.%S", time.localtime(at)) for at in (starts_at, starts_at + 60))
+    pbs.run("pbs_rsub", "-R", begin, "-E", end, "-I", "20", *options, user=OTHERS)
+
+
 def running(adapter, order, work, *names, **changed):
     """Submit pilots, wait until each runs, and return their batch jobs' ids."""
     ids = {name: adapter.submit(order(name, **changed)) for name in names}
@@ -205,8 +211,7 @@ def test_the_servers_restart_is_no_reason_to_leave_a_node(pbs, adapter):
 
 def test_a_reservation_is_seen_before_it_begins_and_its_nodes_are_taken_then(pbs, adapter):
     starts_at = int(time.time()) + 75
-    begin, end = (time.strftime("%Y%m%d%H%M.%S", time.localtime(at)) for at in (starts_at, starts_at + 60))
-    pbs.run("pbs_rsub", "-R", begin, "-E", end, "-I", "20", "-l", "select=1:ncpus=2:host=n4", "-l", "place=excl")
+    reserve(pbs, starts_at, "-l", "select=1:ncpus=2:host=n4", "-l", "place=excl")
     (reservation,) = wait_for(lambda: adapter.snapshot().reservations)
     assert reservation.nodes == ("n4",)
     assert (reservation.start_at, reservation.end_at) == (starts_at, starts_at + 60)
@@ -311,7 +316,7 @@ def test_a_held_pilot_does_not_start_until_it_is_released(pbs, adapter, order, w
     adapter.hold(waiting)
     assert job(adapter, waiting).is_held
     pbs.run("qdel", full)
-    wait_for(lambda: set(pbs.node_states().values()) == {"free"})
+    wait_for(lambda: set(pbs.node_states().values()) == {"free"}, 40)
     time.sleep(2)
     assert not lines(work / "p.log")
     adapter.release(waiting)
@@ -346,8 +351,7 @@ def test_a_pilot_that_overstays_its_walltime_is_timed_out(pbs, adapter, order, w
 
 def test_a_pilot_with_a_least_walltime_gets_what_fits_before_a_reservation(pbs, adapter, order, work):
     starts_at = int(time.time()) + 120
-    begin, end = (time.strftime("%Y%m%d%H%M.%S", time.localtime(at)) for at in (starts_at, starts_at + 60))
-    pbs.run("pbs_rsub", "-R", begin, "-E", end, "-I", "20", "-l", "select=4:ncpus=2", "-l", "place=scatter:excl")
+    reserve(pbs, starts_at, "-l", "select=4:ncpus=2", "-l", "place=scatter:excl")
     ids = running(
         adapter, order, work, "p", walltime=timedelta(minutes=30), time_min=timedelta(seconds=30)
     )  # fmt: skip
