@@ -80,7 +80,7 @@ class SubmissionConfig(_Section, frozen=True):
 
 
 class SlurmConfig(SubmissionConfig, frozen=True):
-    """`[scheduler.slurm]`: how pilots are submitted."""
+    """`[scheduler.slurm]`: how Slurm is asked, and how pilots are submitted."""
 
     qos: str = ""
     source: Literal["commands", "pyslurm", "auto"] = "commands"  # of nodes and batch jobs: docs/schedulers/slurm.md
