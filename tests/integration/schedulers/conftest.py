@@ -28,8 +28,3 @@ def make_site(tmp_path, monkeypatch):
     yield make
     for site in made:
         site.close()
-
-
-@pytest.fixture
-def site(kind, make_site):
-    return make_site(kind)
