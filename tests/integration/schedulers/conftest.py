@@ -15,7 +15,7 @@ def kind(request):
 @pytest.fixture
 def make_site(tmp_path, monkeypatch):
     """Makes a site of a kind; its commands are on PATH until the test ends."""
-    made = []
+    made: list[FakeSite] = []
 
     def make(kind, **options):
         folder = tmp_path / f"site{len(made)}"
