@@ -33,7 +33,10 @@ class SubmissionRejected(SchedulerError):
 
 
 class LimitReached(SubmissionRejected):
-    """As many as our user, account or QOS may submit are submitted: one more may be when one of them has ended."""
+    """No more for now: as many as our user, account or QOS may submit are submitted, or no node has a place for it.
+
+    One more may be submitted when one of them has ended.
+    """
 
 
 class PilotOrder(msgspec.Struct, frozen=True, kw_only=True):
