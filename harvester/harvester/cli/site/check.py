@@ -41,6 +41,7 @@ from harvester.domain.cluster.ports import (
     SchedulerError,
     SchedulerUnavailable,
     SubmissionRejected,
+    knowledge_of,
 )
 from harvester.domain.cluster.snapshot import ClusterSnapshot
 from harvester.domain.fitness import cluster_findings, host_findings, probe_findings, window_cost
@@ -135,7 +136,7 @@ def _of_the_config(problem: ConfigError | plugins.PluginError) -> Finding:
 
 
 def _no_scheduler(problem: SchedulerError) -> Finding:
-    remedy = "see that its commands are on the PATH here and its controller answers; `harvester up` waits for it"
+    remedy = "see that its commands are on the PATH here, and that its controller answers"
     return error(Topic.SCHEDULER, f"the scheduler does not answer: {problem}", remedy)
 
 
@@ -153,9 +154,10 @@ class _Site:
         """Ask, and return what was found."""
         self._say("looking at the cluster")
         try:
-            # Glances are for modes in which nobody evicts pilots; what is emulated takes no time.
+            # Glances are for modes in which nobody evicts pilots; what is emulated or not seen takes no time.
             has_glances = self._config.harvest.mode != "preemptible"
-            looked = look(self._adapter, count=0 if self._is_emulated else 3, has_glances=has_glances)
+            is_timed = not self._is_emulated and knowledge_of(self._adapter).nodes
+            looked = look(self._adapter, count=3 if is_timed else 0, has_glances=has_glances)
         except SchedulerUnavailable as problem:
             return [_no_scheduler(problem)]
         snapshot = looked.snapshot

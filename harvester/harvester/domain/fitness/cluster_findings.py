@@ -28,9 +28,11 @@ def of_the_look(snapshot: ClusterSnapshot, facts: SiteFacts | None) -> Iterator[
         f"{snapshot.scheduler} answers{source}: {counted(len(snapshot.nodes), 'node')}, "
         f"{counted(len(snapshot.partitions), 'partition')}, {counted(len(snapshot.batch_jobs), 'batch job')}"
     )
+    if not snapshot.knowledge.nodes:
+        text = f"{snapshot.scheduler} is used without being seen: it shows no nodes, and nobody else's batch jobs"
     yield ok(Topic.SCHEDULER, text)
     for words in snapshot.knowledge.lost:
-        yield note(Topic.VISIBILITY, f"not seen here: {words}")
+        yield note(Topic.VISIBILITY, words.removesuffix("."))
 
 
 def of_the_times(looks: Sequence[float], glances: Sequence[float], *, timeout_s: float) -> Iterator[Finding]:
