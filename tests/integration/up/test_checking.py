@@ -99,6 +99,7 @@ def test_a_python_that_nodes_do_not_have_is_an_error(tmp_path):
     config.write_text('[[pilot]]\nname = "cpu"\npartition = "harvest"\npython = "/no/such/python"\n')
     code, found = check(tmp_path / "state", *LOCAL, "--config", str(config), "--probe", "--wait", "20")
     assert (code, bad(found)) == (1, [("nodes", "error")])
+    assert "-> set `python` in [[pilot]]" in texts(found)
 
 
 def test_a_site_s_own_authority_must_be_named_for_the_nodes(tmp_path):
