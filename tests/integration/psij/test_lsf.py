@@ -1,5 +1,6 @@
 """`harvester up` on a scheduler that is reached through PSI/J alone: a tiny LSF of files."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -167,6 +168,28 @@ def test_it_says_what_it_cannot_see(running, monkeypatch):
     assert code == 0
     for expected in ("lsf through PSI/J", "shows no nodes", "Prime jobs are not seen", "is a hint"):
         assert expected in words, words
+
+
+def test_check_says_what_is_not_seen_and_refuses_what_needs_it(tmp_path, lsf):
+    config = tmp_path / "site.toml"
+    config.write_text(f'state = "{tmp_path / "state"}"\n' + CONFIG)
+
+    def checked(*words):
+        command = [sys.executable, "-m", "harvester.cli", "check", "--json", "--config", str(config), *words]
+        found = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        return found.returncode, {each["text"]: each["severity"] for each in json.loads(found.stdout)["findings"]}
+
+    code, told = checked()
+    assert code == 0, told
+    texts = " ".join(told)
+    for words in ("shows no nodes: there are no windows", "Prime jobs are not seen", "state in the queue is a hint"):
+        assert words in texts
+    assert "0 nodes" not in texts
+    assert "has no nodes" not in texts
+    config.write_text(config.read_text().replace("[harvest]", '[harvest]\npolicy = "fib"'))
+    code, told = checked()
+    assert code == 1
+    assert any("needs windows" in text and severity == "error" for text, severity in told.items()), told
 
 
 @pytest.mark.parametrize(

@@ -166,10 +166,12 @@ class _Site:
         found += cluster_findings.of_the_look(snapshot, facts)
         timeout_s = self._config.scheduler.timeout_s
         found += cluster_findings.of_the_times(looked.looks, looked.glances, timeout_s=timeout_s)
-        found += cluster_findings.of_the_partitions(snapshot, settings)
-        found += cluster_findings.of_evictions(snapshot, settings, facts)
+        found += cluster_findings.of_what_is_not_seen(snapshot)
+        if snapshot.knowledge.nodes:
+            found += cluster_findings.of_the_partitions(snapshot, settings)
+            found += cluster_findings.of_evictions(snapshot, settings, facts)
+            found += window_cost.of_the_windows(snapshot, settings)
         found += cluster_findings.of_the_limits(snapshot, settings)
-        found += window_cost.of_the_windows(snapshot, settings)
         found += cluster_findings.of_hidden_batch_jobs(snapshot, settings, facts)
         if facts is not None:
             found += cluster_findings.of_the_controllers_clock(facts)

@@ -24,13 +24,19 @@ _SHORT_NOTICE = timedelta(seconds=5)  # what a function with checkpoints may tak
 def of_the_look(snapshot: ClusterSnapshot, facts: SiteFacts | None) -> Iterator[Finding]:
     """Yield that the scheduler answers, and from where."""
     source = f", read from {facts.source}" if facts is not None else ""
+    if not snapshot.knowledge.nodes:
+        ours = counted(len(snapshot.batch_jobs), "batch job")
+        yield ok(Topic.SCHEDULER, f"{snapshot.scheduler} answers{source}: {ours} of the harvester's")
+        return
     text = (
         f"{snapshot.scheduler} answers{source}: {counted(len(snapshot.nodes), 'node')}, "
         f"{counted(len(snapshot.partitions), 'partition')}, {counted(len(snapshot.batch_jobs), 'batch job')}"
     )
-    if not snapshot.knowledge.nodes:
-        text = f"{snapshot.scheduler} is used without being seen: it shows no nodes, and nobody else's batch jobs"
     yield ok(Topic.SCHEDULER, text)
+
+
+def of_what_is_not_seen(snapshot: ClusterSnapshot) -> Iterator[Finding]:
+    """Yield what the adapter cannot tell, and what follows."""
     for words in snapshot.knowledge.lost:
         yield note(Topic.VISIBILITY, words.removesuffix("."))
 

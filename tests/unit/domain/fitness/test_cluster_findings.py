@@ -145,6 +145,7 @@ def test_what_an_adapter_cannot_see_is_told_and_not_judged():
     snapshot = msgspec.structs.replace(cluster(), knowledge=blind)
     found = [
         *cluster_findings.of_the_look(snapshot, None),
+        *cluster_findings.of_what_is_not_seen(snapshot),
         *cluster_findings.of_the_partitions(snapshot, SETTINGS),
         *cluster_findings.of_evictions(snapshot, SETTINGS, None),
         *cluster_findings.of_the_limits(snapshot, SETTINGS),
@@ -241,3 +242,13 @@ def test_strict_never_uses_more_than_there_is(starts):
     jobs = tuple(planned(f"n{number}", start_s) for number, start_s in enumerate(starts))
     worth = window_worth(cluster(*nodes, batch_jobs=jobs), SETTINGS)
     assert 0 <= worth.strict_node_hours <= worth.node_hours
+
+
+def test_what_an_adapter_does_not_see_is_told_and_nothing_is_counted_that_was_not_seen():
+    lost = ("The nodes are not shown.", "States are hints.")
+    snapshot = msgspec.structs.replace(cluster(), knowledge=Knowledge(nodes=False, states=False, lost=lost))
+    found = [*cluster_findings.of_the_look(snapshot, None), *cluster_findings.of_what_is_not_seen(snapshot)]
+    assert [each.text for each in found[1:]] == ["The nodes are not shown", "States are hints"]
+    assert "0 batch jobs of the harvester's" in found[0].text
+    assert "node" not in found[0].text
+    assert list(cluster_findings.of_what_is_not_seen(cluster(node("n1")))) == []
