@@ -64,7 +64,7 @@ def test_a_good_site_has_nothing_bad_and_says_where_pilots_go():
     told = words(found)
     assert "slurm 22.05.8 answers, read from squeue: 2 nodes, 2 partitions, 0 batch jobs" in told
     assert '"harvest" (pilots go here) can be harvested' in told
-    assert '"prime" is not harvested: its batch jobs are never preempted (2 nodes, at most any time)' in told
+    assert '"prime" is not harvested: its batch jobs are never preempted (2 nodes, any walltime)' in told
     assert "grace time of 1 min" in told
     assert "hears of its eviction at once" in told
 
