@@ -132,10 +132,10 @@ def test_a_site_that_does_not_evict_is_told_and_init_proposes_to_yield(site, tmp
 
 
 def test_pilots_that_may_not_be_evicted_at_once_are_told(site, tmp_path):
-    site("tiers", nodes=2, settings={"PreemptExemptTime": "00:05:00", "PrivateData": "jobs", "MinJobAge": "10"})
+    site("tiers", nodes=2, settings={"PreemptExemptTime": "00:00:30", "PrivateData": "jobs", "MinJobAge": "10"})
     code, found = check(tmp_path / "state", "--scheduler", "slurm")
     assert (code, bad(found)) == (0, [("scheduler", "warning"), ("eviction", "warning")])
-    assert "not evicted in their first 5 min" in texts(found, "eviction")
+    assert "in their first 30 s" in texts(found, "eviction")
     if os.geteuid() == 0:  # PrivateData is not for root
         assert "can be seen" in texts(found, "visibility")
 

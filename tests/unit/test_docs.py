@@ -223,7 +223,7 @@ def test_the_lines_that_operations_explains_are_ours_or_known_ones_of_others():
 def test_words_with_hyphens_in_code_are_ours(document):
     """Types of problems, commands and the like."""
     others = {"site-packages", "hpc-harvester", "fastapi-offline", "uuid-utils", "pilot-file"}
-    ours = "\n".join([sources(), *(path.read_text() for path in [ROOT / "Makefile", *ROOT.glob("slurm-test/*.py")])])
+    ours = "\n".join([sources(), *(path.read_text() for path in [ROOT / "Makefile", *ROOT.glob("slurm-test/**/*.py")])])
     for word in in_backticks(document):
         if re.fullmatch(r"[a-z]+(-[a-z]+)+", word) and word not in others:
             assert word in ours, f"{named(document)} names {word}"

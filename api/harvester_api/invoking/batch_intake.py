@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
-from itertools import islice
 from typing import cast
 
 from fastapi import Request
@@ -26,7 +25,7 @@ from harvester_api.invoking.idempotency import all_ids
 from harvester_api.media_types import LINES_TYPE, media_type
 from harvester_api.problems import invalid, too_large, too_many
 from harvester_api.storage.blobs import Blobs
-from harvester_api.validation.arguments import check_line, json_items, packed_spans
+from harvester_api.validation.arguments import check_line, json_items, packed_items, packed_spans
 from harvester_api.validation.large_bodies import Span
 
 PIECE = 250
@@ -103,12 +102,11 @@ async def _packed(spool: Spool, encoding: Encoding, reception: Reception) -> lis
     if not spool.is_small:
         spans = await asyncio.to_thread(lambda: list(packed_spans(encoding, spool.mapped(), most)))
         return await _parts(spool, spans, reception)
-    body, items = spool.small(), list[Part]()
-    found = packed_spans(encoding, body, most)
-    while piece := list(islice(found, PIECE)):
+    items: list[Part] = []
+    for piece in packed_items(encoding, spool.small(), most, PIECE):
         if items:
             await asyncio.sleep(0)
-        items += [body[begin:end] for begin, end in piece]
+        items += piece
     return items
 
 

@@ -23,7 +23,7 @@ from harvester_adapters.oddities import Oddities
 from harvester_adapters.pbs.jobs import QSTAT, batch_jobs, by_id
 from harvester_adapters.pbs.nodes import PBSNODES, Vnode, hosts, nodes, vnode_list
 from harvester_adapters.pbs.partitions import partitions, partitions_of, settled
-from harvester_adapters.pbs.slow_look import PbsSlowLook
+from harvester_adapters.pbs.slow_look import PbsSlow, PbsSlowLook
 from harvester_adapters.pbs.submission import (
     COMMANDS_NEED,
     EXPORTED,
@@ -65,9 +65,11 @@ class PbsAdapter:
     ) -> None:
         self._run = SchedulerCommands(timeout=command_timeout, asking=_asking, exported=COMMANDS_NEED)
         self._last = CachedLook(self._look, cache_for=cache_for)
-        self._slow = PbsSlowLook(ask=self._run.ask, keep_for=slow_cache_for, reservations_for=reservations_for)
-        self._oddities = Oddities("pbs")
         self._user = getpass.getuser()
+        self._slow = PbsSlowLook(
+            ask=self._run.ask, user=self._user, keep_for=slow_cache_for, reservations_for=reservations_for
+        )
+        self._oddities = Oddities("pbs")
         self._seen: ClusterSnapshot | None = None  # the newest look, however old
         self._chosen: set[str] = set()  # nodes that were chosen for pilots since
         self._executor = PbsPilotExecutor(
@@ -189,9 +191,16 @@ class PbsAdapter:
             batch_jobs=settled((*queue, *_untold(vnodes, queue)), slow.queues),
             partitions=parts,
             reservations=slow.reservations,
+            hidden=self._hidden(slow, queue),
             cuts_time_min=True,
         )
         return self._seen
+
+    def _hidden(self, slow: PbsSlow, told: Sequence[BatchJob]) -> str:
+        """Return what we are not shown. An operator sees everybody's batch jobs, whatever the setting."""
+        if slow.server.shows_others or any(batch.user != self._user for batch in told):
+            return ""
+        return "other users' batch jobs (query_other_jobs is not True)"
 
 
 def _untold(vnodes: Sequence[Vnode], told: Sequence[BatchJob]) -> tuple[BatchJob, ...]:

@@ -17,7 +17,7 @@ from harvester.domain.model.resources import Resources
 from harvester_adapters.asking import malformed
 from harvester_adapters.oddities import each
 from harvester_adapters.pbs.records import DELIMITER, PbsRecord, dsv, unescaped
-from harvester_adapters.pbs.states import batch_state, is_preempted, waits_for
+from harvester_adapters.pbs.states import batch_state, is_preempted, limit_in, waits_for
 from harvester_adapters.pbs.words import (
     chunks,
     duration,
@@ -33,6 +33,7 @@ from harvester_adapters.pbs.words import (
 QSTAT = ("qstat", "-f", "-F", "dsv", "-D", DELIMITER)
 """Asks for everybody's batch jobs that have not ended; arrays as one each."""
 
+_PROVISIONING = "71"
 _STALE_S = 60.0  # the scheduler's next turn may be late
 _QUEUED = re.compile(r"Queued:(\d{1,9})")
 _RESOURCES = ("select", "place", "ncpus", "ngpus", "mem", "nodect")
@@ -100,6 +101,7 @@ def _batch_job(record: PbsRecord, hosts: Mapping[str, str], now: float) -> Batch
             start_at=started_at,
             end_at=_end_at(started_at, limit) if state is BatchState.RUNNING else None,
             preempt_at=instant(get("mtime")) if is_preempted(*words) else None,
+            is_booting=words[1] == _PROVISIONING,
             reservation=reservation_id(get("reserve_ID")) if get("reserve_ID") else "",
             **_wants(record, words[0], comment, hosts),
         )
@@ -149,6 +151,7 @@ def _wants(record: PbsRecord, letter: str, comment: str, hosts: Mapping[str, str
     if found["required_nodes"]:
         found["required_nodes"] = tuple(dict.fromkeys(hosts.get(name, name) for name in found["required_nodes"]))
     if letter in {"Q", "H", "W", "T", "B"}:
+        found["held_by_limit"] = limit_in(comment) if letter == "Q" else ""
         found["waits_for"] = WaitsFor.NODES if letter == "B" else waits_for(letter, comment)
         found["is_held"] = letter == "H" and "u" in get("Hold_Types")
         found["elements"] = max(1, _queued(get("array_state_count")))

@@ -28,18 +28,23 @@ class QueueList(msgspec.Struct, frozen=True, kw_only=True):
     routing: frozenset[str] = frozenset()
 
 
-def queue_list(text: str) -> QueueList:
-    """Return the queues in the answer to `QSTAT_QUEUES`."""
+def queue_list(text: str, user: str) -> QueueList:
+    """Return the queues in the answer to `QSTAT_QUEUES`.
+
+    Parameters
+    ----------
+    user: who submits pilots.
+    """
     found = dsv(text, "Queue")
     if not found:
         raise malformed("qstat's answer about queues (there is none at all)", text)
     return QueueList(
-        execution=tuple(_queue(record) for record in found if record.get("queue_type") != "Route"),
+        execution=tuple(_queue(record, user) for record in found if record.get("queue_type") != "Route"),
         routing=frozenset(record.name for record in found if record.get("queue_type") == "Route"),
     )
 
 
-def _queue(record: PbsRecord) -> PbsQueue:
+def _queue(record: PbsRecord, user: str) -> PbsQueue:
     get = record.get
     try:
         return PbsQueue(
@@ -55,10 +60,23 @@ def _queue(record: PbsRecord) -> PbsQueue:
                 for key, value in record.attributes.items()
                 if key.startswith("default_chunk.") and key.partition(".")[2] not in _AMOUNTS and not value.isdecimal()
             },
+            refuses=_refuses(record, user),
             sched_partition=get("partition"),
         )
     except ValueError as error:
         raise malformed("a queue of qstat", f"{record.name}: {error}") from error
+
+
+def _refuses(record: PbsRecord, user: str) -> str:
+    """Return why a queue takes no batch jobs of `user`, as far as that can be told. Of groups it cannot."""
+    if record.get("from_route_only") == "True":
+        return "it takes batch jobs from routing queues only (from_route_only)"
+    if record.get("acl_user_enable") == "True":
+        entries = [word.strip() for word in record.get("acl_users").split(",")]
+        names = {word.lstrip("+").partition("@")[0] for word in entries if not word.startswith("-")}
+        if not {user, "*"} & names:
+            return f"user {user} is not in its acl_users"
+    return ""
 
 
 def _signed(word: str) -> int:
@@ -126,6 +144,7 @@ def _partition(
         grace_time=queue.kill_delay,
         is_preemptible=not why_not,
         why_not=why_not,
+        refuses=queue.refuses,
         is_default=queue.name == server.default_queue,
         priority_tier=level(queue, sched, is_over=not why_not_over(queue, user)) * _TIER + queue.priority,
     )

@@ -39,6 +39,7 @@ class PbsQueue(msgspec.Struct, frozen=True, kw_only=True):
     targets: str | None = None  # resources_default.preempt_targets: whom its batch jobs may preempt; None: whomever
     soft_limits: Mapping[str, str] = {}  # max_run_soft, max_run_res_soft.ncpus, …
     properties: Mapping[str, str] = {}  # default_chunk resources that are no amounts: what its nodes must match
+    refuses: str = ""  # why it takes no pilots of ours
     sched_partition: str = ""  # of PBS's meaning: which of several schedulers has it
 
     def is_express(self, sched: PbsSched) -> bool:

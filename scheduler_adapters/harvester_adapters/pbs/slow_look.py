@@ -60,12 +60,14 @@ class PbsSlowLook:
     Parameters
     ----------
     ask: runs one command.
+    user: who submits pilots.
     keep_for: how long queues, server and scheduler are believed.
     reservations_for: how long the reservations are believed.
     """
 
-    def __init__(self, *, ask: Ask, keep_for: timedelta, reservations_for: timedelta) -> None:
+    def __init__(self, *, ask: Ask, user: str, keep_for: timedelta, reservations_for: timedelta) -> None:
         self._ask = ask
+        self._user = user
         self._keep_for = keep_for.total_seconds()
         self._reservations_for = min(reservations_for, keep_for).total_seconds()
         self._slow: PbsSlow | None = None
@@ -104,7 +106,7 @@ class PbsSlowLook:
         self._slow = PbsSlow(
             server=server(self._ask(LIST_SERVER, give_up_at)),
             scheds=scheds(self._ask(LIST_SCHED, give_up_at)),
-            queues=queue_list(self._ask(QSTAT_QUEUES, give_up_at)),
+            queues=queue_list(self._ask(QSTAT_QUEUES, give_up_at), self._user),
             reservations=self._reservations(give_up_at, host_of),
         )
         self._read_at = time.monotonic()

@@ -9,6 +9,7 @@ import re
 from functools import lru_cache
 
 from harvester.domain.cluster.snapshot import BatchState, WaitsFor
+from harvester_adapters.pbs.words import shown
 
 _S = BatchState
 _LETTERS = {
@@ -34,6 +35,7 @@ _OTHER = re.compile(
     r"primetime|not (be )?run (on|in) .*(period|day|time)|hold|too many|max_run|formula|license|preempt_targets|stopp",
     re.IGNORECASE,
 )
+_LIMIT = re.compile(r"Not Running: (.*\b(?:limit|max_run)\b.*)", re.IGNORECASE | re.DOTALL)
 _NODES = re.compile(
     r"insufficient amount of resource|not enough (free|total) nodes|no available resources on nodes|"
     r"conflict with reservation or top job|not enough of the right type|ineligible state|"
@@ -76,6 +78,12 @@ def is_preempted(state: str, substate: str, exit_status: str, comment: str) -> b
 def is_deleted(comment: str) -> bool:
     """Return whether somebody who is not the scheduler has deleted a batch job that runs still."""
     return _TERMINATED.search(comment) is not None and not _BY_SCHEDULER.search(comment)
+
+
+def limit_in(comment: str) -> str:
+    """Return the limit that a pending batch job waits for, in the scheduler's sentence; empty where it is none."""
+    found = _LIMIT.fullmatch(comment)
+    return shown(found[1]) if found else ""
 
 
 @lru_cache(maxsize=4096)

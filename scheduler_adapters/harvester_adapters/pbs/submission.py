@@ -19,7 +19,7 @@ from psij import Job
 from psij.executors.batch.pbs import PBSJobExecutor
 from psij.executors.batch.pbs_base import PBSExecutorConfig
 
-from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected
+from harvester.domain.cluster.ports import LimitReached, PilotOrder, SchedulerUnavailable, SubmissionRejected
 from harvester_adapters.pbs.launch import command_line
 from harvester_adapters.pbs.words import checked_ids, plain_id
 from harvester_adapters.pilot_jobs import PilotSubmission, order_of
@@ -41,6 +41,8 @@ _NO_CONTACT = re.compile(
     r"authentication|no permission to connect|couldn't connect",
     re.IGNORECASE,
 )
+# Refusals that end when another batch job of ours does.
+_FULL = re.compile(r"would exceed .*\blimit|limit .*reached", re.IGNORECASE)
 _OVER = re.compile(r"unknown job id|job has finished|invalid (for )?state|request invalid for state", re.IGNORECASE)
 
 
@@ -120,7 +122,8 @@ def judge_submission(order_name: str, answer: CommandResult) -> str:
         words = answer.words or f"nothing, exit code {answer.exit_code}"
         if answer.exit_code < 0 or _NO_CONTACT.search(words):
             raise SchedulerUnavailable(f"qsub reached no server for {order_name} (it may exist): {words[:300]}")
-        raise SubmissionRejected(f"qsub refused {order_name}: {words[:300]}")
+        kind = LimitReached if _FULL.search(words) else SubmissionRejected
+        raise kind(f"qsub refused {order_name}: {words[:300]}")
     last = answer.stdout.strip().rpartition("\n")[2]
     try:
         return plain_id(last)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable
-from harvester.domain.fitness.findings import Finding, Topic, note
+from harvester.domain.fitness.findings import Finding, Topic, note, warning
 from harvester.domain.fitness.site_facts import HearsBy, SiteFacts
 from harvester_adapters.scheduler_command import CommandResult, run
 from harvester_adapters.sites import slurm_findings
@@ -26,7 +26,8 @@ class SlurmSite:
 
     Parameters
     ----------
-    source: what the adapter reads its snapshots from.
+    source: what the adapter reads its snapshots from, "commands" or "pyslurm"; and why not pyslurm, where it may.
+    wants_library: the configuration asks for pyslurm.
     account: what pilots are submitted with; empty: the user's default one.
     max_pilots: how many pilots there may be at a time, to compare the user's limits with.
     timeout: for each command.
@@ -36,13 +37,15 @@ class SlurmSite:
     def __init__(
         self,
         *,
-        source: str,
+        source: tuple[str, str],
+        wants_library: bool = False,
         account: str = "",
         max_pilots: int,
         timeout: timedelta = timedelta(seconds=10),
         exported: Sequence[str] = EXPORTED,
     ) -> None:
-        self._source = source
+        self._source, self._why_commands = source
+        self._wants_library = wants_library
         self._account = account
         self._max_pilots = max_pilots
         self._timeout = timeout
@@ -57,14 +60,18 @@ class SlurmSite:
         told_at = slurm_findings.told_at(text)
         user = getpass.getuser()
         return SiteFacts(
-            source=self._source,
+            source="squeue and scontrol" if self._source == "commands" else f"{self._source} (squeue for glances)",
             hears_by=HearsBy.STEP,
             # It tells whole seconds, cut off: half a second later on average.
             clock_offset_s=None if told_at is None else told_at + 0.5 - here_at,
             hides_batch_jobs=slurm_findings.hides_batch_jobs(config) and not self._is_operator(user),
             qos=self._evictable(user) if config.get("PreemptType") == "preempt/qos" else (),
             cycle=slurm_findings.cycle(config),
-            findings=(*slurm_findings.of_the_configuration(config), *self._limits(config, user)),
+            findings=(
+                *self._of_the_source(),
+                *slurm_findings.of_the_configuration(config),
+                *self._limits(config, user),
+            ),
         )
 
     def rehearse(self, order: PilotOrder) -> str:
@@ -74,6 +81,15 @@ class SlurmSite:
         answer = run(argv, timeout=self._timeout, environment=environment)
         judge_submission(order.name, answer)
         return slurm_findings.rehearsed(answer.words)
+
+    def _of_the_source(self) -> tuple[Finding, ...]:
+        if not self._why_commands:
+            return ()
+        text = f"pyslurm is not used, because {self._why_commands}"
+        if self._wants_library:
+            remedy = 'install a pyslurm that matches this Slurm, or write source = "commands" in [scheduler.slurm]'
+            return (warning(Topic.VERSIONS, text, remedy, "pyslurm"),)
+        return (note(Topic.VERSIONS, text, about="pyslurm"),)
 
     def _limits(self, config: dict[str, str], user: str) -> tuple[Finding, ...]:
         """Return what the accounting limits; without an answer, that it gave none."""

@@ -84,7 +84,7 @@ def of_the_configuration(config: Words) -> Iterator[Finding]:
         yield warning(Topic.SCHEDULER, text, "let the site set MinJobAge to 300 s", "MinJobAge")
     powers_down = not config.get("SuspendTime", "").startswith(("INF", "NONE"))
     if powers_down and config.get("SuspendProgram", "") not in NOTHING:
-        text = "idle nodes are powered down here (SuspendProgram); pilots are not meant to wake them"
+        text = "idle nodes are powered down here (SuspendProgram); pilots wake them only with scheduler.slurm.wake"
         yield note(Topic.PARTITIONS, text, about="SuspendProgram")
     if (plugins := config.get("JobSubmitPlugins", "")) not in NOTHING:
         text = f"submissions pass {listed(plugins.split(','))} (JobSubmitPlugins), which may change or refuse a pilot"
@@ -116,15 +116,6 @@ def _scheduling(config: Words) -> Iterator[Finding]:
 
 
 def _eviction(config: Words) -> Iterator[Finding]:
-    exempt = _duration(config.get("PreemptExemptTime", ""))
-    if exempt:
-        text = (
-            f"batch jobs are not evicted in their first {span(exempt)} (PreemptExemptTime), and pilots are batch jobs"
-        )
-        remedy = (
-            "let the site set PreemptExemptTime=0, or 0 for the QOS of the pilots: prime jobs wait for young pilots"
-        )
-        yield warning(Topic.EVICTION, text, remedy, "PreemptExemptTime")
     if config.get("PreemptType", "preempt/none") not in {"preempt/none", *NOTHING} and (
         wait := _seconds(config, "KillWait")
     ):
@@ -135,13 +126,6 @@ def _eviction(config: Words) -> Iterator[Finding]:
 def _seconds(config: Words, key: str) -> timedelta | None:
     match = re.match(r"(\d{1,9})\b", config.get(key, ""))
     return timedelta(seconds=int(match[1])) if match else None
-
-
-def _duration(word: str) -> timedelta | None:
-    try:
-        return duration(word)
-    except ValueError:
-        return None
 
 
 # ---- accounting

@@ -21,10 +21,10 @@ import msgspec
 from harvester.domain.cluster.ports import PilotOrder
 from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot
 from harvester_adapters.asking import CachedLook, SchedulerCommands
+from harvester_adapters.oddities import Oddities
 from harvester_adapters.slurm.slow_look import SlowLook
 from harvester_adapters.slurm.sources.choice import chosen
 from harvester_adapters.slurm.sources.commands import nonce
-from harvester_adapters.slurm.sources.oddities import Oddities
 from harvester_adapters.slurm.sources.source import SourceKind
 from harvester_adapters.slurm.submission import EXPORTED, PilotExecutor, checked_ids
 from harvester_adapters.slurm.text import squeue
@@ -81,7 +81,7 @@ class SlurmAdapter:
             reservations_for=reservations_for,
         )
         self._source = chosen(SourceKind(source), self._run, wake=wake)
-        self._oddities = Oddities()
+        self._oddities = Oddities("slurm")
         self._executor = PilotExecutor(work_dir=work_dir, run=self._run.act)
 
     @property

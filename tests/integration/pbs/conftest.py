@@ -19,6 +19,7 @@ class FakePbs(CommandFolder):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        self.samples = SAMPLES
         self.queue = self.copied("states.qstat.txt")
         self.history = self.copied("ended.qstat.txt")
         self.nodes = self.copied("mixed.nodes.json")

@@ -74,6 +74,17 @@ def test_what_nodes_name_and_qstat_does_not_show_is_somebodys(fake_pbs, adapter)
     assert "85" in shown
 
 
+def test_what_a_site_hides_is_told(fake_pbs, adapter):
+    fake_pbs.change(
+        "qmgr",
+        f"cat {fake_pbs.samples}/server.qmgr.txt",
+        f"sed s/query_other_jobs.*/x/ {fake_pbs.samples}/server.qmgr.txt",
+    )
+    assert adapter.snapshot().hidden == ""  # we see others': we are an operator
+    fake_pbs.queue.write_text("")
+    assert "query_other_jobs" in adapter.snapshot().hidden
+
+
 def test_elements_of_an_array_are_told_by_the_nodes_they_are_on(fake_pbs, adapter):
     text = fake_pbs.nodes.read_text().replace('"83.vm"', '"68[2].vm"', 1)
     fake_pbs.nodes.write_text(text)

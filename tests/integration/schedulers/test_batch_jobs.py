@@ -169,7 +169,7 @@ def test_a_planned_prime_batch_job_ends_the_window_of_its_nodes(site):
     planned = next(batch for batch in snapshot.batch_jobs if batch.batch_job_id == str(wanted.number))
     assert (planned.state, set(planned.nodes), planned.start_at) == (S.PENDING, {"n1", "n2"}, wanted.plan_at)
     (window,) = windows.compute(snapshot, site.cluster.now, ours=set(), horizon=timedelta(seconds=30))
-    assert (window.node, window.end_at) == ("n2", wanted.plan_at)
+    assert (window.node, window.until_at) == ("n2", wanted.plan_at)
 
 
 def test_a_reservation_is_known_before_it_begins(site, order):

@@ -150,23 +150,23 @@ class FakeSite:
     def call_gateway(self) -> None:
         """Register the pilots that have started, and hear those that live; tell of evictions."""
         by_name = {batch.wish.name: batch for batch in self.running_pilots()}
-        for pilot in self.store.pilots():
-            batch = by_name.get(pilot.name)
-            if batch is not None:
-                self._hear(pilot, batch)
+        heard = [(pilot, by_name[pilot.name]) for pilot in self.store.pilots() if pilot.name in by_name]
+        seen = [self._hear(pilot, batch) for pilot, batch in heard if self._calls(batch)]
+        if seen:
+            self.store.write(seen).result()
 
-    def _hear(self, pilot: PilotRecord, batch: FakeBatchJob) -> None:
+    def _calls(self, batch: FakeBatchJob) -> bool:
+        return batch.gone_at is None and self.cluster.now >= (batch.started_at or self.cluster.now) + _BOOT_S
+
+    def _hear(self, pilot: PilotRecord, batch: FakeBatchJob) -> PilotSeen:
         now = self.cluster.now
-        if batch.gone_at is not None or now < (batch.started_at or now) + _BOOT_S:
-            return
         ends_at = batch.end_at or now
         if pilot.registered_at is None and batch.told_at is None:
             self._register(pilot, batch, ends_at)
-        seen = PilotSeen(pilot_id=pilot.pilot_id, at=now, ends_at=ends_at, activations=0, idle_since=None)
-        self.store.write([seen]).result()
         if batch.told_for is End.PREEMPTED and pilot.state is PilotState.READY:
             said = word.GatewayWord(evicted_at=now, evicted=(pilot.pilot_id,))
             self.store.put_note(word.WORD_NOTE, word.encode(said))
+        return PilotSeen(pilot_id=pilot.pilot_id, at=now, ends_at=ends_at, activations=0, idle_since=None)
 
     def _register(self, pilot: PilotRecord, batch: FakeBatchJob, ends_at: float) -> None:
         self.store.move_pilot(

@@ -153,7 +153,9 @@ class _Site:
         """Ask, and return what was found."""
         self._say("looking at the cluster")
         try:
-            looked = look(self._adapter, is_emulated=self._is_emulated)
+            # Glances are for modes in which nobody evicts pilots; what is emulated takes no time.
+            has_glances = self._config.harvest.mode != "preemptible"
+            looked = look(self._adapter, count=0 if self._is_emulated else 3, has_glances=has_glances)
         except SchedulerUnavailable as problem:
             return [_no_scheduler(problem)]
         snapshot = looked.snapshot
@@ -171,8 +173,8 @@ class _Site:
             found += cluster_findings.of_evictions(snapshot, settings, facts)
             found += window_cost.of_the_windows(snapshot, settings)
         found += cluster_findings.of_the_limits(snapshot, settings)
+        found += cluster_findings.of_hidden_batch_jobs(snapshot, settings, facts)
         if facts is not None:
-            found += cluster_findings.of_hidden_batch_jobs(settings, facts)
             found += cluster_findings.of_the_controllers_clock(facts)
             found += facts.findings
         if not shapes:

@@ -12,8 +12,7 @@ from harvester.domain.cluster.ports import SchedulerAdapter
 from harvester.domain.cluster.snapshot import ClusterSnapshot
 
 Answer = TypeVar("Answer")
-_LOOKS = 3
-_APART_S = 1.1  # an adapter may return the same look again within a second
+_APART_S = 1.1  # within a second an adapter may return the same look, and qstat sleeps
 
 
 class Looked(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,18 +23,30 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
     glances: tuple[float, ...]
 
 
-def look(adapter: SchedulerAdapter, *, is_emulated: bool, wait: Callable[[float], None] = time.sleep) -> Looked:
-    """Look a few times. Raises `SchedulerUnavailable`.
+def look(
+    adapter: SchedulerAdapter,
+    *,
+    count: int = 3,
+    has_glances: bool = False,
+    wait: Callable[[float], None] = time.sleep,
+) -> Looked:
+    """Look once, and then `count` times for the time that it takes. Raises `SchedulerUnavailable`.
 
     The first look also asks what is asked rarely, and is not counted.
+
+    Parameters
+    ----------
+    has_glances: glance as often, too.
     """
     snapshot = adapter.snapshot()
     looks, glances = [], []
-    for _ in range(0 if is_emulated else _LOOKS):
-        glances.append(_timed(adapter.glance)[0])
+    for _ in range(count):
         wait(_APART_S)
         took_s, snapshot = _timed(adapter.snapshot)
         looks.append(took_s)
+        if has_glances:
+            wait(_APART_S)
+            glances.append(_timed(adapter.glance)[0])
     return Looked(snapshot=snapshot, looks=tuple(looks), glances=tuple(glances))
 
 

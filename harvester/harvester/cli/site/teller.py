@@ -21,6 +21,8 @@ def site_teller(config: Config, adapter: SchedulerAdapter) -> SiteTeller | None:
     match config.scheduler.kind:
         case "slurm":
             return _slurm(config, adapter)
+        case "pbs":
+            return _pbs(config)
         case "local":
             from harvester_adapters.sites.local import LocalSite  # noqa: PLC0415 - adapters are imported when needed
 
@@ -35,7 +37,8 @@ def _slurm(config: Config, adapter: SchedulerAdapter) -> SiteTeller:
 
     slurm = config.scheduler.slurm
     return SlurmSite(
-        source=getattr(adapter, "source", "squeue and scontrol"),
+        source=_source(adapter),
+        wants_library=slurm.source != "commands",
         account=slurm.account,
         max_pilots=config.harvest.max_pilots,
         timeout=timedelta(seconds=config.scheduler.timeout_s),
@@ -43,20 +46,37 @@ def _slurm(config: Config, adapter: SchedulerAdapter) -> SiteTeller:
     )
 
 
+def _source(adapter: SchedulerAdapter) -> tuple[str, str]:
+    """Return what a Slurm's nodes and batch jobs are asked of, and why not of pyslurm."""
+    from harvester_adapters.slurm.adapter import SlurmAdapter  # noqa: PLC0415 - as above
+
+    return adapter.source_in_use if isinstance(adapter, SlurmAdapter) else ("commands", "")
+
+
+def _pbs(config: Config) -> SiteTeller:
+    from harvester_adapters.sites.pbs import PbsSite  # noqa: PLC0415 - as above
+
+    return PbsSite(
+        source="qstat and pbsnodes",
+        max_pilots=config.harvest.max_pilots,
+        is_strict=config.harvest.mode == "strict",
+        timeout=timedelta(seconds=config.scheduler.timeout_s),
+    )
+
+
 def answering_kind() -> str:
     """Return the scheduler whose commands are here; `local` where there are none."""
-    return "slurm" if shutil.which("scontrol") else "local"
+    commands = {"slurm": "scontrol", "pbs": "pbsnodes"}
+    return next((kind for kind, command in commands.items() if shutil.which(command)), "local")
 
 
 def aside(config: Config, folder: Path) -> Config:
     """Return the configuration with an emulated cluster kept in `folder`: that of the state folder may be in use."""
-    if config.scheduler.kind != "local":
-        # The state folder may not be there yet; batch scripts lie somewhere for a moment only.
-        slurm = config.scheduler.slurm
-        if slurm.work_dir or state_dir(config).is_dir():
-            return config
-        scheduler = msgspec.structs.replace(
-            config.scheduler, slurm=msgspec.structs.replace(slurm, work_dir=str(folder))
-        )
-        return msgspec.structs.replace(config, scheduler=scheduler)
-    return msgspec.structs.replace(config, state=str(folder))
+    kind, own = config.scheduler.kind, config.scheduler.submission
+    if kind == "local":
+        return msgspec.structs.replace(config, state=str(folder))
+    if own.work_dir or state_dir(config).is_dir() or not hasattr(config.scheduler, kind):
+        return config
+    # The state folder may not be there yet; batch scripts lie somewhere for a moment only.
+    elsewhere = {kind: msgspec.structs.replace(own, work_dir=str(folder))}
+    return msgspec.structs.replace(config, scheduler=msgspec.structs.replace(config.scheduler, **elsewhere))

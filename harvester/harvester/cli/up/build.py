@@ -19,6 +19,7 @@ from harvester.cli.up.build_looks import look_settings
 from harvester.config import Config, PilotConfig, SlurmConfig
 from harvester.config_file import ConfigError
 from harvester.daemon.settings import DaemonSettings, Orders
+from harvester.domain.cluster import nodelist
 from harvester.domain.cluster.snapshot import ClusterSnapshot
 from harvester.domain.harvest import quiet_hours
 from harvester.domain.harvest.planning import HarvestMode, HarvestSettings, Shape
@@ -171,12 +172,14 @@ def excluded_nodes(config: Config) -> frozenset[str]:
     """Return the names in `harvest.excluded_nodes`, lists such as `n[1-4]` spelled out. Raises `ConfigError`."""
     if not any("[" in name for name in config.harvest.excluded_nodes):
         return frozenset(config.harvest.excluded_nodes)
-    from harvester_adapters.slurm.text.words import node_names  # noqa: PLC0415 - see above
+    expand = nodelist.expand
+    if config.scheduler.kind == "slurm":  # whose lists may have several brackets: "r[1-3]n[1-4]"
+        from harvester_adapters.slurm.text.words import node_names as expand  # noqa: PLC0415 - see above
 
     found: set[str] = set()
     for number, name in enumerate(config.harvest.excluded_nodes):
         try:
-            found.update(node_names(name))
+            found.update(expand(name))
         except ValueError:
             field, remedy = f"harvest.excluded_nodes[{number}]", 'write for example "n[1-4,7]"'
             raise ConfigError(field, f'"{name}" is not a list of nodes', remedy) from None

@@ -33,6 +33,8 @@ def of_the_look(snapshot: ClusterSnapshot, facts: SiteFacts | None) -> Iterator[
         f"{counted(len(snapshot.partitions), 'partition')}, {counted(len(snapshot.batch_jobs), 'batch job')}"
     )
     yield ok(Topic.SCHEDULER, text)
+    for words in snapshot.knowledge.lost:
+        yield note(Topic.VISIBILITY, f"not seen here: {words}")
 
 
 def of_what_is_not_seen(snapshot: ClusterSnapshot) -> Iterator[Finding]:
@@ -72,7 +74,9 @@ def of_the_partitions(snapshot: ClusterSnapshot, settings: HarvestSettings) -> I
         size = f"{counted(len(nodes), 'node')}, at most {span(part.max_time) if part.max_time else 'any time'}"
         is_used = any(shape.partition == part.name for shape in settings.shapes)
         head = f'"{part.name}"' + (" (pilots go here)" if is_used else "")
-        if not nodes:
+        if not snapshot.knowledge.nodes:
+            yield ok(Topic.PARTITIONS, f"{head} is taken as you say it is: nobody can be asked", about=part.name)
+        elif not nodes:
             yield note(Topic.PARTITIONS, f"{head} has no nodes", about=part.name)
         elif why_not := _why_not(snapshot, part, settings.mode, is_used=is_used):
             yield note(Topic.PARTITIONS, f"{head} is not harvested: {why_not} ({size})", about=part.name)
@@ -88,6 +92,8 @@ def of_the_partitions(snapshot: ClusterSnapshot, settings: HarvestSettings) -> I
 def _why_not(snapshot: ClusterSnapshot, part: Partition, mode: HarvestMode, *, is_used: bool) -> str:
     if not part.is_up:
         return "it is not up"
+    if part.refuses:
+        return part.refuses
     if mode is HarvestMode.PREEMPTIBLE:
         if is_used:  # the site has said so: it may be the default one
             return "" if part.is_preemptible else part.why_not
@@ -100,6 +106,10 @@ def of_evictions(snapshot: ClusterSnapshot, settings: HarvestSettings, facts: Si
     names = dict.fromkeys(shape.partition for shape in settings.shapes)
     for part in filter(None, map(snapshot.partition, names)):
         yield from _eviction(part, settings)
+        if part.exempt_time and part.is_preemptible:
+            text = f'pilots are not evicted from "{part.name}" in their first {span(part.exempt_time)}: prime jobs wait'
+            remedy = "let the site exempt nobody, or not the QOS of the pilots (PreemptExemptTime)"
+            yield warning(Topic.EVICTION, text, remedy, part.name)
     if facts is not None and settings.mode is HarvestMode.PREEMPTIBLE and names:
         yield from _early_signal(facts.hears_by)
 
@@ -143,6 +153,9 @@ def of_the_limits(snapshot: ClusterSnapshot, settings: HarvestSettings) -> Itera
         part = snapshot.partition(shape.partition)
         if part is None:
             continue
+        if part.refuses:
+            text = f'"{part.name}" takes no pilots of ours: {part.refuses}'
+            yield error(Topic.RIGHTS, text, "name another partition, or ask for the right to submit there", part.name)
         yield from _walltime(part, settings, shape)
         yield from _room(snapshot, shape)
 
@@ -169,6 +182,11 @@ def _room(snapshot: ClusterSnapshot, shape: Shape) -> Iterator[Finding]:
     elif fit and not in_service:
         text = f'all nodes of "{shape.partition}" that fit pilot "{shape.name}" are out of service'
         yield warning(Topic.LIMITS, text, "put nodes back into service, or choose another partition", shape.name)
+    elif in_service and all(node.is_asleep for node in in_service):
+        text = f'all nodes of "{shape.partition}" that fit pilot "{shape.name}" are powered down'
+        yield warning(
+            Topic.LIMITS, text, "write wake = true in [scheduler.slurm], or wait until others wake some", shape.name
+        )
     elif fit:
         text = f'pilot "{shape.name}" takes {shape.resources}; {counted(len(in_service), "node")} in service fit it'
         yield ok(Topic.LIMITS, text, shape.name)
@@ -182,9 +200,18 @@ def _size(node: Node) -> tuple[int, int, int]:
     return node.total.cpus, node.total.gpus, node.total.memory_mb
 
 
-def of_hidden_batch_jobs(settings: HarvestSettings, facts: SiteFacts) -> Iterator[Finding]:
+def is_hidden(snapshot: ClusterSnapshot, facts: SiteFacts | None) -> bool:
+    """Return whether other users' batch jobs are hidden, as a look or the site itself tells."""
+    return bool(snapshot.hidden) or (facts is not None and facts.hides_batch_jobs)
+
+
+def of_hidden_batch_jobs(
+    snapshot: ClusterSnapshot, settings: HarvestSettings, facts: SiteFacts | None
+) -> Iterator[Finding]:
     """Yield whether other users' batch jobs can be seen."""
-    if not facts.hides_batch_jobs:
+    if not snapshot.knowledge.nodes:
+        return
+    if not is_hidden(snapshot, facts):
         yield ok(Topic.VISIBILITY, "other users' batch jobs can be seen")
         return
     text = "other users' batch jobs are hidden from this user, so nobody knows when windows end"

@@ -66,6 +66,13 @@ def _scheduler(proposal: Proposal, here: Premises) -> Iterator[str]:
             yield "# The emulated cluster: pilots are processes of this machine."
             for name, value in here.local:
                 yield f"{name} = {value}"
+        case "pbs":
+            yield ""
+            yield "[scheduler.pbs]"
+            yield '# account = ""       # qsub -A'
+            yield '# project = ""       # qsub -P'
+            yield '# place = ""         # qsub -l place=, as "excl"; default: what the queue gives'
+            yield '# extra_select = ""  # added to the chunk that a pilot asks for, as "Qlist=harvest"'
         case "slurm":
             yield ""
             yield "[scheduler.slurm]"

@@ -10,6 +10,7 @@ from datetime import timedelta
 import msgspec
 
 from harvester.domain.cluster.snapshot import ClusterSnapshot, Partition
+from harvester.domain.fitness.cluster_findings import is_hidden
 from harvester.domain.fitness.sentences import counted, span
 from harvester.domain.fitness.site_facts import SiteFacts
 from harvester.domain.harvest.planning import HarvestMode, Shape
@@ -52,7 +53,7 @@ def propose(
     shapes = whole_nodes(snapshot, partition=chosen.name)
     if not shapes:
         raise NoProposal(f'partition "{chosen.name}" has no nodes; name another with --partition')
-    mode, why_mode = _mode(chosen, facts)
+    mode, why_mode = _mode(chosen, is_blind=is_hidden(snapshot, facts))
     lengths, why_lengths = _lengths(chosen, lengths_min)
     why_qos = f'pilots run under the QOS "{qos}", whose batch jobs others evict' if qos else ""
     nodes = sum(chosen.name in node.partitions for node in snapshot.nodes)
@@ -78,7 +79,7 @@ def _chosen(snapshot: ClusterSnapshot, partition: str) -> tuple[Partition, str]:
     if untold := snapshot.partition(untold_partition(snapshot)):
         return untold, f'pilots go to "{untold.name}", the lowest partition from which they are evicted'
     used = {name for node in snapshot.nodes for name in node.partitions}
-    open_ones = [part for part in snapshot.partitions if part.is_up and part.name in used]
+    open_ones = [part for part in snapshot.partitions if part.is_up and not part.refuses and part.name in used]
     if not open_ones:
         raise NoProposal("no partition is up and has nodes; name one with --partition when there is one")
     lowest = min(open_ones, key=lambda part: (not part.is_preemptible, part.priority_tier, part.is_default))
@@ -88,12 +89,12 @@ def _chosen(snapshot: ClusterSnapshot, partition: str) -> tuple[Partition, str]:
     return lowest, f'pilots go to "{lowest.name}"{also}: there is no partition from which they would be evicted'
 
 
-def _mode(part: Partition, facts: SiteFacts | None) -> tuple[HarvestMode, str]:
+def _mode(part: Partition, *, is_blind: bool) -> tuple[HarvestMode, str]:
     if part.is_preemptible:
         grace = f"a grace time of {span(part.grace_time)}" if part.grace_time else "no grace time"
         return HarvestMode.PREEMPTIBLE, f"the scheduler evicts pilots for prime jobs, with {grace}"
     because = f" ({part.why_not})" if part.why_not else ""
-    if facts is not None and facts.hides_batch_jobs:
+    if is_blind:
         raise NoProposal(
             f'pilots are not evicted from "{part.name}"{because}, and other users\' batch jobs are hidden from you, so '
             "nothing would keep pilots out of their way; ask for the right to see them, or name another --partition"

@@ -11,9 +11,9 @@ from functools import lru_cache
 from harvester.domain.cluster.ports import SchedulerUnavailable
 from harvester.domain.cluster.snapshot import Node, NodeState
 from harvester.domain.model.resources import Resources
+from harvester_adapters.oddities import each
 from harvester_adapters.slurm.text.words import (
     NOTHING,
-    each,
     gpu_count,
     gpu_types,
     gpus_in_use,

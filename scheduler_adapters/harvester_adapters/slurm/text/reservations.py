@@ -8,7 +8,8 @@ shows is what holds now. Those that overlap are several claims on one node, of w
 from __future__ import annotations
 
 from harvester.domain.cluster.snapshot import Reservation
-from harvester_adapters.slurm.text.words import each, instant, lines, malformed, node_names
+from harvester_adapters.oddities import each
+from harvester_adapters.slurm.text.words import instant, lines, malformed, node_names
 
 
 def reservations(text: str, *, odd: list[str] | None = None) -> tuple[Reservation, ...]:

@@ -14,11 +14,11 @@ import msgspec
 
 from harvester.domain.cluster.snapshot import BatchJob, BatchState, WaitsFor
 from harvester.domain.model.resources import Resources
+from harvester_adapters.oddities import each
 from harvester_adapters.slurm.text.reasons import limit_in, waits_for
 from harvester_adapters.slurm.text.words import (
     NOTHING,
     duration,
-    each,
     elements,
     gpu_count,
     instant,

@@ -7,10 +7,9 @@ is not understood raises `ValueError`; `malformed` makes the error of it that na
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TypeVar
 
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException
 
@@ -19,47 +18,11 @@ from harvester.domain.cluster.ports import SchedulerUnavailable
 from harvester.domain.model.resources import Resources
 from harvester_adapters.asking import malformed as malformed  # noqa: PLC0414 - readers of Slurm's words find it here
 
-Raw = TypeVar("Raw")
-Record = TypeVar("Record")
-
 NOTHING = frozenset({"", "(null)", "N/A", "NONE", "None", "Unknown", "n/a"})
 _NO_LIMIT = frozenset({"UNLIMITED", "INFINITE", "NOT_SET", "Partition_Limit", "INVALID"})
 _SIZES = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3}
 _LARGEST = 1 << 53  # beyond what any cluster counts; a larger number is a damaged line
 _MOST_NODES = 100_000  # of one list; more is a damaged line, and would take minutes to spell out
-
-
-def each(
-    raw: Iterable[Raw],
-    read: Callable[[Raw], Record],
-    instead: Callable[[Raw], Record | None],
-    odd: list[str],
-) -> tuple[Record, ...]:
-    """Return the records of one answer, each read by `read`; of one that cannot be read, what `instead` makes of it.
-
-    One odd record of somebody's must not hide all others. Where most are odd the answer is in another format, and
-    `SchedulerUnavailable` is raised for the first.
-
-    Parameters
-    ----------
-    instead: returns what is certain nevertheless; None: it is left out.
-    odd: the errors are added to it.
-    """
-    found: list[Record] = []
-    errors: list[SchedulerUnavailable] = []
-    count = 0
-    for one in raw:
-        count += 1
-        try:
-            found.append(read(one))
-        except SchedulerUnavailable as error:
-            errors.append(error)
-            if (record := instead(one)) is not None:
-                found.append(record)
-    if errors and len(errors) * 2 >= count:
-        raise errors[0]
-    odd += [str(error) for error in errors]
-    return tuple(found)
 
 
 def lines(text: str, first: str) -> Iterator[tuple[str, dict[str, str]]]:

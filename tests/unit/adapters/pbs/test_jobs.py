@@ -204,6 +204,19 @@ def test_the_schedulers_sentence_says_what_is_waited_for(comment, expected):
     assert waits_for("Q", comment) is expected
 
 
+def test_a_limit_that_is_waited_for_is_told_in_the_schedulers_sentence():
+    limit = "User has reached queue harvest running job limit."
+    batch = one(comment=f"Not Running: {limit}")
+    assert (batch.held_by_limit, batch.waits_for) == (limit, W.OTHER)
+    assert one(comment="Not Running: Not enough free nodes available").held_by_limit == ""
+    assert one(comment="Job run at the speed limit").held_by_limit == ""
+
+
+def test_a_batch_job_whose_node_is_being_provisioned_is_booting():
+    assert one(job_state="R", substate="71").is_booting
+    assert not one(job_state="R", substate="42").is_booting
+
+
 def test_only_what_has_not_ended_is_asked_to_leave():
     by_scheduler = "Job run at … and terminated by Scheduler@vm"
     assert is_preempted("R", "42", "", by_scheduler)

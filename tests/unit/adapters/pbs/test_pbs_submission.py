@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected
+from harvester.domain.cluster.ports import LimitReached, PilotOrder, SchedulerUnavailable, SubmissionRejected
 from harvester.domain.model.resources import Resources
 from harvester_adapters.pbs.submission import PbsSubmitOptions, judge_change, judge_submission, qsub_arguments
 from harvester_adapters.pbs.words import checked_ids
@@ -118,6 +118,14 @@ def test_a_refusal_is_told_in_qsubs_words(exit_code, words):
     with pytest.raises(SubmissionRejected, match="qsub refused harvester-P1: ") as refused:
         judge_submission("harvester-P1", answer(exit_code, words))
     assert words.split("\n")[0].strip() in str(refused.value)
+
+
+def test_a_refusal_that_ends_with_another_batch_job_of_ours_is_a_limit():
+    with pytest.raises(LimitReached):
+        judge_submission("n", answer(38, "qsub: would exceed queue generic's per-user limit"))
+    with pytest.raises(SubmissionRejected) as refused:
+        judge_submission("n", answer(188, "qsub: Job violates queue and/or server resource limits"))
+    assert not isinstance(refused.value, LimitReached)
 
 
 def test_the_id_is_told_without_the_server_and_a_success_without_one_is_looked_for_by_name():

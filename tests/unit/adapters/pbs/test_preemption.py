@@ -104,7 +104,7 @@ def test_targets_of_a_queue_narrow_whom_its_batch_jobs_preempt():
         ("QUEUE=harvest", True), ("queue=other,QUEUE=harvest", True), ("QUEUE=harvest2", False), ("NONE", False),
     ):  # fmt: skip
         assert (why(HARVEST, replace(EXPRESS, targets=targets)) == "") is expected
-    assert queue_list(text("targets.queues.txt")).execution[0].targets == "QUEUE=k5"
+    assert queue_list(text("targets.queues.txt"), "alice").execution[0].targets == "QUEUE=k5"
 
 
 @pytest.mark.parametrize(
@@ -132,14 +132,14 @@ def test_pilots_are_rerunnable_only_where_requeueing_is_the_only_way_to_end_them
 
 
 def test_the_recorded_sites_are_told_as_they_were():
-    queues = queue_list(text("all.queues.txt"))
+    queues = queue_list(text("all.queues.txt"), "alice")
     found = recorded(queues, "default.sched.txt")
     assert not any(part.is_preemptible for part in found.values())
     assert "preempt_order=SCR" in found["harvest"].why_not
     assert (found["k60"].grace_time, found["harvest"].grace_time) == (timedelta(seconds=60), timedelta(seconds=10))
     assert (found["stopq"].is_up, found["disq"].is_up, found["workq"].is_default) == (False, False, True)
     assert queues.routing == {"route", "rstop"}
-    soft = queue_list(text("soft-limit.queues.txt")).execution[0]
+    soft = queue_list(text("soft-limit.queues.txt"), "alice").execution[0]
     with_soft = QueueList(execution=tuple(soft if q.name == "harvest" else q for q in queues.execution))
     found = recorded(with_soft, "soft-limit.sched.txt")
     assert found["harvest"].is_preemptible
@@ -180,6 +180,23 @@ def test_the_queues_of_reservations_are_no_partitions():
     site = QueueList(execution=(WORKQ, PbsQueue(name="R5172")))
     found = partitions(site, VNODES, server(text("server.qmgr.txt")), (SCHED,), "alice", reserved={"R5172"})
     assert [part.name for part in found] == ["workq"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ("from_route_only=True", "from routing queues only"),
+        ("acl_user_enable=True\x1facl_users=bob@*,+carol@vm", "user alice is not in its acl_users"),
+        ("acl_user_enable=True\x1facl_users=-alice@*,bob", "user alice is not in its acl_users"),
+        ("acl_user_enable=True\x1facl_users=+alice@vm", ""),
+        ("acl_user_enable=False\x1facl_users=bob", ""),
+        ("acl_group_enable=True\x1facl_groups=physics", ""),  # whose members we do not know
+    ],
+)
+def test_a_queue_that_takes_no_pilots_of_ours_says_why(attributes, words):
+    found = queue_list(f"Queue: q\x1fqueue_type=Execution\x1fenabled=True\x1fstarted=True\x1f{attributes}\n", "alice")
+    (part,) = partitions(found, VNODES, server(text("server.qmgr.txt")), (SCHED,), "alice")
+    assert (words in part.refuses) if words else part.refuses == ""
 
 
 def test_a_batch_job_in_a_routing_queue_waits_for_no_nodes():

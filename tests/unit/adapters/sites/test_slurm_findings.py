@@ -47,7 +47,6 @@ def test_recorded_configurations_have_nothing_bad_and_tell_what_they_cost(versio
 @pytest.mark.parametrize(
     ("settings", "about", "words"),
     [
-        ({"PreemptExemptTime": "00:10:00"}, "PreemptExemptTime", "first 10 min"),
         ({"MinJobAge": "10 sec"}, "MinJobAge", "after 10 s"),
         ({"SchedulerType": "sched/builtin"}, "SchedulerType", "no backfill"),
     ],

@@ -10,7 +10,7 @@ import pytest
 
 from harvester.domain.cluster.ports import SchedulerUnavailable
 from harvester.domain.cluster.snapshot import NodeState
-from harvester_adapters.slurm.sources.oddities import Oddities
+from harvester_adapters.oddities import Oddities
 from harvester_adapters.slurm.sources.pyslurm_reader import job_words, node_line
 from harvester_adapters.slurm.sources.pyslurm_source import seen_in, why_unusable
 from harvester_adapters.slurm.sources.source import ChosenSource, SlurmLook, SourceKind, SourceUnusable
@@ -131,7 +131,7 @@ def test_a_controller_that_does_not_answer_the_library_is_no_reason_to_give_it_u
 
 
 def test_odd_records_are_said_once_until_there_are_none(caplog):
-    odd = Oddities()
+    odd = Oddities("slurm")
     for found in (["n1 is odd", "n2"], ["n1 is odd"], [], ["n3"]):
         odd.tell(found)
-    assert [record.args for record in caplog.records] == [(2, "n1 is odd"), (1, "n3")]
+    assert [record.args[1:] for record in caplog.records] == [(2, "n1 is odd"), (1, "n3")]

@@ -2,7 +2,10 @@
 
 import pickle
 
+import msgspec
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from harvester.domain.model.functions import Encoding, FunctionKind, FunctionVersion
 from harvester.domain.model.resources import Resources
@@ -113,6 +116,36 @@ def test_a_batch_of_pickles_or_of_calls_is_looked_at_item_by_item():
     body = encode_calls([calls, encode_calls([b"x"])])
     problem = refused(list, arguments.packed_spans(Encoding.CALLS, body, 2))
     assert "batch[1][0]" in problem.detail
+
+
+def heard(function, *arguments):
+    """Return what comes of it, or of which status and with which words it is refused."""
+    try:
+        return list(function(*arguments))
+    except Refusal as refusal:
+        return refusal.problem.status, refusal.problem.detail
+
+
+BINS = st.lists(st.sampled_from([PICKLED, b"x", b"", joined(10), encode_calls([PICKLED])]), max_size=7)
+BATCHES = st.one_of(
+    BINS.map(encode_calls),
+    st.builds(lambda items, end: encode_calls(items)[:end], BINS, st.integers(0, 200)),
+    BINS.map(lambda items: encode_calls(items) + b"\0"),
+    st.lists(st.integers() | st.text() | st.none(), max_size=3).map(msgspec.msgpack.encode),
+    st.binary(max_size=20),
+)
+
+
+@given(st.sampled_from([Encoding.PICKLE, Encoding.CALLS]), BATCHES, st.integers(1, 3))
+@example(Encoding.PICKLE, b"\xdd\xff\xff\xff\xff", 1)
+def test_a_small_batch_is_read_at_once_and_refused_as_a_large_one_is(encoding, body, piece):
+    def spans():
+        return [body[begin:end] for begin, end in arguments.packed_spans(encoding, body, 5)]
+
+    def items():
+        return [item for found in arguments.packed_items(encoding, body, 5, piece) for item in found]
+
+    assert heard(items) == heard(spans)
 
 
 def test_a_broken_line_is_named_by_its_number():

@@ -57,7 +57,7 @@ def test_a_good_site_has_nothing_bad_and_says_where_pilots_go():
         *cluster_findings.of_the_partitions(snapshot, SETTINGS),
         *cluster_findings.of_evictions(snapshot, SETTINGS, FACTS),
         *cluster_findings.of_the_limits(snapshot, SETTINGS),
-        *cluster_findings.of_hidden_batch_jobs(SETTINGS, FACTS),
+        *cluster_findings.of_hidden_batch_jobs(snapshot, SETTINGS, FACTS),
         *of_the_windows(snapshot, SETTINGS),
     ]
     assert {each.severity for each in found} == {Severity.OK, Severity.NOTE}
@@ -118,6 +118,44 @@ def test_a_partition_whose_nodes_are_out_of_service_is_a_warning(changes):
     assert [each.severity for each in found] == [Severity.WARNING]
 
 
+def test_nodes_that_are_all_asleep_are_a_warning_and_one_awake_is_enough():
+    asleep, awake = node("n1", is_asleep=True), node("n2")
+    (found,) = cluster_findings.of_the_limits(cluster(asleep), SETTINGS)
+    assert (found.severity, "wake" in found.remedy) == (Severity.WARNING, True)
+    assert next(cluster_findings.of_the_limits(cluster(asleep, awake), SETTINGS)).severity is Severity.OK
+
+
+def test_a_partition_that_takes_no_pilots_of_ours_is_an_error_where_they_should_go():
+    snapshot = cluster(node("n1"), partitions=(PRIME, harvest(refuses="only root may submit to it")))
+    assert "is not harvested: only root may submit" in words(cluster_findings.of_the_partitions(snapshot, SETTINGS))
+    found = next(cluster_findings.of_the_limits(snapshot, SETTINGS))
+    assert (found.severity, found.about) == (Severity.ERROR, "harvest")
+
+
+def test_pilots_that_are_exempt_from_eviction_for_a_while_are_a_warning():
+    snapshot = cluster(node("n1"), partitions=(harvest(exempt_time=timedelta(seconds=30)),))
+    (found,) = [
+        each for each in cluster_findings.of_evictions(snapshot, SETTINGS, None) if each.severity is Severity.WARNING
+    ]
+    assert "in their first 30 s" in found.text
+
+
+def test_what_an_adapter_cannot_see_is_told_and_not_judged():
+    blind = Knowledge(nodes=False, names=False, states=False, lost=("windows: it shows no nodes",))
+    snapshot = msgspec.structs.replace(cluster(), knowledge=blind)
+    found = [
+        *cluster_findings.of_the_look(snapshot, None),
+        *cluster_findings.of_the_partitions(snapshot, SETTINGS),
+        *cluster_findings.of_evictions(snapshot, SETTINGS, None),
+        *cluster_findings.of_the_limits(snapshot, SETTINGS),
+        *cluster_findings.of_hidden_batch_jobs(snapshot, SETTINGS, None),
+        *of_the_windows(snapshot, SETTINGS),
+    ]
+    assert "note: not seen here: windows: it shows no nodes" in words(found)
+    assert {each.severity for each in found} == {Severity.OK, Severity.NOTE}
+    assert "taken as you say it is" in words(found)
+
+
 def test_a_partition_shorter_than_every_pilot_is_an_error_and_shorter_than_some_a_note():
     for most, severity in ((timedelta(minutes=1), Severity.ERROR), (timedelta(minutes=30), Severity.NOTE)):
         snapshot = cluster(node("n1"), partitions=(harvest(max_time=most),))
@@ -134,11 +172,14 @@ def test_slow_commands_are_a_warning_by_their_median_or_near_the_timeout(looks, 
 
 
 def test_hidden_batch_jobs_are_a_warning_where_the_scheduler_evicts_and_an_error_where_we_must_see_them():
-    hidden = msgspec.structs.replace(FACTS, hides_batch_jobs=True)
-    (found,) = cluster_findings.of_hidden_batch_jobs(SETTINGS, hidden)
-    assert found.severity is Severity.WARNING
-    (found,) = cluster_findings.of_hidden_batch_jobs(settings(mode=HarvestMode.YIELDING), hidden)
-    assert found.severity is Severity.ERROR
+    by_facts = (cluster(node("n1")), msgspec.structs.replace(FACTS, hides_batch_jobs=True))
+    by_look = (msgspec.structs.replace(cluster(node("n1")), hidden="other users' batch jobs"), None)
+    for snapshot, facts in (by_facts, by_look):
+        (found,) = cluster_findings.of_hidden_batch_jobs(snapshot, SETTINGS, facts)
+        assert found.severity is Severity.WARNING
+        yielding = settings(mode=HarvestMode.YIELDING)
+        (found,) = cluster_findings.of_hidden_batch_jobs(snapshot, yielding, facts)
+        assert found.severity is Severity.ERROR
 
 
 @given(st.floats(min_value=-1e6, max_value=1e6))

@@ -111,7 +111,7 @@ def test_pilots_are_not_longer_than_the_partition_allows(tmp_path):
     assert read(proposed(cluster(PRIME, shorter)), tmp_path).harvest.lengths_min == (1,)
 
 
-@pytest.mark.parametrize("kind", ["slurm", "local"])
+@pytest.mark.parametrize("kind", ["slurm", "pbs", "local"])
 def test_what_is_assumed_stands_in_the_file_and_each_kind_has_its_own_table(tmp_path, kind):
     here = msgspec.structs.replace(HERE, kind=kind, local=(("nodes", 2), ("cpus", 64), ("gpus", 4)))
     here = msgspec.structs.replace(here, local=(*here.local, ("memory_mb", 4096)))

@@ -14,7 +14,7 @@ from harvester_worker.isolation import installed
 from harvester_worker.isolation.changed_modules import ChangedModules
 from harvester_worker.isolation.installed import is_installed
 from harvester_worker.isolation.remaining_threads import RemainingThreads
-from harvester_worker.isolation.slot_environment import Premises
+from harvester_worker.isolation.slot_environment import Surroundings
 from harvester_worker.pool.stopped_slots import LOOK_S, LOOKS, StoppedSlots
 from harvester_worker.pool.warm_slots import MOST, USUAL_BYTES, WEIGH_EACH, WEIGH_S, SlotKind, WarmSlots
 
@@ -176,7 +176,7 @@ def test_an_hour_of_suspension_is_one_look():
 
 
 def kind(owner="me", function_id="f@1", gpus=None):
-    return SlotKind(Premises(cpus=1, gpus=gpus), (owner, function_id))
+    return SlotKind(Surroundings(cpus=1, gpus=gpus), (owner, function_id))
 
 
 def some(*numbers_and_owners, cpus=1, for_each_cpu=4, memory_mb=0):

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from harvester_worker.isolation.slot_environment import Premises
+from harvester_worker.isolation.slot_environment import Surroundings
 from harvester_worker.pool.spare_slots import PAUSE_S, SpareSlots
 
-ONE, TWO = Premises(cpus=1, gpus=None), Premises(cpus=2, gpus=None)
+ONE, TWO = Surroundings(cpus=1, gpus=None), Surroundings(cpus=2, gpus=None)
 
 
 class Forks:
@@ -32,7 +32,7 @@ async def test_a_process_is_ready_before_anybody_wants_it_and_the_next_one_soon_
     assert forks.spare.take(ONE) == 2
 
 
-async def test_it_is_made_for_the_premises_that_were_wanted_last():
+async def test_it_is_made_for_the_surroundings_that_were_wanted_last():
     forks = Forks()
     await a_while()
     assert forks.spare.take(TWO) is None
@@ -45,7 +45,7 @@ async def test_it_is_made_for_the_premises_that_were_wanted_last():
 async def test_who_has_devices_gets_none_and_leaves_it_to_others():
     forks = Forks()
     await a_while()
-    assert forks.spare.take(Premises(cpus=1, gpus=("0",))) is None
+    assert forks.spare.take(Surroundings(cpus=1, gpus=("0",))) is None
     assert forks.spare.take(ONE) == 1
 
 
@@ -72,7 +72,7 @@ async def test_as_many_are_ready_as_were_asked_for():
     assert len(forks.made) == 6
 
 
-async def test_for_other_premises_one_is_replaced_at_a_time():
+async def test_for_other_surroundings_one_is_replaced_at_a_time():
     forks = Forks(count=2)
     await a_while()
     assert forks.spare.take(TWO) is None
