@@ -7,6 +7,7 @@ import threading
 from datetime import timedelta
 
 import msgspec
+import pytest
 
 from harvester.domain.cluster.ports import SchedulerAbsent, SchedulerUnavailable, SubmissionUnsent
 from harvester.domain.cluster.snapshot import BatchJob, BatchState
