@@ -125,7 +125,7 @@ def test_a_submission_that_surely_reached_nobody_is_made_anew_and_blames_no_shap
         assert {pilot.state for pilot in site.all()} == {PilotState.FAILED}
         assert any("does not answer" in error for error in note(site, "daemon")["errors"])
         assert note(site, "daemon")["paused"] is False
-    site.pass_time(60, ticks=3)
+    site.pass_time(60)
     (pilot,) = site.store.pilots()
     assert pilot.state is PilotState.QUEUED
 
