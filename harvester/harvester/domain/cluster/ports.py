@@ -28,6 +28,10 @@ class SchedulerAbsent(SchedulerUnavailable):
     """There is no such command here, so nobody was asked. It may be a disk that is not mounted yet."""
 
 
+class SubmissionUnsent(SchedulerUnavailable):
+    """The submission did not reach the scheduler, so there is no batch job. Try again later."""
+
+
 class SubmissionRejected(SchedulerError):
     """The scheduler answered, and the answer was no. Back off: the same order will be refused again."""
 
@@ -95,8 +99,9 @@ class SchedulerAdapter(Protocol):
     def submit(self, order: PilotOrder) -> str:
         """Submit a pilot and return its batch job id.
 
-        Raises `SubmissionRejected` when the scheduler refuses, `SchedulerUnavailable` when nobody knows whether the
-        batch job exists now: look for its name in later snapshots before anything is resubmitted.
+        Raises `SubmissionRejected` when the scheduler refuses, `SchedulerAbsent` or `SubmissionUnsent` when it surely
+        has not heard of it, and `SchedulerUnavailable` when nobody knows whether the batch job exists now: look for its
+        name in later snapshots before anything is resubmitted.
         """
         ...
 
