@@ -94,10 +94,11 @@ def test_one_that_was_asked_does_not_keep_the_next_from_being_asked():
 
 
 def test_to_a_pilot_that_was_asked_nothing_goes_ahead_for_a_while():
-    dispatcher, held = ahead(30)
+    dispatcher, held = ahead()
     busy(dispatcher, "p2")
     assert recalled(dispatcher, LIMIT_S) == ["i2", "i3"]
     for name in ("i2", "i3"):
         assert names(dispatcher.given_back("p1", name, held[name].fence, ActivationEnd.UNSTARTED, LIMIT_S)) == []
+    dispatcher.accept_many(works(9, prefix="more"), LIMIT_S)
     (next_one,) = grants(end(dispatcher, held["i1"], LIMIT_S + AGAIN_S / 2, 0.001))
     assert len(names(end(dispatcher, next_one, LIMIT_S + AGAIN_S, 0.001))) > 1
