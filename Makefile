@@ -4,13 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo demo-slurm unit test test-slurm coverage check format hooks house matrix dist mutants bench bench-peers clean
+.PHONY: help demo demo-slurm demo-compose unit test test-slurm test-pyslurm test-pbs compose-base compose-image \
+	compose-up compose-down test-compose coverage check format hooks house matrix dist mutants bench bench-peers clean
 help:
 	@echo "make demo        the whole system on this machine: register, invoke, evict, resume, result"
 	@echo "make demo-slurm  the same on a real one-machine Slurm (root, apt)"
+	@echo "make demo-compose  the whole story step by step, on a Slurm cluster of containers (Docker and compose)"
 	@echo "make unit        the unit tests with few examples, in half a minute: while you work"
 	@echo "make test        set up and run all tests"
+	@echo "make test-pyslurm PYSLURM=DIR  the snapshot by pyslurm against that by the commands (root, pyslurm's source)"
 	@echo "make test-slurm VERSION=26.05  the acceptance tests on another Slurm, in a Debian folder (root, debootstrap)"
+	@echo "make test-pbs    the acceptance tests on a real PBS; HARVESTER_PBS_EXEC=/opt/pbs says where it is installed (root)"
+	@echo "make test-compose VERSION=trixie  tests on the cluster of containers: bookworm (Slurm 22.05), trixie (24.11), forky (26.05)"
+	@echo "make compose-up  that cluster, to be used; make compose-down removes it"
+	@echo "make compose-base VERSION=trixie  its base image where no image registry is at hand (root, debootstrap)"
 	@echo "make check       lint, types, formatting: what CI runs before the tests"
 	@echo "make house       folders, long modules and functions, double names; written into docs/architecture.md"
 	@echo "make format      what ruff can correct by itself"
@@ -46,6 +53,28 @@ demo-slurm: $(VENV)/.run
 	@eval "$$(python3 slurm-test/cluster.py env)"; $(BIN)/harvester demo --scheduler slurm; status=$$?; \
 		python3 slurm-test/cluster.py down; exit $$status
 
+# The cluster of containers; VERSION is the Debian, and with it the Slurm. BUILD: --pyslurm=DIR, --wheels=DIR.
+CONTAINERS := python3 slurm-test/containers.py
+DEBIAN = --debian=$(or $(VERSION),trixie)
+
+compose-base:
+	@$(CONTAINERS) base $(DEBIAN)
+
+compose-image:
+	@$(CONTAINERS) build $(DEBIAN) $(BUILD)
+
+compose-up: compose-image
+	@$(CONTAINERS) up $(DEBIAN) $(UP)
+
+compose-down:
+	@$(CONTAINERS) down $(DEBIAN)
+
+demo-compose: compose-image
+	@$(CONTAINERS) demo $(DEBIAN) $(UP)
+
+test-compose: $(VENV)/.dev compose-image
+	@$(CONTAINERS) test $(DEBIAN) $(UP) $(if $(PYTEST),-- $(PYTEST))
+
 # Few examples, as many processes as there are cores, and bytecode kept, also where the environment says otherwise: half
 # of the time would be compiling. All examples: make test.
 unit: export PYTHONDONTWRITEBYTECODE :=
@@ -57,9 +86,24 @@ test: check
 	@$(BIN)/python -m pytest
 
 # 22.05, 24.11 or 26.05: what a Debian release carries. The folder build/debian-VERSION is kept for the next run.
+# pyslurm must be built for the Slurm that is installed (libslurm-dev): DIR holds its source, of that year and month.
+SLURM_INCLUDE_DIR ?= /usr/include
+SLURM_LIB_DIR ?= $(firstword $(wildcard /usr/lib/*-linux-gnu))
+test-pyslurm: $(VENV)/.dev
+	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("pyslurm") is None)' || { \
+		test -n "$(PYSLURM)" || { echo "say where pyslurm's source is: make test-pyslurm PYSLURM=DIR" >&2; exit 2; }; \
+		SLURM_INCLUDE_DIR=$(SLURM_INCLUDE_DIR) SLURM_LIB_DIR=$(SLURM_LIB_DIR) $(BIN)/pip install $(PYSLURM); }
+	@HARVESTER_TEST_SLURM=1 $(BIN)/python -m pytest tests/acceptance/comparing_pyslurm.py
+
 test-slurm:
 	@test -n "$(VERSION)" || { echo "name a Slurm: make test-slurm VERSION=24.11" >&2; exit 2; }
 	@python3 slurm-test/debian.py $(VERSION) $(if $(PYTEST),-- $(PYTEST))
+
+# PBS is in no distribution: whoever has one installed says where, and names tests by PYTEST="-k planned tests/…".
+test-pbs: $(VENV)/.dev
+	@test -n "$(HARVESTER_PBS_EXEC)" || { echo "say where PBS is: HARVESTER_PBS_EXEC=/opt/pbs make test-pbs" >&2; exit 2; }
+	@HARVESTER_PBS_EXEC="$(HARVESTER_PBS_EXEC)" python3 slurm-test/pbs_cluster.py inside -- \
+		$(BIN)/python -m pytest $(or $(PYTEST),tests/acceptance/pbs)
 
 # Of the integration tests those that are quick and run in pytest's process, or in processes that end by themselves.
 COVERED := $(addprefix tests/integration/,plugins sdk simulator store testing)

@@ -47,7 +47,7 @@ TRIALS = {
     "worker": Trial("import harvester_worker.agent, harvester_worker.slot.slot, harvester_worker.devices.gpus, pynvml"),
     "gateway": Trial("import harvester_api.app, harvester_api.server, harvester.store.store"),
     "daemon": Trial("import harvester.daemon.daemon, harvester_adapters.local.adapter, psij"),
-    "slurm": Trial("import ClusterShell.NodeSet, harvester_adapters.slurm.words"),
+    "slurm": Trial("import ClusterShell.NodeSet, harvester_adapters.slurm.text.words"),
     "postgres": Trial("import psycopg; psycopg.pq.version()"),
     "simulate": Trial("import matplotlib, harvester.simulator.report.plots", (("simulate", "swf", "--help"),)),
     "joblib": Trial("import harvester.joblib"),

@@ -14,9 +14,9 @@ from machine import ClusterError
 SYSTEM_TABLES = tuple(Path(f"/usr/share/{name}/{name}_system_tables.sql") for name in ("mysql", "mariadb"))
 
 
-def slurmdbd_conf(folder: Path, port: int) -> str:
-    """Return slurmdbd.conf; it says how Slurm gets into the database, so its mode has to be 0600."""
-    settings = {
+def slurmdbd_conf(folder: Path, port: int, **other: str) -> str:
+    """Return slurmdbd.conf, with `other` settings in place of ours; its mode has to be 0600, as Slurm wants it."""
+    settings: dict[str, object] = {
         "AuthType": "auth/munge",
         "AuthInfo": f"socket={folder}/munge/munge.socket",
         "DbdHost": "localhost",
@@ -30,16 +30,17 @@ def slurmdbd_conf(folder: Path, port: int) -> str:
         "LogFile": folder / "log" / "slurmdbd",
         "PidFile": folder / "pid" / "slurmdbd",
     }
-    return "".join(f"{key}={value}\n" for key, value in settings.items())
+    return "".join(f"{key}={value}\n" for key, value in (settings | other).items())
 
 
-def database(folder: Path) -> list[str]:
-    """Return mariadbd's command line."""
+def database(folder: Path, *, port: int | None = None) -> list[str]:
+    """Return mariadbd's command line; without a port it listens on its socket only."""
     here = folder / "database"
+    network = ["--skip-networking"] if port is None else [f"--port={port}", "--skip-name-resolve"]
     return [
         "mariadbd", "--no-defaults", "--user=root", f"--datadir={here}/data", f"--socket={here}/socket",
         f"--pid-file={folder}/pid/mariadbd", f"--log-error={folder}/log/mariadbd.err", "--skip-grant-tables",
-        "--skip-networking", "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=16M",
+        "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=16M", *network,
     ]  # fmt: skip
 
 

@@ -33,6 +33,29 @@ def from_pid_file(path: Path) -> int | None:
     return pid if path.name.startswith(command) and alive(pid) else None
 
 
+def from_lock_file(path: Path) -> int | None:
+    """Return the live process of PBS that `path`, a daemon's lock file, names."""
+    try:
+        pid = int(path.read_text())
+        command = (PROC / str(pid) / "comm").read_text().strip()
+    except (OSError, ValueError):
+        return None
+    return pid if command.startswith("pbs_") and alive(pid) else None
+
+
+def with_variable(name: str, prefix: str) -> set[int]:
+    """Return the processes whose environment has the variable `name` with a value that begins with `prefix`."""
+    wanted, found = f"{name}={prefix}".encode(), set()
+    for folder in PROC.glob("[0-9]*"):
+        try:
+            variables = (folder / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(variable.startswith(wanted) for variable in variables):
+            found.add(int(folder.name))
+    return found - {os.getpid()}
+
+
 def in_batch_jobs(cluster: str) -> set[int]:
     """Return the processes whose environment says that they run in a batch job of `cluster`."""
     name = b"SLURM_CLUSTER_NAME=" + cluster.encode()

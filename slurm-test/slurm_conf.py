@@ -70,15 +70,24 @@ def cluster_name(folder: Path) -> str:
 
 def slurm_conf(shape: Shape, folder: Path) -> str:
     """Return slurm.conf for a cluster whose every file lies in `folder`."""
-    settings = general(shape, folder) | dict(line.split("=", 1) for line in site_kinds.preemption(shape.asked.site))
+    return written(settings(shape, folder), [*nodes(shape), *partitions(shape.asked)])
+
+
+def settings(shape: Shape, folder: Path) -> dict[str, str]:
+    """Return what slurm.conf says before its nodes and partitions; what was asked for beats ours."""
+    ours = general(shape, folder) | dict(line.split("=", 1) for line in site_kinds.preemption(shape.asked.site))
     if schedule := schedule_of(shape.asked):
-        settings["SchedulerParameters"] = schedule
+        ours["SchedulerParameters"] = schedule
     if shape.asked.gpus:
-        settings["GresTypes"] = "gpu"
+        ours["GresTypes"] = "gpu"
     if shape.asked.site.needs_accounting:
-        settings |= accounting(shape, folder)
-    lines = [f"{key}={value}" for key, value in (settings | shape.asked.settings).items()]
-    return "\n".join([*lines, *nodes(shape), *partitions(shape.asked)]) + "\n"
+        ours |= accounting(shape, folder)
+    return ours | shape.asked.settings
+
+
+def written(settings: dict[str, str], lines: list[str]) -> str:
+    """Return a file with `settings`, a line each, before `lines`."""
+    return "\n".join([*(f"{key}={value}" for key, value in settings.items()), *lines]) + "\n"
 
 
 def general(shape: Shape, folder: Path) -> dict[str, str]:
@@ -139,17 +148,18 @@ def accounting(shape: Shape, folder: Path) -> dict[str, str]:
 
 
 def nodes(shape: Shape) -> list[str]:
-    """Return the lines of the nodes."""
-    asked = shape.asked
+    """Return the lines of the nodes: all on this machine, each with a port of its own."""
+    return [
+        f"NodeName={name} NodeHostname={shape.host} NodeAddr=127.0.0.1 Port={port} {what_it_has(shape.asked, name)}"
+        for name, port in zip(shape.asked.node_names, shape.ports[1:], strict=False)
+    ]
+
+
+def what_it_has(asked: Asked, name: str) -> str:
+    """Return the end of a node's line: CPUs, memory, GPUs, features."""
     gres = f" Gres=gpu:{asked.gpus}" if asked.gpus else ""
-    lines = []
-    for name, port in zip(asked.node_names, shape.ports[1:], strict=False):
-        features = f" Feature={','.join(asked.features[name])}" if name in asked.features else ""
-        lines.append(
-            f"NodeName={name} NodeHostname={shape.host} NodeAddr=127.0.0.1 Port={port} CPUs={asked.cpus}"
-            f" RealMemory={asked.memory_mb}{gres}{features} State=UNKNOWN"
-        )
-    return lines
+    features = f" Feature={','.join(asked.features[name])}" if name in asked.features else ""
+    return f"CPUs={asked.cpus} RealMemory={asked.memory_mb}{gres}{features} State=UNKNOWN"
 
 
 def partitions(asked: Asked) -> list[str]:

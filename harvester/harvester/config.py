@@ -70,24 +70,70 @@ class LocalConfig(_Section, frozen=True):
     grace_s: Seconds = 60.0
 
 
-class SlurmConfig(_Section, frozen=True):
-    """`[scheduler.slurm]`: how pilots are submitted."""
+class SubmissionConfig(_Section, frozen=True):
+    """What every scheduler of a site is told of how pilots are submitted."""
 
     account: str = ""
-    qos: str = ""
     nice: Count = 0
     work_dir: str = ""  # where batch scripts lie for a moment; empty: in the state folder
     export: tuple[str, ...] | None = None  # variables that reach the pilots; none given: the adapter's own short list
+    source: Literal["commands", "pyslurm", "auto"] = "commands"  # of nodes and batch jobs: docs/schedulers/slurm.md
+    wake: bool = False  # pilots may wake nodes that are powered down to save energy
+
+
+class SlurmConfig(SubmissionConfig, frozen=True):
+    """`[scheduler.slurm]`: how pilots are submitted."""
+
+    qos: str = ""
+
+
+class PbsConfig(SubmissionConfig, frozen=True):
+    """`[scheduler.pbs]`: how pilots are submitted."""
+
+    project: str = ""  # qsub -P
+    place: str = ""  # qsub -l place=, as "excl"; empty: what the queue gives
+    extra_select: str = ""  # added to the chunk that a pilot asks for, as "Qlist=harvest"
+
+
+class PsijConfig(_Section, frozen=True):
+    """`[scheduler.psij]`: a scheduler that is reached through PSI/J alone: docs/schedulers/psij.md."""
+
+    executor: str = ""  # lsf, flux, cobalt or pbs_classic
+    preemptible: bool = False  # the site's word that pilots are evicted from their queues for other users
+    grace_s: Seconds = 0.0  # between the scheduler's signal to leave and its kill
+    account: str = ""
+    options: tuple[str, ...] = ()  # of the submit command, passed on as they are
+    work_dir: str = ""  # where scripts lie for a moment; empty: in the state folder
+    export: tuple[str, ...] = ()  # more variables that reach the pilots
+
+
+OWN_KINDS = ("local", "slurm", "pbs", "psij")
+"""The schedulers that have a table of their own; others come with packages."""
 
 
 class SchedulerConfig(_Section, frozen=True):
     """`[scheduler]`: who runs the pilots."""
 
-    kind: Name = "local"  # local, slurm, or one that an installed package adds: CONTRIBUTING.md
+    kind: Name = "local"  # local, slurm, pbs, psij, or one that an installed package adds: CONTRIBUTING.md
     timeout_s: PositiveSeconds = 10.0  # for one look, one submission, one cancellation
     local: LocalConfig = LocalConfig()
     slurm: SlurmConfig = SlurmConfig()
+    pbs: PbsConfig = PbsConfig()
+    psij: PsijConfig = PsijConfig()
     options: dict[str, Any] = {}  # for the adapter of another package, which checks them itself
+
+    @property
+    def submission(self) -> SubmissionConfig:
+        """How pilots are submitted to the scheduler that is configured."""
+        match self.kind:
+            case "slurm":
+                return self.slurm
+            case "pbs":
+                return self.pbs
+            case "psij":
+                return SubmissionConfig(account=self.psij.account, work_dir=self.psij.work_dir)
+            case _:
+                return SubmissionConfig()
 
 
 class HarvestConfig(_Section, frozen=True):

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 from msgspec import structs
 
-from harvester.config import Config, PilotConfig, UserConfig
+from harvester.config import OWN_KINDS, Config, PilotConfig, UserConfig
 from harvester.domain.harvest import quiet_hours
 from harvester.domain.harvest.policies import by_name, known
 
@@ -217,7 +217,7 @@ def _check(config: Config, source: str) -> None:
             remedy = '"user" (who runs `harvester up`) and "admin" always exist; choose another name'
             raise ConfigError(f"user[{number}].name", f'"{user.name}" is taken', remedy, source)
     _check_harvest(config, source)
-    if config.scheduler.options and config.scheduler.kind in {"local", "slurm"}:
+    if config.scheduler.options and config.scheduler.kind in OWN_KINDS:
         kind = config.scheduler.kind
         problem = f'kind = "{kind}" does not read it'
         raise ConfigError("scheduler.options", problem, f"write [scheduler.{kind}]", source)

@@ -45,7 +45,10 @@ def running(tmp_path):
     running.kill_pilots()
 
 
-def test_a_stopped_agent_wakes_up_finds_itself_lost_and_leaves_while_its_work_runs_elsewhere(running, tmp_path):
+@pytest.mark.parametrize("is_whole", [False, True], ids=["its agent", "all of it, as PBS suspends a batch job"])
+def test_a_stopped_pilot_wakes_up_finds_itself_lost_and_leaves_while_its_work_runs_elsewhere(
+    running, tmp_path, is_whole
+):
     trace = tmp_path / "trace.txt"
     with running.client() as client:
         future = client.submit(count, str(trace))
@@ -56,12 +59,16 @@ def test_a_stopped_agent_wakes_up_finds_itself_lost_and_leaves_while_its_work_ru
         running.wait_for(lambda: activations() and activations()[0]["checkpoints"], "a checkpoint")
         victim = activations()[0]["pilot_id"]
         agent = running.agent(victim)
-        agent.send_signal(signal.SIGSTOP)
+        stopped = [agent, *running.below([agent])] if is_whole else [agent]
+        for process in stopped:
+            process.send_signal(signal.SIGSTOP)
         try:
             running.wait_for(lambda: activations()[0]["end"], "the pilot to be lost", 3 * LEASE_S)
         finally:
-            agent.send_signal(signal.SIGCONT)
-        running.wait_for(lambda: is_gone(agent), "the pilot to leave by itself", 2)
+            # The slots first: what they did not know before, they cannot know now.
+            for process in reversed(stopped):
+                process.send_signal(signal.SIGCONT)
+        running.wait_for(lambda: all(map(is_gone, stopped)), "the pilot to leave by itself, with all of it", 2)
         assert future.result(30) == (2, 60)
         first, second = activations()
         pilots = {pilot["pilot_id"]: pilot for pilot in client.pilots(all=True)}
@@ -71,7 +78,7 @@ def test_a_stopped_agent_wakes_up_finds_itself_lost_and_leaves_while_its_work_ru
     lines = trace.read_text().splitlines()
     assert lines[0] == "start 0"
     assert int(lines[1].split()[1]) > 0
-    assert lines.count("end") == 1
+    assert lines.count("end") == 1  # the pilot that had lost its lease did not finish
 
 
 def is_gone(process):

@@ -160,7 +160,7 @@ def test_every_term_of_the_glossary_is_used():
 def test_every_folder_is_a_term_of_the_glossary():
     folders = {module.folder.rpartition(".")[2] for module in house.modules()} - set(PACKAGES)
     # Names of others, of commands, and the plurals of terms.
-    folders -= {"cli", "local", "sdk", "slurm", "up"}
+    folders -= {"cli", "local", "pbs", "psij", "sdk", "slurm", "up"}
     known = {*terms(), *(f"{term}s" for term in terms()), "policies"}
     assert folders - known == set()
 
@@ -223,7 +223,7 @@ def test_the_lines_that_operations_explains_are_ours_or_known_ones_of_others():
 def test_words_with_hyphens_in_code_are_ours(document):
     """Types of problems, commands and the like."""
     others = {"site-packages", "hpc-harvester", "fastapi-offline", "uuid-utils", "pilot-file"}
-    ours = "\n".join([sources(), *(path.read_text() for path in [ROOT / "Makefile", *ROOT.glob("slurm-test/*.py")])])
+    ours = "\n".join([sources(), *(path.read_text() for path in [ROOT / "Makefile", *ROOT.glob("slurm-test/**/*.py")])])
     for word in in_backticks(document):
         if re.fullmatch(r"[a-z]+(-[a-z]+)+", word) and word not in others:
             assert word in ours, f"{named(document)} names {word}"

@@ -108,3 +108,4 @@ def words(daemon: DaemonStatus) -> Iterator[str]:
     yield from (f"The daemon met an error: {error}" for error in note.errors)
     if not daemon.control.paused:
         yield from note.notes
+    yield from note.knowledge.lost[:1]  # the one about nodes; `harvester status` has them all

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 import harvester
-from harvester.cli.commands import control, functions, simulate, start, user, windows
+from harvester.cli.commands import control, functions, simulate, site, start, user, windows
 from harvester.cli.render import remedies, usage
 from harvester.cli.session import GlobalOptions
 from harvester.sdk.errors import GatewayError, HarvesterError, InvocationFailed
@@ -93,6 +93,8 @@ for _command in (
     control.resume,
     control.drain,
     control.undrain,
+    site.check,
+    site.init,
     start.up,
     start.demo,
     windows.windows,

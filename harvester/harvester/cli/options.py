@@ -13,13 +13,15 @@ class Scheduler(StrEnum):
 
     LOCAL = "local"
     SLURM = "slurm"
+    PBS = "pbs"
 
 
 class DemoScheduler(StrEnum):
-    """Where the demo runs; `auto` is Slurm where `sinfo` answers, else the embedded local scheduler."""
+    """Where the demo runs; `auto` is the Slurm or the PBS that answers here, else the embedded local scheduler."""
 
     LOCAL = "local"
     SLURM = "slurm"
+    PBS = "pbs"
     AUTO = "auto"
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from harvester.sdk.errors import HarvesterError
+
 if TYPE_CHECKING:
     from harvester.sdk.client import Client
 
@@ -66,6 +68,14 @@ def _seconds(text: str, least: float, bounds: str) -> float:
     if not least <= found < math.inf:
         raise typer.BadParameter(f"{text!r} is not a duration: write seconds, {bounds}for example 600")
     return found
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Return the key and the value of a `--set KEY=VALUE`. Raises `HarvesterError`."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise HarvesterError(f"--set {text}: there is no KEY=VALUE in it; write for example --set harvest.ready=2")
+    return key.strip(), value.strip()
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold

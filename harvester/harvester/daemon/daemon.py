@@ -274,13 +274,12 @@ class Daemon:
 
     def _leave_note(self, started: float) -> None:
         self._noted_at = started
-        reason = self._pauses.reason
         note = DaemonNote(
             last_tick_at=started,
             tick_s=self._settings.tick.total_seconds(),
             took_s=self._clock() - started,
-            paused=bool(reason),
-            reason=reason,
+            paused=bool(self._pauses.reason),
+            reason=self._pauses.reason,
             errors=(*self._jumps.words, *self._errors, *self._senses.trouble),
             said_at=self._said.said_at,
             notes=(*filter(None, (self._harm.reason,)), *self._notes, *self._pauses.doubts(started)),
@@ -293,6 +292,7 @@ class Daemon:
             look_cause=self._cause,
             alive_at=self._looking.alive_at(started),
             commands_per_minute=self._looking.per_minute(self._clock()),
+            knowledge=self._situations.knowledge,
         )
         try:
             self._store.put_note(daemon_notes.DAEMON_NOTE, daemon_notes.encode(note))

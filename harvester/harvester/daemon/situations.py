@@ -6,12 +6,15 @@ without it nobody knows by when they must have ended, so they are taken out of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec.structs import replace
 
 from harvester.daemon.observing.harm import Harm
 from harvester.daemon.observing.lore import Lore
 from harvester.daemon.pilots import views
 from harvester.daemon.pilots.pauses import Pauses
+from harvester.domain.cluster.knowledge import EVERYTHING, Knowledge
 from harvester.domain.cluster.snapshot import ClusterSnapshot, NodeState
 from harvester.domain.harvest.modes import settings_of
 from harvester.domain.harvest.planning import HarvestSettings, KnownPilot, Situation, SubmitPilot
@@ -41,6 +44,11 @@ class Situations:
         self._orders: dict[str, SubmitPilot] = {}  # by pilot: those that strict mode binds
         self.snapshot: ClusterSnapshot | None = None  # the last look
 
+    @property
+    def knowledge(self) -> Knowledge:
+        """What the last look could tell; everything before the first."""
+        return EVERYTHING if self.snapshot is None else self.snapshot.knowledge
+
     def planned(self, pilot_id: str, order: SubmitPilot) -> None:
         """Remember where, and by when, a pilot that was just submitted must have ended."""
         if order.end_by is not None:
@@ -50,7 +58,8 @@ class Situations:
         """Return the situation that a look has led to. Raises `StoreError`."""
         self.snapshot = snapshot
         settings = settings_of(self._harm.settings(said))
-        pilots = tuple(self._known(record) for record in self._store.pilots())
+        limits = {batch.name: batch.held_by_limit for batch in snapshot.batch_jobs if batch.held_by_limit}
+        pilots = tuple(self._known(record, limits) for record in self._store.pilots())
         live = {pilot.pilot_id for pilot in pilots}
         self._orders = {pilot_id: order for pilot_id, order in self._orders.items() if pilot_id in live}
         self._lore.look(snapshot, pilots, settings.shapes, now)
@@ -71,9 +80,9 @@ class Situations:
             situation = replace(situation, settings=settings_of(self._harm.settings(said)))
         return situation
 
-    def _known(self, record: PilotRecord) -> KnownPilot:
+    def _known(self, record: PilotRecord, limits: Mapping[str, str]) -> KnownPilot:
         order = self._orders.get(record.pilot_id)
-        pilot = views.known(record)
+        pilot = replace(views.known(record), held_by_limit=limits.get(record.name, ""))
         return pilot if order is None else replace(pilot, end_by=order.end_by, bound_to=order.nodes)
 
     def _usable(self, snapshot: ClusterSnapshot) -> list[str]:

@@ -8,10 +8,9 @@ Slurm could tell again.
 from __future__ import annotations
 
 import getpass
+import grp
 import os
 import re
-import secrets
-import threading
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -19,15 +18,19 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable
+from harvester.domain.cluster.ports import PilotOrder
 from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot
-from harvester_adapters.scheduler_command import CommandResult, run
-from harvester_adapters.slurm import squeue
-from harvester_adapters.slurm.excluded import ExcludedNodes, excluded_arguments, excluded_nodes
-from harvester_adapters.slurm.nodes import nodes
-from harvester_adapters.slurm.slow_look import Slow, SlowLook, Submitter
-from harvester_adapters.slurm.squeue import batch_jobs, glimpses
+from harvester_adapters.asking import CachedLook, SchedulerCommands
+from harvester_adapters.oddities import Oddities
+from harvester_adapters.slurm.slow_look import SlowLook
+from harvester_adapters.slurm.sources.choice import chosen
+from harvester_adapters.slurm.sources.commands import nonce
+from harvester_adapters.slurm.sources.source import SourceKind
 from harvester_adapters.slurm.submission import EXPORTED, PilotExecutor, checked_ids
+from harvester_adapters.slurm.text import squeue
+from harvester_adapters.slurm.text.access import Submitter
+from harvester_adapters.slurm.text.config import SiteConfig
+from harvester_adapters.slurm.text.squeue import batch_jobs, glimpses
 
 _WHOLE_MINUTES = timedelta(minutes=1)
 # What a single id that Slurm has forgotten is answered with; several of which some are known are no error.
@@ -50,6 +53,8 @@ class SlurmAdapter:
     slow_cache_for: how long the partitions, the QOSs and the configuration are believed.
     reservations_for: how long the reservations are believed.
     exported: the variables of this process's environment that a pilot gets. No others reach it.
+    source: a `SourceKind`: whom nodes and batch jobs are asked of.
+    wake: whether pilots may wake nodes that are powered down to save energy.
     """
 
     def __init__(
@@ -63,51 +68,53 @@ class SlurmAdapter:
         slow_cache_for: timedelta = timedelta(minutes=30),
         reservations_for: timedelta = timedelta(minutes=5),
         exported: Sequence[str] = EXPORTED,
+        source: str = SourceKind.COMMANDS,
+        wake: bool = False,
     ) -> None:
-        self._exported = (*exported, "SLURM_CONF")
-        self._timeout = command_timeout
-        self._cache_for = cache_for.total_seconds()
-        self._lock = threading.Lock()  # one look at a time; whoever waits for it gets the cached one
-        self._snapshot: ClusterSnapshot | None = None
-        self._read_at = 0.0  # monotonic
+        self._run = SchedulerCommands(timeout=command_timeout, asking=_asking, exported=(*exported, "SLURM_CONF"))
+        self._last = CachedLook(self._look, cache_for=cache_for)
+        self._submitter = _submitter(account, qos)
         self._slow = SlowLook(
-            ask=self._ask,
-            submitter=Submitter(user=getpass.getuser(), account=account, qos=qos),
+            ask=self._run.ask,
+            submitter=self._submitter,
             keep_for=slow_cache_for,
             reservations_for=reservations_for,
         )
-        self._excluded = ExcludedNodes()
-        self._commands = 0
-        self._counting = threading.Lock()
-        self._executor = PilotExecutor(work_dir=work_dir, run=self._run)
+        self._source = chosen(SourceKind(source), self._run, wake=wake)
+        self._oddities = Oddities("slurm")
+        self._executor = PilotExecutor(work_dir=work_dir, run=self._run.act)
 
     @property
     def commands(self) -> int:
         """How many commands have been sent to Slurm so far."""
-        return self._commands
+        return self._run.count
+
+    @property
+    def source_in_use(self) -> tuple[str, str]:
+        """What nodes and batch jobs are asked of, "commands" or "pyslurm"; and why not pyslurm, where that may be.
+
+        Known after the first look.
+        """
+        return self._source.in_use.value, self._source.why_commands
 
     def snapshot(self) -> ClusterSnapshot:
         """Look at the nodes and what has not ended: scontrol and squeue once, or the last look while it is fresh.
 
         Raises `SchedulerUnavailable` with the command, its exit code and its words.
         """
-        with self._lock:
-            if self._snapshot is None or time.monotonic() - self._read_at >= self._cache_for:
-                self._snapshot = self._look()
-                self._read_at = time.monotonic()
-            return self._snapshot
+        return self._last.get()
 
     def glance(self) -> tuple[BatchJob, ...]:
         """Return what has not ended, with little of each: one squeue. Raises `SchedulerUnavailable`."""
-        question = squeue.at_a_glance(_nonce())
-        return glimpses(self._ask(("squeue", *question.arguments), self._give_up_at()), question)
+        question = squeue.at_a_glance(nonce())
+        return glimpses(self._run.ask(("squeue", *question.arguments), self._run.give_up_at()), question)
 
     def ended(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
         """Return what became of batch jobs: one squeue, while Slurm remembers them. Raises `SchedulerUnavailable`."""
         if not batch_job_ids:
             return ()
-        question = squeue.by_id(_nonce(), checked_ids(batch_job_ids))
-        answer = self._answer(("squeue", *question.arguments), self._give_up_at())
+        question = squeue.by_id(nonce(), checked_ids(batch_job_ids))
+        answer = self._run.answer(("squeue", *question.arguments), self._run.give_up_at())
         if answer.exit_code and _FORGOTTEN.search(answer.words):
             return ()
         return batch_jobs(answer.expect_success(), question)
@@ -121,7 +128,7 @@ class SlurmAdapter:
         try:
             return self._executor.submit_pilot(order)
         finally:
-            self._forget()
+            self._last.forget()
 
     def cancel(self, *batch_job_ids: str) -> None:
         """Cancel batch jobs: one scancel; those that are over are no error. Raises `SchedulerUnavailable`."""
@@ -130,7 +137,7 @@ class SlurmAdapter:
         try:
             self._executor.cancel_pilots(batch_job_ids)
         finally:
-            self._forget()
+            self._last.forget()
 
     def hold(self, *batch_job_ids: str) -> None:
         """Keep pending batch jobs from being started. Raises `SchedulerUnavailable`."""
@@ -145,9 +152,9 @@ class SlurmAdapter:
         if not batch_job_ids:
             return
         try:
-            answer = self._run(("scontrol", verb, ",".join(checked_ids(batch_job_ids))))
+            answer = self._run.act(("scontrol", verb, ",".join(checked_ids(batch_job_ids))))
         finally:
-            self._forget()
+            self._last.forget()
         # One that has started meanwhile, or is over, is refused, and the others are done nevertheless.
         if answer.exit_code and not _NOT_PENDING.search(answer.words):
             answer.expect_success()
@@ -155,71 +162,42 @@ class SlurmAdapter:
     def close(self) -> None:
         """Nothing to let go: there is no thread, and no file outlives its submission."""
 
-    def _forget(self) -> None:
-        with self._lock:
-            self._snapshot = None
-
     def _look(self) -> ClusterSnapshot:
-        give_up_at = self._give_up_at()
+        give_up_at = self._run.give_up_at()
         taken_at = time.time()
         slow = self._slow.look(give_up_at)
-        # Nodes before batch jobs: a batch job that starts in between makes a node look idle that its job names, which
-        # reads as "taken"; the other order would show a free node that nobody has.
-        seen = nodes(self._ask(("scontrol", "--details", "--oneliner", "--all", "show", "node"), give_up_at))
-        question = squeue.not_ended(_nonce())
-        queue = batch_jobs(self._ask(("squeue", *question.arguments), give_up_at), question)
-        if slow.misses(seen, queue):
+        seen = self._source.look(slow.site, give_up_at)
+        if slow.misses(seen.nodes, seen.batch_jobs):
             slow = self._slow.look_again(give_up_at)
-        queue = self._with_excluded(queue, slow, give_up_at)
+        self._oddities.tell((*slow.odd, *seen.odd))
         return ClusterSnapshot(
             taken_at=taken_at,
             scheduler=f"slurm {slow.site.version}",
-            nodes=seen,
-            batch_jobs=queue,
+            nodes=seen.nodes,
+            batch_jobs=seen.batch_jobs,
             partitions=slow.partitions,
             reservations=slow.reservations,
             grain=_WHOLE_MINUTES,
+            hidden=_hidden(slow.site, self._submitter, seen.batch_jobs),
             cuts_time_min=slow.site.cuts_time_min,
         )
 
-    def _with_excluded(self, queue: tuple[BatchJob, ...], slow: Slow, give_up_at: float) -> tuple[BatchJob, ...]:
-        """Return the batch jobs with the nodes that they exclude, where this Slurm has not shown them."""
-        if slow.site.shows_excluded:
-            return queue
-        if self._excluded.lacks(queue):
-            nonce = _nonce()
-            text = self._ask(("squeue", *excluded_arguments(nonce)), give_up_at)
-            self._excluded.learn(excluded_nodes(text, nonce))
-        return self._excluded.added(queue)
 
-    def _give_up_at(self) -> float:
-        return time.monotonic() + self._timeout.total_seconds()
-
-    def _ask(self, argv: Sequence[str], give_up_at: float) -> str:
-        return self._answer(argv, give_up_at).expect_success()
-
-    def _answer(self, argv: Sequence[str], give_up_at: float) -> CommandResult:
-        left = timedelta(seconds=give_up_at - time.monotonic())
-        if left <= timedelta(0):
-            raise SchedulerUnavailable(
-                f"asking for the state of the cluster took longer than {self._timeout.total_seconds():g} s;"
-                f" {argv[0]} was not run"
-            )
-        self._count()
-        return run(argv, timeout=left, environment=_asking())
-
-    def _run(self, argv: Sequence[str]) -> CommandResult:
-        self._count()
-        environment = {name: os.environ[name] for name in self._exported if name in os.environ}
-        return run(argv, timeout=self._timeout, environment=environment)
-
-    def _count(self) -> None:
-        with self._counting:  # looks and submissions may come from two threads
-            self._commands += 1
+def _submitter(account: str, qos: str) -> Submitter:
+    user = getpass.getuser()
+    try:
+        ids = os.getgrouplist(user, os.getgid())
+        groups = frozenset(grp.getgrgid(each).gr_name for each in ids)
+    except (KeyError, OSError):  # a group without a name, or a directory service that does not answer
+        groups = frozenset()
+    return Submitter(user=user, account=account, qos=qos, groups=groups, is_root=os.geteuid() == 0)
 
 
-def _nonce() -> str:
-    return "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(6))
+def _hidden(site: SiteConfig, submitter: Submitter, batch_jobs: Sequence[BatchJob]) -> str:
+    """Return what Slurm does not show to this user. Who sees somebody else's batch job is an operator, and sees all."""
+    if "jobs" not in site.private or submitter.is_root or any(batch.user != submitter.user for batch in batch_jobs):
+        return ""
+    return "other users' batch jobs from this one (PrivateData=jobs; an operator sees all)"
 
 
 def _asking() -> dict[str, str]:
@@ -231,4 +209,5 @@ def _asking() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(changing)}
     if "SLURM_CONF" in os.environ:
         kept["SLURM_CONF"] = os.environ["SLURM_CONF"]
-    return kept | {"TZ": "UTC", "SLURM_BITSTR_LEN": "0"}  # 0: lists of array elements are not cut off
+    # LC_ALL: what the C library adds to Slurm's words is in the user's language. 0: lists of array elements are whole.
+    return kept | {"TZ": "UTC", "LC_ALL": "C", "SLURM_BITSTR_LEN": "0"}

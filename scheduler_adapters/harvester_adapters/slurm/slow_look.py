@@ -14,11 +14,12 @@ import msgspec
 
 from harvester.domain.cluster.ports import SchedulerUnavailable
 from harvester.domain.cluster.snapshot import BatchJob, Node, NodeState, Partition, Reservation
-from harvester_adapters.slurm.config import SiteConfig, site_config
-from harvester_adapters.slurm.partitions import partitions
-from harvester_adapters.slurm.preemption import PilotQos
-from harvester_adapters.slurm.qos import QOS_ARGUMENTS, association_arguments, default_qos, qos_table
-from harvester_adapters.slurm.reservations import reservations
+from harvester_adapters.slurm.text.access import Submitter
+from harvester_adapters.slurm.text.config import SiteConfig, site_config
+from harvester_adapters.slurm.text.partitions import partitions
+from harvester_adapters.slurm.text.preemption import PilotQos
+from harvester_adapters.slurm.text.qos import QOS_ARGUMENTS, association_arguments, default_qos, qos_table
+from harvester_adapters.slurm.text.reservations import reservations
 
 _DOUBT_S = 60.0  # what looks unknown is asked for at most this often
 _CONFIG = ("scontrol", "show", "config")
@@ -29,20 +30,13 @@ _RESERVATIONS = ("scontrol", "--oneliner", "--all", "show", "reservation")
 Ask = Callable[[Sequence[str], float], str]
 
 
-class Submitter(msgspec.Struct, frozen=True, kw_only=True):
-    """As whom pilots are submitted."""
-
-    user: str
-    account: str = ""  # empty: the user's default one
-    qos: str = ""  # empty: what Slurm gives where none is named
-
-
 class Slow(msgspec.Struct, frozen=True, kw_only=True):
     """What the slow look showed."""
 
     site: SiteConfig
     partitions: tuple[Partition, ...]
     reservations: tuple[Reservation, ...]
+    odd: tuple[str, ...] = ()  # reservations that could not be read, and why
 
     def misses(self, nodes: Iterable[Node], batch_jobs: Iterable[BatchJob]) -> bool:
         """Return whether nodes or batch jobs show a partition or a reservation that this does not know."""
@@ -57,6 +51,19 @@ class Slow(msgspec.Struct, frozen=True, kw_only=True):
 
 def _is_strange(batch: BatchJob, parts: Collection[str], named: Collection[str]) -> bool:
     return not set(batch.partitions).issubset(parts) or bool(batch.reservation and batch.reservation not in named)
+
+
+def floated(slow: Slow, age_s: float) -> Slow:
+    """Return `slow`, read `age_s` seconds ago, with the starts of floating reservations where they are now."""
+    if not any(each.is_floating for each in slow.reservations):
+        return slow
+    moved = tuple(_moved(each, age_s) if each.is_floating else each for each in slow.reservations)
+    return msgspec.structs.replace(slow, reservations=moved)
+
+
+def _moved(reservation: Reservation, by_s: float) -> Reservation:
+    end_at = None if reservation.end_at is None else reservation.end_at + by_s
+    return msgspec.structs.replace(reservation, start_at=reservation.start_at + by_s, end_at=end_at)
 
 
 class SlowLook:
@@ -86,8 +93,9 @@ class SlowLook:
         if slow is None or now - self._read_at >= self._keep_for:
             return self._look(give_up_at)
         if now - self._reserved_at >= self._reservations_for:
-            self._slow = slow = msgspec.structs.replace(slow, reservations=self._reservations(give_up_at))
-        return slow
+            reserved, odd = self._reservations(give_up_at)
+            self._slow = slow = msgspec.structs.replace(slow, reservations=reserved, odd=odd)
+        return floated(slow, time.monotonic() - self._reserved_at)
 
     def look_again(self, give_up_at: float) -> Slow:
         """Return it asked anew, because something was seen that it does not know; what is young stays."""
@@ -103,18 +111,21 @@ class SlowLook:
     def _look(self, give_up_at: float) -> Slow:
         site = site_config(self._ask(_CONFIG, give_up_at))
         text = self._ask(_PARTITIONS, give_up_at)
-        reserved = self._reservations(give_up_at)
+        reserved, odd = self._reservations(give_up_at)
         qos = self._pilot_qos(give_up_at) if site.preempt_type == "preempt/qos" else PilotQos()
-        self._slow = Slow(site=site, partitions=partitions(text, site, qos), reservations=reserved)
+        parts = partitions(text, site, qos, self._submitter)
+        self._slow = Slow(site=site, partitions=parts, reservations=reserved, odd=odd)
         self._read_at = time.monotonic()
         if qos.why_unknown:  # ask again when the reservations are asked
             self._read_at -= max(0.0, self._keep_for - self._reservations_for)
         return self._slow
 
-    def _reservations(self, give_up_at: float) -> tuple[Reservation, ...]:
-        found = reservations(self._ask(_RESERVATIONS, give_up_at))
+    def _reservations(self, give_up_at: float) -> tuple[tuple[Reservation, ...], tuple[str, ...]]:
+        """Return the reservations, and what could not be read of the answer."""
+        odd: list[str] = []
+        found = reservations(self._ask(_RESERVATIONS, give_up_at), odd=odd)
         self._reserved_at = time.monotonic()
-        return found
+        return found, tuple(odd)
 
     def _pilot_qos(self, give_up_at: float) -> PilotQos:
         """Return the QOSs; without an answer, the last ones, or why there is none."""

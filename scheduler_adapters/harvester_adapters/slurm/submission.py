@@ -7,7 +7,6 @@ batch job for a failed or completed one and has no time limit: the adapter's sna
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 import shlex
@@ -15,14 +14,15 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet
 from packaging.version import Version
-from psij import Job, JobAttributes, JobSpec
+from psij import Job
 from psij.executors.batch.slurm import SlurmExecutorConfig, SlurmJobExecutor
 
-from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected
+from harvester.domain.cluster.ports import LimitReached, PilotOrder, SchedulerUnavailable, SubmissionRejected
+from harvester_adapters.pilot_jobs import PilotSubmission, order_of
 from harvester_adapters.scheduler_command import CommandResult
 
 # All that sbatch, and so the pilot, gets of the daemon's environment; Slurm adds its own SLURM_*. The choice is made
@@ -38,6 +38,8 @@ _NO_CONTACT = re.compile(
     r"|munge|temporarily un|slurmctld is|host is down|no route to host|transport endpoint|unexpected message",
     re.IGNORECASE,
 )
+# Limits on how many or how much may be submitted together; those on a single batch job are as before at the next try.
+_FULL = re.compile(r"\b(QOS|Assoc)(Max|Grp)Submit\w+|\b(QOS|Assoc)Grp\w+Limit")
 _OVER = re.compile(r"invalid job id|already complet|job/step already", re.IGNORECASE)
 
 
@@ -123,7 +125,8 @@ def judge_submission(order_name: str, answer: CommandResult) -> None:
     words = answer.words or f"nothing, exit code {answer.exit_code}"
     if answer.exit_code < 0 or _NO_CONTACT.search(words):
         raise SchedulerUnavailable(f"sbatch reached no controller for {order_name} (it may exist): {words}")
-    raise SubmissionRejected(f"sbatch refused {order_name}: {words}")
+    kind = LimitReached if _FULL.search(words) else SubmissionRejected
+    raise kind(f"sbatch refused {order_name}: {words}")
 
 
 def judge_cancellation(answer: CommandResult) -> None:
@@ -146,31 +149,7 @@ def _clock(walltime: timedelta) -> str:
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-class _PilotJob(Job):
-    """A PSI/J job that carries its order, which says more than a JobSpec can."""
-
-    def __init__(self, order: PilotOrder) -> None:
-        super().__init__(
-            JobSpec(
-                name=order.name,
-                executable=order.command[0],
-                arguments=list(order.command[1:]),
-                inherit_environment=False,
-                launcher="srun",
-                attributes=JobAttributes(duration=order.walltime, queue_name=order.partition),
-            )
-        )
-        self.order = order
-
-
-class _NoPolling:
-    """In the place of PSI/J's polling thread: nothing is polled, nothing is remembered."""
-
-    def register_job(self, job: Job) -> None:
-        """Do nothing."""
-
-
-class PilotExecutor(SlurmJobExecutor):
+class PilotExecutor(PilotSubmission, SlurmJobExecutor):
     """PSI/J's Slurm executor for pilots.
 
     Parameters
@@ -182,22 +161,11 @@ class PilotExecutor(SlurmJobExecutor):
 
     _NAME_ = "slurm-pilots"
     _VERSION_ = Version("1.0.0")
+    LAUNCHER = "srun"
 
     def __init__(self, *, work_dir: Path, run: Callable[[Sequence[str]], CommandResult]) -> None:
         self._run = run
         super().__init__(config=SlurmExecutorConfig(work_directory=work_dir))
-
-    def submit_pilot(self, order: PilotOrder) -> str:
-        """Submit a pilot and return its batch job id. Raises as `SchedulerAdapter.submit` does."""
-        job = _PilotJob(order)
-        try:
-            self.submit(job)
-        except OSError as error:
-            raise SchedulerUnavailable(f"no batch script can be written in {self.work_directory}: {error}") from error
-        finally:
-            with contextlib.suppress(OSError):
-                self._script(job).unlink()  # sbatch has sent it to the controller
-        return str(job.native_id)
 
     def cancel_pilots(self, batch_job_ids: Sequence[str]) -> None:
         """Cancel batch jobs, submitted by this process or by an earlier one. Raises `SchedulerUnavailable`.
@@ -208,28 +176,17 @@ class PilotExecutor(SlurmJobExecutor):
 
     # ---- PSI/J's hooks ---------------------------------------------------------------------------------------------
 
-    def _start_queue_poll_thread(self) -> Any:  # noqa: ANN401 - PSI/J's type is the thread that we replace
-        return _NoPolling()
-
-    def _create_script_context(self, job: Job) -> dict[str, object]:
-        # PSI/J would deploy its launcher scripts here; the nodes may not see this folder, and srun is one line.
-        return {}
-
     def generate_submit_script(self, job: Job, context: dict[str, object], submit_file: IO[str]) -> None:
         """Write the batch script."""
-        submit_file.write(batch_script(_order(job)))
+        submit_file.write(batch_script(order_of(job)))
 
     def get_submit_command(self, job: Job, submit_file_path: Path) -> list[str]:
         """Return sbatch's command line."""
-        return ["sbatch", "--parsable", *sbatch_arguments(_order(job), time.time()), str(submit_file_path.absolute())]
+        return ["sbatch", "--parsable", *sbatch_arguments(order_of(job), time.time()), str(submit_file_path.absolute())]
 
     def get_cancel_command(self, native_id: str) -> list[str]:
         """Return scancel's command line."""
         return ["scancel", native_id]
-
-    def job_id_from_submit_output(self, out: str) -> str:
-        """Return the batch job id, which `_run_command` has found already."""
-        return out
 
     def _run_command(self, cmd: list[str]) -> str:
         """Run sbatch or scancel with a time limit, which PSI/J has none of, and judge the answer."""
@@ -240,12 +197,3 @@ class PilotExecutor(SlurmJobExecutor):
             return batch_job_id(name, answer.stdout)
         judge_cancellation(answer)
         return answer.stdout
-
-    def _script(self, job: Job) -> Path:
-        return Path(self.work_directory) / f"{job.id}.job"
-
-
-def _order(job: Job) -> PilotOrder:
-    if not isinstance(job, _PilotJob):
-        raise TypeError(f"{job} was not made by submit_pilot")
-    return job.order

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from harvester.daemon.daemon import Daemon
 from harvester.daemon.settings import DaemonSettings, Orders
-from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected
+from harvester.domain.cluster.ports import LimitReached, PilotOrder, SchedulerUnavailable, SubmissionRejected
 from harvester.domain.cluster.snapshot import BatchJob, BatchState, ClusterSnapshot, Node, NodeState, Partition
 from harvester.domain.harvest.planning import HarvestSettings, Shape
 from harvester.domain.model.pilots import PilotEvent
@@ -35,6 +35,7 @@ class FakeScheduler:
     is_down: bool = False  # nothing is answered
     loses_answers: bool = False  # submissions get through, their answers do not
     refusal: str = ""  # submissions are refused with these words
+    is_full: bool = False  # and it is a limit that refuses them
     looks: int = 0
     glances: int = 0
     busy: set[str] = field(default_factory=set)  # nodes that somebody else has
@@ -64,7 +65,7 @@ class FakeScheduler:
 
     def submit(self, order: PilotOrder) -> str:
         if self.refusal:
-            raise SubmissionRejected(self.refusal)
+            raise (LimitReached if self.is_full else SubmissionRejected)(self.refusal)
         batch_job_id = str(len(self.orders) + 1)
         self.orders[batch_job_id] = order
         self.batch_jobs[batch_job_id] = BatchJob(

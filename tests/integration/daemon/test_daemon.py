@@ -143,6 +143,27 @@ def test_refused_submissions_back_off_then_pause_visibly_and_resume_by_one_word(
     assert not note(site, "daemon")["paused"]
 
 
+def test_a_limit_on_submissions_is_tried_again_and_never_pauses_a_shape(site):
+    site.scheduler.refusal, site.scheduler.is_full = "sbatch: error: QOSMaxSubmitJobPerUserLimit", True
+    site.pass_time(1, ticks=2000)
+    assert not note(site, "daemon")["paused"]
+    assert any("QOSMaxSubmitJobPerUserLimit" in each for each in note(site, "daemon")["notes"])
+    assert len(site.all()) < 12  # every 5 minutes in the end
+    site.scheduler.refusal = ""
+    site.pass_time(1, ticks=301)
+    assert {pilot.state for pilot in site.store.pilots()} == {PilotState.QUEUED}
+
+
+def test_a_pilot_that_waits_for_a_limit_waits_on_and_the_limit_is_told(site):
+    site.pass_time(1)
+    [(batch_job_id, batch)] = site.scheduler.batch_jobs.items()
+    site.scheduler.turn(batch_job_id, batch.state, held_by_limit="AssocMaxJobsLimit")
+    site.pass_time(2, ticks=300)
+    assert list(site.scheduler.batch_jobs) == [batch_job_id]  # none was submitted beside it, or in its place
+    assert site.scheduler.cancelled == []
+    assert any("AssocMaxJobsLimit" in each for each in note(site, "daemon")["notes"])
+
+
 def test_pilots_that_die_before_they_call_pause_the_shape_and_name_their_last_words(site):
     for _ in range(1200):
         site.pass_time(1)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from support.command_folder import CommandFolder
 
 from harvester.domain.cluster.ports import PilotOrder
 from harvester.domain.model.resources import Resources
@@ -13,12 +14,11 @@ from harvester_adapters.slurm.adapter import SlurmAdapter
 SAMPLES = Path(__file__).parents[2] / "unit/adapters/slurm/samples" / "22.05.8"
 
 
-class FakeSlurm:
+class FakeSlurm(CommandFolder):
     """A folder of commands that answer what a test says; by default, what a real Slurm 22.05 once did."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.log = folder / "log"
+        super().__init__(folder)
         self.queue = folder / "queue.txt"
         self.queue.write_bytes((SAMPLES / "grace.squeue.txt").read_bytes())
         self.glance = SAMPLES / "grace.glance.txt"
@@ -46,23 +46,6 @@ class FakeSlurm:
         )
         self.answers("sbatch", f'env > {folder}/env\ncp "${{@: -1}}" {folder}/script\necho 4711')
         self.answers("scancel", "true")
-
-    def answers(self, command: str, script: str) -> None:
-        """Let `command` run a bash script; every call is logged, an argument with control characters too."""
-        path = self.folder / command
-        path.write_text(f'#!/bin/bash\necho "{command} $*" >> {self.log}\n{script}\n')
-        path.chmod(0o755)
-
-    def change(self, command: str, old: str, new: str) -> None:
-        """Change a word of a command's script."""
-        text = (self.folder / command).read_text()
-        assert old in text
-        (self.folder / command).write_text(text.replace(old, new))
-
-    def calls(self, command: str) -> list[str]:
-        """Return the arguments of every call of `command`."""
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return [line.removeprefix(command + " ") for line in lines if line.startswith(command + " ")]
 
 
 @pytest.fixture

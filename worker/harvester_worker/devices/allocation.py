@@ -24,7 +24,8 @@ def host(environ: Mapping[str, str], *, python: tuple[int, int], hostname: str) 
     return PilotLocation(
         python=f"{python[0]}.{python[1]}",
         node=_node(environ, hostname),
-        batch_job_id=_first(environ, "SLURM_JOB_ID", "PBS_JOBID", "HARVESTER_BATCH_JOB_ID"),
+        # PBS adds the server's name, with or without its domain; the daemon knows batch jobs without it.
+        batch_job_id=_first(environ, "SLURM_JOB_ID", "PBS_JOBID", "HARVESTER_BATCH_JOB_ID").partition(".")[0],
     )
 
 

@@ -1,11 +1,13 @@
 """The demo's stage: a `harvester up` in a process of its own, and a prime batch job that takes the nodes back.
 
-Owns the difference between the embedded local scheduler and a real Slurm, as far as the demo sees it.
+Owns the difference between the embedded local scheduler, a real Slurm and a real PBS, as far as the demo sees it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -87,26 +89,48 @@ class SlurmStage(Stage):
         return self._measure(lambda: _output("squeue", "-h", "-t", "all", "-j", prime, "-o", "%T").strip() in started)
 
 
+class PbsStage(Stage):
+    """On the PBS that answers here."""
+
+    def reclaim(self, duration_s: float, say: Say) -> float:
+        """As `Stage.reclaim`."""
+        found = json.loads(_output("pbsnodes", "-a", "-F", "json"))["nodes"].values()
+        cpus = [each["resources_available"]["ncpus"] for each in found if _is_in_service(str(each["state"]))]
+        # The smallest of the nodes decides what each chunk may ask for.
+        chunks = ("-l", f"select={len(cpus)}:ncpus={min(cpus)}", "-l", "place=scatter")
+        where = ("-N", "prime-demo", "-q", "prime", "-o", "/dev/null", "-e", "/dev/null")
+        command = ("qsub", "-f", *where, *chunks, "-l", f"walltime={duration_s + 60:.0f}")
+        prime = _output(*command, "--", "/bin/sleep", f"{duration_s:.0f}").strip()
+        say(f"prime batch job {prime} wants all {len(cpus)} nodes")
+        return self._measure(lambda: re.search("job_state = [REF]", _output("qstat", "-x", "-f", prime)) is not None)
+
+
+def _is_in_service(state: str) -> bool:
+    return not {"offline", "down", "state-unknown", "Stale"} & set(state.split(","))
+
+
+STAGES: dict[str, type[Stage]] = {"local": LocalStage, "slurm": SlurmStage, "pbs": PbsStage}
+
+
 @contextmanager
 def open_stage(scheduler: str, folder: Path, say: Say) -> Iterator[Stage]:
     """Start a harvester over `folder` and yield its stage; end it, and remove the folder, at the end."""
-    on_slurm = scheduler == "slurm" or (scheduler == "auto" and _slurm_answers())
-    options = ["--scheduler", "slurm" if on_slurm else "local", "--state", str(folder), "--port", "0", "--ready", "2"]
-    if not on_slurm:
-        options += ["--nodes", str(NODES), "--cpus", str(CPUS)]
-    say(f"harvester up {' '.join(options[:2])} --ready 2" + ("" if on_slurm else f" --nodes {NODES} --cpus {CPUS}"))
+    kind = answering() if scheduler == "auto" else scheduler
+    options = ["--scheduler", kind, "--state", str(folder), "--port", "0", "--ready", "2"]
+    size = ["--nodes", str(NODES), "--cpus", str(CPUS)] if kind == "local" else []
+    say(" ".join(["harvester up", *options[:2], "--ready 2", *size]))
     log = folder / "demo.log"
     with log.open("wb") as output:
         # A session of its own: Ctrl-C reaches the demo, which ends it in order.
         process = subprocess.Popen(
-            [sys.executable, "-m", "harvester.cli", "up", *options],
+            [sys.executable, "-m", "harvester.cli", "up", *options, *size],
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
         _wait_for_endpoint(folder, process, log)
-        stage = (SlurmStage if on_slurm else LocalStage)(folder, process)
+        stage = STAGES[kind](folder, process)
         say(f"the gateway listens on {stage.url}")
         yield stage
     finally:
@@ -126,15 +150,16 @@ def _wait_for_endpoint(folder: Path, process: subprocess.Popen[bytes], log: Path
         time.sleep(0.05)
 
 
-def _slurm_answers() -> bool:
-    """Return whether a Slurm with a `prime` and a `harvest` partition answers here."""
-    if shutil.which("sinfo") is None:
-        return False
-    try:
-        partitions = _output("sinfo", "--noheader", "--format=%R").split()
-    except DemoError:
-        return False
-    return {"prime", "harvest"} <= set(partitions)
+def answering() -> str:
+    """Return the scheduler that answers here and has `prime` and `harvest`, as partitions or as queues."""
+    questions = {"slurm": ("sinfo", "--noheader", "--format=%R"), "pbs": ("qstat", "-Q")}
+    for kind, command in questions.items():
+        if shutil.which(command[0]) is None:
+            continue
+        with contextlib.suppress(DemoError):
+            if {"prime", "harvest"} <= set(_output(*command).split()):
+                return kind
+    return "local"
 
 
 def _output(*command: str) -> str:

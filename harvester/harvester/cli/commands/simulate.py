@@ -18,6 +18,7 @@ from harvester.cli.commands.simulate_options import (
     Delay,
     DiesAt,
     File,
+    Files,
     Functions,
     Grace,
     Grain,
@@ -157,4 +158,44 @@ def sacct(  # noqa: PLR0917 - typer makes the options from the parameters
         )  # fmt: skip
         trace = simulation.read_sacct(file, partition or [], strict=strict_input)
         reports = simulation.on_cluster(trace.on(nodes, strict=strict_input), policy, parameters, mode)
+        simulation.tell(reports, as_json=as_json, functions=functions, plot=plot)
+
+
+@app.command()
+def pbs(  # noqa: PLR0917 - typer makes the options from the parameters
+    files: Files,
+    nodes: Annotated[int | None, typer.Option(help="Nodes of the cluster. Default: those that the log names.")] = None,
+    policy: PolicyName = "gap",
+    mode: ModeName = Mode.PREEMPTIBLE,
+    lengths: Lengths = LENGTHS,
+    queue: Annotated[list[str] | None, typer.Option(help="Only batch jobs of this queue; may be repeated.")] = None,
+    cycle: Cycle = 10.0,
+    boot: Boot = 12.5,
+    tick: Tick = 2.0,
+    grain: Grain = 1.0,
+    sched_delay: Delay = 3.0,
+    grace: Grace = 60.0,
+    margin: Margin = 60.0,
+    daemon_dies_at: DiesAt = None,
+    orphan: Orphan = 30.0,
+    max_pending: Pending = 200,
+    time_min: Cut = TimeMin.MINIMUM,
+    block: Block = None,
+    seed: Seed = 1,
+    functions: Functions = None,
+    plot: Plot = None,
+    strict_input: StrictInput = False,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate a cluster under the accounting logs of a PBS server, and pilots in what it leaves idle."""
+    from harvester.cli.commands import simulation  # noqa: PLC0415 - `harvester --help` must not pay for the simulator
+
+    with simulation.clear_errors():
+        trace, count = simulation.read_pbs(files, queue or [], nodes, strict=strict_input)
+        parameters = simulation.parameters(
+            lengths, time_min, mode, nodes=count, cycle_s=cycle, boot_s=boot, tick_s=tick, granularity_s=grain,
+            sched_delay_s=sched_delay, grace_s=grace, margin_s=margin, max_pending=max_pending, block=block, seed=seed,
+            daemon_dies_at=daemon_dies_at, orphan_s=orphan or None,
+        )  # fmt: skip
+        reports = simulation.on_cluster(trace, policy, parameters, mode)
         simulation.tell(reports, as_json=as_json, functions=functions, plot=plot)

@@ -35,6 +35,9 @@ class TimeMin(StrEnum):
 
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The trace, plain or .gz.")]
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILE|DIR…", help="The logs, plain or .gz, in any order; of a folder all files.")
+]
 PolicyName = Annotated[
     str, typer.Option("--policy", metavar="P[,P…]", help="demand, fib, var or gap; several are compared side by side.")
 ]

@@ -23,7 +23,7 @@ from harvester.cli.session import print_json
 from harvester.domain.harvest import policies
 from harvester.domain.harvest.planning import HarvestMode, Policy, PolicyError
 from harvester.simulator.errors import SimulationError
-from harvester.simulator.inputs import idle_log, sacct, swf
+from harvester.simulator.inputs import idle_log, pbs, sacct, swf
 from harvester.simulator.inputs.idle_log import IdleLog
 from harvester.simulator.inputs.jobs import JobTrace
 from harvester.simulator.inputs.trace_file import Skipped
@@ -88,6 +88,15 @@ def read_swf(file: Path, *, procs_per_node: int, strict: bool) -> JobTrace:
 def read_sacct(file: Path, partitions: Sequence[str], *, strict: bool) -> JobTrace:
     """Read a dump of sacct. Raises `SimulationError`."""
     return sacct.read(file, strict=strict, partitions=frozenset(partitions))
+
+
+def read_pbs(files: Sequence[Path], queues: Sequence[str], nodes: int | None, *, strict: bool) -> tuple[JobTrace, int]:
+    """Read accounting logs of PBS, and return them with the number of nodes. Raises `SimulationError`."""
+    trace = pbs.read(files, strict=strict, queues=frozenset(queues))
+    found = trace.named_nodes if nodes is None else nodes
+    if not found:
+        raise SimulationError(f"{trace.source} names no nodes: give --nodes")
+    return trace.on(found, strict=strict), found
 
 
 def _instant(option: str, text: str | None) -> float | None:

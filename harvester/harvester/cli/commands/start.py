@@ -12,8 +12,7 @@ import typer
 
 from harvester.cli.extras import needing
 from harvester.cli.options import DemoOptions, DemoScheduler, Scheduler, UpOptions
-from harvester.cli.session import AsJson
-from harvester.sdk.errors import HarvesterError
+from harvester.cli.session import AsJson, pair
 
 
 def up(  # noqa: PLR0917 - typer makes the options from the parameters
@@ -46,7 +45,7 @@ def up(  # noqa: PLR0917 - typer makes the options from the parameters
         partition=partition,
         ready=ready,
         max_pilots=max_pilots,
-        settings=tuple(_pair(text) for text in settings or ()),
+        settings=tuple(pair(text) for text in settings or ()),
     )
     with needing("gateway", "daemon", "worker", "slurm"):
         from harvester.cli.up.up import run_up  # noqa: PLC0415 - it needs more than a user's laptop has
@@ -57,7 +56,7 @@ def up(  # noqa: PLR0917 - typer makes the options from the parameters
 
 def demo(
     scheduler: Annotated[
-        DemoScheduler, typer.Option(help="Where it runs; auto: Slurm if it answers here, else local.")
+        DemoScheduler, typer.Option(help="Where it runs; auto: the Slurm or PBS that answers here, else local.")
     ] = DemoScheduler.AUTO,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the system running afterwards.")] = False,
     as_json: AsJson = False,
@@ -69,10 +68,3 @@ def demo(
 
         code = run_demo(options)
     raise typer.Exit(code)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise HarvesterError(f"--set {text}: there is no KEY=VALUE in it; write for example --set harvest.ready=2")
-    return key.strip(), value.strip()

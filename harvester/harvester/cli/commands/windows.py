@@ -18,6 +18,7 @@ import typer
 from harvester.cli.extras import needing
 from harvester.cli.options import Scheduler
 from harvester.cli.session import AsJson, connected, print_json
+from harvester.domain.cluster.knowledge import Knowledge
 from harvester.domain.cluster.survival import GapFigures
 from harvester.domain.cluster.windows import WindowGroup, compute, grouped
 from harvester.sdk.errors import HarvesterError
@@ -37,14 +38,17 @@ def windows(
     """Show the backfill windows: which nodes are free until when, and why each ends."""
     gaps: GapFigures | None = None
     if config is None and scheduler is None:
-        found, taken_at, gaps = _of_gateway(ctx)
+        found, taken_at, gaps, knowledge = _of_gateway(ctx)
     else:
         with needing("daemon", "slurm"):
-            found, taken_at = _of_scheduler(config, scheduler, timedelta(minutes=ahead))
+            found, taken_at, knowledge = _of_scheduler(config, scheduler, timedelta(minutes=ahead))
     if as_json:
         each = [window for group in found for window in _one_by_one(group)]
-        print_json({"taken_at": taken_at, "windows": each, "gaps": gaps})
+        shown = None if not knowledge.nodes else each
+        print_json({"taken_at": taken_at, "windows": shown, "gaps": gaps, "not_seen": knowledge.lost})
         return
+    if not knowledge.nodes:
+        raise HarvesterError(" ".join(("there are no windows to show:", *knowledge.lost[:1])))
     from rich.console import Console  # noqa: PLC0415 - rich's tables cost start-up time
 
     from harvester.cli.render import windows  # noqa: PLC0415 - brings them
@@ -55,7 +59,7 @@ def windows(
         console.print(windows.learned(gaps))
 
 
-def _of_gateway(ctx: typer.Context) -> tuple[Sequence[WindowGroup], float | None, GapFigures | None]:
+def _of_gateway(ctx: typer.Context) -> tuple[Sequence[WindowGroup], float | None, GapFigures | None, Knowledge]:
     with connected(ctx) as client:
         document = client.cluster()
     noted = document.get("daemon") or {}
@@ -64,12 +68,13 @@ def _of_gateway(ctx: typer.Context) -> tuple[Sequence[WindowGroup], float | None
             "the daemon has recorded no windows: check that `harvester up` runs, or ask a scheduler with --scheduler"
         )
     gaps = msgspec.convert(noted.get("gaps"), GapFigures | None)
-    return msgspec.convert(noted["windows"], list[WindowGroup]), document.get("taken_at"), gaps
+    knowledge = msgspec.convert(noted.get("knowledge") or {}, Knowledge)
+    return msgspec.convert(noted["windows"], list[WindowGroup]), document.get("taken_at"), gaps, knowledge
 
 
 def _of_scheduler(
     path: Path | None, scheduler: Scheduler | None, ahead: timedelta
-) -> tuple[Sequence[WindowGroup], float]:
+) -> tuple[Sequence[WindowGroup], float, Knowledge]:
     from harvester.cli import plugins  # noqa: PLC0415 - as below
     from harvester.cli.up import build_adapter  # noqa: PLC0415 - an adapter needs more than a user's laptop has
     from harvester.config_file import ConfigError, load_config  # noqa: PLC0415 - as above
@@ -87,7 +92,8 @@ def _of_scheduler(
             adapter.close()
     except (ConfigError, plugins.PluginError, SchedulerError) as error:
         raise HarvesterError(str(error)) from error
-    return grouped(compute(snapshot, snapshot.taken_at, horizon=ahead)), snapshot.taken_at
+    found = grouped(compute(snapshot, snapshot.taken_at, horizon=ahead))
+    return found, snapshot.taken_at, snapshot.knowledge
 
 
 def _one_by_one(group: WindowGroup) -> list[dict[str, Any]]:

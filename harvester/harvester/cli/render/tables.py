@@ -147,7 +147,8 @@ def status(said: Document) -> list[Table | Text]:
     counts = Counter(pilot_state(each) for each in said.get("pilots") or ())
     parts.append(table("\npilots", ("state", "count"), sorted(counts.items())) if counts else Text("\nno pilots"))
     parts.append(_queues(cluster.get("demand") or (), cluster.get("demand_of_others") or {}))
-    parts.append(_nodes(cluster.get("nodes") or ()))
+    if _knowledge(daemon.get("note") or {}).get("nodes", True):
+        parts.append(_nodes(cluster.get("nodes") or ()))
     return parts
 
 
@@ -180,6 +181,14 @@ def _daemon(daemon: Document) -> Iterator[tuple[str, Text]]:
     # Of a daemon that an admin paused, the planner's only note is that it is paused.
     for words in () if control.get("paused") else note.get("notes") or ():
         yield "note", Text(str(words))
+    for words in _knowledge(note).get("lost") or ():
+        yield "not seen", Text(str(words))
+
+
+def _knowledge(note: Document) -> Document:
+    """Return what this scheduler's adapter can tell; empty where the daemon has not noted it."""
+    found: Document = note.get("knowledge") or {}
+    return found
 
 
 def _looked(note: Document, age_s: float) -> str:

@@ -16,9 +16,10 @@ import platformdirs
 
 from harvester.cli.up.build_address import authorities, pilots_url
 from harvester.cli.up.build_looks import look_settings
-from harvester.config import Config, PilotConfig
+from harvester.config import Config, PilotConfig, SlurmConfig
 from harvester.config_file import ConfigError
 from harvester.daemon.settings import DaemonSettings, Orders
+from harvester.domain.cluster import nodelist
 from harvester.domain.cluster.snapshot import ClusterSnapshot
 from harvester.domain.harvest import quiet_hours
 from harvester.domain.harvest.planning import HarvestMode, HarvestSettings, Shape
@@ -28,8 +29,12 @@ from harvester.domain.model.resources import Resources
 if TYPE_CHECKING:
     from harvester.store.store import Store
 
-_STRICT_HANDOVER_S = 0.5  # strict promises prime jobs two seconds at most
-_LINGER = timedelta(seconds=0.25)  # a word of an eviction takes so long: pilot, store, daemon, scontrol
+# Strict promises prime jobs two seconds at most. PBS's scheduler stands still until a pilot that it evicts has gone:
+# everybody waits for it, not only whoever evicts it.
+_HURRIED_HANDOVER_S = 0.5
+# A word of an eviction takes so long: pilot, store, daemon, scontrol. PBS needs none: it starts whoever evicts in the
+# same turn in which the pilots go, so that no pilot that waits can come between.
+_LINGER = timedelta(seconds=0.25)
 _START_AND_LEAVE = timedelta(seconds=15)  # of a pilot's walltime, beyond what it runs and how early it leaves
 
 
@@ -167,12 +172,14 @@ def excluded_nodes(config: Config) -> frozenset[str]:
     """Return the names in `harvest.excluded_nodes`, lists such as `n[1-4]` spelled out. Raises `ConfigError`."""
     if not any("[" in name for name in config.harvest.excluded_nodes):
         return frozenset(config.harvest.excluded_nodes)
-    from harvester_adapters.slurm.words import node_names  # noqa: PLC0415 - see above
+    expand = nodelist.expand
+    if config.scheduler.kind == "slurm":  # whose lists may have several brackets: "r[1-3]n[1-4]"
+        from harvester_adapters.slurm.text.words import node_names as expand  # noqa: PLC0415 - see above
 
     found: set[str] = set()
     for number, name in enumerate(config.harvest.excluded_nodes):
         try:
-            found.update(node_names(name))
+            found.update(expand(name))
         except ValueError:
             field, remedy = f"harvest.excluded_nodes[{number}]", 'write for example "n[1-4,7]"'
             raise ConfigError(field, f'"{name}" is not a list of nodes', remedy) from None
@@ -184,7 +191,7 @@ def daemon_settings(config: Config, found: tuple[Shape, ...], port: int) -> Daem
     harvest, scheduler = config.harvest, config.scheduler
     pilots = _pilots(config, found)
     tick = harvest.tick_s or (1.0 if scheduler.kind == "local" else 0.1)
-    slurm = scheduler.slurm if scheduler.kind == "slurm" else None
+    submission = scheduler.submission
     return DaemonSettings(
         state_dir=state_dir(config),
         gateways=(pilots_url(config, port),),
@@ -195,16 +202,16 @@ def daemon_settings(config: Config, found: tuple[Shape, ...], port: int) -> Daem
             margin=margin(config, found),
         ),
         policy=harvest.policy,
-        orders={name: _orders(pilot, harvest.mode) for name, pilot in pilots.items()},
+        orders={name: _orders(pilot, config) for name, pilot in pilots.items()},
         tick=timedelta(seconds=tick),
         looks=look_settings(config),
-        linger=_LINGER if slurm and harvest.mode == "preemptible" else timedelta(0),
+        linger=_LINGER if scheduler.kind == "slurm" and harvest.mode == "preemptible" else timedelta(0),
         orphan=None if harvest.mode == "preemptible" else timedelta(seconds=harvest.orphan_s),
         paused=harvest.paused,
         result_limit_bytes=config.gateway.payload_limit_mb * 1024 * 1024,
-        nice=slurm.nice if slurm else 0,
-        account=slurm.account if slurm else "",
-        qos=slurm.qos if slurm else "",
+        nice=submission.nice,
+        account=submission.account,
+        qos=submission.qos if isinstance(submission, SlurmConfig) else "",
     )
 
 
@@ -224,8 +231,9 @@ def margin(config: Config, found: tuple[Shape, ...]) -> timedelta:
     return timedelta(seconds=max(pilot.leave_before_s for pilot in pilots)) + _START_AND_LEAVE
 
 
-def _orders(pilot: PilotConfig, mode: str) -> Orders:
-    most_s = _STRICT_HANDOVER_S if mode == "strict" else math.inf
+def _orders(pilot: PilotConfig, config: Config) -> Orders:
+    is_hurried = config.harvest.mode == "strict" or config.scheduler.kind == "pbs"
+    most_s = _HURRIED_HANDOVER_S if is_hurried else math.inf
     return Orders(
         interpreter=pilot.interpreter,
         finish_s=min(pilot.finish_s, most_s),

@@ -59,15 +59,64 @@ def _slurm(config: Config) -> SchedulerAdapter:
 
     slurm = config.scheduler.slurm
     return SlurmAdapter(
-        work_dir=Path(slurm.work_dir).expanduser() if slurm.work_dir else state_dir(config) / "slurm",
+        work_dir=_work_dir(config),
         account=slurm.account,
         qos=slurm.qos,
         command_timeout=timedelta(seconds=config.scheduler.timeout_s),
         exported=EXPORTED if slurm.export is None else slurm.export,
+        source=slurm.source,
+        wake=slurm.wake,
     )
 
 
-_OWN: dict[str, Callable[[Config], SchedulerAdapter]] = {"local": _local, "slurm": _slurm}
+def _pbs(config: Config) -> SchedulerAdapter:
+    from harvester_adapters.pbs.adapter import PbsAdapter  # noqa: PLC0415 - see above
+    from harvester_adapters.pbs.submission import EXPORTED, PbsSubmitOptions  # noqa: PLC0415 - see above
+
+    pbs = config.scheduler.pbs
+    return PbsAdapter(
+        work_dir=_work_dir(config),
+        options=PbsSubmitOptions(project=pbs.project, place=pbs.place, extra_select=pbs.extra_select),
+        command_timeout=timedelta(seconds=config.scheduler.timeout_s),
+        exported=EXPORTED if pbs.export is None else pbs.export,
+    )
+
+
+def _psij(config: Config) -> SchedulerAdapter:
+    from harvester_adapters.psij.adapter import PsijAdapter  # noqa: PLC0415 - see above
+    from harvester_adapters.psij.carrier import PsijSite  # noqa: PLC0415 - see above
+    from harvester_adapters.psij.executors import KINDS  # noqa: PLC0415 - see above
+
+    psij = config.scheduler.psij
+    if psij.executor not in KINDS:
+        which = f'PSI/J\'s executor "{psij.executor}" cannot be used here' if psij.executor else "it names no executor"
+        problem = f"{which}; there are {', '.join(KINDS)}"
+        remedy = 'write one of them; Slurm, PBS and the local scheduler have a kind of their own (kind = "pbs")'
+        raise ConfigError("scheduler.psij.executor", problem, remedy)
+    if not psij.preemptible:
+        problem = "it is not true, and nothing here can find out whether pilots are evicted from their queues"
+        remedy = "write preemptible = true if the scheduler evicts them for other users; where it does not, use none"
+        raise ConfigError("scheduler.psij.preemptible", problem, remedy)
+    return PsijAdapter(
+        PsijSite(
+            executor=psij.executor,
+            work_dir=_work_dir(config),
+            options=psij.options,
+            export=psij.export,
+        ),
+        queues=[pilot.partition for pilot in config.pilot],
+        preemptible=psij.preemptible,
+        grace=timedelta(seconds=psij.grace_s),
+        timeout=timedelta(seconds=config.scheduler.timeout_s),
+    )
+
+
+def _work_dir(config: Config) -> Path:
+    folder = config.scheduler.submission.work_dir
+    return Path(folder).expanduser() if folder else state_dir(config) / config.scheduler.kind
+
+
+_OWN: dict[str, Callable[[Config], SchedulerAdapter]] = {"local": _local, "slurm": _slurm, "pbs": _pbs, "psij": _psij}
 
 
 def shut_down(local: SchedulerAdapter, patience: timedelta) -> None:

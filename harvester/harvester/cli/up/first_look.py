@@ -1,4 +1,4 @@
-"""The first look at the scheduler before a harvester starts, and the wait for it."""
+"""The first look at the scheduler before a harvester starts, the wait for it, and what cannot go on without one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 
 from harvester.config import Config
+from harvester.config_file import ConfigError
+from harvester.domain.cluster.knowledge import Knowledge
 from harvester.domain.cluster.ports import SchedulerAbsent, SchedulerAdapter, SchedulerUnavailable
 from harvester.domain.cluster.snapshot import ClusterSnapshot
 from harvester.domain.supervision.backoff import ANSWERS, CLEAR
@@ -48,3 +50,23 @@ def first_look(
             now = time.monotonic()
             refusals = refusals.failed(ANSWERS, str(error), now)
             wait(refusals.until_at - now)
+
+
+def check_knowledge(config: Config, knowledge: Knowledge) -> None:
+    """Refuse settings that need nodes where the adapter sees none. Raises `ConfigError`."""
+    if knowledge.nodes:
+        return
+    harvest, kind = config.harvest, config.scheduler.kind
+    blind = f'a scheduler of kind "{kind}" does not show its nodes'
+    refused = (
+        ("policy", harvest.policy != "demand", f'"{harvest.policy}" needs windows', 'write policy = "demand"'),
+        ("mode", harvest.mode != "preemptible", f'"{harvest.mode}" needs windows', 'write mode = "preemptible"'),
+        ("excluded_nodes", bool(harvest.excluded_nodes), "pilots cannot be kept off a node", "leave it out"),
+        ("max_share", harvest.max_share is not None, "the share is unknown", "write max_nodes or max_pilots"),
+    )
+    for name, is_refused, problem, remedy in refused:
+        if is_refused:
+            raise ConfigError(f"harvest.{name}", f"{problem}, and {blind}", remedy)
+    if not config.pilot:
+        problem = f"it is missing, and pilots cannot be as large as the nodes: {blind}"
+        raise ConfigError("pilot", problem, "write a [[pilot]] table with name, partition (the queue), and cpus")

@@ -16,8 +16,10 @@ from pathlib import Path
 import msgspec
 
 from harvester.cli.up.logs import log_to
+from harvester.config import OWN_KINDS
 
-_OURS = {"up", "harvester", "endpoint", "tokens", "blobs", "pilots", "local", "slurm"}  # names in it, without endings
+# Names in it, without endings.
+_OURS = frozenset({"up", "harvester", "endpoint", "tokens", "blobs", "pilots", "check", *OWN_KINDS})
 _TOKEN = re.compile(r"[!-~]{1,4096}")  # what fits a header
 
 
@@ -33,6 +35,31 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     admin_token_file: str
     pid: int
     scheduler: str
+
+
+def why_refused(path: Path) -> str:
+    """Return why a folder that is there is refused as a state folder, empty where it is not. Raises `OSError`."""
+    mode = path.stat().st_mode
+    if mode & 0o022 and not _is_ours_to_close(path):
+        return f"others may write to the state folder {path} (mode {stat.S_IMODE(mode):o})"
+    return ""
+
+
+def _is_ours_to_close(path: Path) -> bool:
+    """Return whether it holds our files alone, so that closing it to others harms nobody."""
+    is_ours = all(each.name.partition(".")[0] in _OURS for each in path.iterdir())
+    return is_ours and not path.stat().st_mode & stat.S_ISVTX
+
+
+def read_token(path: Path) -> str:
+    """Return the token in a file. Raises `StateFolderError` where it holds none, `OSError` where it cannot be read."""
+    text = path.read_text(encoding="utf-8", errors="replace").strip()
+    if not _TOKEN.fullmatch(text):
+        raise StateFolderError(
+            f"{path} contains no valid token: write one word of ASCII letters, digits and signs into it, "
+            "or remove it, and `harvester up` makes a new one"
+        )
+    return text
 
 
 class StateFolder:
@@ -75,15 +102,11 @@ class StateFolder:
         mode = self.path.stat().st_mode
         if not mode & 0o077:
             return False
-        is_ours = all(path.name.partition(".")[0] in _OURS for path in self.path.iterdir())
-        if is_ours and not mode & stat.S_ISVTX:
+        if why := why_refused(self.path):
+            raise StateFolderError(f"{why}; close it with chmod 700, or name another with --state")
+        if _is_ours_to_close(self.path):
             self.path.chmod(0o700)
             return True
-        if mode & 0o022:
-            raise StateFolderError(
-                f"others may write to the state folder {self.path} (mode {stat.S_IMODE(mode):o}); "
-                "close it with chmod 700, or name another with --state"
-            )
         return False
 
     def token_file(self, name: str) -> Path:
@@ -110,14 +133,7 @@ class StateFolder:
 
     def token(self, name: str) -> str:
         """Return the token called `name`. Raises `StateFolderError` where the file holds none."""
-        path = self.token_file(name)
-        text = path.read_text(encoding="utf-8", errors="replace").strip()
-        if not _TOKEN.fullmatch(text):
-            raise StateFolderError(
-                f"{path} contains no valid token: write one word of ASCII letters, digits and signs into it, "
-                "or remove it, and `harvester up` makes a new one"
-            )
-        return text
+        return read_token(self.token_file(name))
 
     def announce(self, endpoint: Endpoint) -> None:
         """Write `endpoint.json`, at once as a whole."""

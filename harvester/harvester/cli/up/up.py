@@ -25,12 +25,12 @@ from harvester.cli import plugins
 from harvester.cli.options import UpOptions
 from harvester.cli.up import build, build_adapter, build_address
 from harvester.cli.up.address import check_host
-from harvester.cli.up.first_look import first_look
+from harvester.cli.up.first_look import check_knowledge, first_look
 from harvester.cli.up.process import prepare_process
 from harvester.cli.up.state_folder import Endpoint, StateFolder, StateFolderError
 from harvester.config import Config
 from harvester.config_file import ConfigError, load_config, parsed
-from harvester.domain.cluster.ports import SchedulerAdapter, SchedulerError
+from harvester.domain.cluster.ports import SchedulerAdapter, SchedulerError, knowledge_of
 from harvester.domain.steady import Steady
 
 if TYPE_CHECKING:
@@ -158,6 +158,7 @@ class _System:
         self._folder = folder
         self._errors = errors
         self._adapter = adapter
+        check_knowledge(config, knowledge_of(adapter))
         shapes = build.shapes(config, first_look(config, adapter, lambda words: errors.print(f"harvester up: {words}")))
         gateway = config.gateway
         clock = Steady()  # one for both: they compare instants that they read from the store

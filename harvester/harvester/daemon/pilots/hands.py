@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 
 from harvester.daemon.pilots.launcher import Launcher
 from harvester.daemon.pilots.pauses import Pauses
-from harvester.domain.cluster.ports import SchedulerAdapter, SchedulerUnavailable, SubmissionRejected
+from harvester.domain.cluster.ports import LimitReached, SchedulerAdapter, SchedulerUnavailable, SubmissionRejected
 from harvester.domain.cluster.snapshot import ClusterSnapshot
 from harvester.domain.harvest.planning import CancelPilot, SubmitPilot
 from harvester.domain.model.pilots import PilotEvent
+from harvester.domain.supervision.backoff import LIMITS, SUBMISSIONS
 from harvester.domain.supervision.reconcile import CancelOrphan
 from harvester.store.records import PilotRecord
 from harvester.store.store import Store
@@ -54,7 +55,9 @@ class PilotJobs:
         try:
             record = self._launcher.launch(order, snapshot, now)
         except SubmissionRejected as error:
-            self._pauses.failed(order.shape, f"the scheduler refused it: {error}", planned_at=now, now=now)
+            ladder = LIMITS if isinstance(error, LimitReached) else SUBMISSIONS
+            reason = f"the scheduler refused it: {error}"
+            self._pauses.failed(order.shape, reason, planned_at=now, now=now, ladder=ladder)
             self._problem(f"a pilot of shape {order.shape} was refused", error)
         except SchedulerUnavailable as error:
             self._unanswered(error)

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from harvester.domain.model.pilots import BROKEN_UNDER_WORK, PilotState
 from harvester.domain.protocol.control import Control
-from harvester.domain.supervision.backoff import CLEAR, SUBMISSIONS, Backoff
+from harvester.domain.supervision.backoff import CLEAR, SUBMISSIONS, Backoff, Ladder
 from harvester.domain.supervision.blame import Blame
 from harvester.store.records import PilotRecord
 
@@ -77,7 +77,16 @@ class Pauses:
         self._charged[pilot.shape] = common or owners
         return bool(common)
 
-    def failed(self, shape: str, reason: str, *, planned_at: float, now: float, node: str = "") -> None:
+    def failed(
+        self,
+        shape: str,
+        reason: str,
+        *,
+        planned_at: float,
+        now: float,
+        node: str = "",
+        ladder: Ladder = SUBMISSIONS,
+    ) -> None:
         """Count a failure of a shape's pilot. Those planned before the last failure belong to the same wave.
 
         A second failure on the same `node` while others work is held against the node, not against the shape.
@@ -87,7 +96,7 @@ class Pauses:
         before = self._shapes.get(shape, CLEAR)
         if planned_at < before.failed_at:
             return
-        after = before.failed(SUBMISSIONS, reason, now)
+        after = before.failed(ladder, reason, now)
         self._shapes[shape] = after
         if after.is_paused and not before.is_paused:
             log.error("daemon.pause: %s", self._paused(shape, after))

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from harvester.domain.cluster.knowledge import EVERYTHING, Knowledge
 from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot
 from harvester.domain.model.resources import Resources
 
@@ -29,6 +30,10 @@ class SchedulerAbsent(SchedulerUnavailable):
 
 class SubmissionRejected(SchedulerError):
     """The scheduler answered, and the answer was no. Back off: the same order will be refused again."""
+
+
+class LimitReached(SubmissionRejected):
+    """As many as our user, account or QOS may submit are submitted: one more may be when one of them has ended."""
 
 
 class PilotOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,3 +118,12 @@ class SchedulerAdapter(Protocol):
     def close(self) -> None:
         """Let go of threads and files. Pilots stay as they are."""
         ...
+
+
+def knowledge_of(adapter: SchedulerAdapter) -> Knowledge:
+    """Return what an adapter can tell, before it has looked: its attribute `knowledge`, or else everything.
+
+    An adapter that knows less than everything has that attribute, and says the same in each of its snapshots.
+    """
+    found = getattr(adapter, "knowledge", EVERYTHING)
+    return found if isinstance(found, Knowledge) else EVERYTHING

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
+from harvester.domain.cluster.knowledge import EVERYTHING, Knowledge
 from harvester.domain.model.resources import Resources
 
 
@@ -27,6 +28,8 @@ class BatchState(StrEnum):
     TIMEOUT = "timeout"
     NODE_FAIL = "node failed"
     FAILED = "failed"
+    OUT_OF_MEMORY = "out of memory"
+    DEADLINE = "past its deadline"  # it was not started in time, or still ran then
     UNKNOWN = "unknown"  # a word that we do not know; never taken for an end
 
     @property
@@ -43,6 +46,8 @@ _ENDED = frozenset(
         BatchState.TIMEOUT,
         BatchState.NODE_FAIL,
         BatchState.FAILED,
+        BatchState.OUT_OF_MEMORY,
+        BatchState.DEADLINE,
     }
 )
 
@@ -77,6 +82,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     free: Resources
     features: tuple[str, ...] = ()
     leaving: str = ""  # why nobody should be on it any longer: "it is being drained"; empty while it is in service
+    gpu_types: tuple[str, ...] = ()  # "a100:2", "1g.10gb:7"; empty where the site names no types
+    is_asleep: bool = False  # powered down to save energy: a batch job would wake it, and pilots must not
 
 
 class BatchJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +102,7 @@ class BatchJob(msgspec.Struct, frozen=True, kw_only=True):
     node_count: int = 1  # while pending: at least, as far as the scheduler tells; of an array, one element's
     elements: int = 1  # pending array elements that this one stands for
     waits_for: WaitsFor = WaitsFor.NODES  # while pending
+    held_by_limit: str = ""  # the limit of its user, account or QOS that it waits for, in the scheduler's word
     is_held: bool = False  # its own user holds it
     priority: int = 0  # the higher goes first
     limit: timedelta | None = None  # its walltime; None: unlimited, or not told
@@ -106,6 +114,7 @@ class BatchJob(msgspec.Struct, frozen=True, kw_only=True):
     start_at: float | None = None  # while pending: the expected start, where the scheduler has planned one
     end_at: float | None = None  # by its limit
     preempt_at: float | None = None  # when the scheduler asked it to leave; None while nobody has
+    is_booting: bool = False  # it has its nodes, and they are booting or being prepared: nothing of it runs yet
 
     @property
     def partitions(self) -> tuple[str, ...]:
@@ -124,6 +133,9 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True):
     why_not: str = ""  # why it is not preemptible, in words that end a sentence; empty where it is
     is_default: bool = False
     priority_tier: int = 1  # partitions of a higher tier go first on the nodes that they share
+    refuses: str = ""  # why it takes no pilots of ours, in words that end a sentence; empty where it may take them
+    gives_whole_nodes: bool = False  # nobody else's batch job shares a node with one of it
+    exempt_time: timedelta = timedelta(0)  # a batch job is not evicted before it has run for so long
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +145,7 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[str, ...]
     start_at: float
     end_at: float | None = None  # None: until it is taken back
+    is_floating: bool = False  # its start moves on with the clock: it bounds what starts, and never begins
 
 
 class ClusterSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +158,9 @@ class ClusterSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     partitions: tuple[Partition, ...]
     reservations: tuple[Reservation, ...] = ()
     grain: timedelta = timedelta(seconds=1)  # walltimes are rounded up to multiples of this (Slurm: whole minutes)
+    hidden: str = ""  # what we are not shown, in words that end a sentence: "other users' batch jobs (…)"
     cuts_time_min: bool = False  # a pilot with a least walltime gets the largest that fits (Slurm from 25.05.5)
+    knowledge: Knowledge = EVERYTHING  # what a look of this adapter contains; `nodes` is empty where it knows none
 
     def partition(self, name: str) -> Partition | None:
         """Return the partition called `name`, if there is one."""

@@ -78,6 +78,7 @@ def compute(
         next_claims = claims(snapshot, now, ours=ours)
     taken: set[str] | None = None
     ends = _ends(snapshot, now, horizon) if horizon > _ZERO else {}
+    whole = frozenset(partition.name for partition in snapshot.partitions if partition.gives_whole_nodes)
     found: list[Window] = []
     for node in snapshot.nodes:
         has_room = node.free.cpus > 0
@@ -94,9 +95,9 @@ def compute(
             if node.name in taken:
                 continue
         if has_room:
-            found.append(_window(node, node.free, now, claim))
+            found.append(_window(node, node.free, now, claim, whole))
         if node.name in ends:
-            found.extend(_later(node, ends[node.name], claim))
+            found.extend(_later(node, ends[node.name], claim, whole))
     return tuple(found)
 
 
@@ -133,15 +134,19 @@ def _taken(snapshot: ClusterSnapshot) -> set[str]:
     return names
 
 
-def _window(node: Node, free: Resources, from_at: float, claim: NodeClaim | None) -> Window:
+def _window(
+    node: Node, free: Resources, from_at: float, claim: NodeClaim | None, whole: frozenset[str] = frozenset()
+) -> Window:
+    """Return a window. `whole`: the partitions whose batch jobs share no node, so a part of one is of no use there."""
+    is_whole = free == node.total
     return Window(
         node=node.name,
         resources=free,
         from_at=from_at,
         until_at=None if claim is None else claim.at,
         why=_NOBODY if claim is None else claim.why,
-        is_whole=free == node.total,
-        partitions=node.partitions,
+        is_whole=is_whole,
+        partitions=node.partitions if is_whole else tuple(name for name in node.partitions if name not in whole),
     )
 
 
@@ -181,13 +186,15 @@ def _on_one_node(batch: BatchJob) -> Resources:
     return Resources(cpus=wanted.cpus // count, gpus=wanted.gpus // count, memory_mb=wanted.memory_mb // count)
 
 
-def _later(node: Node, ends: list[tuple[float, Resources]], claim: NodeClaim | None) -> Iterator[Window]:
+def _later(
+    node: Node, ends: list[tuple[float, Resources]], claim: NodeClaim | None, whole: frozenset[str]
+) -> Iterator[Window]:
     """Yield the windows that ends by limit add to a node, each with all that is free by then."""
     free = node.free
     for at, freed in sorted(ends):
         free = _at_most(free + freed, node.total)
         if free.cpus > 0 and (claim is None or claim.at > at):
-            yield _window(node, free, at, claim)
+            yield _window(node, free, at, claim, whole)
 
 
 def _at_most(wanted: Resources, total: Resources) -> Resources:

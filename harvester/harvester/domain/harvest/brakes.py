@@ -8,13 +8,22 @@ for a prime job, as the mode has it (`modes`), or because nobody should be on it
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from functools import cached_property
 
 from msgspec.structs import replace
 
 from harvester.domain.cluster.snapshot import NodeState
 from harvester.domain.harvest.modes import rules_of
-from harvester.domain.harvest.planning import PENDING, CancelPilot, KnownPilot, Situation, SubmitPilot
+from harvester.domain.harvest.planning import (
+    PENDING,
+    CancelPilot,
+    HarvestMode,
+    KnownPilot,
+    Shape,
+    Situation,
+    SubmitPilot,
+)
 from harvester.domain.model.pilots import PilotState
 
 _CANCELLABLE = frozenset({PilotState.QUEUED, PilotState.READY})
@@ -69,11 +78,11 @@ class Brakes:
 
     def _checked(self, wish: SubmitPilot) -> tuple[SubmitPilot | None, str]:
         shape = self._shapes.get(wish.shape)
-        if self._stop or shape is None:
-            return None, ""  # both are told once, not once a submission
-        full = self._full()
-        if full:
-            return None, full
+        if self._stop or shape is None or shape.name in self._limited:
+            return None, ""  # all three are told once, not once a submission
+        why = self._refused_by_site(shape) or self._full()
+        if why:
+            return None, why
         shunned = self._shunned(shape.partition)
         if wish.nodes:
             nodes = tuple(name for name in wish.nodes if shape.partition in self._open_nodes.get(name, ()))
@@ -85,6 +94,22 @@ class Brakes:
         if order is None or order.end_by is not None or not shunned:
             return order, why
         return replace(order, exclude=shunned), why
+
+    def _refused_by_site(self, shape: Shape) -> str:
+        """Return why the scheduler would not take, or not start, one more pilot of a shape."""
+        snapshot = self._situation.snapshot
+        partition = snapshot.partition(shape.partition)
+        if partition is not None and partition.refuses:
+            return f"partition {partition.name} takes no pilots: {partition.refuses}"
+        if snapshot.hidden and self._settings.mode is not HarvestMode.PREEMPTIBLE:
+            mode = self._settings.mode
+            return f"mode = {mode} must see whom pilots would delay, and the scheduler hides {snapshot.hidden}"
+        return ""
+
+    @cached_property
+    def _limited(self) -> dict[str, KnownPilot]:
+        """Return, by shape, a pilot that waits for a limit of our user, account or QOS: others would wait, too."""
+        return {pilot.shape: pilot for pilot in self._situation.pilots if pilot.is_pending and pilot.held_by_limit}
 
     def _full(self) -> str:
         settings = self._settings
@@ -135,17 +160,25 @@ class Brakes:
         return {node.name: node.partitions for node in nodes if node.state in _TAKES_WORK and node.name not in shut}
 
     def _shunned(self, partition: str) -> tuple[str, ...]:
-        """Return the excluded nodes of a partition. Slurm refuses names in --exclude that it does not know."""
+        """Return the nodes of a partition that are excluded or asleep. Slurm refuses unknown names in --exclude."""
         shunned = self._situation.excluded_nodes
-        if not shunned:
-            return ()
         nodes = self._situation.snapshot.nodes
-        return tuple(sorted(node.name for node in nodes if node.name in shunned and partition in node.partitions))
+        found = (node for node in nodes if node.is_asleep or node.name in shunned)
+        return tuple(sorted(node.name for node in found if partition in node.partitions))
 
     # ---- cancellations
 
-    def cancellation(self, wish: CancelPilot) -> CancelPilot | None:
-        """Return `wish` if it may be done: the pilot is ours, and is not starting."""
+    def cancellation(self, wish: CancelPilot, wanted: Collection[str] = ()) -> CancelPilot | None:
+        """Return `wish` if it may be done: the pilot is ours, and is not starting.
+
+        Parameters
+        ----------
+        wanted: the shapes of which the policy wants more. A pilot of these that waits for a limit stays: it would only
+            be replaced by one that waits for the same.
+        """
+        pilot = self._pilots.get(wish.pilot_id)
+        if pilot is not None and pilot.is_pending and pilot.held_by_limit and pilot.shape in wanted:
+            return None
         return self._allow(wish, _CANCELLABLE)
 
     def _allow(self, wish: CancelPilot, states: frozenset[PilotState]) -> CancelPilot | None:
@@ -194,6 +227,11 @@ class Brakes:
         for shape in self._settings.shapes:
             if shape.partition in self._settings.excluded_partitions:
                 words.append(f"No pilots of shape {shape.name}: {shape.partition!r} is in harvest.excluded_partitions.")
+        words += [
+            f"No more pilots of shape {name}: {pilot.name} waits for a limit of our user, account or QOS"
+            f" ({pilot.held_by_limit}), and others would, too."
+            for name, pilot in self._limited.items()
+        ]
         left_alone = {**self._situation.bad_nodes, **self._situation.drained}
         words += [f"Pilots keep off node {name}: {why}." for name, why in left_alone.items()]
         return tuple(dict.fromkeys(words))

@@ -28,7 +28,8 @@ def decide(policy: Policy, situation: Situation, *, paused: str = "") -> Plan:
     brakes = Brakes(situation, paused)
     departures = brakes.departures()
     wish = _wish(policy, situation)
-    cancels = [brakes.cancellation(effect) for effect in wish.effects if isinstance(effect, CancelPilot)]
+    wanted = {effect.shape for effect in wish.effects if isinstance(effect, SubmitPilot)}
+    cancels = [brakes.cancellation(effect, wanted) for effect in wish.effects if isinstance(effect, CancelPilot)]
     submissions = [brakes.submission(effect) for effect in wish.effects if isinstance(effect, SubmitPilot)]
     effects = (*departures, *cancels, *submissions)
     return Plan(

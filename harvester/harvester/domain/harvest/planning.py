@@ -109,6 +109,7 @@ class KnownPilot(msgspec.Struct, frozen=True, kw_only=True):
     node: str = ""  # where it runs; empty while nobody knows
     nice: int = 0
     end_by: float | None = None  # STRICT: what it was planned to have ended by
+    held_by_limit: str = ""  # the limit of our user, account or QOS that it waits for, in the scheduler's word
     bound_to: tuple[str, ...] = ()  # STRICT, while it waits: the nodes that it may start on; empty: nobody remembers
 
     @property
@@ -203,6 +204,8 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         found: dict[str, str] = {}
         soon = self.now + self.settings.window_margin.total_seconds()
         for reservation in self.snapshot.reservations:
+            if reservation.is_floating:
+                continue  # it never begins
             if reservation.start_at <= soon and (reservation.end_at is None or reservation.end_at > self.now):
                 found.update(dict.fromkeys(reservation.nodes, f"reservation {reservation.name} begins on it"))
         found.update((node.name, node.leaving) for node in self.snapshot.nodes if node.leaving)

@@ -53,6 +53,8 @@ def why_not_untold(snapshot: ClusterSnapshot, part: Partition) -> str:
         return part.why_not or "the scheduler is not known to evict batch jobs from it"
     if not part.is_up:
         return "it is not up"
+    if part.refuses:
+        return part.refuses
     if part.is_default:
         return "it is the default partition"
     if len(snapshot.partitions) > 1 and part.priority_tier == max(each.priority_tier for each in snapshot.partitions):

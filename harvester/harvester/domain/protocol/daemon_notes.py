@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from harvester.domain.cluster.knowledge import EVERYTHING, Knowledge
 from harvester.domain.cluster.survival import GapFigures
 from harvester.domain.cluster.windows import WindowGroup
 from harvester.domain.model.resources import Resources
@@ -83,6 +84,7 @@ class DaemonNote(msgspec.Struct, frozen=True, kw_only=True):
     looked_at: float = 0.0  # the last full look at the scheduler
     look_cause: str = ""  # why it was taken
     commands_per_minute: int = 0  # sent to the scheduler within the last minute, of every kind
+    knowledge: Knowledge = EVERYTHING  # what this scheduler's adapter can tell
 
 
 N = TypeVar("N", ClusterNote, DaemonNote)

@@ -24,6 +24,9 @@ SUBMISSIONS = Ladder(
 )
 """For refused submissions, for pilots that end before they register, and for failures that none of a shape survives."""
 
+LIMITS = Ladder(steps=SUBMISSIONS.steps)
+"""For submissions beyond a limit of our user, account or QOS. It has room again by itself, so this never pauses."""
+
 ANSWERS = Ladder(steps=tuple(timedelta(seconds=seconds) for seconds in (2, 4, 8, 15, 30, 60)))
 """For a scheduler that does not answer. It may come back at any time, so this never pauses."""
 

@@ -2,6 +2,10 @@
 
 Pure. Unknown is not gone: a pilot that one look did not show is looked for again, and only good looks count. A batch
 job that carries our mark and that we believe ended, or never knew, is cancelled after it was seen several times.
+
+Of a scheduler whose states are hints (`Knowledge.states`), the end of a pilot that has called is not believed: its
+heartbeat tells it, to the gateway. One that has not called is given up when its time is over, or when its end was told
+several times; and its batch job is cancelled, in case it waits still.
 """
 
 from __future__ import annotations
@@ -24,10 +28,13 @@ ENDS: dict[BatchState, PilotEvent] = {
     _B.TIMEOUT: _E.FINISHED,  # the walltime of a READY pilot; one that never registered is FAILED by the table
     _B.NODE_FAIL: _E.FAILED,
     _B.FAILED: _E.FAILED,
+    _B.OUT_OF_MEMORY: _E.FAILED,
+    _B.DEADLINE: _E.CANCELLED,  # strict mode gives one: the scheduler found no room in time, which is nobody's fault
 }
 """What a batch job's end means for its pilot. States that are not here mean nothing for its end."""
 
 _STARTED = frozenset({_B.RUNNING, _B.SUSPENDED, _B.COMPLETING})
+_CALLED = frozenset({_S.READY, _S.DRAINING})
 
 
 class ReconcileSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +45,7 @@ class ReconcileSettings(msgspec.Struct, frozen=True, kw_only=True):
     unanswered: timedelta = timedelta(seconds=30)  # a submission without an answer may still get through so long
     silence: timedelta = timedelta(seconds=30)  # a pilot that called within this is alive, whatever the scheduler says
     boot: timedelta = timedelta(minutes=3)  # started for longer than this without a call: given up
+    unheard: timedelta = timedelta(minutes=5)  # beyond its walltime, where states are hints and none tells of it
 
 
 DEFAULTS = ReconcileSettings()
@@ -116,6 +124,7 @@ class _Look:
         self, snapshot: ClusterSnapshot, memory: ReconcileState, settings: ReconcileSettings, now: float, is_new: bool
     ) -> None:
         self.snapshot = snapshot
+        self.knowledge = snapshot.knowledge
         self.old = memory
         self.settings = settings
         self.now = now
@@ -134,12 +143,15 @@ class _Look:
             asked_to_leave=frozenset(self.leaving),
         )
 
-    def compare(self, pilot: KnownPilot) -> Iterator[Move]:
+    def compare(self, pilot: KnownPilot) -> Iterator[Move | CancelOrphan]:
         """Yield what one pilot's batch job, or its absence, tells."""
         batch = self.by_id.get(pilot.batch_job_id) if pilot.batch_job_id else None
         batch = batch or self.by_name.get(pilot.name)
         if batch is None:
             yield from self._absent(pilot)
+            return
+        if batch.state.is_ended and not self.knowledge.states and not self._believes_end(pilot):
+            yield from self._unheard(pilot, batch)
             return
         if pilot.pilot_id in self.old.asked_to_leave or batch.preempt_at is not None:
             self.leaving.add(pilot.pilot_id)
@@ -162,7 +174,7 @@ class _Look:
             yield PilotEvent.SUBMITTED, "found by its name"
         if batch.state in _STARTED and pilot.state in {PilotState.PLANNED, PilotState.QUEUED}:
             yield PilotEvent.STARTED, ""
-        if batch.state is BatchState.RUNNING and self._is_overdue(pilot):
+        if batch.state is BatchState.RUNNING and not batch.is_booting and self._is_overdue(pilot, batch):
             seconds = self.settings.boot.total_seconds()
             yield PilotEvent.FAILED, f"it was started but did not call within {seconds:g} s; see its output"
         end = ENDS.get(batch.state)
@@ -175,18 +187,21 @@ class _Look:
         reason = f"the scheduler says {batch.state.value}" + (f" ({batch.reason})" if batch.reason else "")
         yield end, reason + (", before it ever called" if before else "")
 
-    def _is_overdue(self, pilot: KnownPilot) -> bool:
+    def _is_overdue(self, pilot: KnownPilot, batch: BatchJob) -> bool:
         if pilot.state is not PilotState.BOOTING or pilot.started_at is None:
             return False
-        return self.now - pilot.started_at > self.settings.boot.total_seconds()
+        # Where nodes had to boot, Slurm dates the start anew when they have.
+        started_at = max(pilot.started_at, min(batch.start_at or 0.0, self.now))
+        return self.now - started_at > self.settings.boot.total_seconds()
 
-    def _absent(self, pilot: KnownPilot) -> Iterator[Move]:
+    def _absent(self, pilot: KnownPilot) -> Iterator[Move | CancelOrphan]:
         """Yield what follows when the look does not show a pilot."""
         if self.snapshot.taken_at <= pilot.pending_since:
             return  # the look is older than the submission
-        before = self.old.missing.get(pilot.pilot_id)
-        sighting = self._count(before)
-        self.missing[pilot.pilot_id] = sighting
+        if not (self.knowledge.names if pilot.state is PilotState.PLANNED else self.knowledge.states):
+            yield from self._unheard(pilot, None)
+            return
+        sighting = self._not_as_it_should_be(pilot)
         if sighting.looks < self.settings.looks:
             return
         if pilot.state is PilotState.PLANNED:
@@ -196,12 +211,42 @@ class _Look:
             return
         if self.now - sighting.since_at < self.settings.unseen.total_seconds() or self._is_alive(pilot):
             return
-        if pilot.state in {PilotState.READY, PilotState.DRAINING} and (pilot.ends_at or self.now) < self.now:
+        if pilot.state in _CALLED and (pilot.ends_at or self.now) < self.now:
             reason = "its walltime ended between two looks of the daemon"
             yield Move(pilot_id=pilot.pilot_id, event=PilotEvent.FINISHED, reason=reason)
             return
         reason = f"{sighting.looks} looks at the scheduler did not show it"
         yield Move(pilot_id=pilot.pilot_id, event=PilotEvent.SILENT, reason=reason)
+
+    def _not_as_it_should_be(self, pilot: KnownPilot) -> Sighting:
+        sighting = self._count(self.old.missing.get(pilot.pilot_id))
+        self.missing[pilot.pilot_id] = sighting
+        return sighting
+
+    def _believes_end(self, pilot: KnownPilot) -> bool:
+        """Return whether the hint that a pilot's batch job has ended is believed."""
+        if pilot.state in _CALLED:
+            return False
+        sighting = self._not_as_it_should_be(pilot)
+        lasted_s = self.now - sighting.since_at
+        is_settled = sighting.looks >= self.settings.looks and lasted_s >= self.settings.unseen.total_seconds()
+        return is_settled and not self._is_alive(pilot)
+
+    def _unheard(self, pilot: KnownPilot, batch: BatchJob | None) -> Iterator[Move | CancelOrphan]:
+        """Yield what follows where only hints tell of a pilot: nothing while it may have time left."""
+        begun_at = pilot.pending_since if pilot.started_at is None else pilot.started_at
+        ends_at = begun_at + pilot.walltime.total_seconds() if pilot.ends_at is None else pilot.ends_at
+        if self.now < ends_at + self.settings.unheard.total_seconds() or self._is_alive(pilot):
+            return
+        event, reason = PilotEvent.SILENT, "its walltime is over, and nothing was heard of it"
+        if pilot.state is PilotState.PLANNED:
+            event, reason = PilotEvent.REJECTED, "its submission was never answered, and nothing was heard of it"
+        elif pilot.state in _CALLED:
+            event = PilotEvent.FINISHED
+        yield Move(pilot_id=pilot.pilot_id, event=event, reason=reason)
+        batch_job_id = pilot.batch_job_id if batch is None else batch.batch_job_id
+        if batch_job_id:  # it may wait in a queue still, and another pilot is submitted in its place
+            yield CancelOrphan(batch_job_id=batch_job_id, reason=f"nothing was heard of {pilot.name} for its walltime")
 
     def _is_alive(self, pilot: KnownPilot) -> bool:
         seen = pilot.last_seen_at
@@ -216,7 +261,9 @@ class _Look:
                 continue
             sighting = self._count(self.old.orphans.get(batch.batch_job_id))
             self.orphans[batch.batch_job_id] = sighting
-            if self.is_new and sighting.looks % self.settings.looks == 0:
+            # One that was evicted into the queue has begun before, so no submission of ours is under way.
+            is_back = batch.state is BatchState.PENDING and batch.preempt_at is not None
+            if self.is_new and sighting.looks % (1 if is_back else self.settings.looks) == 0:
                 reason = f"{batch.name} belongs to no live pilot"
                 yield CancelOrphan(batch_job_id=batch.batch_job_id, reason=reason)
 

@@ -18,6 +18,7 @@ from harvester.simulator.inputs.trace_file import Complaints, Skipped, lines
 
 _PILOTS = "invokers:"
 _END = "----"
+_LONGEST_S = 12 * 366 * 86_400.0  # a wrong time would be simulated for days
 
 
 class IdleLog(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +27,7 @@ class IdleLog(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     times: tuple[float, ...]
     idle: tuple[frozenset[str], ...]
-    node_count: int  # highest node number of the whole file, counted from 0: what the log itself tells of the size
+    node_count: int  # what the whole file tells of the size: the highest node number, from 0, or more names than that
     skipped: Skipped = Skipped()
 
     @property
@@ -53,6 +54,11 @@ class IdleLog(msgspec.Struct, frozen=True, kw_only=True):
             raise SimulationError(
                 f"{self.source} has no sample from {low:.0f} to {high:.0f}: it lasts from {self.times[0]:.0f} "
                 f"to {self.times[-1]:.0f}"
+            )
+        if len(kept) == 1:
+            raise SimulationError(
+                f"{self.source} has one sample in that time, at {self.times[kept[0]]:.0f}, and one sample spans no "
+                "time: log for longer"
             )
         part = slice(kept[0], kept[-1] + 1)
         return msgspec.structs.replace(self, times=self.times[part], idle=self.idle[part])
@@ -99,7 +105,7 @@ def read(path: Path, *, strict: bool = False) -> IdleLog:
         source=path.name,
         times=tuple(reader.times),
         idle=tuple(reader.idle),
-        node_count=reader.highest + 1,
+        node_count=max(reader.highest + 1, len(reader.names)),
         skipped=reader.complaints.result(),
     )
 
@@ -112,6 +118,7 @@ class _Reader:
         self.times: list[float] = []
         self.idle: list[frozenset[str]] = []
         self.highest = 0
+        self.names: set[str] = set()  # of all samples
         self._time: float | None = None
         self._names: set[str] = set()
 
@@ -144,6 +151,8 @@ class _Reader:
         time = float(line)
         if time < 0:
             self.complaints.add(number, f"a negative time: {line}")
+        elif self.times and time - self.times[0] > _LONGEST_S:
+            self.complaints.add(number, f"time {line[:30]} is more than a dozen years after the first sample")
         elif self.times and time <= self.times[-1]:
             self.complaints.add(number, f"time {line} is not after the sample before, {self.times[-1]:.0f}")
         else:
@@ -162,6 +171,7 @@ class _Reader:
             self.complaints.add(number, str(error))
             return
         self._names.update(names)
+        self.names.update(names)
         self.highest = max(self.highest, max(map(nodelist.number, names), default=0))
 
     def _close(self, number: int) -> None:

@@ -7,6 +7,9 @@ import msgspec
 from harvester.simulator.errors import SimulationError
 from harvester.simulator.inputs.trace_file import Skipped
 
+_YEAR_S = 365.25 * 86_400
+_MOST_YEARS = 12  # the longest public logs have five; a wrong time would be simulated for days
+
 
 class PrimeJob(msgspec.Struct, frozen=True, kw_only=True):
     """One batch job of somebody else's."""
@@ -25,6 +28,7 @@ class JobTrace(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     jobs: tuple[PrimeJob, ...]
     machine: int = 0  # size of the machine as the trace tells it, in the unit of `PrimeJob.nodes`; 0: it does not
+    named_nodes: int = 0  # different nodes that its batch jobs ran on, where it names them
     never_ran: int = 0  # cancelled before they started, or of unknown length: nothing to simulate
     skipped: Skipped = Skipped()
 
@@ -60,4 +64,12 @@ def trace(source: str, jobs: list[PrimeJob], *, machine: int, never_ran: int, sk
         gone = f"; {never_ran} never ran" if never_ran else ""
         raise SimulationError(f"{source} holds no batch job that ran ({skipped.brief}{gone})")
     ordered = sorted(jobs, key=lambda job: job.submit_at)
+    last = max(ordered, key=lambda job: job.submit_at + job.run_s)
+    years = (last.submit_at + last.run_s - ordered[0].submit_at) / _YEAR_S
+    if years > _MOST_YEARS:
+        raise SimulationError(
+            f"{source} lasts for {years:.0f} years, from the submission of batch job {ordered[0].job_id} (line "
+            f"{ordered[0].line}) to the end of {last.job_id} (line {last.line}); more than {_MOST_YEARS} are not "
+            "simulated: correct these lines, or leave them out"
+        )
     return JobTrace(source=source, jobs=tuple(ordered), machine=machine, never_ran=never_ran, skipped=skipped)

@@ -65,6 +65,8 @@ def read(path: Path, *, strict: bool = False, partitions: frozenset[str] = froze
 
 def _columns(path: Path, line: str) -> list[str]:
     columns = [word.strip().lower() for word in line.split("|")]
+    if "jobid" not in columns and "jobidraw" in columns:
+        columns[columns.index("jobidraw")] = "jobid"
     missing = [name for name in ("jobid", "submit") if name not in columns]
     if not {"nnodes", "allocnodes"} & set(columns):
         missing.append("nnodes")

@@ -54,8 +54,9 @@ def read(path: Path, *, strict: bool = False, procs_per_node: int = 1) -> JobTra
 def _job(line: str, number: int, procs_per_node: int) -> PrimeJob | None:
     """Return the batch job of a line, None where it never ran. Raises `ValueError` with what is wrong."""
     words = line.split()
-    if len(words) != _FIELDS:
+    if len(words) < _FIELDS:
         raise ValueError(f"{len(words)} fields, not {_FIELDS}")
+    del words[_FIELDS:]  # some archives add columns of their own
     try:
         values = [float(word) for word in words]
     except ValueError:

@@ -16,6 +16,14 @@ from harvester.simulator.errors import SimulationError
 
 _NAMED = 5  # malformed lines that are kept to be shown; the rest is only counted
 _GZIP = b"\x1f\x8b"
+_REFUSED = {
+    b"PK\x03\x04": "it is a zip archive; unpack it, or compress the file with gzip",
+    b"BZh": "it is compressed with bzip2; unpack it, or use gzip",
+    b"\xfd7zXZ": "it is compressed with xz; unpack it, or use gzip",
+    b"(\xb5/\xfd": "it is compressed with zstd; unpack it, or use gzip",
+    b"\xff\xfe": "it is text in UTF-16; convert it to UTF-8",
+    b"\xfe\xff": "it is text in UTF-16; convert it to UTF-8",
+}
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,14 +78,17 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the number (from 1) and the text of each line of `path`, which may be compressed with gzip.
 
     Raises `SimulationError` where the file cannot be read. Bytes that are no UTF-8 become a replacement character, so
-    that they spoil one line and not the file.
+    that they spoil one line and not the file; a mark that says that it is UTF-8 is left out.
     """
     try:
         with path.open("rb") as probe:
-            is_gzip = probe.read(2) == _GZIP
-        with gzip.open(path, "rb") if is_gzip else path.open("rb") as stream:
+            begin = probe.read(6)
+        for magic, why in _REFUSED.items():
+            if begin.startswith(magic):
+                raise SimulationError(f"{path} cannot be read: {why}")
+        with gzip.open(path, "rb") if begin.startswith(_GZIP) else path.open("rb") as stream:
             for number, line in enumerate(stream, 1):
-                yield number, line.decode("utf-8", "replace").strip()
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8", "replace").strip()
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise SimulationError(f"{path} cannot be read: {reason}") from None

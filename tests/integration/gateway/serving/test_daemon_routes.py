@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from harvester.domain.cluster.knowledge import Knowledge
 from harvester.domain.model.resources import Resources
 from harvester.domain.protocol import control, daemon_notes
 from harvester.domain.protocol.daemon_notes import ClusterNote, DaemonNote, NodeNote
@@ -138,6 +139,8 @@ async def test_a_waiting_invocation_is_told_why_there_is_no_pilot(rig):
         "The daemon met an error: sbatch: no such account",
         "No pilots of shape x: partition 'p' is down.",
     ]
+    tick(rig.store, knowledge=Knowledge(nodes=False, lost=("No nodes are seen.", "States are hints.")))
+    assert (await details())[-1] == "No nodes are seen."
     tick(rig.store, paused=True, reason="shape x is paused after 5 failures")
     assert (await details())[-1] == "Submission is paused: shape x is paused after 5 failures."
     await rig.admin.post("/v1/daemon/pause", json={"reason": "maintenance"})

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from harvester_adapters.slurm.config import SiteConfig
-from harvester_adapters.slurm.partitions import partitions
-from harvester_adapters.slurm.preemption import PilotQos
-from harvester_adapters.slurm.qos import Qos, default_qos, qos_table
+from harvester_adapters.slurm.text.config import SiteConfig, site_config
+from harvester_adapters.slurm.text.partitions import partitions
+from harvester_adapters.slurm.text.preemption import PilotQos
+from harvester_adapters.slurm.text.qos import Qos, default_qos, qos_table
 
 BY_TIER, BY_QOS = "preempt/partition_prio", "preempt/qos"
 
@@ -160,3 +160,29 @@ def test_qos_are_read():
 )
 def test_the_qos_of_pilots_is_known_only_where_there_is_no_choice(text, account, name):
     assert default_qos(text, account) == name
+
+
+# ---- PreemptExemptTime -----------------------------------------------------------------------------------------------
+
+
+def exempt(words: str, qos: PilotQos | None = None, kind: str = BY_TIER):
+    text = f"SLURM_VERSION = 24.11.5\nPreemptType = {kind}\nPreemptMode = CANCEL\nPreemptExemptTime = {words}\n"
+    return partitions(
+        "\n".join((part("prime", 10, "OFF"), part("harvest", 1, "CANCEL"))), site_config(text), qos or PilotQos()
+    )[1]
+
+
+def test_pilots_that_are_exempt_for_long_are_not_preemptible_and_a_minute_is_told():
+    assert (exempt("00:00:00").is_preemptible, exempt("00:00:00").exempt_time) == (True, timedelta(0))
+    assert (exempt("00:01:00").is_preemptible, exempt("00:01:00").exempt_time) == (True, timedelta(minutes=1))
+    assert exempt("01:00:00").why_not == (
+        "its batch jobs are evicted only after they have run for 3600 s (PreemptExemptTime)"
+    )
+
+
+def test_the_exempt_time_of_the_qos_wins_over_the_clusters():
+    table = (*qos_table("scavenger||cancel|00:01:30|00:00:00\nother||cluster|00:00:00|\n"), URGENT)
+    assert [qos.exempt_time for qos in table] == [timedelta(0), None, None]
+    assert exempt("01:00:00", PilotQos(name=SCAVENGER, table=table), BY_QOS).is_preemptible
+    unset = PilotQos(name=SCAVENGER, table=(replace(table[0], exempt_time=None), URGENT))
+    assert "PreemptExemptTime" in exempt("01:00:00", unset, BY_QOS).why_not

@@ -9,9 +9,9 @@ from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, Sub
 from harvester.domain.cluster.snapshot import Node, NodeState
 from harvester.domain.model.resources import Resources
 from harvester_adapters.scheduler_command import CommandResult
-from harvester_adapters.slurm.config import SiteConfig
 from harvester_adapters.slurm.slow_look import Slow
 from harvester_adapters.slurm.submission import batch_job_id, judge_submission, sbatch_arguments
+from harvester_adapters.slurm.text.config import SiteConfig
 
 ORDER = PilotOrder(
     pilot_id="p1",

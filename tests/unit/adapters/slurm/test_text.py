@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from harvester.domain.cluster.ports import SchedulerUnavailable
 from harvester.domain.cluster.snapshot import BatchState, NodeState, WaitsFor
 from harvester.domain.model.resources import Resources
-from harvester_adapters.slurm import squeue
-from harvester_adapters.slurm.config import SiteConfig, site_config
-from harvester_adapters.slurm.nodes import leaving, node_state, nodes
-from harvester_adapters.slurm.partitions import partitions
-from harvester_adapters.slurm.preemption import PilotQos
-from harvester_adapters.slurm.reasons import waits_for
-from harvester_adapters.slurm.reservations import reservations
-from harvester_adapters.slurm.squeue import batch_jobs, glimpses
-from harvester_adapters.slurm.words import duration, elements, gpu_count, tres
+from harvester_adapters.slurm.text import squeue
+from harvester_adapters.slurm.text.config import SiteConfig, site_config
+from harvester_adapters.slurm.text.nodes import leaving, node_state, nodes
+from harvester_adapters.slurm.text.partitions import partitions
+from harvester_adapters.slurm.text.preemption import PilotQos
+from harvester_adapters.slurm.text.reasons import waits_for
+from harvester_adapters.slurm.text.reservations import reservations
+from harvester_adapters.slurm.text.squeue import batch_jobs, glimpses
+from harvester_adapters.slurm.text.words import duration, elements, gpu_count, tres
 
 SAMPLES = Path(__file__).parent / "samples"
 # Recorded on more versions than ours; lies beside the checkout on some machines, and is not needed.
@@ -140,7 +140,7 @@ def test_an_empty_queue_is_no_batch_jobs():
         queue_text(row(StartTime="yesterday")),
         queue_text(row(NodeList="n[1-")),
         queue_text(row(tres_alloc="cpu=2,mem=5X")),
-        queue_text(row(tres_per_node="gres/gpu:2x")),
+        queue_text(row(tres_per_node="gres/gpu:a:2x")),
         queue_text(row(State="PENDING", PriorityLong="high")),
         queue_text(row(State="PENDING", TimeLimit="soon")),
         queue_text(row(State="PENDING", ArrayTaskID="1-x")),
@@ -176,7 +176,8 @@ def test_partitions_that_are_not_understood_are_no_empty_cluster(text):
     ("word", "state"),
     [
         ("PENDING", BatchState.PENDING), ("CONFIGURING", BatchState.RUNNING), ("COMPLETING", BatchState.COMPLETING),
-        ("PREEMPTED", BatchState.PREEMPTED), ("OUT_OF_MEMORY", BatchState.FAILED), ("NODE_FAIL", BatchState.NODE_FAIL),
+        ("PREEMPTED", BatchState.PREEMPTED), ("OUT_OF_MEMORY", BatchState.OUT_OF_MEMORY),
+        ("NODE_FAIL", BatchState.NODE_FAIL), ("DEADLINE", BatchState.DEADLINE),
         ("REQUEUE_HOLD", BatchState.PENDING), ("EXPEDITING", BatchState.UNKNOWN), ("", BatchState.UNKNOWN),
     ],
 )  # fmt: skip

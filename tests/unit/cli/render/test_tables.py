@@ -77,6 +77,14 @@ def test_the_age_of_the_last_look_and_the_planners_notes_are_shown():
     assert "has never ticked" in shown(*tables.status(said(age_s=None, is_alive=False)))
 
 
+def test_what_an_adapter_does_not_see_is_told_in_the_place_of_nodes():
+    note = {"knowledge": {"nodes": False, "lost": ["No nodes are seen.", "States are hints."]}}
+    text = shown(*tables.status(said(note=note)))
+    assert "not seen   No nodes are seen." in text
+    assert "not seen   States are hints." in text
+    assert "no nodes are known yet" not in text
+
+
 def test_a_status_fits_80_columns_with_long_words_under_each_other():
     note = {"notes": ["No pilot is submitted because " + "there is a long reason " * 8], "errors": ["x" * 200]}
     nodes = [{"name": f"node-with-a-long-name-{number}", "state": "idle"} for number in range(30)]

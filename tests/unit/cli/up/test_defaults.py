@@ -13,6 +13,7 @@ from harvester.cli.commands import simulate
 from harvester.cli.up.build import daemon_settings, harvest_settings
 from harvester.cli.up.build_gateway import gateway_settings
 from harvester.config import FIBONACCI_MIN, Config, PilotConfig, UserConfig
+from harvester.config_file import load_config
 from harvester.daemon.settings import DaemonSettings, Orders
 from harvester.domain.dispatch.settings import DispatcherSettings
 from harvester.domain.harvest.planning import HarvestSettings, Shape
@@ -26,9 +27,9 @@ OPERATIONS = Path(__file__).parents[4] / "docs" / "operations.md"
 # Shown with a value, since the default says nothing: the comment beside it tells the default.
 EXAMPLES = {
     "state", "gateway.host", "gateway.url", "gateway.max_running_per_user", "gateway.max_connections",
-    "scheduler.kind", "scheduler.slurm.export", "harvest.tick_s", "harvest.max_nodes", "harvest.max_share",
-    "harvest.excluded_nodes", "harvest.quiet_hours", "user.name", "user.max_running", "pilot.name", "pilot.partition",
-    "pilot.cpus", "pilot.ready",
+    "scheduler.kind", "scheduler.slurm.export", "scheduler.pbs.export", "harvest.tick_s", "harvest.max_nodes",
+    "harvest.max_share", "harvest.excluded_nodes", "harvest.quiet_hours", "user.name", "user.max_running",
+    "pilot.name", "pilot.partition", "pilot.cpus", "pilot.ready",
 }  # fmt: skip
 
 
@@ -56,6 +57,27 @@ def test_the_daemons_and_the_planners_settings_are_the_configurations(tmp_path):
     made = daemon_settings(config, (SHAPE,), 8321)
     default = DaemonSettings(state_dir=made.state_dir, gateways=made.gateways, harvest=made.harvest, orders=made.orders)
     assert differing(made, default) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "expected"),
+    [
+        ("slurm", "preemptible", (1.0, 5.0)),
+        ("slurm", "strict", (0.5, 0.5)),
+        ("pbs", "preemptible", (0.5, 0.5)),  # its scheduler stands still while a pilot leaves
+    ],
+)
+def test_how_long_a_pilot_may_take_to_leave_is_the_schedulers_and_the_modes(tmp_path, kind, mode, expected):
+    config = load_config(None, {"state": str(tmp_path), "scheduler.kind": kind, "harvest.mode": mode})
+    (orders,) = daemon_settings(config, (SHAPE,), 8321).orders.values()
+    assert (orders.finish_s, orders.handover_s) == expected
+
+
+@pytest.mark.parametrize("kind", ["slurm", "pbs"])
+def test_how_pilots_are_submitted_is_the_table_of_the_scheduler(tmp_path, kind):
+    told = {"state": str(tmp_path), "scheduler.kind": kind, f"scheduler.{kind}.account": "acct"}
+    made = daemon_settings(load_config(None, told | {f"scheduler.{kind}.nice": 3}), (SHAPE,), 8321)
+    assert (made.account, made.nice, made.qos) == ("acct", 3, "")
 
 
 def test_a_pilots_orders_and_its_file_are_the_shapes():

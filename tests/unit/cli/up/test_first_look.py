@@ -2,11 +2,13 @@
 
 import pytest
 
-from harvester.cli.up.first_look import first_look
-from harvester.config_file import load_config
+from harvester.cli.up.first_look import check_knowledge, first_look
+from harvester.config_file import ConfigError, load_config
+from harvester.domain.cluster.knowledge import EVERYTHING, Knowledge
 from harvester.domain.cluster.ports import SchedulerAbsent, SchedulerUnavailable
 from harvester.domain.cluster.snapshot import ClusterSnapshot
 
+BLIND = Knowledge(nodes=False)
 SLURM = {"scheduler.kind": "slurm"}
 SHAPE = {"pilot": [{"name": "a", "partition": "p", "cpus": 1}]}
 LOOK = ClusterSnapshot(taken_at=0.0, scheduler="fake", nodes=(), batch_jobs=(), partitions=())
@@ -52,3 +54,30 @@ def test_nobody_waits_for_an_answer_that_is_not_needed_or_cannot_come(fields, er
     found, said, waits = look(fields, error)
     assert (found, waits) == (None, [])
     assert said == [f"the scheduler does not answer, trying again: {error}"]
+
+
+NEEDS_NODES = [
+    ({"harvest.policy": "gap"}, "policy"),
+    ({"harvest.policy": "fib"}, "policy"),
+    ({"harvest.policy": "var"}, "policy"),
+    ({"harvest.mode": "strict"}, "mode"),
+    ({"harvest.mode": "yielding"}, "mode"),
+    ({"harvest.excluded_nodes": ["n1"]}, "excluded_nodes"),
+    ({"harvest.max_share": 0.5}, "max_share"),
+]
+
+
+@pytest.mark.parametrize(("fields", "name"), NEEDS_NODES)
+def test_what_needs_nodes_is_refused_by_an_adapter_that_sees_none_and_by_no_other(fields, name):
+    config = load_config(None, SLURM | SHAPE | fields)
+    with pytest.raises(ConfigError) as refused:
+        check_knowledge(config, BLIND)
+    assert refused.value.field == f"harvest.{name}"
+    assert "does not show its nodes" in refused.value.problem
+    check_knowledge(config, EVERYTHING)
+
+
+def test_an_adapter_that_sees_no_nodes_needs_configured_pilots():
+    check_knowledge(load_config(None, SLURM | SHAPE), BLIND)
+    with pytest.raises(ConfigError, match=r"write a \[\[pilot\]\] table"):
+        check_knowledge(load_config(None, SLURM), BLIND)

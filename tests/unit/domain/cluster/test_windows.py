@@ -17,7 +17,7 @@ from harvester.domain.cluster.snapshot import (
     Reservation,
 )
 from harvester.domain.model.resources import Resources
-from harvester_adapters.slurm import nodes, reservations
+from harvester_adapters.slurm.text import nodes, reservations
 
 NOW = 1_000_000.0
 WHOLE = Resources(cpus=8, gpus=2, memory_mb=1000)
@@ -172,3 +172,14 @@ def test_recorded_nodes_with_a_reservation_to_come_are_free_until_it_begins(vers
     closed = [window for window in windows.compute(look, now) if window.node in reservation.nodes]
     assert all(window.until_at == reservation.start_at for window in closed)
     assert {window.node for window in windows.compute(look, now)} <= {"c1", "c2", "c3", "c4"}
+
+
+def test_a_part_of_a_node_is_of_no_use_where_batch_jobs_get_whole_nodes():
+    both = ("harvest", "whole")
+    partitions = (Partition(name="harvest"), Partition(name="whole", gives_whole_nodes=True))
+    part = node("n1", NodeState.MIXED, partitions=both, free=Resources(cpus=3))
+    found = windows.compute(snapshot(part, node("n2", partitions=both), partitions=partitions), NOW)
+    assert [(window.node, window.is_whole, window.partitions) for window in found] == [
+        ("n1", False, ("harvest",)),
+        ("n2", True, both),
+    ]

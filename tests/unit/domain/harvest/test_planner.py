@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from harvester.domain.cluster.snapshot import ClusterSnapshot, Node, NodeState, Partition
+from harvester.domain.cluster.snapshot import ClusterSnapshot, Node, NodeState, Partition, Reservation
 from harvester.domain.harvest.planner import decide
 from harvester.domain.harvest.planning import (
     CancelPilot,
+    HarvestMode,
     HarvestSettings,
     KnownPilot,
     Need,
@@ -387,6 +388,77 @@ def test_once_a_plan_is_performed_the_next_one_submits_nothing_more(case: Situat
     again = POLICY.plan(replace(case, pilots=(*kept, *fresh)))
     if not gone:  # a pilot taken out of the queue makes room for another length
         assert submitted(again) == []
+
+
+# ---- what the site forbids, or has no room for -----------------------------------------------------------------------
+
+LIMIT = "QOSMaxJobsPerUserLimit"
+
+
+def waiting(**changes: object) -> KnownPilot:
+    """Return a pilot that waits for a limit, for longer than our patience."""
+    plain = pilot("p", PilotState.QUEUED, planned_at=NOW - 600, submitted_at=NOW - 600, held_by_limit=LIMIT)
+    return replace(plain, **changes)
+
+
+def test_a_pilot_that_waits_for_a_limit_is_not_replaced_by_a_shorter_one_and_gets_no_company():
+    plan = decide(POLICY, situation(waiting(), needs=(work(99),)))
+    assert (submitted(plan), cancelled(plan)) == ([], [])
+    [note] = [note for note in plan.notes if LIMIT in note]
+    assert note.startswith("No more pilots of shape cpu: p waits for a limit of our user, account or QOS")
+    # One that waits as long for nodes is stuck: a shorter one is tried.
+    assert submitted(decide(POLICY, situation(waiting(held_by_limit=""), needs=(work(4),)))) == [("cpu", 56)]
+
+
+def test_a_limit_of_one_shape_keeps_no_other_shape_from_being_submitted():
+    partitions = tuple(Partition(name=name, is_preemptible=True) for name in ("harvest", "gpus"))
+    snapshot = replace(cluster(), partitions=partitions)
+    gpu_work = work(1, resources=Resources(cpus=1, gpus=1))
+    plan = decide(POLICY, situation(waiting(), needs=(work(9), gpu_work), snapshot=snapshot))
+    assert submitted(plan) == [("gpu", 90)]
+
+
+def test_a_policy_cannot_exchange_a_pilot_that_waits_for_a_limit_but_may_let_it_go():
+    class Exchange:
+        def plan(self, situation: Situation) -> Plan:
+            wish = SubmitPilot(shape="cpu", walltime=minutes(2), why="shorter")
+            return Plan(effects=(CancelPilot(pilot_id="p", why="fits no gap"), *([wish] if situation.needs else [])))
+
+    assert cancelled(decide(Exchange(), situation(waiting(), needs=(work(1),)))) == []
+    assert cancelled(decide(Exchange(), situation(waiting()))) == ["p"]
+
+
+def test_a_partition_that_takes_no_pilots_of_ours_gets_none_and_the_reason_is_told():
+    plan = decide(POLICY, situation(needs=(work(1),), snapshot=cluster(refuses="only root may submit to it")))
+    assert submitted(plan) == []
+    assert any("partition harvest takes no pilots: only root may submit to it" in note for note in plan.notes)
+
+
+def test_pilots_keep_off_nodes_that_they_would_wake():
+    known = cluster()
+    asleep = replace(known.nodes[3], state=NodeState.DOWN, free=Resources(cpus=0), is_asleep=True)
+    snapshot = replace(known, nodes=(*known.nodes[:3], asleep, *known.nodes[4:]))
+    plan = decide(POLICY, situation(needs=(work(1),), snapshot=snapshot))
+    assert [effect.exclude for effect in plan.effects if isinstance(effect, SubmitPilot)] == [("n3",)]
+
+
+@pytest.mark.parametrize("mode", [HarvestMode.STRICT, HarvestMode.YIELDING])
+def test_who_must_see_prime_jobs_submits_nothing_where_they_are_hidden(mode):
+    hidden = "other users' batch jobs from this one (PrivateData=jobs)"
+    snapshot = replace(cluster(), hidden=hidden)
+    blind = situation(needs=(work(1),), snapshot=snapshot, settings=settings(mode=mode))
+    plan = decide(POLICY, blind)
+    assert submitted(plan) == []
+    assert any(hidden in note for note in plan.notes)
+    assert submitted(decide(POLICY, situation(needs=(work(1),), snapshot=snapshot)))
+
+
+def test_a_reservation_that_floats_sends_nobody_away():
+    begun = Reservation(name="r", nodes=("n1",), start_at=NOW - 1)
+    snapshot = replace(cluster(), reservations=(begun,))
+    assert "n1" in situation(snapshot=snapshot).leaving_nodes
+    floating = replace(snapshot, reservations=(replace(begun, is_floating=True),))
+    assert "n1" not in situation(snapshot=floating).leaving_nodes
 
 
 class Wrong:

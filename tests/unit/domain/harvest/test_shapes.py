@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harvester.cli.up import build, build_address
 from harvester.config_file import ConfigError, load_config
 from harvester.domain.cluster.snapshot import ClusterSnapshot, Node, NodeState, Partition
-from harvester.domain.harvest.shapes import whole_nodes
+from harvester.domain.harvest.shapes import whole_nodes, why_not_untold
 from harvester.domain.model.resources import Resources
 
 SLURM = {"scheduler.kind": "slurm"}
@@ -180,3 +180,9 @@ def test_pilots_on_other_hosts_are_given_an_address_that_they_can_reach():
 def test_an_exclusion_that_excludes_nothing_is_refused(field, value, words):
     with pytest.raises(ConfigError, match=words):
         build.shapes(load_config(None, {**SLURM, field: value}), cluster(CPU))
+
+
+def test_a_partition_that_refuses_pilots_is_not_chosen_untold():
+    refusing = Partition(name="closed", is_preemptible=True, refuses="only root may submit to it (RootOnly=YES)")
+    snapshot = ClusterSnapshot(taken_at=0.0, scheduler="fake", nodes=(), batch_jobs=(), partitions=(refusing,))
+    assert why_not_untold(snapshot, refusing) == refusing.refuses

@@ -203,8 +203,32 @@ def test_batch_jobs_of_others_and_those_that_end_are_left_alone(other: BatchJob)
     assert looks(4, other, pilots=()) == [[]] * 4
 
 
+def test_a_pilot_that_was_evicted_into_the_queue_and_has_ended_for_us_is_cancelled_at_first_sight():
+    back = batch(BatchState.PENDING, preempt_at=NOW - 1, nodes=())
+    told = looks(2, back, pilots=())
+    assert told == [[CancelOrphan(batch_job_id="7", reason=f"{NAME} belongs to no live pilot")]] * 2
+
+
 def test_of_two_batch_jobs_with_one_name_the_living_one_counts():
     one = pilot(PilotState.PLANNED)
     told = moves(look(batch(BatchState.CANCELLED, batch_job_id="6"), batch()), one)
     assert final(one, told) is PilotState.BOOTING
     assert told[0].batch_job_id == "7"
+
+
+def test_a_pilot_whose_node_boots_may_take_as_long_as_the_node_does():
+    booting = pilot(PilotState.BOOTING, started_at=NOW - 900)
+    assert moves(look(batch(is_booting=True)), booting) == []
+    # Slurm dates the start anew when the node has booted: the pilot's own time begins then.
+    assert moves(look(batch(start_at=NOW - 20)), booting) == []
+    [overdue] = moves(look(batch(start_at=NOW - 900)), booting)
+    assert overdue.event is PilotEvent.FAILED
+
+
+@pytest.mark.parametrize(
+    ("state", "end"),
+    [(BatchState.OUT_OF_MEMORY, PilotState.FAILED), (BatchState.DEADLINE, PilotState.CANCELLED)],
+)
+def test_running_out_of_memory_is_a_failure_and_passing_a_deadline_is_none(state, end):
+    one = pilot(PilotState.QUEUED)
+    assert final(one, moves(look(batch(state)), one)) is end

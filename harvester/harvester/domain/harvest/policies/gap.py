@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from harvester.domain.harvest.planning import PENDING, CancelPilot, HarvestMode, KnownPilot, Plan, Situation
 from harvester.domain.harvest.policies.queueing import Match, cancellations, match, submission
-from harvester.domain.harvest.policies.targets import Planner, WantedPilot
+from harvester.domain.harvest.policies.targets import Planner, WantedPilot, why_none
 from harvester.domain.harvest.policies.usable_shapes import Usable, usable_shapes
 from harvester.domain.harvest.policies.wanted import by_demand
 
@@ -39,6 +39,9 @@ def _plan(
     settings = situation.settings
     pending = [pilot for pilot in situation.pilots if pilot.state in PENDING]
     room = max(0, min(settings.max_pending, settings.max_pilots - len(situation.pilots) + len(pending)))
+    too_short = {usable.shape.name: why for usable in shapes if (why := why_none(situation, usable))}
+    notes += [f"No pilots of shape {name}: {why}." for name, why in too_short.items()]
+    shapes = [usable for usable in shapes if usable.shape.name not in too_short]
     if not shapes:
         return Plan(notes=tuple(notes))
     planner = Planner(situation, shapes, is_sparing=waiting is not None)

@@ -33,8 +33,13 @@ def allowed(settings: HarvestSettings, partition: Partition) -> tuple[timedelta,
 
 
 def is_stuck(pilot: KnownPilot, settings: HarvestSettings, now: float) -> bool:
-    """Return whether `pilot` has waited in the queue for longer than our patience."""
-    return pilot.state is PilotState.QUEUED and now - pilot.pending_since > settings.patience.total_seconds()
+    """Return whether `pilot` has waited in the queue for longer than our patience.
+
+    One that waits for a limit of our account or QOS is not stuck: its length is not why it waits.
+    """
+    if pilot.state is not PilotState.QUEUED or pilot.held_by_limit:
+        return False
+    return now - pilot.pending_since > settings.patience.total_seconds()
 
 
 def shorter(lengths: Sequence[timedelta], than: timedelta, at_least: timedelta) -> timedelta | None:

@@ -64,6 +64,17 @@ def limits(situation: Situation, usable: Usable) -> Lengths:
     return Lengths(shortest=max(grain, _BOOTS * settings.boot.total_seconds()), longest=longest, grain=grain)
 
 
+def why_none(situation: Situation, usable: Usable) -> str:
+    """Return why no pilot of a shape lasts long enough to be worth its boot; empty where one does."""
+    found = limits(situation, usable)
+    if found.cut(math.inf):
+        return ""
+    return (
+        f"a pilot of it lasts for {found.longest:g} s at most, and one of less than {found.least:g} s is not worth "
+        "its boot (harvest.boot_s, harvest.longest_min, the partition's limit)"
+    )
+
+
 def best_shape(window: Window, shapes: Sequence[Usable]) -> tuple[Shape, int] | None:
     """Return the shape that takes most of a window, GPUs before CPUs and few pilots before many, and how many fit."""
     best, best_key, best_count = None, (-1, -1, 0), 0

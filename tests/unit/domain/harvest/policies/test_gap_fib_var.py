@@ -140,6 +140,17 @@ def test_a_window_that_is_too_short_for_a_boot_gets_nothing():
     assert lengths(gap(situation(cluster(12.0)))) == []
 
 
+@pytest.mark.parametrize("cuts", [False, True])
+@pytest.mark.parametrize("until", [None, 5000.0])
+def test_pilots_that_cannot_outlast_their_boot_are_not_submitted_and_that_is_said(until, cuts):
+    brief = {"longest": timedelta(seconds=14), "boot": timedelta(seconds=10), "reserve": 5}
+    plan = gap(situation(cluster(until, cuts_time_min=cuts), survival=Survival().opened([300.0] * 9), **brief))
+    assert plan.effects == ()
+    assert any("lasts for 14 s at most, and one of less than 15 s is not worth its boot" in note for note in plan.notes)
+    barely = gap(situation(cluster(until, cuts_time_min=cuts), **brief | {"longest": timedelta(seconds=15)}))
+    assert lengths(barely)[0] == 15
+
+
 def test_what_waits_already_and_will_do_is_left_alone():
     first = situation(cluster(1000.0, None))
     waiting = [queued(order, number) for number, order in enumerate(submits(gap(first)))]

@@ -1,0 +1,4 @@
+"""Site: `harvester check` and `harvester init`, as far as they ask. What follows is `harvester.domain.fitness`.
+
+Begin with `check`.
+"""

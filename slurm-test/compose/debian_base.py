@@ -1,0 +1,57 @@
+"""The base image where no image registry is at hand: a Debian from its mirror, under the name that the registry's has.
+
+Owns `debian:SUITE-slim` on this machine's engine. Runs as root: debootstrap does.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+
+import releases
+from machine import ClusterError
+
+from compose import engine
+
+SCRIPTS = Path("/usr/share/debootstrap/scripts")
+
+
+class Suite(StrEnum):
+    """The Debian releases whose Slurm the cluster runs on."""
+
+    BOOKWORM = "bookworm"  # Slurm 22.05
+    TRIXIE = "trixie"  # 24.11
+    FORKY = "forky"  # 26.05, in November 2026
+
+
+def name(suite: Suite) -> str:
+    """Return the image's name, as the Dockerfile has it."""
+    return f"debian:{suite}-slim"
+
+
+def make(suite: Suite, mirror: str | None) -> str:
+    """Make the base image, unless the engine has it; return a sentence for the caller."""
+    image = name(suite)
+    if engine.has_image(image):
+        return f"{image} is here already; to make it afresh, first: docker image rm {image}"
+    if os.geteuid() != 0:
+        raise ClusterError("it needs root: debootstrap does")
+    if shutil.which("debootstrap") is None:
+        raise ClusterError("debootstrap is not installed: apt-get install debootstrap")
+    address = mirror or releases.mirror()
+    with tempfile.TemporaryDirectory(prefix="harvester-base-") as folder:
+        engine.say(f"making {image} by debootstrap, a minute or two")
+        # A release younger than this machine's debootstrap is made as unstable is.
+        script = () if (SCRIPTS / suite).exists() else (str(SCRIPTS / "sid"),)
+        keyring = f"--keyring={releases.KEYRING}"
+        engine.must("debootstrap", "--variant=minbase", keyring, suite, folder, address, *script)
+        shutil.rmtree(Path(folder, "var/cache/apt/archives"), ignore_errors=True)
+        with subprocess.Popen(["tar", "-C", folder, "-c", "."], stdout=subprocess.PIPE) as tar:
+            done = subprocess.run(["docker", "import", "-", image], stdin=tar.stdout, capture_output=True, check=False)
+        if done.returncode or tar.returncode:
+            raise ClusterError(f"docker import ended with {done.returncode}: {done.stderr.decode(errors='replace')}")
+    return f"{image} made"

@@ -1,0 +1,1 @@
+"""PBS's commands on the model. Begin with `commands`; `words` has PBS's names for what the model holds."""
