@@ -77,14 +77,14 @@ class SubmissionConfig(_Section, frozen=True):
     nice: Count = 0
     work_dir: str = ""  # where batch scripts lie for a moment; empty: in the state folder
     export: tuple[str, ...] | None = None  # variables that reach the pilots; none given: the adapter's own short list
-    source: Literal["commands", "pyslurm", "auto"] = "commands"  # of nodes and batch jobs: docs/schedulers/slurm.md
-    wake: bool = False  # pilots may wake nodes that are powered down to save energy
 
 
 class SlurmConfig(SubmissionConfig, frozen=True):
-    """`[scheduler.slurm]`: how pilots are submitted."""
+    """`[scheduler.slurm]`: how Slurm is asked, and how pilots are submitted."""
 
     qos: str = ""
+    source: Literal["commands", "pyslurm", "auto"] = "commands"  # of nodes and batch jobs: docs/schedulers/slurm.md
+    wake: bool = False  # pilots may wake nodes that are powered down to save energy
 
 
 class PbsConfig(SubmissionConfig, frozen=True):

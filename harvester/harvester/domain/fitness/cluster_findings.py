@@ -33,8 +33,6 @@ def of_the_look(snapshot: ClusterSnapshot, facts: SiteFacts | None) -> Iterator[
         f"{counted(len(snapshot.partitions), 'partition')}, {counted(len(snapshot.batch_jobs), 'batch job')}"
     )
     yield ok(Topic.SCHEDULER, text)
-    for words in snapshot.knowledge.lost:
-        yield note(Topic.VISIBILITY, f"not seen here: {words}")
 
 
 def of_what_is_not_seen(snapshot: ClusterSnapshot) -> Iterator[Finding]:
