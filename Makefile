@@ -151,7 +151,7 @@ $(VENV)/.mutants: $(VENV)/.dev
 	@touch $@
 
 mutants: $(VENV)/.mutants
-	@$(BIN)/python scripts/mutants.py --since $(or $(SINCE),main) $(PATHS)
+	@$(BIN)/python scripts/mutants.py $(OWN) --since $(or $(SINCE),main) $(PATHS)
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks
