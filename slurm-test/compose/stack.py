@@ -71,7 +71,7 @@ class Stack:
         host_files.bring(pyslurm, wheels)
         base = debian_base.name(self.suite)
         if not engine.has_image(base):
-            engine.say(f"{base} is not here, so Docker asks a registry; without one: containers.py base")
+            engine.say(f"{base} is not here, so Docker asks a registry; without one: make compose-base")
         argv = ["docker", "build", "-t", self.image, "-f", str(FILE.with_name("Dockerfile"))]
         argv += ["--build-arg", f"DEBIAN={self.suite}"]
         if index := os.environ.get("PIP_INDEX_URL"):
@@ -85,7 +85,7 @@ class Stack:
     def up(self) -> str:
         """Bring it up and wait until all nodes can be used and the gateway listens."""
         if not engine.has_image(self.image):
-            raise ClusterError(f"{self.image} is not built; first: containers.py build --debian {self.suite}")
+            raise ClusterError(f"{self.image} is not built; first: make compose-image VERSION={self.suite}")
         begun_at = time.monotonic()
         self.compose("up", "-d", "--no-build")
         deadline = begun_at + START_TIMEOUT_S

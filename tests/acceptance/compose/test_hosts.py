@@ -1,5 +1,7 @@
 """Four hosts and a gateway on a fifth: who reaches whom, and what each slot is given."""
 
+import json
+
 import pytest
 from support.containers import CPUS, GPUS, NODES, Site
 
@@ -35,3 +37,16 @@ def test_slurm_has_prime_and_preemptible_partitions_and_users_with_both_qos(site
         asked = ("show", "assoc", "user=alice,bob", "format=user,account,qos")
         rows = site.slurm("sacctmgr", "--noheader", "--parsable2", *asked).splitlines()
         assert sorted(rows) == [f"{user}|site|normal,scavenger" for user in ("alice", "bob")]
+
+
+def test_the_commands_and_pyslurm_show_the_same_cluster(site: Site):
+    if site.containers.ask("login", "/venv/bin/python", "-c", "import pyslurm")[0]:
+        pytest.skip("pyslurm is not in this image: make compose-image BUILD=--pyslurm=DIR")
+    for seconds in (60, 60, 60):
+        site.prime("--nodes=3", seconds=seconds)
+    told = site.containers.run("login", "/venv/bin/python", "/project/tests/acceptance/compose/both_sources.py")
+    found = json.loads(told)
+    assert found["used"] == ["pyslurm", ""]
+    assert found["is_same"]
+    assert found["nodes"] == len(NODES)
+    assert found["jobs"] >= 3
