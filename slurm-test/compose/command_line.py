@@ -52,7 +52,6 @@ def stack_of(args: argparse.Namespace) -> Stack:
     """Return the cluster that the command line means."""
     if "site" not in args:
         return Stack(suite=args.debian)
-    # `accounting` is left out where Debian's own packages of it disagree.
     has_accounting = not args.no_accounting
     return Stack(suite=args.debian, site=args.site, grace_s=args.grace, port=args.port, accounting=has_accounting)
 

@@ -40,6 +40,11 @@ class Stack:
     accounting: bool = True
 
     @property
+    def has_accounting(self) -> bool:
+        """Whether slurmdbd takes part. Forky's 26.05.5 cannot read its libmariadb3 11.8.9 (November 2026)."""
+        return self.accounting and self.suite is not Suite.FORKY
+
+    @property
     def image(self) -> str:
         """The image that all its containers are of."""
         return f"harvester-slurm:{self.suite}"
@@ -59,7 +64,7 @@ class Stack:
         """The variables of compose.yaml."""
         return {
             "DEBIAN": self.suite, "SITE": self.site, "GRACE": str(self.grace_s), "HARVESTER_PORT": str(self.port),
-            "ACCOUNTING": "yes" if self.accounting else "no",
+            "ACCOUNTING": "yes" if self.has_accounting else "no",
         }  # fmt: skip
 
     def compose(self, *words: str) -> str:
