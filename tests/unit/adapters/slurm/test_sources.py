@@ -134,4 +134,4 @@ def test_odd_records_are_said_once_until_there_are_none(caplog):
     odd = Oddities("slurm")
     for found in (["n1 is odd", "n2"], ["n1 is odd"], [], ["n3"]):
         odd.tell(found)
-    assert [record.args[1:] for record in caplog.records] == [(2, "n1 is odd"), (1, "n3")]
+    assert [record.args for record in caplog.records] == [("slurm", 2, "n1 is odd"), ("slurm", 1, "n3")]
