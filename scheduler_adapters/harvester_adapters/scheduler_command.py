@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shlex
 import signal
 import subprocess
@@ -85,6 +86,14 @@ def run(argv: Sequence[str], *, timeout: timedelta, environment: Mapping[str, st
         stdout=stdout.decode(errors="replace"),
         stderr=stderr.decode(errors="replace"),
     )
+
+
+def own_name() -> str:
+    """Return who we are to a scheduler that goes by the uid: LOGNAME may still be somebody else's after `su`."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -5,7 +5,6 @@ Owns the commands. What they print is read by `slurm_findings`.
 
 from __future__ import annotations
 
-import getpass
 import os
 import time
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from datetime import timedelta
 from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable
 from harvester.domain.fitness.findings import Finding, Topic, note, warning
 from harvester.domain.fitness.site_facts import HearsBy, SiteFacts
-from harvester_adapters.scheduler_command import CommandResult, run
+from harvester_adapters.scheduler_command import CommandResult, own_name, run
 from harvester_adapters.sites import slurm_findings
 from harvester_adapters.slurm.submission import EXPORTED, judge_submission, sbatch_arguments
 
@@ -30,6 +29,7 @@ class SlurmSite:
     wants_library: the configuration asks for pyslurm.
     account: what pilots are submitted with; empty: the user's default one.
     max_pilots: how many pilots there may be at a time, to compare the user's limits with.
+    longest: how long a pilot may be, for the same.
     timeout: for each command.
     exported: the variables of this process's environment that a submission gets.
     """
@@ -41,6 +41,7 @@ class SlurmSite:
         wants_library: bool = False,
         account: str = "",
         max_pilots: int,
+        longest: timedelta = timedelta(0),
         timeout: timedelta = timedelta(seconds=10),
         exported: Sequence[str] = EXPORTED,
     ) -> None:
@@ -48,6 +49,7 @@ class SlurmSite:
         self._wants_library = wants_library
         self._account = account
         self._max_pilots = max_pilots
+        self._longest = longest
         self._timeout = timeout
         self._exported = (*exported, "SLURM_CONF")
 
@@ -58,7 +60,7 @@ class SlurmSite:
         here_at = (asked_at + time.time()) / 2
         config = slurm_findings.configuration(text)
         told_at = slurm_findings.told_at(text)
-        user = getpass.getuser()
+        user = own_name()
         return SiteFacts(
             source="squeue and scontrol" if self._source == "commands" else f"{self._source} (squeue for glances)",
             hears_by=HearsBy.STEP,
@@ -96,12 +98,16 @@ class SlurmSite:
         if not slurm_findings.has_accounting(config):
             return ()
         try:
-            text = self._ask(slurm_findings.limit_arguments(user)).expect_success()
+            asked = slurm_findings.limit_arguments(user, config.get("ClusterName", ""))
+            text = self._ask(asked).expect_success()
             limits = slurm_findings.limits(text, self._account)
         except SchedulerUnavailable as error:
             return (note(Topic.LIMITS, f"the limits of user {user} are not known: {error}"),)
-        must = slurm_findings.enforces_associations(config)
-        return tuple(slurm_findings.of_the_limits(limits, user, self._max_pilots, must_have_one=must))
+        if not limits and slurm_findings.enforces_associations(config):
+            return (slurm_findings.of_no_association(user, self._account),)
+        if not slurm_findings.enforces_limits(config):
+            return ()
+        return tuple(slurm_findings.of_the_limits(limits, user, max_pilots=self._max_pilots, longest=self._longest))
 
     def _evictable(self, user: str) -> tuple[str, ...]:
         try:

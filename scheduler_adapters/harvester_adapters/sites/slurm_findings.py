@@ -140,22 +140,27 @@ class UserLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_wall: timedelta | None = None
 
 
-def limit_arguments(user: str) -> tuple[str, ...]:
-    """Return the command that tells a user's limits."""
+def enforces_limits(config: Words) -> bool:
+    """Return whether the limits of accounts hold; where they do not, they are numbers in a database."""
+    return not {"limits", "safe", "all"}.isdisjoint(config.get("AccountingStorageEnforce", "").lower().split(","))
+
+
+def limit_arguments(user: str, cluster: str) -> tuple[str, ...]:
+    """Return the command that tells a user's limits. `cluster`: the name of this one; a database may have several."""
     return (
-        "sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={user}",
-        "format=account,maxjobs,maxsubmit,maxwall",
+        "sacctmgr", "--noheader", "--parsable2", "show", "user", f"name={user}", "withassoc",
+        *([f"cluster={cluster}"] if cluster else []), "format=defaultaccount,account,maxjobs,maxsubmit,maxwall",
     )  # fmt: skip
 
 
 def limits(text: str, account: str) -> tuple[UserLimits, ...]:
-    """Return a user's limits; of `account` alone, where one is named. Raises `SchedulerUnavailable`."""
+    """Return a user's limits in `account`; empty: in the default one. Raises `SchedulerUnavailable`."""
     found = []
     for line in text.splitlines():
         if not line.strip():
             continue
         try:
-            name, jobs, submit, wall = line.split("|")
+            default, name, jobs, submit, wall = line.split("|")
             one = UserLimits(
                 account=name,
                 max_jobs=_count(jobs),
@@ -164,7 +169,7 @@ def limits(text: str, account: str) -> tuple[UserLimits, ...]:
             )
         except ValueError as problem:
             raise malformed("the limits of sacctmgr", line) from problem
-        if not account or name == account:
+        if name and name == (account or default or name):
             found.append(one)
     return tuple(found)
 
@@ -173,23 +178,32 @@ def _count(word: str) -> int | None:
     return int(word) if word.strip() else None
 
 
+def of_no_association(user: str, account: str) -> Finding:
+    """Return that a user is in no account, or not in the one that is named, where Slurm insists on one."""
+    what = f'is not in the account "{account}"' if account else "has no account"
+    text = f"user {user} {what} here, and Slurm refuses batch jobs without an association"
+    return error(Topic.RIGHTS, text, "let the site add an association, or correct scheduler.slurm.account")
+
+
 def of_the_limits(
-    found: tuple[UserLimits, ...], user: str, max_pilots: int, *, must_have_one: bool
+    found: tuple[UserLimits, ...], user: str, *, max_pilots: int, longest: timedelta
 ) -> Iterator[Finding]:
-    """Yield whether the accounting lets a user have as many pilots as configured."""
-    if not found:
-        if must_have_one:
-            text = f"user {user} has no account here, and Slurm refuses batch jobs without one"
-            yield error(Topic.RIGHTS, text, "let the site add an association, or correct scheduler.slurm.account")
-        return
+    """Yield whether the accounting lets a user have as many and as long pilots as configured."""
     for name, least in (("MaxSubmit", _least(found, "max_submit")), ("MaxJobs", _least(found, "max_jobs"))):
         if least is not None and least < max_pilots:
             text = f"user {user} may have {least} batch jobs at a time ({name}), and harvest.max_pilots is {max_pilots}"
             yield warning(Topic.LIMITS, text, f"lower harvest.max_pilots to {least}, or ask for more", name)
     walls = [each.max_wall for each in found if each.max_wall is not None]
-    if walls:
+    if walls and (least_wall := min(walls)) < longest:
+        text = (
+            f"batch jobs of user {user} may run for {span(least_wall)} at most (MaxWall): a longer pilot, as the "
+            f"{span(longest)} of the configuration, waits for ever, and no other one of its kind is submitted meanwhile"
+        )
+        remedy = "leave longer ones out of harvest.lengths_min, and set harvest.longest_min to no more"
+        yield warning(Topic.LIMITS, text, remedy, "MaxWall")
+    elif walls:
         text = f"batch jobs of user {user} may run for {span(min(walls))} at most (MaxWall)"
-        yield note(Topic.LIMITS, text, "leave longer pilots out of harvest.lengths_min", "MaxWall")
+        yield ok(Topic.LIMITS, text, "MaxWall")
 
 
 def _least(found: tuple[UserLimits, ...], field: str) -> int | None:

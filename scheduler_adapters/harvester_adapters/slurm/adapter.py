@@ -7,7 +7,6 @@ Slurm could tell again.
 
 from __future__ import annotations
 
-import getpass
 import grp
 import os
 import re
@@ -22,6 +21,7 @@ from harvester.domain.cluster.ports import PilotOrder
 from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot
 from harvester_adapters.asking import CachedLook, SchedulerCommands
 from harvester_adapters.oddities import Oddities
+from harvester_adapters.scheduler_command import own_name
 from harvester_adapters.slurm.slow_look import Slow, SlowLook
 from harvester_adapters.slurm.sources.choice import chosen
 from harvester_adapters.slurm.sources.commands import nonce
@@ -183,7 +183,7 @@ class SlurmAdapter:
 
 
 def _submitter(account: str, qos: str) -> Submitter:
-    user = getpass.getuser()
+    user = own_name()
     try:
         ids = os.getgrouplist(user, os.getgid())
         groups = frozenset(grp.getgrgid(each).gr_name for each in ids)

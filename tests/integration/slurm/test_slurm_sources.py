@@ -123,7 +123,7 @@ def test_where_a_site_hides_batch_jobs_it_is_told_to_those_who_see_only_their_ow
     fake_slurm.change("scontrol", "config.txt", "config.txt; echo PrivateData = jobs,nodes")
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     fake_slurm.queue.write_bytes(fake_slurm.queue.read_bytes().replace(b"root\x1f", b"eva\x1f"))
-    monkeypatch.setattr("getpass.getuser", lambda: user)
+    monkeypatch.setattr("harvester_adapters.slurm.adapter.own_name", lambda: user)
     hidden = adapter(tmp_path).snapshot().hidden
     assert ("PrivateData=jobs" in hidden) is is_hidden
 

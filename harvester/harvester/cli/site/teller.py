@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.cli.up.build import state_dir
 from harvester.config import OWN_KINDS, Config
 from harvester.domain.cluster.ports import SchedulerAdapter
 from harvester.domain.fitness.site_facts import SiteTeller
@@ -41,6 +40,7 @@ def _slurm(config: Config, adapter: SchedulerAdapter) -> SiteTeller:
         wants_library=slurm.source != "commands",
         account=slurm.account,
         max_pilots=config.harvest.max_pilots,
+        longest=timedelta(minutes=max(config.harvest.lengths_min)),
         timeout=timedelta(seconds=config.scheduler.timeout_s),
         exported=EXPORTED if slurm.export is None else slurm.export,
     )
@@ -76,8 +76,8 @@ def aside(config: Config, folder: Path) -> Config:
     if kind == "local":
         return msgspec.structs.replace(config, state=str(folder))
     own = getattr(config.scheduler, kind) if kind in OWN_KINDS else None  # else: of another package
-    if own is None or own.work_dir or state_dir(config).is_dir():
+    if own is None or own.work_dir:
         return config
-    # The state folder may not be there yet; batch scripts lie somewhere for a moment only.
+    # The state folder may not be there yet, or be another's; batch scripts lie somewhere for a moment only.
     elsewhere = {kind: msgspec.structs.replace(own, work_dir=str(folder))}
     return msgspec.structs.replace(config, scheduler=msgspec.structs.replace(config.scheduler, **elsewhere))

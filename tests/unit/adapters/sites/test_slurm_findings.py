@@ -108,34 +108,56 @@ def test_no_value_of_a_setting_breaks_it(settings):
 # ---- limits
 
 
-def of_the_limits(text: str, account: str = "", *, must_have_one: bool = True):
+def of_the_limits(text: str, account: str = ""):
     limits = slurm_findings.limits(text, account)
-    return list(slurm_findings.of_the_limits(limits, "ann", 64, must_have_one=must_have_one))
+    return list(slurm_findings.of_the_limits(limits, "ann", max_pilots=64, longest=timedelta(minutes=90)))
 
 
-def test_a_user_without_an_account_may_not_submit_where_the_site_enforces_it():
-    (one,) = of_the_limits("")
-    assert one.severity is Severity.ERROR
-    assert not of_the_limits("", must_have_one=False)
-    (one,) = of_the_limits("physics|||\n", account="biology")
-    assert one.severity is Severity.ERROR
+def test_a_user_without_an_account_or_without_the_one_that_is_named_may_not_submit():
+    assert slurm_findings.limits("", "") == ()
+    assert slurm_findings.limits("physics||||\n", "") == (), "a user who is on another cluster alone"
+    assert slurm_findings.limits("physics|physics|||\n", "biology") == ()
+    assert "has no account" in slurm_findings.of_no_association("ann", "").text
+    one = slurm_findings.of_no_association("ann", "biology")
+    assert (one.severity, "biology" in one.text) == (Severity.ERROR, True)
 
 
-def test_limits_below_what_is_configured_are_warnings_and_the_walltime_a_note():
-    found = of_the_limits("physics|10|20|02:00:00\n")
+def test_the_limits_are_those_of_the_account_that_pilots_run_under():
+    text = "physics|physics|||\nphysics|small|1|1|00:05:00\n"
+    assert of_the_limits(text) == []
+    assert len(of_the_limits(text, account="small")) == 3
+
+
+@pytest.mark.parametrize(
+    ("enforced", "holds"),
+    [("associations,limits,qos", True), ("associations,limits,safe", True), ("associations,qos", False), ("", False)],
+)
+def test_limits_hold_only_where_the_site_enforces_them(enforced, holds):
+    assert slurm_findings.enforces_limits({"AccountingStorageEnforce": enforced}) is holds
+
+
+def test_the_limits_are_asked_of_this_cluster_alone_where_its_name_is_known():
+    assert "cluster=hpc" in slurm_findings.limit_arguments("ann", "hpc")
+    assert not any(word.startswith("cluster") for word in slurm_findings.limit_arguments("ann", ""))
+
+
+def test_limits_below_what_is_configured_are_warnings():
+    found = of_the_limits("physics|physics|10|20|01:00:00\n")
     assert [(each.about, each.severity) for each in found] == [
         ("MaxSubmit", Severity.WARNING),
         ("MaxJobs", Severity.WARNING),
-        ("MaxWall", Severity.NOTE),
+        ("MaxWall", Severity.WARNING),
     ]
     assert "20 batch jobs" in found[0].text
-    assert "2 h" in found[2].text
+    assert "1 h" in found[2].text
+    (enough,) = of_the_limits("physics|physics|||02:00:00\n")
+    assert enough.severity is Severity.OK
 
 
 def test_no_limits_are_not_told_and_garbage_is_refused():
-    assert of_the_limits("physics|||\n") == []
+    assert of_the_limits("physics|physics|||\n") == []
     with pytest.raises(SchedulerUnavailable, match="limits of sacctmgr"):
-        of_the_limits("physics|many||\n")
+        of_the_limits("physics|physics|many||\n")
 
 
 def test_the_qos_that_pilots_may_have_and_others_preempt_are_found():

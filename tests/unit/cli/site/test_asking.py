@@ -45,13 +45,13 @@ def test_what_takes_no_time_is_looked_at_once():
 
 
 @pytest.mark.parametrize("kind", ["slurm", "pbs", "psij"])
-def test_a_state_folder_that_is_not_there_is_not_made_for_a_batch_script(tmp_path, kind):
+def test_a_state_folder_is_neither_made_nor_used_for_a_batch_script(tmp_path, kind):
     config = load_config(None, {"scheduler.kind": kind, "state": str(tmp_path / "state")})
     moved = aside(config, tmp_path / "aside")
     assert getattr(moved.scheduler, kind).work_dir == str(tmp_path / "aside")
     assert moved.state == config.state
     (tmp_path / "state").mkdir()
-    assert aside(config, tmp_path / "aside") == config
+    assert aside(config, tmp_path / "aside") == moved
 
 
 def test_the_emulated_cluster_of_a_check_is_not_that_of_the_state_folder(tmp_path):
