@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import getpass
 import http.client
 import importlib.metadata
 import importlib.util
 import os
 import platform
+import pwd
 import shutil
 import socket
 import sqlite3
@@ -40,13 +40,13 @@ def host_facts(config: Config) -> HostFacts:
     port = config.gateway.port
     answers, bind_trouble = _port(build_address.host(config), port)
     return HostFacts(
-        user=getpass.getuser(),
+        user=_user(),
         host=socket.gethostname(),
         versions=_versions(),
         missing=tuple(name for name in needed if importlib.util.find_spec(name) is None),
         state=str(state),
         state_trouble=trouble,
-        is_open=state.is_dir() and bool(state.stat().st_mode & 0o077),
+        is_open=is_there(state) and state.is_dir() and bool(state.stat().st_mode & 0o077),
         running=running(state),
         filesystem=_filesystem(state),
         free_mb=None if trouble else shutil.disk_usage(_existing(state)).free // 2**20,
@@ -59,6 +59,14 @@ def host_facts(config: Config) -> HostFacts:
         port=answers,
         bind_trouble=bind_trouble,
     )
+
+
+def _user() -> str:
+    """Return who we are to the scheduler: LOGNAME may still be somebody else's after `su`."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _versions() -> tuple[tuple[str, str], ...]:
@@ -76,7 +84,15 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 def _existing(path: Path) -> Path:
     """Return the folder, or the nearest one above it that is there."""
-    return next(each for each in (path, *path.parents) if each.exists())
+    return next(each for each in (path, *path.parents) if is_there(each))
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is such a file or folder, as far as this user may see."""
+    try:
+        return path.exists()
+    except OSError:  # a folder above it is closed to us
+        return False
 
 
 def state_trouble(state: Path) -> str:
@@ -158,7 +174,7 @@ def _file_trouble(path: Path) -> str:
     """Return why a SQLite store that is there cannot be used: not ours to open, no store, or of a newer harvester."""
     from harvester.store.db.schema import VERSION  # noqa: PLC0415 - as above
 
-    if not path.exists():
+    if not is_there(path):
         return ""
     if not os.access(path, os.R_OK | os.W_OK):
         return f"{path} cannot be read and written by you"

@@ -47,6 +47,8 @@ def why_refused(path: Path) -> str:
 
 def _is_ours_to_close(path: Path) -> bool:
     """Return whether it holds our files alone, so that closing it to others harms nobody."""
+    if path.stat().st_uid != os.geteuid():
+        return False
     is_ours = all(each.name.partition(".")[0] in _OURS for each in path.iterdir())
     return is_ours and not path.stat().st_mode & stat.S_ISVTX
 

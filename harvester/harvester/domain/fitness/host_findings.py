@@ -103,8 +103,11 @@ def _gateway(host: HostFacts) -> Iterator[Finding]:
         yield error(
             Topic.GATEWAY, host.url_trouble, "set gateway.url to an address that compute nodes reach", "gateway.url"
         )
-    if host.port.is_gateway:
+    if host.port.is_taken and host.running is not None:
         yield note(Topic.GATEWAY, f"a gateway answers at {host.listens} already", about="gateway.port")
+    elif host.port.is_gateway:
+        text = f"the gateway of another harvester, with another state folder, listens at {host.listens}"
+        yield error(Topic.GATEWAY, text, "name another port with --port or gateway.port", "gateway.port")
     elif host.port.is_taken:
         text = f"port {host.listens} is in use by another program"
         yield error(Topic.GATEWAY, text, "name another with --port or gateway.port", "gateway.port")

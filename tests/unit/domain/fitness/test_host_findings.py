@@ -54,6 +54,13 @@ def test_a_gateway_that_runs_already_is_no_error():
     assert exit_code(running) == 0
     assert any("process 4711" in each.text for each in running)
     assert any("a gateway answers at 0.0.0.0:8321 already" in each.text for each in running)
+    assert exit_code(found(port=Answers(is_taken=True), running=4711)) == 0, "one with TLS does not say what it is"
+
+
+def test_the_gateway_of_a_harvester_over_another_state_folder_is_in_the_way():
+    (bad,) = [each for each in found(port=Answers(is_taken=True, is_gateway=True)) if each.severity is Severity.ERROR]
+    assert "another harvester" in bad.text
+    assert "--port" in bad.remedy
 
 
 def test_a_folder_of_this_machine_alone_is_told_unless_somebody_has_seen_it_from_a_node():
