@@ -6,6 +6,12 @@ This file is the console script's door and stays cheap; each command imports wha
 
 def main() -> None:
     """Run the command line."""
+    import sys  # noqa: PLC0415 - as below
+    from io import TextIOWrapper  # noqa: PLC0415 - as below
+
     from harvester.cli.app import app  # noqa: PLC0415 - `import harvester.cli.options` must not cost a command line
 
+    for stream in (sys.stdout, sys.stderr):  # a terminal of latin-1 has no arrows; that is no reason to fail
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     app()

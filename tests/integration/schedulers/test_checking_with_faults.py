@@ -1,9 +1,14 @@
 """What `harvester check` asks and submits, on schedulers that hang, lie and answer in German."""
 
+import os
+import signal
+import subprocess
+import sys
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.fake_cluster.faults import HANGING, Fault, FaultKind
 from support.fake_cluster.kinds import PBS, SLURM
@@ -87,3 +92,61 @@ def test_no_fault_at_its_submission_leaves_a_probe_behind(make_site, kind, fault
         partition="harvest", user="ann", uid=1, python="3.11", harvester="0", state="/s", hears_by=HearsBy.PROCESS
     )
     assert all(finding.remedy for finding in of_the_probe(outcome, expected))
+
+
+def test_a_probe_is_removed_that_was_submitted_while_its_check_was_interrupted(make_site, kind, tmp_path, monkeypatch):
+    site = make_site(kind)
+    submit = site.own_adapter.submit
+
+    def interrupted(order):
+        submit(order)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(site.own_adapter, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        probe(site, tmp_path, [])
+    assert probes(site) == []
+    assert not (tmp_path / "state").exists()
+
+
+def check(site, tmp_path, *words, **environment):
+    argv = [sys.executable, "-m", "harvester.cli", "check", "--scheduler", site.kind.name, "--state"]
+    return subprocess.Popen(
+        [*argv, str(tmp_path / "state"), "--port", "0", "--set", "harvest.partition=harvest", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_check_that_is_ended_takes_its_probe_along(make_site, tmp_path, number):
+    site = make_site(SLURM)
+    with check(site, tmp_path, "--probe") as process:
+        for line in process.stderr:
+            if "the probe is" in line:
+                break
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert probes(site) == []
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_site_without_the_command_that_submits_is_not_fit(make_site, tmp_path):
+    site = make_site(SLURM)
+    (site.folder / "bin" / "sbatch").unlink()
+    elsewhere = os.pathsep.join(
+        each for each in os.environ["PATH"].split(os.pathsep) if not (Path(each) / "sbatch").exists()
+    )
+    with check(site, tmp_path, "--json", PATH=elsewhere) as process:
+        output, _ = process.communicate(timeout=30)
+    bad = [each for each in msgspec.json.decode(output)["findings"] if each["severity"] == "error"]
+    assert [each["topic"] for each in bad] == ["rights"]
+    assert "PATH" in bad[0]["remedy"]
+    assert process.returncode == 1
+
+
+def test_a_terminal_without_arrows_gets_the_findings_all_the_same(make_site, tmp_path):
+    with check(make_site(SLURM), tmp_path, PYTHONIOENCODING="ascii") as process:
+        output, errors = process.communicate(timeout=30)
+    assert "Traceback" not in errors
+    assert "--probe" in output

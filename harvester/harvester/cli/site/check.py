@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -35,6 +36,7 @@ from harvester.config_file import ConfigError, load_config
 from harvester.daemon.settings import DaemonSettings
 from harvester.domain.cluster.ports import (
     PilotOrder,
+    SchedulerAbsent,
     SchedulerAdapter,
     SchedulerError,
     SchedulerUnavailable,
@@ -43,6 +45,7 @@ from harvester.domain.cluster.ports import (
 )
 from harvester.domain.cluster.snapshot import ClusterSnapshot
 from harvester.domain.fitness import cluster_findings, host_findings, window_cost
+from harvester.domain.fitness.cluster_findings import is_in_service
 from harvester.domain.fitness.findings import Finding, Topic, error, exit_code, note, ok, ordered, verdict
 from harvester.domain.fitness.host_findings import HostFacts
 from harvester.domain.fitness.site_facts import HearsBy, SiteFacts, SiteTeller
@@ -54,14 +57,12 @@ _REHEARSED = timedelta(minutes=10)  # of a rehearsed submission, where the parti
 def run_check(options: CheckOptions) -> int:
     """Check a site, print what was found, and return the exit code: 1 where something forbids a start."""
     progress = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
-    # Both signals end it in order: a probe does not stay behind.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    _end_in_order()
     try:
         with _telling(progress) as say:
             found, host = _found(options, say)
     except KeyboardInterrupt:
-        progress.print("harvester check: interrupted" + ("; its probe is removed" if options.probe else ""))
+        progress.print("harvester check: interrupted")
         return INTERRUPTED
     findings = ordered(found)
     if options.as_json:
@@ -72,6 +73,21 @@ def run_check(options: CheckOptions) -> int:
         out.print(render.table_of(findings, where))
         out.print(render.summary(findings))
     return exit_code(findings)
+
+
+def _end_in_order() -> None:
+    """Let the first signal end the check so that its probe does not stay behind; further ones do not disturb that."""
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup: it goes on without its terminal
+        signals.append(signal.SIGHUP)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for each in signals:
+            signal.signal(each, lambda _number, _frame: None)
+        signal.default_int_handler(number, frame)
+
+    for each in signals:
+        signal.signal(each, end)
 
 
 def _document(findings: tuple[Finding, ...], host: HostFacts | None) -> dict[str, Any]:
@@ -229,8 +245,16 @@ class _Site:
             try:
                 words = teller.rehearse(order)
             except SubmissionRejected as problem:
+                if not any(shape.partition in node.partitions and is_in_service(node) for node in snapshot.nodes):
+                    # Slurm refuses to rehearse there what it would take into the queue.
+                    text = f'whether pilot "{shape.name}" may be submitted is not known while no node is in service'
+                    yield note(Topic.RIGHTS, f"{text}: {problem}", about=shape.name)
+                    continue
                 remedy = "correct the shape, account or QOS as it says, or ask for the right to submit there"
                 yield error(Topic.RIGHTS, f'no pilot "{shape.name}" may be submitted: {problem}', remedy, shape.name)
+            except SchedulerAbsent as problem:
+                remedy = "put the scheduler's commands on the PATH of `harvester up`"
+                yield error(Topic.RIGHTS, f'no pilot "{shape.name}" can be submitted: {problem}', remedy, shape.name)
             except SchedulerUnavailable as problem:
                 yield note(Topic.RIGHTS, f'whether pilot "{shape.name}" may be submitted is not known: {problem}')
             else:

@@ -34,6 +34,7 @@ _ASK_S = 3.0  # between two questions to the scheduler
 _SETTLE_S = 5.0  # after its end, for its files to be seen here: nodes and this host may cache a shared folder
 _WALLTIME = timedelta(minutes=2)
 _TAIL = 16_384
+_LEFT = "cancel it, or it ends at once when it is started, because its orders are gone"
 
 Say = Callable[[str], None]
 
@@ -89,8 +90,11 @@ class _Attempt:
         except SchedulerUnavailable as error:
             self._cancel_by_name()
             return ProbeRefused(why=str(error), is_answer=False)
-        self._tell(f"the probe is batch job {batch_job_id} in {self._settings.partition}")
+        except KeyboardInterrupt:  # the command was killed, and may have been heard
+            self._cancel_by_name()
+            raise
         try:
+            self._tell(f"the probe is batch job {batch_job_id} in {self._settings.partition}")
             return self._awaited(batch_job_id)
         finally:
             self._cancel(batch_job_id)
@@ -190,16 +194,16 @@ class _Attempt:
         try:
             self._adapter.cancel(batch_job_id)
         except SchedulerUnavailable as error:
-            self._say(f"batch job {batch_job_id} could not be cancelled ({error}); it ends by itself within 2 min")
+            self._say(f"batch job {batch_job_id} could not be cancelled ({error}); {_LEFT}")
 
     def _cancel_by_name(self) -> None:
         """Cancel it where its submission was not answered but happened."""
         try:
-            found = [batch.batch_job_id for batch in self._adapter.snapshot().batch_jobs if batch.name == self._name]
+            found = [batch.batch_job_id for batch in self._adapter.glance() if batch.name == self._name]
             if found:
                 self._adapter.cancel(*found)
         except SchedulerUnavailable as error:
-            self._say(f"a batch job called {self._name} may exist ({error}); it ends by itself within 2 min")
+            self._say(f"a batch job called {self._name} may exist ({error}); {_LEFT}")
 
     def _tell(self, words: str) -> None:
         if words != self._told:

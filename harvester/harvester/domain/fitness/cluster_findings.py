@@ -77,6 +77,9 @@ def of_the_partitions(snapshot: ClusterSnapshot, settings: HarvestSettings) -> I
             yield ok(Topic.PARTITIONS, f"{head} is taken as you say it is: nobody can be asked", about=part.name)
         elif not nodes:
             yield note(Topic.PARTITIONS, f"{head} has no nodes", about=part.name)
+        elif is_used and not part.is_up:
+            text = f"{head} is not up, so no pilot starts there ({size})"
+            yield warning(Topic.PARTITIONS, text, "let the site open it again, or name another partition", part.name)
         elif why_not := _why_not(snapshot, part, settings.mode, is_used=is_used):
             yield note(Topic.PARTITIONS, f"{head} is not harvested: {why_not} ({size})", about=part.name)
         elif part.is_preemptible:
@@ -173,7 +176,7 @@ def _walltime(part: Partition, settings: HarvestSettings, shape: Shape) -> Itera
 def _room(snapshot: ClusterSnapshot, shape: Shape) -> Iterator[Finding]:
     there = [node for node in snapshot.nodes if shape.partition in node.partitions]
     fit = [node for node in there if shape.resources.fits(node.total)]
-    in_service = [node for node in fit if _is_in_service(node)]
+    in_service = [node for node in fit if is_in_service(node)]
     if there and not fit:
         most = max(there, key=_size).total
         text = f'no node of "{shape.partition}" has {shape.resources} for pilot "{shape.name}"; the largest has {most}'
@@ -191,7 +194,8 @@ def _room(snapshot: ClusterSnapshot, shape: Shape) -> Iterator[Finding]:
         yield ok(Topic.LIMITS, text, shape.name)
 
 
-def _is_in_service(node: Node) -> bool:
+def is_in_service(node: Node) -> bool:
+    """Return whether batch jobs may be put on a node."""
     return node.state not in _OUT_OF_SERVICE and not node.leaving
 
 

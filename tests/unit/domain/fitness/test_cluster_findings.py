@@ -73,7 +73,7 @@ def test_a_partition_that_is_down_or_has_no_nodes_is_said_to_be_so():
     told = words(cluster_findings.of_the_partitions(cluster(node("n1", partitions=("prime",))), SETTINGS))
     assert '"harvest" (pilots go here) has no nodes' in told
     told = words(cluster_findings.of_the_partitions(cluster(node("n1"), partitions=(harvest(is_up=False),)), SETTINGS))
-    assert "it is not up" in told
+    assert 'warning: "harvest" (pilots go here) is not up' in told
 
 
 def test_without_preemption_the_mode_preemptible_is_an_error_with_a_remedy():
