@@ -89,8 +89,11 @@ class _Attempt:
         except SchedulerUnavailable as error:
             self._cancel_by_name()
             return ProbeRefused(why=str(error), is_answer=False)
-        self._tell(f"the probe is batch job {batch_job_id} in {self._settings.partition}")
+        except KeyboardInterrupt:  # it may have got through
+            self._cancel_by_name()
+            raise
         try:
+            self._tell(f"the probe is batch job {batch_job_id} in {self._settings.partition}")
             return self._awaited(batch_job_id)
         finally:
             self._cancel(batch_job_id)

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from harvester.cli.up.build import state_dir
+from harvester.cli.up.state_folder import is_there
 from harvester.config import OWN_KINDS, Config
 from harvester.domain.cluster.ports import SchedulerAdapter
 from harvester.domain.fitness.site_facts import SiteTeller
@@ -76,7 +77,7 @@ def aside(config: Config, folder: Path) -> Config:
     if kind == "local":
         return msgspec.structs.replace(config, state=str(folder))
     own = getattr(config.scheduler, kind) if kind in OWN_KINDS else None  # else: of another package
-    if own is None or own.work_dir or state_dir(config).is_dir():
+    if own is None or own.work_dir or is_there(state_dir(config)):
         return config
     # The state folder may not be there yet; batch scripts lie somewhere for a moment only.
     elsewhere = {kind: msgspec.structs.replace(own, work_dir=str(folder))}
