@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.fake_cluster.faults import HANGING, Fault, FaultKind
 from support.fake_cluster.kinds import PBS, SLURM
+from support.fake_cluster.site import nodes
 
 from harvester.cli.site.probe import ProbeSettings, run_probe
 from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected
@@ -27,6 +28,11 @@ ORDER = PilotOrder(
     command=("true",),
     output=Path("/tmp/output.txt"),
 )
+
+
+@pytest.fixture
+def site(kind, make_site):
+    return make_site(kind, nodes=nodes(2))
 
 
 def teller(kind, timeout=timedelta(seconds=10)):
