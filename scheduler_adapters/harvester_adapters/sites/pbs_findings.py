@@ -41,7 +41,7 @@ def queues_of(text: str) -> list[PbsRecord]:
 def hides_batch_jobs(server: PbsRecord, user: str) -> bool:
     """Return whether the user sees only their own batch jobs: operators and managers see all."""
     sees_all = any(_is_listed(user, server.get(key)) for key in ("operators", "managers"))
-    return server.get("query_other_jobs") == "False" and not sees_all
+    return server.get("query_other_jobs") != "True" and not sees_all
 
 
 def of_the_server(server: PbsRecord, *, is_root: bool, is_strict: bool) -> Iterator[Finding]:
