@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -41,6 +42,17 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
                 f"{_brief(self.argv)} ended with {self.exit_code}: {self.words or 'it said nothing'}"
             )
         return self.stdout
+
+    def expect_done(self, over: re.Pattern[str]) -> None:
+        """Raise `SchedulerUnavailable` where a change of batch jobs has failed, unless it did for those that are over.
+
+        Parameters
+        ----------
+        over: what the scheduler says of one that is over; every line of its complaints must hold it.
+        """
+        complaints = [line for line in self.stderr.splitlines() if line.strip()] or [self.words]
+        if not all(over.search(line) for line in complaints):
+            self.expect_success()
 
 
 def run(argv: Sequence[str], *, timeout: timedelta, environment: Mapping[str, str]) -> CommandResult:

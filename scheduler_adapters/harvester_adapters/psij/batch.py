@@ -110,10 +110,7 @@ class BatchPilots(PilotSubmission):
     def cancel_pilots(self, batch_job_ids: Sequence[str]) -> None:
         """Cancel batch jobs, in one command. Raises `SchedulerUnavailable`."""
         first, *others = self._checked(batch_job_ids)
-        answer = self._commands.act([*self.get_cancel_command(first), *others])
-        complaints = [line for line in answer.stderr.splitlines() if line.strip()] or [answer.words]
-        if answer.exit_code and not all(self.OVER.search(line) for line in complaints):
-            answer.expect_success()
+        self._commands.act([*self.get_cancel_command(first), *others]).expect_done(self.OVER)
 
     def hints(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
         """Return what the scheduler says of batch jobs. Raises `SchedulerUnavailable`."""

@@ -16,9 +16,8 @@ from harvester.domain.fitness.findings import Finding, Topic, note, warning
 from harvester.domain.fitness.site_facts import HearsBy, SiteFacts
 from harvester_adapters.scheduler_command import CommandResult, run
 from harvester_adapters.sites import slurm_findings
+from harvester_adapters.slurm.adapter import asking
 from harvester_adapters.slurm.submission import EXPORTED, judge_submission, sbatch_arguments
-
-_TASTE = ("SLURM_", "SQUEUE_", "SCONTROL_", "SACCTMGR_", "SBATCH_")  # variables that would change the answers
 
 
 class SlurmSite:
@@ -120,7 +119,4 @@ class SlurmSite:
             return False
 
     def _ask(self, argv: Sequence[str]) -> CommandResult:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_TASTE)}
-        if "SLURM_CONF" in os.environ:
-            kept["SLURM_CONF"] = os.environ["SLURM_CONF"]
-        return run(argv, timeout=self._timeout, environment=kept | {"TZ": "UTC"})
+        return run(argv, timeout=self._timeout, environment=asking())

@@ -1,8 +1,6 @@
 """Pilots into and out of Slurm, through PSI/J: one long-lived executor that submits and cancels.
 
-Owns the batch script, sbatch's options, and the judgement of what sbatch and scancel answer. Of PSI/J it takes the way
-of a submission; PSI/J's own idea of a batch job's state is switched off, because it takes a preempted or a missing
-batch job for a failed or completed one and has no time limit: the adapter's snapshot tells the states.
+Owns the batch script, sbatch's options, and the judgement of what sbatch and scancel answer.
 """
 
 from __future__ import annotations
@@ -129,13 +127,6 @@ def judge_submission(order_name: str, answer: CommandResult) -> None:
     raise kind(f"sbatch refused {order_name}: {words}")
 
 
-def judge_cancellation(answer: CommandResult) -> None:
-    """Raise `SchedulerUnavailable` unless every batch job is cancelled or was over already."""
-    complaints = [line for line in answer.stderr.splitlines() if line.strip()]
-    if answer.exit_code and not (complaints and all(_OVER.search(line) for line in complaints)):
-        answer.expect_success()
-
-
 def checked_ids(batch_job_ids: Sequence[str]) -> tuple[str, ...]:
     """Return the ids. Raises `ValueError` for what is none: it could be an option of a command."""
     for batch_job_id in batch_job_ids:
@@ -195,5 +186,5 @@ class PilotExecutor(PilotSubmission, SlurmJobExecutor):
             name = next(option.partition("=")[2] for option in cmd if option.startswith("--job-name="))
             judge_submission(name, answer)
             return batch_job_id(name, answer.stdout)
-        judge_cancellation(answer)
+        answer.expect_done(_OVER)
         return answer.stdout
