@@ -18,6 +18,7 @@ from harvester_adapters.scheduler_command import CommandResult, run
 from harvester_adapters.sites import slurm_findings
 from harvester_adapters.slurm.adapter import asking
 from harvester_adapters.slurm.submission import EXPORTED, judge_submission, sbatch_arguments
+from harvester_adapters.slurm.text.qos import QOS_ARGUMENTS, admin_arguments, is_operator
 
 
 class SlurmSite:
@@ -104,7 +105,7 @@ class SlurmSite:
 
     def _evictable(self, user: str) -> tuple[str, ...]:
         try:
-            qos = self._ask(slurm_findings.QOS_ARGUMENTS).expect_success()
+            qos = self._ask(QOS_ARGUMENTS).expect_success()
             return slurm_findings.evictable(qos, self._ask(slurm_findings.own_qos_arguments(user)).expect_success())
         except SchedulerUnavailable:
             return ()
@@ -114,7 +115,7 @@ class SlurmSite:
         if os.geteuid() == 0:
             return True
         try:
-            return slurm_findings.is_operator(self._ask(slurm_findings.admin_arguments(user)).expect_success())
+            return is_operator(self._ask(admin_arguments(user)).expect_success())
         except SchedulerUnavailable:
             return False
 
