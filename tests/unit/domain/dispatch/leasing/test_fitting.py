@@ -62,6 +62,13 @@ def test_a_need_is_halved_when_nothing_ran_for_as_long_as_it_is_and_every_pilot_
     assert site.function.quiet_since == needs_s + 61
 
 
+def test_the_time_in_which_nothing_ran_counts_from_the_acceptance():
+    site = Site(at=100.0)
+    now = site.function.duration.needs_s + 99
+    assert site.doubted(now, pilot(ends_at=now + 1)) == []
+    assert site.doubted(now + 2, pilot(ends_at=now + 3)) == [site.function]
+
+
 def test_a_pilot_that_has_the_time_is_waited_for():
     site = Site()
     now = site.function.duration.needs_s + 1
