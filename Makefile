@@ -54,7 +54,7 @@ demo-slurm: $(VENV)/.run
 		python3 slurm-test/cluster.py down; exit $$status
 
 # The cluster of containers; VERSION is the Debian, and with it the Slurm. BUILD: --pyslurm=DIR, --wheels=DIR.
-CONTAINERS := python3 slurm-test/containers.py
+CONTAINERS := python3 slurm-test/compose
 DEBIAN = --debian=$(or $(VERSION),trixie)
 
 compose-base:
@@ -151,7 +151,7 @@ $(VENV)/.mutants: $(VENV)/.dev
 	@touch $@
 
 mutants: $(VENV)/.mutants
-	@$(BIN)/python scripts/mutants.py --since $(or $(SINCE),main) $(PATHS)
+	@$(BIN)/python scripts/mutants.py $(OWN) --since $(or $(SINCE),main) $(PATHS)
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m benchmarks

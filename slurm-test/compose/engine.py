@@ -56,4 +56,4 @@ def has_image(name: str) -> bool:
 
 def say(text: str) -> None:
     """Tell what takes long."""
-    print(f"containers.py: {text}", file=sys.stderr, flush=True)
+    print(f"compose: {text}", file=sys.stderr, flush=True)

@@ -16,13 +16,14 @@ from machine import ClusterError
 FOLDER = Path(__file__).with_name("from-host")
 CERTIFICATES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PIP_CONF = Path("/etc/pip.conf")
-BROUGHT_BY_HAND = frozenset({".gitignore", "pyslurm", "wheels"})
 
 
 def bring(pyslurm: Path | None, wheels: Path | None) -> None:
-    """Fill the folder. What was brought by an earlier call and is not named now stays: wheels, pyslurm."""
+    """Fill the folder afresh: nothing of an earlier call stays, such as a pyslurm for another Slurm."""
     for path in FOLDER.iterdir():
-        if path.name not in BROUGHT_BY_HAND:
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != ".gitignore":
             path.unlink()
     for variable in CERTIFICATES:
         if (bundle := Path(os.environ.get(variable, ""))).is_file():
@@ -40,5 +41,4 @@ def bring(pyslurm: Path | None, wheels: Path | None) -> None:
 def _copy(folder: Path, there: Path) -> None:
     if not folder.is_dir():
         raise ClusterError(f"{folder} is not a folder; name one with {there.name}")
-    shutil.rmtree(there, ignore_errors=True)
     shutil.copytree(folder, there, ignore=shutil.ignore_patterns(".git"), symlinks=True)

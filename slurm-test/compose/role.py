@@ -147,7 +147,7 @@ def start_munge() -> None:
 
 
 def has_accounting() -> bool:
-    """Whether slurmdbd is there: where Debian's packages of it disagree, the cluster does without."""
+    """Whether accounting is wanted; forky's cluster does without, see `stack`."""
     return os.environ.get("ACCOUNTING", "yes") != "no"
 
 
@@ -194,6 +194,9 @@ def main() -> int:
     if name not in ROLES:
         print(f"compose.role: {name!r} is not a role; name one of {', '.join(ROLES)}", file=sys.stderr)
         return 2
+    if name in (texts.DATABASE, texts.ACCOUNTING) and not has_accounting():
+        print(f"compose.role {name}: nothing to do, since ACCOUNTING=no")
+        return 0
     try:
         ROLES[name]()
     except (ClusterError, OSError, subprocess.CalledProcessError) as error:

@@ -40,6 +40,11 @@ class Stack:
     accounting: bool = True
 
     @property
+    def has_accounting(self) -> bool:
+        """Whether slurmdbd takes part. Forky's 26.05.5 cannot read its libmariadb3 11.8.9 (November 2026)."""
+        return self.accounting and self.suite is not Suite.FORKY
+
+    @property
     def image(self) -> str:
         """The image that all its containers are of."""
         return f"harvester-slurm:{self.suite}"
@@ -59,7 +64,7 @@ class Stack:
         """The variables of compose.yaml."""
         return {
             "DEBIAN": self.suite, "SITE": self.site, "GRACE": str(self.grace_s), "HARVESTER_PORT": str(self.port),
-            "ACCOUNTING": "yes" if self.accounting else "no",
+            "ACCOUNTING": "yes" if self.has_accounting else "no",
         }  # fmt: skip
 
     def compose(self, *words: str) -> str:
@@ -71,7 +76,7 @@ class Stack:
         host_files.bring(pyslurm, wheels)
         base = debian_base.name(self.suite)
         if not engine.has_image(base):
-            engine.say(f"{base} is not here, so Docker asks a registry; without one: containers.py base")
+            engine.say(f"{base} is not here, so Docker asks a registry; without one: make compose-base")
         argv = ["docker", "build", "-t", self.image, "-f", str(FILE.with_name("Dockerfile"))]
         argv += ["--build-arg", f"DEBIAN={self.suite}"]
         if index := os.environ.get("PIP_INDEX_URL"):
@@ -85,7 +90,7 @@ class Stack:
     def up(self) -> str:
         """Bring it up and wait until all nodes can be used and the gateway listens."""
         if not engine.has_image(self.image):
-            raise ClusterError(f"{self.image} is not built; first: containers.py build --debian {self.suite}")
+            raise ClusterError(f"{self.image} is not built; first: make compose-image VERSION={self.suite}")
         begun_at = time.monotonic()
         self.compose("up", "-d", "--no-build")
         deadline = begun_at + START_TIMEOUT_S

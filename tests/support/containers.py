@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import time
+import uuid
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
@@ -131,10 +132,12 @@ class Caller:
         words = [json.dumps(argument) for argument in arguments]
         return self.run("harvester", "invoke", name, *words, "--no-wait").split()[-1]
 
-    def invoke_at_once(self, count: int, name: str, argument: object) -> list[str]:
-        """Invoke a function several times from one shell; return the invocations' ids."""
-        each = shlex.join(["harvester", "invoke", name, json.dumps(argument), "--no-wait"])
-        return self.run("bash", "-c", f"for _ in $(seq {count}); do {each} & done; wait").split()
+    def together(self, name: str, size: int) -> list[Any]:
+        """Invoke a `where` so often that all run at the same time; return the results."""
+        party = uuid.uuid4().hex
+        each = shlex.join(["harvester", "invoke", name, json.dumps(party), str(size), "--no-wait"])
+        ids = self.run("bash", "-c", f"for _ in $(seq {size}); do {each} & done; wait").split()
+        return [self.result(invocation_id) for invocation_id in ids]
 
     def document(self, invocation_id: str) -> dict[str, Any]:
         """Return what is known of an invocation; `nodes`: of its activations."""

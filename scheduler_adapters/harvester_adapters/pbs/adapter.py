@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.domain.cluster.ports import PilotOrder, SubmissionRejected
+from harvester.domain.cluster.ports import LimitReached, PilotOrder
 from harvester.domain.cluster.snapshot import BatchJob, BatchState, ClusterSnapshot
 from harvester.domain.cluster.windows import claims
 from harvester.domain.model.resources import Resources
@@ -151,7 +151,7 @@ class PbsAdapter:
         """Return an order that keeps off the nodes that it excludes.
 
         PBS can name a node that a batch job must have, none that it must not. So it gets one of the others that has
-        room now. Where there is none it is refused: a pilot that waits takes a place in the scheduler's plan.
+        room now. Where there is none it is for later: a pilot that waits takes a place in the scheduler's plan.
         """
         if order.node or not order.exclude or self._seen is None:
             return order
@@ -168,7 +168,7 @@ class PbsAdapter:
             ):
                 self._chosen.add(node.name)
                 return msgspec.structs.replace(order, node=node.name)
-        raise SubmissionRejected(
+        raise LimitReached(
             f"PBS cannot keep {order.name} off {len(order.exclude)} excluded nodes, and no other node of queue"
             f" {order.partition} has room for it now"
         )

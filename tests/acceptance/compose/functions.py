@@ -3,19 +3,25 @@
 import harvester
 
 
-def where(hold_s):
-    """Say where and as whom it runs, and which GPUs it was given, after holding its slot for a while."""
+def where(party="", size=1):
+    """Say where and as whom it runs and which GPUs it was given, once `size` runs of the same party are there."""
     import getpass
     import os
     import socket
     import time
+    from pathlib import Path
 
-    time.sleep(hold_s)
+    if party:
+        folder = Path.home() / "parties" / party
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{socket.gethostname()}-{os.getpid()}").touch()
+        deadline = time.monotonic() + 90
+        while len(list(folder.iterdir())) < size and time.monotonic() < deadline:
+            time.sleep(0.2)
     return {
         "host": socket.gethostname(),
         "user": getpass.getuser(),
         "cuda": os.environ.get("CUDA_VISIBLE_DEVICES"),
-        "python": os.path.realpath(os.sys.executable),
     }
 
 

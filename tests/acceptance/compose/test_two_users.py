@@ -39,7 +39,7 @@ def is_up(containers: Containers, user: str) -> bool:
 def test_each_users_pilots_and_functions_are_their_own(site: Site, own):
     for user, caller in own.items():
         caller.register("where")
-        assert caller.result(caller.invoke("where", 1))["user"] == user
+        assert caller.result(caller.invoke("where"))["user"] == user
     queue = site.slurm("squeue", "-h", "-p", "harvest", "-t", "R", "-o", "%u").split()
     assert {"alice", "bob"} <= set(queue)
 

@@ -1,23 +1,22 @@
-#!/usr/bin/env python3
-"""The cluster of containers: `base`, `build`, `up`, `down`, `demo`, `test`, `acceptance`.
+"""The command line of the cluster of containers: `base`, `build`, `up`, `down`, `demo`, `test`, `acceptance`.
 
-Owns the command line. Runs on the host, which needs a Docker engine and compose (1.29 or 2), with the system's Python
+Runs on the host, which needs a Docker engine and compose (1.29 or 2), with the system's Python
 (3.11 or newer), standard library only; `base` needs root and debootstrap.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+from machine import ClusterError
+from site_kinds import SiteKind
+
 from compose import debian_base, engine, story, trials
 from compose.debian_base import Suite
 from compose.stack import Stack
-from machine import ClusterError
-from site_kinds import SiteKind
 
 
 def parse() -> argparse.Namespace:
@@ -30,7 +29,9 @@ def parse() -> argparse.Namespace:
     like.add_argument("--grace", type=int, default=usual.grace_s, help="GraceTime before an eviction, in seconds")
     like.add_argument("--port", type=int, default=usual.port, help="the gateway's on this machine; 0: any free one")
     like.add_argument("--no-accounting", action="store_true", help="without slurmdbd, so without QOS and accounts")
-    parser = argparse.ArgumentParser(description="A Slurm cluster of containers, for tests and for a first look.")
+    parser = argparse.ArgumentParser(
+        prog="slurm-test/compose", description="A Slurm cluster of containers, for tests and for a first look."
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     base = verbs.add_parser("base", parents=[common], help="make the base image where no registry is at hand (root)")
     base.add_argument("--mirror", help="a Debian mirror; by default the one that this machine's apt uses")
@@ -51,7 +52,6 @@ def stack_of(args: argparse.Namespace) -> Stack:
     """Return the cluster that the command line means."""
     if "site" not in args:
         return Stack(suite=args.debian)
-    # `accounting` is left out where Debian's own packages of it disagree.
     has_accounting = not args.no_accounting
     return Stack(suite=args.debian, site=args.site, grace_s=args.grace, port=args.port, accounting=has_accounting)
 
@@ -85,12 +85,7 @@ def main() -> int:
     try:
         return perform(args)
     except (ClusterError, OSError, subprocess.CalledProcessError) as error:
-        print(f"containers.py {args.verb}: {error}", file=sys.stderr)
+        print(f"compose {args.verb}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
-    sys.exit(main())
