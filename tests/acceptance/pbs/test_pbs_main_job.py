@@ -181,7 +181,7 @@ def test_prime_jobs_run_within_three_seconds_and_pilots_are_gone_within_one(pbs,
     )
     figures.add(f"PBS: SIGTERM in the pilot until it has handed over and leaves (preempt by {how}), s", *handovers)
     assert len(handovers) >= 4 * ROUNDS
-    # By R, PBS itself takes 2.5 s of it, in two rounds between server and mom. A busy machine adds to that.
+    # Most of it is PBS's own: up to a second a round between server and mom, and R takes two. A busy machine adds.
     assert statistics.median(waits) <= max(3.0, bare + 1.0)
     assert max(handovers) <= 1.0
 
