@@ -8,6 +8,7 @@ from pathlib import Path
 MODULES = {
     "dispatcher": "the dispatcher alone",
     "planner": "windows and a plan for 10,000 nodes",
+    "scheduler_answers": "what Slurm and PBS say of 10,000 nodes and 20,000 batch jobs, read",
     "year": "a simulated year",
     "hot_line": "what an invocation costs through the whole system",
     "fleet": "2,000 simulated pilots on one gateway",

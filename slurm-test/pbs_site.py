@@ -79,6 +79,7 @@ def _conf(asked: PbsAsked, **own: str | int) -> str:
         "PBS_LEAF_ROUTERS": comm,
         "PBS_COMM_THREADS": 2,
         "PBS_CORE_LIMIT": 0,
+        "PBS_LOG_HIGHRES_TIMESTAMP": 1,
     }
     return "".join(f"{name}={value}\n" for name, value in (common | own).items())
 
@@ -105,7 +106,6 @@ def settings(asked: PbsAsked) -> tuple[str, ...]:
         "set server job_history_enable = True",
         "set server scheduling = True",
         "set server flatuid = True",
-        "set server acl_roots = root",
         "set server query_other_jobs = True",
         "set server default_queue = workq",
         "set server eligible_time_enable = False",

@@ -1,4 +1,8 @@
-"""What tests on a real PBS share beside their fixtures: waiting, other users, and processes by their command line."""
+"""What tests on a real PBS share beside their fixtures: waiting, users, and processes by their command line.
+
+PBS's moms leave root's processes alone: of what a batch job of root's has started they signal the first process only.
+So the tests' pilots are an ordinary user's, as any site's are.
+"""
 
 import os
 import pwd
@@ -6,10 +10,11 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
-SOMEBODY = "daemon"  # an ordinary user that every Unix has; the tests themselves submit as root
+# Ordinary users that every Debian has: whose the pilots are, and whose the other batch jobs.
+PILOTS, OTHERS = "daemon", "games"
 
 
 def wait_for(condition: Callable[[], T], seconds: float = 10, every_s: float = 0.1) -> T:
@@ -23,8 +28,9 @@ def wait_for(condition: Callable[[], T], seconds: float = 10, every_s: float = 0
 
 @contextmanager
 def being(user: str) -> Iterator[None]:
-    """Let what this process does, and the commands that it runs, be an ordinary user's for a while."""
-    account = pwd.getpwnam(user)
+    """Let what this process does, and the commands that it runs, be an ordinary user's for a while; it is root's."""
+    account, groups = pwd.getpwnam(user), os.getgroups()
+    os.setgroups([account.pw_gid])
     os.setresgid(account.pw_gid, account.pw_gid, 0)
     os.setresuid(account.pw_uid, account.pw_uid, 0)
     try:
@@ -32,6 +38,26 @@ def being(user: str) -> Iterator[None]:
     finally:
         os.setresuid(0, 0, 0)
         os.setresgid(0, 0, 0)
+        os.setgroups(groups)
+
+
+class AsUser:
+    """Something whose every method is called as an ordinary user."""
+
+    def __init__(self, user: str, make: Callable[[], Any]) -> None:
+        self._user = user
+        with being(user):
+            self._own = make()
+
+    def __getattr__(self, name: str) -> Any:
+        with being(self._user):
+            found = getattr(self._own, name)
+
+        def call(*arguments: Any) -> Any:
+            with being(self._user):
+                return found(*arguments)
+
+        return call if callable(found) else found
 
 
 def processes(words: str) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from harvester.domain.payload.decoding import UNREADABLE
 from harvester.domain.protocol import pilot_file
 from harvester_worker.isolation.temporary_folders import TemporaryFolders
-from harvester_worker.pool import processes, zygote
+from harvester_worker.pool import processes, session_guard, zygote
 from harvester_worker.pool.output_limit import Outlet
 
 EXIT_UNUSABLE = 2
@@ -36,6 +36,7 @@ def main() -> int:
     # First of all, while this process is small and has one thread. What follows is imported on both sides at once.
     processes.keep_memory()
     processes.adopt_orphans()  # the zygote's, if it dies
+    session_guard.start_where_needed()
     outlet, folders = Outlet(to=1), TemporaryFolders()
     zygote_pid, to_zygote = zygote.start(outlet, folders)
     processes.allow_descriptors()  # after the fork: programs of functions may not expect it

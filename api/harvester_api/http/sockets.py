@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from harvester_api.connections import SCOPE_KEY, ConnectionLimits, Connections
+from harvester_api.http.joined_writes import JoinedWrites
 
 HEAD_BYTES = 64 * 1024  # request line and headers
 LEAST_RATE = 1024  # bytes of a body a second, on average beyond the first seconds
@@ -42,7 +43,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
-        super().connection_made(cast("asyncio.Transport", transport))
+        self._bare = cast("asyncio.Transport", transport)
+        super().connection_made(cast("asyncio.Transport", JoinedWrites(self._bare, self.loop)))
         self._heard_at = self.loop.time()
         self.keeper.came(self)
 
@@ -63,6 +65,7 @@ class HttpConnection(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection to the protocol of pilots."""
         self.keeper.left(self)
+        self.transport = self._bare
         super().handle_websocket_upgrade()
 
     # ---- what the parser says ----

@@ -84,7 +84,17 @@ async def resume(request: Request) -> Response:
     ),
 )
 async def drain(request: Request) -> Response:
-    """Their work is handed over to other pilots, as at an eviction. Nodes drained before stay drained."""
+    """Their work is handed over to other pilots, as at an eviction. Nodes drained before stay drained.
+
+    Refused where the scheduler's adapter sees no nodes: the next pilot could start where one has just left.
+    """
+    note = (await site_of(request).daemon()).note
+    if note is not None and not note.knowledge.nodes:
+        admin_of(request)
+        why = " ".join(note.knowledge.lost[:1])
+        remedy = "Close the nodes in the scheduler itself, and evict the pilots there (harvester evict PILOT)."
+        problem = f"new pilots cannot be kept off a node here: {why}"
+        raise refusal(422, "nodes-not-seen", problem, field="nodes", remedy=remedy)
     return await _say_of_nodes(request, "drains", control.drain)
 
 

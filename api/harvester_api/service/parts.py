@@ -61,38 +61,47 @@ class Parts:
         self.daemon = DaemonLine(store)
         self.absent = Absent(settings.recovery)
         self.links: dict[str, MessageSink] = {}
-        self.performer = Performer(
-            settings,
+        self.performer = self._performer()
+        self.pilots = self._pilots()
+        self.acceptances = self._acceptances()
+        unused = Unused(store, self.catalog, settings.unused_ttl)
+        ttls = settings.result_ttl, settings.record_ttl
+        self.retention = RetentionSweep(store, blobs, self.book, *ttls, clock=clock, unused=unused)
+
+    def _performer(self) -> Performer:
+        return Performer(
+            self.settings,
             book=self.book,
             journal=self.journal,
-            store=store,
+            store=self.store,
             links=self.links,
             streams=self.streams,
-            blobs=blobs,
+            blobs=self.blobs,
             runs=self.runs,
         )
-        self.pilots = PilotMessages(
+
+    def _pilots(self) -> PilotMessages:
+        return PilotMessages(
             dispatcher=self.dispatcher,
             performer=self.performer,
             sightings=self.sightings,
             absent=self.absent,
             daemon=self.daemon,
             links=self.links,
-            result_limit_bytes=settings.result_limit_bytes,
-            clock=clock,
+            result_limit_bytes=self.settings.result_limit_bytes,
+            clock=self.clock,
         )
-        self.acceptances = Acceptances(
+
+    def _acceptances(self) -> Acceptances:
+        return Acceptances(
             book=self.book,
             journal=self.journal,
             dispatcher=self.dispatcher,
             performer=self.performer,
             pressure=self.pressure,
-            repeats=Repeats(self.book, store, blobs),
+            repeats=Repeats(self.book, self.store, self.blobs),
             payloads=self.payloads,
             catalog=self.catalog,
             streams=self.streams,
-            clock=clock,
+            clock=self.clock,
         )
-        unused = Unused(store, self.catalog, settings.unused_ttl)
-        ttls = settings.result_ttl, settings.record_ttl
-        self.retention = RetentionSweep(store, blobs, self.book, *ttls, clock=clock, unused=unused)

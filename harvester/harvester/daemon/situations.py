@@ -70,7 +70,8 @@ class Situations:
             settings=settings,
             now=now,
             closed=self._pauses.closed(now),
-            bad_nodes=self._pauses.bad_nodes(now, self._usable(snapshot)),
+            # Where no nodes are seen, nobody can be kept off one.
+            bad_nodes=self._pauses.bad_nodes(now, self._usable(snapshot)) if snapshot.knowledge.nodes else {},
             drained=dict.fromkeys(said.drained, _DRAINED),
             survival=self._lore.survival,
             mark=self._mark,

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.domain.cluster.ports import PilotOrder, SubmissionRejected
+from harvester.domain.cluster.ports import LimitReached, PilotOrder
 from harvester.domain.cluster.snapshot import BatchJob, BatchState, ClusterSnapshot
+from harvester.domain.cluster.windows import claims
 from harvester.domain.model.resources import Resources
 from harvester_adapters.asking import CachedLook, SchedulerCommands
 from harvester_adapters.oddities import Oddities
@@ -150,11 +151,14 @@ class PbsAdapter:
         """Return an order that keeps off the nodes that it excludes.
 
         PBS can name a node that a batch job must have, none that it must not. So it gets one of the others that has
-        room now. Where there is none it is refused: a pilot that waits takes a place in the scheduler's plan.
+        room now. Where there is none it is for later: a pilot that waits takes a place in the scheduler's plan.
         """
         if order.node or not order.exclude or self._seen is None:
             return order
-        shunned = {*order.exclude, *self._chosen}
+        now = time.time()
+        ends_at = now + (order.time_min or order.walltime).total_seconds()
+        soon = {name for name, claim in claims(self._seen, now).items() if claim.at < ends_at}
+        shunned = {*order.exclude, *self._chosen, *soon}
         for node in self._seen.nodes:
             if (
                 order.partition in node.partitions
@@ -164,7 +168,7 @@ class PbsAdapter:
             ):
                 self._chosen.add(node.name)
                 return msgspec.structs.replace(order, node=node.name)
-        raise SubmissionRejected(
+        raise LimitReached(
             f"PBS cannot keep {order.name} off {len(order.exclude)} excluded nodes, and no other node of queue"
             f" {order.partition} has room for it now"
         )
@@ -197,8 +201,9 @@ class PbsAdapter:
         return self._seen
 
     def _hidden(self, slow: PbsSlow, told: Sequence[BatchJob]) -> str:
-        """Return what we are not shown. An operator sees everybody's batch jobs, whatever the setting."""
-        if slow.server.shows_others or any(batch.user != self._user for batch in told):
+        """Return what we are not shown."""
+        sees_all = slow.server.shows_others or self._user in slow.server.privileged
+        if sees_all or any(batch.user != self._user for batch in told):
             return ""
         return "other users' batch jobs (query_other_jobs is not True)"
 

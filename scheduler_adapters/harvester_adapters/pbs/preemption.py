@@ -18,10 +18,7 @@ from harvester_adapters.pbs.site import PbsSched
 KILL_DELAY = timedelta(seconds=10)
 """From SIGTERM to SIGKILL where a queue has no kill_delay of its own."""
 
-RECIPE = (
-    'set sched preempt_prio="express_queue, normal_jobs, queue_softlimits" and, on the queue, '
-    "max_run_soft=[o:PBS_ALL=0]"
-)
+RECIPE = "set max_run_soft=[o:PBS_ALL=0] on it, and queue_softlimits behind normal_jobs in preempt_prio"
 """What makes ordinary batch jobs evict pilots: every pilot is over its queue's soft limit."""
 
 _EXPRESS, _NORMAL, _SOFT = "express_queue", "normal_jobs", "queue_softlimits"
@@ -132,10 +129,10 @@ def not_preempted(queue: PbsQueue, others: Iterable[PbsQueue], sched: PbsSched, 
         return f"it is an express queue itself (its Priority is {queue.priority}, from {sched.preempt_queue_prio} on)"
     not_over = why_not_over(queue, user)
     own = level(queue, sched, is_over=not not_over)
-    # A queue of a lower Priority gives way to pilots by the site's own word.
     above = [other for other in others if other.name != queue.name and other.is_open]
     evicting = [other for other in above if level(other, sched, is_over=False) > own and other.may_target(queue)]
-    waiting = [other.name for other in above if other not in evicting and other.priority >= queue.priority]
+    # Whoever is over a soft limit of nothing gives way to all, by the site's own word; a low Priority does not say so.
+    waiting = [other.name for other in above if other not in evicting and not _is_lowest(other, sched)]
     remedy = "" if not not_over and _is_listed(_SOFT, _levels(sched)) else f"; {RECIPE}"
     if not evicting:
         return f"no batch job evicts its pilots ({_why_level(not_over, sched)}){remedy}"
@@ -143,6 +140,11 @@ def not_preempted(queue: PbsQueue, others: Iterable[PbsQueue], sched: PbsSched, 
         names = ", ".join(queue.name for queue in evicting)
         return f"only batch jobs of {names} evict its pilots, those of {', '.join(waiting)} wait for them{remedy}"
     return ""
+
+
+def _is_lowest(queue: PbsQueue, sched: PbsSched) -> bool:
+    """Return whether all batch jobs of a queue, whoever's, are over its soft limit."""
+    return _is_listed(_SOFT, _levels(sched)) and not why_not_over(queue, "")
 
 
 def _why_level(not_over: str, sched: PbsSched) -> str:

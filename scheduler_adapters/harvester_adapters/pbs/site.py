@@ -21,6 +21,7 @@ class PbsServer(msgspec.Struct, frozen=True, kw_only=True):
     default_queue: str
     max_walltime: timedelta | None  # of all queues
     shows_others: bool  # whether everybody sees everybody's batch jobs
+    privileged: frozenset[str] = frozenset()  # operators and managers, who see them whatever the setting
     soft_limits: dict[str, str] = {}  # max_run_soft and max_run_res_soft.* of the server
 
 
@@ -46,6 +47,9 @@ def server(text: str) -> PbsServer:
             default_queue=get("default_queue"),
             max_walltime=duration(get("resources_max.walltime")),
             shows_others=get("query_other_jobs") == "True",
+            privileged=frozenset(
+                word.strip().partition("@")[0] for word in f"{get('operators')},{get('managers')},root".split(",")
+            ),
             soft_limits=soft_limits(found[0]),
         )
     except ValueError as error:

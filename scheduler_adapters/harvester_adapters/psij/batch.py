@@ -19,7 +19,7 @@ from typing import IO, ClassVar
 from psij import Job, JobState, SubmitException
 from psij.executors.batch.batch_scheduler_executor import BatchSchedulerExecutorConfig
 
-from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected
+from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected, SubmissionUnsent
 from harvester.domain.cluster.snapshot import BatchJob, BatchState
 from harvester_adapters.asking import SchedulerCommands
 from harvester_adapters.pilot_jobs import PilotSubmission, order_of
@@ -33,6 +33,10 @@ _NO_CONTACT = re.compile(
     r"cannot connect|can't connect|connection|communication|time[- ]?out|timed out|not respond|unreachable|no route"
     r"|try (again )?later|please wait|is down|library call|temporar|no permission to .* server|protocol",
     re.IGNORECASE,
+)
+# Of these, those after which it surely does not exist: it never reached the scheduler.
+_UNSENT = re.compile(
+    r"cannot connect|can't connect|connection refused|no route|job not submitted|pbsconf", re.IGNORECASE
 )
 _STATES = {
     JobState.NEW: BatchState.UNKNOWN,
@@ -171,6 +175,8 @@ class BatchPilots(PilotSubmission):
         name = self._order.name if self._order is not None else "a pilot"
         if answer.exit_code:
             words = answer.words or f"nothing, exit code {answer.exit_code}"
+            if answer.exit_code > 0 and _NO_CONTACT.search(words) and _UNSENT.search(words):
+                raise SubmissionUnsent(f"{cmd[0]} reached no scheduler, so {name} was not submitted: {words}")
             if answer.exit_code < 0 or _NO_CONTACT.search(words):
                 raise SchedulerUnavailable(f"{cmd[0]} reached no scheduler for {name} (it may exist): {words}")
             raise SubmissionRejected(f"{cmd[0]} refused {name}: {words}")

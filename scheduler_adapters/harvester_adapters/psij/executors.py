@@ -31,6 +31,10 @@ _NAMES = (
 )
 
 
+# Not all of PBS's: those of a batch job that `harvester up` may run in are its own.
+_PBS = ("PBS_CONF_FILE", "PBS_DEFAULT", "PBS_EXEC", "PBS_HOME", "PBS_SERVER")
+
+
 class ExecutorKind(msgspec.Struct, frozen=True, kw_only=True):
     """One executor of PSI/J that can be named."""
 
@@ -73,8 +77,6 @@ KINDS: dict[str, ExecutorKind] = {
     "cobalt": ExecutorKind(title="Cobalt", exports=("COBALT_",), names=False, make=_cobalt),
     "flux": ExecutorKind(title="Flux", exports=("FLUX_",), names=False, make=_flux),
     "lsf": ExecutorKind(title="LSF", exports=("LSF_", "EGO_"), names=True, make=_lsf),
-    "pbs_classic": ExecutorKind(
-        title="PBS (classic)", exports=("PBS_DEFAULT", "PBS_SERVER"), names=False, make=_pbs_classic
-    ),
+    "pbs_classic": ExecutorKind(title="PBS (classic)", exports=_PBS, names=False, make=_pbs_classic),
 }
 """By the name that a configuration gives."""

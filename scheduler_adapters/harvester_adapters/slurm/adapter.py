@@ -22,14 +22,13 @@ from harvester.domain.cluster.ports import PilotOrder
 from harvester.domain.cluster.snapshot import BatchJob, ClusterSnapshot
 from harvester_adapters.asking import CachedLook, SchedulerCommands
 from harvester_adapters.oddities import Oddities
-from harvester_adapters.slurm.slow_look import SlowLook
+from harvester_adapters.slurm.slow_look import Slow, SlowLook
 from harvester_adapters.slurm.sources.choice import chosen
 from harvester_adapters.slurm.sources.commands import nonce
 from harvester_adapters.slurm.sources.source import SourceKind
 from harvester_adapters.slurm.submission import EXPORTED, PilotExecutor, checked_ids
 from harvester_adapters.slurm.text import squeue
 from harvester_adapters.slurm.text.access import Submitter
-from harvester_adapters.slurm.text.config import SiteConfig
 from harvester_adapters.slurm.text.squeue import batch_jobs, glimpses
 
 _WHOLE_MINUTES = timedelta(minutes=1)
@@ -178,7 +177,7 @@ class SlurmAdapter:
             partitions=slow.partitions,
             reservations=slow.reservations,
             grain=_WHOLE_MINUTES,
-            hidden=_hidden(slow.site, self._submitter, seen.batch_jobs),
+            hidden=_hidden(slow, self._submitter, seen.batch_jobs),
             cuts_time_min=slow.site.cuts_time_min,
         )
 
@@ -193,9 +192,9 @@ def _submitter(account: str, qos: str) -> Submitter:
     return Submitter(user=user, account=account, qos=qos, groups=groups, is_root=os.geteuid() == 0)
 
 
-def _hidden(site: SiteConfig, submitter: Submitter, batch_jobs: Sequence[BatchJob]) -> str:
-    """Return what Slurm does not show to this user. Who sees somebody else's batch job is an operator, and sees all."""
-    if "jobs" not in site.private or submitter.is_root or any(batch.user != submitter.user for batch in batch_jobs):
+def _hidden(slow: Slow, submitter: Submitter, batch_jobs: Sequence[BatchJob]) -> str:
+    """Return what Slurm does not show to this user; who sees somebody else's batch job sees all."""
+    if slow.sees_all or "jobs" not in slow.site.private or any(batch.user != submitter.user for batch in batch_jobs):
         return ""
     return "other users' batch jobs from this one (PrivateData=jobs; an operator sees all)"
 

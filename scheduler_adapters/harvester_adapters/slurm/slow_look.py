@@ -18,7 +18,14 @@ from harvester_adapters.slurm.text.access import Submitter
 from harvester_adapters.slurm.text.config import SiteConfig, site_config
 from harvester_adapters.slurm.text.partitions import partitions
 from harvester_adapters.slurm.text.preemption import PilotQos
-from harvester_adapters.slurm.text.qos import QOS_ARGUMENTS, association_arguments, default_qos, qos_table
+from harvester_adapters.slurm.text.qos import (
+    QOS_ARGUMENTS,
+    admin_arguments,
+    association_arguments,
+    default_qos,
+    is_operator,
+    qos_table,
+)
 from harvester_adapters.slurm.text.reservations import reservations
 
 _DOUBT_S = 60.0  # what looks unknown is asked for at most this often
@@ -36,6 +43,7 @@ class Slow(msgspec.Struct, frozen=True, kw_only=True):
     site: SiteConfig
     partitions: tuple[Partition, ...]
     reservations: tuple[Reservation, ...]
+    sees_all: bool = True  # whatever a site hides from others
     odd: tuple[str, ...] = ()  # reservations that could not be read, and why
 
     def misses(self, nodes: Iterable[Node], batch_jobs: Iterable[BatchJob]) -> bool:
@@ -114,11 +122,22 @@ class SlowLook:
         reserved, odd = self._reservations(give_up_at)
         qos = self._pilot_qos(give_up_at) if site.preempt_type == "preempt/qos" else PilotQos()
         parts = partitions(text, site, qos, self._submitter)
-        self._slow = Slow(site=site, partitions=parts, reservations=reserved, odd=odd)
+        sees_all = not site.private or self._sees_all(give_up_at)
+        self._slow = Slow(site=site, partitions=parts, reservations=reserved, sees_all=sees_all, odd=odd)
         self._read_at = time.monotonic()
         if qos.why_unknown:  # ask again when the reservations are asked
             self._read_at -= max(0.0, self._keep_for - self._reservations_for)
         return self._slow
+
+    def _sees_all(self, give_up_at: float) -> bool:
+        """Return whether we are an operator; without an answer we are none."""
+        if self._submitter.is_root:
+            return True
+        now = time.monotonic()
+        try:
+            return is_operator(self._ask(admin_arguments(self._submitter.user), now + (give_up_at - now) / 2))
+        except SchedulerUnavailable:  # there may be no slurmdbd at all
+            return False
 
     def _reservations(self, give_up_at: float) -> tuple[tuple[Reservation, ...], tuple[str, ...]]:
         """Return the reservations, and what could not be read of the answer."""

@@ -7,7 +7,10 @@ tests that are skipped everywhere hide more than they tell.
 import json
 import os
 import pwd
+import shutil
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.pbs import OTHERS, PILOTS, being
 
 PBS_EXEC = os.environ.get("HARVESTER_PBS_EXEC", "")
 collect_ignore_glob = [] if PBS_EXEC else ["test_*.py"]
@@ -54,7 +58,7 @@ class Pbs:
         assert may_fail or done.returncode == 0, f"{argv} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
-    def qsub(self, *options: str, command: tuple[str, ...] = ("/bin/sleep", "600"), user: str = "root") -> str:
+    def qsub(self, *options: str, command: tuple[str, ...] = ("/bin/sleep", "600"), user: str = OTHERS) -> str:
         """Submit a batch job in exec form and return its id, without the server's name."""
         nothing = ("-o", "/dev/null", "-e", "/dev/null", "-m", "n")
         return self.run("qsub", "-f", *nothing, *options, "--", *command, user=user).partition(".")[0]
@@ -150,7 +154,10 @@ def pbs_site() -> Iterator[Pbs]:
     try:
         done = cluster("up", f"--prefix={PBS_EXEC}", *options)
         assert done.returncode == 0, f"run it as: make test-pbs\n{done.stdout}{done.stderr}"
-        with environment(PBS_CONF_FILE=str(folder / "pbs.conf"), PATH=f"{PBS_EXEC}/bin:{os.environ['PATH']}"):
+        own = {"PBS_CONF_FILE": str(folder / "pbs.conf"), "PATH": f"{PBS_EXEC}/bin:{os.environ['PATH']}"}
+        home = pwd.getpwnam(PILOTS).pw_dir
+        with environment(**own, HOME=home, USER=PILOTS, LOGNAME=PILOTS):
+            need_python()
             yield Pbs(folder)
     finally:
         cluster("down")
@@ -163,6 +170,25 @@ def environment(**changed: str) -> Iterator[None]:
         for name, value in changed.items():
             patch.setenv(name, value)
         yield
+
+
+def need_python() -> None:
+    """Fail where the pilots' user cannot run this Python with what is installed there."""
+    try:
+        with being(PILOTS):
+            subprocess.run([sys.executable, "-c", "import harvester_worker.agent"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        remedy = "make VENV=build/pbs-venv PYTHON=/usr/bin/python3 test-pbs, in a clone that everybody can read"
+        pytest.exit(f"{PILOTS!r}, whose the pilots are, cannot run {sys.executable} ({error}); {remedy}", 1)
+
+
+@pytest.fixture
+def work() -> Iterator[Path]:
+    """Yield a folder that everybody can write to; pytest's own are closed to everybody but root."""
+    folder = Path(tempfile.mkdtemp(prefix="work-", dir="/mnt"))
+    folder.chmod(0o1777)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.pbs import SOMEBODY, being, processes, wait_for
+from support.pbs import OTHERS, PILOTS, AsUser, processes, wait_for
 
 from harvester.domain.cluster.ports import PilotOrder, SubmissionRejected
 from harvester.domain.cluster.snapshot import BatchState, NodeState, WaitsFor
@@ -38,14 +38,14 @@ STATES = {"D": BatchState.PREEMPTED, "R": BatchState.PREEMPTED}
 
 
 @pytest.fixture
-def adapter(pbs, tmp_path):
-    return PbsAdapter(work_dir=tmp_path / "psij", cache_for=timedelta(0))
+def adapter(pbs, work):
+    return AsUser(PILOTS, lambda: PbsAdapter(work_dir=work / "psij", cache_for=timedelta(0)))
 
 
 @pytest.fixture
-def order(tmp_path):
+def order(work):
     """Return a function that makes an order for a pilot as large as a node."""
-    (tmp_path / "pilot.py").write_text(PILOT)
+    (work / "pilot.py").write_text(PILOT)
 
     def make(name: str, **changed) -> PilotOrder:
         fields = {
@@ -54,8 +54,8 @@ def order(tmp_path):
             "partition": "harvest",
             "resources": Resources(cpus=2, memory_mb=500),
             "walltime": timedelta(minutes=14),
-            "command": (sys.executable, str(tmp_path / "pilot.py"), str(tmp_path / f"{name}.log")),
-            "output": tmp_path / f"{name}.out",
+            "command": (sys.executable, str(work / "pilot.py"), str(work / f"{name}.log")),
+            "output": work / f"{name}.out",
         }
         return PilotOrder(**(fields | changed))
 
@@ -86,10 +86,16 @@ def node(adapter: PbsAdapter, name: str):
     return next(node for node in adapter.snapshot().nodes if node.name == name)
 
 
-def running(adapter, order, tmp_path, *names, **changed):
+def reserve(pbs, starts_at: int, *options: str) -> None:
+    """Reserve nodes for a minute, and wait until PBS has confirmed it."""
+    begin, end = (time.strftime("%Y%m%d%H%M.%S", time.localtime(at)) for at in (starts_at, starts_at + 60))
+    pbs.run("pbs_rsub", "-R", begin, "-E", end, "-I", "20", *options, user=OTHERS)
+
+
+def running(adapter, order, work, *names, **changed):
     """Submit pilots, wait until each runs, and return their batch jobs' ids."""
     ids = {name: adapter.submit(order(name, **changed)) for name in names}
-    wait_for(lambda: all(lines(tmp_path / f"{name}.log") for name in names))
+    wait_for(lambda: all(lines(work / f"{name}.log") for name in names))
     return ids
 
 
@@ -205,8 +211,7 @@ def test_the_servers_restart_is_no_reason_to_leave_a_node(pbs, adapter):
 
 def test_a_reservation_is_seen_before_it_begins_and_its_nodes_are_taken_then(pbs, adapter):
     starts_at = int(time.time()) + 75
-    begin, end = (time.strftime("%Y%m%d%H%M.%S", time.localtime(at)) for at in (starts_at, starts_at + 60))
-    pbs.run("pbs_rsub", "-R", begin, "-E", end, "-I", "20", "-l", "select=1:ncpus=2:host=n4", "-l", "place=excl")
+    reserve(pbs, starts_at, "-l", "select=1:ncpus=2:host=n4", "-l", "place=excl")
     (reservation,) = wait_for(lambda: adapter.snapshot().reservations)
     assert reservation.nodes == ("n4",)
     assert (reservation.start_at, reservation.end_at) == (starts_at, starts_at + 60)
@@ -228,26 +233,23 @@ def test_a_planned_batch_job_shows_its_start_and_its_nodes(pbs, adapter):
 
 def test_nobodys_variables_comment_or_name_hide_a_pilot(pbs, adapter, order):
     latin = os.fsdecode(b"A=gr\xfc\xdfe|b\x1fc")
-    pbs.qsub("-N", "a.b-c_d+e", "-h", "-v", latin, "-A", 'x"y|job_state=R', user=SOMEBODY)
-    pbs.qsub("-N", "1e5", "-h", "-v", "A=007,B={}", user=SOMEBODY)
-    odd = pbs.qsub("-h", user=SOMEBODY)
+    pbs.qsub("-N", "a.b-c_d+e", "-h", "-v", latin, "-A", 'x"y|job_state=R')
+    pbs.qsub("-N", "1e5", "-h", "-v", "A=007,B={}")
+    odd = pbs.qsub("-h")
     pbs.run("qalter", "-W", "comment=two\nlines | Job Id: 1.head", odd)
     mine = order("p")
     batch_job_id = adapter.submit(mine)
     assert {job.name for job in adapter.snapshot().batch_jobs} >= {"a.b-c_d+e", "1e5", mine.name}
     assert job(adapter, batch_job_id).name == mine.name
-    assert {job.user for job in adapter.glance()} == {"root", SOMEBODY}
+    assert {job.user for job in adapter.glance()} == {PILOTS, OTHERS}
 
 
 def test_hidden_batch_jobs_of_others_are_not_taken_for_none(pbs, adapter):
     pbs.set("server query_other_jobs", "False")
     others = pbs.prime("-l", "place=scatter:excl", nodes=2)
-    mine = pbs.qsub("-q", "prime", "-h", user=SOMEBODY)
+    mine = pbs.qsub("-q", "prime", "-h", user=PILOTS)
     wait_for(lambda: pbs.has_begun(others))
-    with being(SOMEBODY):
-        snapshot = adapter.snapshot()
-        glimpsed = adapter.glance()
-        ended = adapter.ended([others])
+    snapshot, glimpsed, ended = adapter.snapshot(), adapter.glance(), adapter.ended([others])
     assert {job.batch_job_id for job in glimpsed} == {mine}
     assert mine in {job.batch_job_id for job in snapshot.batch_jobs}
     taken = [node for node in snapshot.nodes if node.state is NodeState.ALLOCATED]
@@ -258,14 +260,14 @@ def test_hidden_batch_jobs_of_others_are_not_taken_for_none(pbs, adapter):
 # ---- pilots ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_pilot_is_the_leader_of_its_session_and_gets_no_secret(pbs, adapter, order, tmp_path, monkeypatch):
+def test_a_pilot_is_the_leader_of_its_session_and_gets_no_secret(pbs, adapter, order, work, monkeypatch):
     monkeypatch.setenv("HARVESTER_SECRET", "hush")
     arguments = ("two words", "$HOME `id`", 'say "hi"', "back\\slash", "ü")
-    ids = running(adapter, order, tmp_path, "plain")
+    ids = running(adapter, order, work, "plain")
     command = (*order("p").command, *arguments)
     adapter.submit(order("p", command=command))
-    wait_for(lambda: lines(tmp_path / "p.log"))
-    own = json.loads(lines(tmp_path / "p.log")[0])
+    wait_for(lambda: lines(work / "p.log"))
+    own = json.loads(lines(work / "p.log")[0])
     assert own["pid"] == own["sid"]
     assert tuple(own["argv"][1:]) == arguments
     assert own["environment"]["HOME"]
@@ -282,9 +284,9 @@ def test_a_pilot_is_the_leader_of_its_session_and_gets_no_secret(pbs, adapter, o
     assert abs(seen.end_at - seen.start_at - 14 * 60) < 1
 
 
-def test_a_pilot_gets_its_gpus_and_memory_and_goes_where_it_is_sent(pbs, adapter, order, tmp_path):
+def test_a_pilot_gets_its_gpus_and_memory_and_goes_where_it_is_sent(pbs, adapter, order, work):
     ids = running(
-        adapter, order, tmp_path, "p", node="n3", resources=Resources(cpus=1, gpus=2, memory_mb=1000)
+        adapter, order, work, "p", node="n3", resources=Resources(cpus=1, gpus=2, memory_mb=1000)
     )  # fmt: skip
     n3 = node(adapter, "n3")
     assert job(adapter, ids["p"]).nodes == ("n3",)
@@ -307,30 +309,30 @@ def test_a_pilots_exit_code_is_its_batch_jobs(pbs, adapter, order):
     wait_for(lambda: job(adapter, finished).state is BatchState.COMPLETED)
 
 
-def test_a_held_pilot_does_not_start_until_it_is_released(pbs, adapter, order, tmp_path):
+def test_a_held_pilot_does_not_start_until_it_is_released(pbs, adapter, order, work):
     full = pbs.prime("-l", "place=scatter:excl", nodes=4)
     wait_for(lambda: pbs.has_begun(full))
     waiting = adapter.submit(order("p"))
     adapter.hold(waiting)
     assert job(adapter, waiting).is_held
     pbs.run("qdel", full)
-    wait_for(lambda: set(pbs.node_states().values()) == {"free"})
+    wait_for(lambda: set(pbs.node_states().values()) == {"free"}, 40)
     time.sleep(2)
-    assert not lines(tmp_path / "p.log")
+    assert not lines(work / "p.log")
     adapter.release(waiting)
-    wait_for(lambda: lines(tmp_path / "p.log"))
+    wait_for(lambda: lines(work / "p.log"))
     assert not job(adapter, waiting).is_held
 
 
-def test_a_cancelled_pilot_hears_of_it_at_once_and_is_gone(pbs, adapter, order, tmp_path, figures):
-    ids = running(adapter, order, tmp_path, "p", "q")
+def test_a_cancelled_pilot_hears_of_it_at_once_and_is_gone(pbs, adapter, order, work, figures):
+    ids = running(adapter, order, work, "p", "q")
     asked_at = time.time()
     adapter.cancel(*ids.values())
     wait_for(lambda: {job(adapter, each).state for each in ids.values()} == {BatchState.CANCELLED})
-    assert told(tmp_path / "p.log")[signal.SIGTERM] - asked_at < 1
-    assert not processes(str(tmp_path / "pilot.py"))
+    assert told(work / "p.log")[signal.SIGTERM] - asked_at < 1
+    assert not processes(str(work / "pilot.py"))
     adapter.cancel(*ids.values())  # they are over: no error
-    figures.add("PBS: qdel until the pilot hears, s", told(tmp_path / "p.log")[signal.SIGTERM] - asked_at)
+    figures.add("PBS: qdel until the pilot hears, s", told(work / "p.log")[signal.SIGTERM] - asked_at)
 
 
 def test_a_pilot_cancelled_in_the_queue_is_cancelled(pbs, adapter, order):
@@ -340,19 +342,18 @@ def test_a_pilot_cancelled_in_the_queue_is_cancelled(pbs, adapter, order):
     wait_for(lambda: job(adapter, waiting).state is BatchState.CANCELLED)
 
 
-def test_a_pilot_that_overstays_its_walltime_is_timed_out(pbs, adapter, order, tmp_path, figures):
-    ids = running(adapter, order, tmp_path, "p", walltime=timedelta(seconds=12))
+def test_a_pilot_that_overstays_its_walltime_is_timed_out(pbs, adapter, order, work, figures):
+    ids = running(adapter, order, work, "p", walltime=timedelta(seconds=12))
     begun_at = time.time()
     wait_for(lambda: job(adapter, ids["p"]).state is BatchState.TIMEOUT, 60)
-    figures.add("PBS: walltime over until the pilot hears, s", told(tmp_path / "p.log")[signal.SIGTERM] - begun_at - 12)
+    figures.add("PBS: walltime over until the pilot hears, s", told(work / "p.log")[signal.SIGTERM] - begun_at - 12)
 
 
-def test_a_pilot_with_a_least_walltime_gets_what_fits_before_a_reservation(pbs, adapter, order, tmp_path):
+def test_a_pilot_with_a_least_walltime_gets_what_fits_before_a_reservation(pbs, adapter, order, work):
     starts_at = int(time.time()) + 120
-    begin, end = (time.strftime("%Y%m%d%H%M.%S", time.localtime(at)) for at in (starts_at, starts_at + 60))
-    pbs.run("pbs_rsub", "-R", begin, "-E", end, "-I", "20", "-l", "select=4:ncpus=2", "-l", "place=scatter:excl")
+    reserve(pbs, starts_at, "-l", "select=4:ncpus=2", "-l", "place=scatter:excl")
     ids = running(
-        adapter, order, tmp_path, "p", walltime=timedelta(minutes=30), time_min=timedelta(seconds=30)
+        adapter, order, work, "p", walltime=timedelta(minutes=30), time_min=timedelta(seconds=30)
     )  # fmt: skip
     seen = job(adapter, ids["p"])
     assert adapter.snapshot().cuts_time_min
@@ -366,15 +367,15 @@ def test_a_pilot_with_a_least_walltime_gets_what_fits_before_a_reservation(pbs, 
 # ---- evictions -------------------------------------------------------------------------------------------------------
 
 
-def evict(pbs, figures, tmp_path, by: str) -> None:
+def evict(pbs, figures, work, by: str) -> None:
     """Let an ordinary batch job take all nodes of running pilots, and hold how soon they hear and it runs."""
-    submitted_at, started = time.time(), tmp_path / "prime"
+    submitted_at, started = time.time(), work / "prime"
     pbs.qsub(
         "-q", "prime", "-l", f"select={len(pbs.nodes)}:ncpus=2", "-l", "place=scatter:excl", "-l", "walltime=60",
         command=("/bin/sh", "-c", f"date +%s.%N > {started}.new && mv {started}.new {started}"),
     )  # fmt: skip
     wait_for(lambda: lines(started), 20)
-    heard = [told(tmp_path / f"{name}.log")[signal.SIGTERM] - submitted_at for name in pbs.nodes]
+    heard = [told(work / f"{name}.log")[signal.SIGTERM] - submitted_at for name in pbs.nodes]
     waited = float(lines(started)[0]) - submitted_at
     figures.add(f"PBS: prime job over 4 nodes submitted until its pilots hear (preempt by {by}), s", *heard)
     figures.add(f"PBS: prime job over 4 nodes submitted until it runs (preempt by {by}), s", waited)
@@ -383,27 +384,27 @@ def evict(pbs, figures, tmp_path, by: str) -> None:
 
 
 def test_pilots_deleted_for_a_prime_job_hear_of_it_at_once_and_were_preempted(
-    pbs, adapter, order, tmp_path, figures
+    pbs, adapter, order, work, figures
 ):  # fmt: skip
-    ids = running(adapter, order, tmp_path, *pbs.nodes)
-    evict(pbs, figures, tmp_path, "D")
+    ids = running(adapter, order, work, *pbs.nodes)
+    evict(pbs, figures, work, "D")
     wait_for(lambda: {job(adapter, each).state for each in ids.values()} == {BatchState.PREEMPTED})
 
 
 def test_pilots_requeued_for_a_prime_job_hear_of_it_at_once_and_do_not_start_again(
-    pbs, adapter, order, tmp_path, figures
+    pbs, adapter, order, work, figures
 ):  # fmt: skip
     pbs.set("sched preempt_order", "R")
     adapter.snapshot()
-    ids = running(adapter, order, tmp_path, *pbs.nodes)
-    evict(pbs, figures, tmp_path, "R")
+    ids = running(adapter, order, work, *pbs.nodes)
+    evict(pbs, figures, work, "R")
     wait_for(lambda: all(job(adapter, each).state.is_ended for each in ids.values()), 60)
-    begun = [line for name in pbs.nodes for line in lines(tmp_path / f"{name}.log") if line.startswith("{")]
+    begun = [line for name in pbs.nodes for line in lines(work / f"{name}.log") if line.startswith("{")]
     assert len(begun) == len(pbs.nodes)
 
 
-def test_a_prime_job_takes_no_more_pilots_than_it_needs(pbs, adapter, order, tmp_path):
-    ids = running(adapter, order, tmp_path, *pbs.nodes)
+def test_a_prime_job_takes_no_more_pilots_than_it_needs(pbs, adapter, order, work):
+    ids = running(adapter, order, work, *pbs.nodes)
     prime = pbs.prime("-l", "place=excl")
     wait_for(lambda: pbs.has_begun(prime))
     time.sleep(1)
@@ -411,27 +412,27 @@ def test_a_prime_job_takes_no_more_pilots_than_it_needs(pbs, adapter, order, tmp
     assert sorted(states) == sorted([BatchState.PREEMPTED, *[BatchState.RUNNING] * 3])
 
 
-def test_a_suspended_pilot_is_seen_and_wakes_when_its_node_is_free_again(pbs, adapter, order, tmp_path):
+def test_a_suspended_pilot_is_seen_and_wakes_when_its_node_is_free_again(pbs, adapter, order, work):
     pbs.set("sched preempt_order", "S")
-    ids = running(adapter, order, tmp_path, *pbs.nodes)
+    ids = running(adapter, order, work, *pbs.nodes)
     prime = pbs.prime("-l", "place=scatter", nodes=4, seconds=6)
     wait_for(lambda: pbs.has_begun(prime))
     assert {job(adapter, each).state for each in ids.values()} == {BatchState.SUSPENDED}
-    assert not any(signal.SIGTERM in told(tmp_path / f"{name}.log") for name in pbs.nodes)
-    wait_for(lambda: all(signal.SIGCONT in told(tmp_path / f"{name}.log") for name in pbs.nodes), 40)
+    assert not any(signal.SIGTERM in told(work / f"{name}.log") for name in pbs.nodes)
+    wait_for(lambda: all(signal.SIGCONT in told(work / f"{name}.log") for name in pbs.nodes), 40)
     assert {job(adapter, each).state for each in ids.values()} == {BatchState.RUNNING}
 
 
-def test_a_prime_job_of_a_user_leaves_pilots_alone_while_nodes_are_free(pbs, adapter, order, tmp_path):
-    ids = running(adapter, order, tmp_path, "n1", "n2")
-    prime = pbs.qsub("-q", "prime", "-l", "select=2:ncpus=2", "-l", "place=scatter", user=SOMEBODY)
+def test_a_prime_job_leaves_pilots_alone_while_nodes_are_free(pbs, adapter, order, work):
+    ids = running(adapter, order, work, "n1", "n2")
+    prime = pbs.qsub("-q", "prime", "-l", "select=2:ncpus=2", "-l", "place=scatter")
     wait_for(lambda: pbs.has_begun(prime))
     assert {job(adapter, each).state for each in ids.values()} == {BatchState.RUNNING}
 
 
-def test_an_express_job_takes_pilots_where_no_soft_limits_are(pbs, adapter, order, tmp_path):
+def test_an_express_job_takes_pilots_where_no_soft_limits_are(pbs, adapter, order, work):
     pbs.qmgr("unset queue harvest max_run_soft")
-    ids = running(adapter, order, tmp_path, *pbs.nodes)
+    ids = running(adapter, order, work, *pbs.nodes)
     prime = pbs.prime("-l", "place=excl")
     time.sleep(2)
     assert not pbs.has_begun(prime)
@@ -440,10 +441,13 @@ def test_an_express_job_takes_pilots_where_no_soft_limits_are(pbs, adapter, orde
     wait_for(lambda: BatchState.PREEMPTED in {job(adapter, each).state for each in ids.values()})
 
 
-def test_a_server_that_is_dead_or_hangs_is_unavailable_and_nothing_is_concluded(pbs, order, tmp_path):
+def test_a_server_that_is_dead_or_hangs_is_unavailable_and_nothing_is_concluded(pbs, order, work):
     from harvester.domain.cluster.ports import SchedulerUnavailable
 
-    adapter = PbsAdapter(work_dir=tmp_path / "psij", cache_for=timedelta(0), command_timeout=timedelta(seconds=2))
+    patience = timedelta(seconds=2)
+    adapter = AsUser(
+        PILOTS, lambda: PbsAdapter(work_dir=work / "psij", cache_for=timedelta(0), command_timeout=patience)
+    )
     pid = int((pbs.folder / "home" / "server_priv" / "server.lock").read_text())
     os.kill(pid, signal.SIGSTOP)
     try:

@@ -1,5 +1,6 @@
 """The main job on a real PBS: harvested, taken back in each way that PBS has, resumed, one right result, no rest."""
 
+import contextlib
 import os
 import statistics
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.pbs import wait_for
+from support.pbs import PILOTS, being, wait_for
 from support.running import Running
 
 import harvester
@@ -64,11 +65,12 @@ def how(request, pbs):
 
 
 @pytest.fixture
-def running(pbs, how, tmp_path):
+def running(pbs, how, work):
     """A harvester on the real PBS that keeps a pilot on each of the 4 nodes."""
     options = ("--scheduler", "pbs", "--port", "0", "--ready", "4", "--set", "harvest.max_pending=4")
-    running = Running(tmp_path / "state", *options, "--set", "harvest.look_s=4", "--set", "harvest.commands_per_min=60")
-    running.start()
+    running = Running(work / "state", *options, "--set", "harvest.look_s=4", "--set", "harvest.commands_per_min=60")
+    with being(PILOTS):
+        running.start()
     yield running
     running.stop()
     pbs.clear()
@@ -89,10 +91,20 @@ def everything_of(running) -> list[psutil.Process]:
     return [*agents, *running.below(agents)]
 
 
+def alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def gone(processes, seconds=5.0) -> float:
     """Return how long it takes until none of these processes lives."""
+    said = {process.pid: " ".join(process.cmdline())[-60:] for process in processes if alive(process)}
     begun_at = time.monotonic()
-    wait_for(lambda: not [each for each in processes if each.is_running() and each.status() != "zombie"], seconds, 0.02)
+    while left := list(filter(alive, processes)):
+        words = [f"{each.pid} of session {os.getsid(each.pid)}: {said.get(each.pid)}" for each in filter(alive, left)]
+        assert time.monotonic() - begun_at < seconds, f"left after {seconds:g} s: {words}"
+        time.sleep(0.02)
     return time.monotonic() - begun_at
 
 
@@ -123,11 +135,11 @@ def test_pilots_fill_all_idle_nodes_and_know_their_names(pbs, running, figures):
 
 
 @pytest.mark.parametrize("how", ["D", "R"], indirect=True)
-def test_invocations_survive_a_prime_job_that_takes_half_of_the_nodes(pbs, running, tmp_path, figures, how):
+def test_invocations_survive_a_prime_job_that_takes_half_of_the_nodes(pbs, running, work, figures, how):
     with running.client() as client:
         running.wait_for(lambda: ready(client), "4 ready pilots", 30)
         begun_at = time.monotonic()
-        futures = [client.submit(slow_square, x, str(tmp_path)) for x in range(80)]
+        futures = [client.submit(slow_square, x, str(work)) for x in range(80)]
         time.sleep(3)
         pbs.prime("-l", "place=scatter:excl", nodes=2, seconds=8)
         assert [future.result(timeout=120) for future in futures] == [x * x for x in range(80)]
@@ -142,20 +154,20 @@ def test_invocations_survive_a_prime_job_that_takes_half_of_the_nodes(pbs, runni
         for activation in document["activations"]:
             assert activation["resumed"] == (saved > 0), "started fresh although it had a checkpoint"
             saved += activation["checkpoints"]
-    ends = [Path(tmp_path, f"{x}.trace").read_text().count("end") for x in range(80)]
+    ends = [Path(work, f"{x}.trace").read_text().count("end") for x in range(80)]
     assert ends == [1] * 80, "a function that was handed over ran to its end twice"
 
 
 @pytest.mark.parametrize("how", ["D", "R"], indirect=True)
-def test_prime_jobs_run_within_three_seconds_and_pilots_are_gone_within_one(pbs, running, tmp_path, figures, how):
+def test_prime_jobs_run_within_three_seconds_and_pilots_are_gone_within_one(pbs, running, work, figures, how):
     waits = []
     with running.client() as client:
         for _ in range(ROUNDS):
             running.wait_for(lambda: ready(client), "4 ready pilots", 90)
-            futures = [client.submit(slow_square, x, str(tmp_path), 0.1, 600) for x in range(8)]
+            futures = [client.submit(slow_square, x, str(work), 0.1, 600) for x in range(8)]
             running.wait_for(lambda: busy(client) == 8, "8 busy slots", 30)
             processes = everything_of(running)
-            waits.append(prime_wait(pbs, tmp_path))
+            waits.append(prime_wait(pbs, work))
             gone(processes, 1.0)
             for future in futures:
                 future.cancel()
@@ -169,9 +181,9 @@ def test_prime_jobs_run_within_three_seconds_and_pilots_are_gone_within_one(pbs,
     assert max(handovers) <= 1.0
 
 
-def prime_wait(pbs, tmp_path) -> float:
+def prime_wait(pbs, work) -> float:
     """Seconds from a prime batch job's submission until its first instruction, over all nodes; waits for its end."""
-    started = tmp_path / f"prime-{time.time()}"
+    started = work / f"prime-{time.time()}"
     submitted_at = time.time()
     batch_job = pbs.qsub(
         "-q", "prime", "-l", f"select={len(pbs.nodes)}:ncpus=2", "-l", "place=scatter:excl", "-l", "walltime=60",
@@ -182,11 +194,11 @@ def prime_wait(pbs, tmp_path) -> float:
     return float(started.read_text()) - submitted_at
 
 
-@pytest.mark.parametrize("how", ["S"], indirect=True)
-def test_a_pilot_that_was_stopped_gives_up_what_went_elsewhere(pbs, running, tmp_path, figures):
+def test_a_pilot_that_was_stopped_gives_up_what_went_elsewhere(pbs, running, work, figures):
     with running.client() as client:
         running.wait_for(lambda: ready(client), "4 ready pilots", 30)
-        futures = [client.submit(slow_square, x, str(tmp_path), 0.1, 250) for x in range(8)]
+        pbs.set("sched preempt_order", "S")  # now, since `harvester up` refuses such a site
+        futures = [client.submit(slow_square, x, str(work), 0.1, 250) for x in range(8)]
         running.wait_for(lambda: busy(client) == 8, "8 busy slots", 30)
         time.sleep(2)
         prime = pbs.prime("-l", "place=scatter", nodes=2, seconds=20)
@@ -197,7 +209,7 @@ def test_a_pilot_that_was_stopped_gives_up_what_went_elsewhere(pbs, running, tmp
     figures.add("PBS: functions that left pilots stopped for 20 s, of 8", len(moved))
     assert 0 < len(moved) <= 4
     assert all([each["end"] for each in one["activations"]].count("succeeded") == 1 for one in documents)
-    ends = [Path(tmp_path, f"{x}.trace").read_text().count("end") for x in range(8)]
+    ends = [Path(work, f"{x}.trace").read_text().count("end") for x in range(8)]
     assert ends == [1] * 8, "a pilot that woke went on with what was no longer its"
 
 
@@ -219,13 +231,10 @@ def ends_by_a_prime_job(pbs, running):
 
 
 def ends_by_rerun(pbs, running):
-    pbs.run("qrerun", *pbs.run("qselect", "-q", "harvest").split(), may_fail=True)
+    pbs.run("qrerun", "-W", "force", *pbs.run("qselect", "-q", "harvest").split())
 
 
-@pytest.mark.parametrize(
-    "end", [ends_by_qdel, ends_by_force, ends_by_kill_of_the_agent, ends_by_a_prime_job, ends_by_rerun]
-)
-def test_nothing_is_left_of_a_pilots_processes(pbs, running, figures, end):
+def nothing_is_left(pbs, running, figures, end) -> None:
     with running.client() as client:
         running.wait_for(lambda: ready(client), "4 ready pilots", 30)
         futures = [client.submit(starts_a_process, 300) for _ in range(8)]
@@ -239,6 +248,16 @@ def test_nothing_is_left_of_a_pilots_processes(pbs, running, figures, end):
             future.cancel()
 
 
+@pytest.mark.parametrize("end", [ends_by_qdel, ends_by_force, ends_by_kill_of_the_agent, ends_by_a_prime_job])
+def test_nothing_is_left_of_a_pilots_processes(pbs, running, figures, end):
+    nothing_is_left(pbs, running, figures, end)
+
+
+@pytest.mark.parametrize("how", ["R"], indirect=True)
+def test_nothing_is_left_of_a_pilot_that_is_put_back_into_the_queue(pbs, running, figures):
+    nothing_is_left(pbs, running, figures, ends_by_rerun)
+
+
 def test_pilots_are_given_back_at_a_clean_end(pbs, running):
     with running.client() as client:
         running.wait_for(lambda: ready(client), "4 ready pilots", 30)
@@ -248,10 +267,10 @@ def test_pilots_are_given_back_at_a_clean_end(pbs, running):
     gone(processes)
 
 
-def test_a_pilot_killed_with_minus_nine_is_replaced_and_its_work_resumed(pbs, running, tmp_path, figures):
+def test_a_pilot_killed_with_minus_nine_is_replaced_and_its_work_resumed(pbs, running, work, figures):
     with running.client() as client:
         running.wait_for(lambda: ready(client), "4 ready pilots", 30)
-        future = client.submit(slow_square, 3, str(tmp_path), 0.1, 150)
+        future = client.submit(slow_square, 3, str(work), 0.1, 150)
         document = running.wait_for(lambda: checkpointed(client, future), "a first checkpoint")
         time.sleep(1)
         running.agent(document["activations"][-1]["pilot_id"]).kill()
@@ -275,16 +294,17 @@ def attempt(client, future, number):
     return document if document["attempts"] >= number else None
 
 
-def test_gateway_and_daemon_killed_with_minus_nine_find_their_pilots_again(pbs, running, tmp_path):
+def test_gateway_and_daemon_killed_with_minus_nine_find_their_pilots_again(pbs, running, work):
     port = running.url.rsplit(":", 1)[1]
     running.options = (*running.options, "--port", port)
     with running.client() as client:
         before = running.wait_for(lambda: ready(client), "4 ready pilots", 30)
-        futures = [client.submit(slow_square, x, str(tmp_path), 0.1, 60) for x in range(8)]
+        futures = [client.submit(slow_square, x, str(work), 0.1, 60) for x in range(8)]
         running.wait_for(lambda: busy(client) == 8, "8 busy slots", 30)
         running.kill()
         time.sleep(2)
-        running.start()
+        with being(PILOTS):
+            running.start()
         assert [future.result(timeout=120) for future in futures] == [x * x for x in range(8)]
         attempts = [client.invocation(str(future.invocation_id))["attempts"] for future in futures]
         after = client.pilots()

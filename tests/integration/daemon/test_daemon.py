@@ -7,8 +7,9 @@ import threading
 from datetime import timedelta
 
 import msgspec
+import pytest
 
-from harvester.domain.cluster.ports import SchedulerUnavailable
+from harvester.domain.cluster.ports import SchedulerAbsent, SchedulerUnavailable, SubmissionUnsent
 from harvester.domain.cluster.snapshot import BatchJob, BatchState
 from harvester.domain.model.functions import Encoding, FunctionKind, FunctionVersion
 from harvester.domain.model.invocations import ActivationEnd, InvocationState
@@ -111,6 +112,22 @@ def test_a_submission_that_never_got_through_is_given_up_and_made_anew(site):
     assert old.state is PilotState.FAILED
     assert "never answered" in old.reason
     assert new.state is PilotState.QUEUED
+
+
+@pytest.mark.parametrize("kind", [SubmissionUnsent, SchedulerAbsent])
+def test_a_submission_that_surely_reached_nobody_is_made_anew_and_blames_no_shape(site, monkeypatch, kind):
+    def submit(order):
+        raise kind("qsub: cannot connect to server")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(site.scheduler, "submit", submit)
+        site.pass_time(2, ticks=3)
+        assert {pilot.state for pilot in site.all()} == {PilotState.FAILED}
+        assert any("does not answer" in error for error in note(site, "daemon")["errors"])
+        assert note(site, "daemon")["paused"] is False
+    site.pass_time(60)
+    (pilot,) = site.store.pilots()
+    assert pilot.state is PilotState.QUEUED
 
 
 def test_a_scheduler_that_does_not_answer_proves_nothing_and_is_asked_less_and_less(site):

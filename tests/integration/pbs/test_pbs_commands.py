@@ -74,7 +74,9 @@ def test_what_nodes_name_and_qstat_does_not_show_is_somebodys(fake_pbs, adapter)
     assert "85" in shown
 
 
-def test_what_a_site_hides_is_told(fake_pbs, adapter):
+def test_what_a_site_hides_is_told(fake_pbs, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "carol")  # nobody of these days
+    adapter = PbsAdapter(work_dir=tmp_path / "psij", cache_for=timedelta(0))
     fake_pbs.change(
         "qmgr",
         f"cat {fake_pbs.samples}/server.qmgr.txt",
@@ -83,6 +85,8 @@ def test_what_a_site_hides_is_told(fake_pbs, adapter):
     assert adapter.snapshot().hidden == ""  # we see others': we are an operator
     fake_pbs.queue.write_text("")
     assert "query_other_jobs" in adapter.snapshot().hidden
+    monkeypatch.setenv("LOGNAME", "oper")  # an operator, and nobody has a batch job
+    assert PbsAdapter(work_dir=tmp_path / "psij").snapshot().hidden == ""
 
 
 def test_elements_of_an_array_are_told_by_the_nodes_they_are_on(fake_pbs, adapter):
@@ -219,6 +223,19 @@ def test_excluded_nodes_are_kept_off_by_naming_another_one_that_has_room(fake_pb
     adapter.snapshot()  # a new look, a new choice
     adapter.submit(first)
     assert len(fake_pbs.calls("qsub")) == 3
+
+
+def test_no_node_is_chosen_that_somebody_has_before_the_pilot_would_end(fake_pbs, adapter, order):
+    def at(seconds):
+        return time.strftime("%a %b %e %H:%M:%S %Y", time.gmtime(time.time() + seconds))
+
+    told = f"Resv ID: R9.vm\nreserve_state = RESV_CONFIRMED\nreserve_start = {at(600)}\nreserve_end = {at(900)}"
+    fake_pbs.answers("pbs_rstat", f"echo '{told}\nresv_nodes = (pn3:ncpus=4)'")
+    adapter.snapshot()
+    adapter.submit(msgspec.structs.replace(order, exclude=("pn1",)))  # for 14 min
+    assert "select=1:ncpus=1:host=pn4" in fake_pbs.submitted()
+    adapter.submit(msgspec.structs.replace(order, exclude=("pn1",), walltime=timedelta(minutes=5)))
+    assert "select=1:ncpus=1:host=pn3" in fake_pbs.submitted()
 
 
 @pytest.mark.parametrize(("preempt_order", "expected"), [("D", "n"), ("R", "y"), ("RD", "n")])

@@ -15,7 +15,7 @@ def kind(request):
 @pytest.fixture
 def make_site(tmp_path, monkeypatch):
     """Makes a site of a kind; its commands are on PATH until the test ends."""
-    made = []
+    made: list[FakeSite] = []
 
     def make(kind, **options):
         folder = tmp_path / f"site{len(made)}"
@@ -28,8 +28,3 @@ def make_site(tmp_path, monkeypatch):
     yield make
     for site in made:
         site.close()
-
-
-@pytest.fixture
-def site(kind, make_site):
-    return make_site(kind)

@@ -1,5 +1,6 @@
 """What becomes of a pilot's batch job, as each scheduler's adapter tells it."""
 
+import dataclasses
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from support.fake_cluster.model import rules
 from support.fake_cluster.model.records import Amount, FakeReservation, Manners, Wish
 from support.fake_cluster.model.rules import Eviction
 from support.fake_cluster.site import nodes
+from support.fake_cluster.slurm.commands import FakeSlurm
 
 from harvester.domain.cluster import windows
 from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected
@@ -79,6 +81,20 @@ def test_a_preempted_pilot_is_told_as_that_while_it_leaves_and_when_it_has_left(
     site.server.advance(30)
     batch = site.answer(batch_job_id)
     assert (batch.state, wanted.started_at is not None) == (S.PREEMPTED, True)
+
+
+@pytest.mark.parametrize("version", ["22.05.8", "24.11.5", "26.05.5"])
+def test_each_version_of_slurm_tells_of_evictions_and_of_excluded_nodes(make_site, order, version):
+    site = make_site(dataclasses.replace(SLURM, flavour=FakeSlurm(version)), nodes=nodes(2))
+    site.cluster.manners = Manners(leaves_s=5.0)
+    evicted = submitted(site, order)
+    prime(site)
+    waits = submitted(site, replace(order, name="hv-test-2", exclude=("n1",)), after_s=2.0)
+    assert site.answer(evicted).preempt_at is not None
+    assert site.answer(waits).excluded_nodes == ("n1",)
+    site.server.advance(10)
+    assert site.answer(evicted).state is S.PREEMPTED
+    assert site.adapter.snapshot().scheduler == f"slurm {version}"
 
 
 def test_a_pilot_that_ignores_its_eviction_is_killed_when_its_grace_time_is_over(site, order):

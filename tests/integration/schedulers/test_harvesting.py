@@ -105,6 +105,19 @@ def test_pilots_leave_a_node_that_an_admin_drains(make_site, kind):
     site.assert_nothing_is_lost(2)
 
 
+def test_a_drain_that_leaves_no_room_for_all_pilots_pauses_nothing(make_site, kind):
+    site = make_site(kind, nodes=nodes(2), ready=4)
+    site.pass_time(ticks=6)
+    site.drain("n1")
+    site.pass_time(ticks=120)
+    assert [batch.nodes for batch in site.running_pilots()] == [("n2",)] * 2
+    assert site.daemon._pauses.reason == ""
+    site.drain()
+    site.pass_time(ticks=200)
+    assert len(site.running_pilots()) >= 4
+    site.assert_nothing_is_lost(4)
+
+
 def test_pilots_that_pbs_puts_back_into_the_queue_are_evicted_and_leave_it(make_site):
     site = make_site(PBS, nodes=nodes(2), ready=3)
     site.cluster.rules = rules.with_eviction(PBS.rules, Eviction.REQUEUE)

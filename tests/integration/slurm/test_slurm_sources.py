@@ -105,10 +105,21 @@ def test_an_odd_node_is_shown_as_unknown_and_said_once(fake_slurm, tmp_path, cap
     assert "NodeName=n2" in said.getMessage()
 
 
-@pytest.mark.parametrize(("user", "is_hidden"), [("root", False), ("eva", True)])
+@pytest.mark.parametrize(
+    ("who", "is_hidden"),
+    [
+        (("root", "exit 1"), False),  # eva's are shown to it
+        (("eva", "exit 1"), True),
+        (("eva", "echo None"), True),
+        (("eva", "echo Operator"), False),
+        (("eva", "echo Administrator"), False),
+    ],
+)
 def test_where_a_site_hides_batch_jobs_it_is_told_to_those_who_see_only_their_own(
-    fake_slurm, tmp_path, monkeypatch, user, is_hidden
+    fake_slurm, tmp_path, monkeypatch, who, is_hidden
 ):
+    user, sacctmgr = who
+    fake_slurm.answers("sacctmgr", sacctmgr)
     fake_slurm.change("scontrol", "config.txt", "config.txt; echo PrivateData = jobs,nodes")
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     fake_slurm.queue.write_bytes(fake_slurm.queue.read_bytes().replace(b"root\x1f", b"eva\x1f"))

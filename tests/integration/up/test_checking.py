@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,7 @@ def test_a_python_that_nodes_do_not_have_is_an_error(tmp_path):
     config.write_text('[[pilot]]\nname = "cpu"\npartition = "harvest"\npython = "/no/such/python"\n')
     code, found = check(tmp_path / "state", *LOCAL, "--config", str(config), "--probe", "--wait", "20")
     assert (code, bad(found)) == (1, [("nodes", "error")])
+    assert "-> set `python` in [[pilot]]" in texts(found)
 
 
 def test_a_site_s_own_authority_must_be_named_for_the_nodes(tmp_path):
@@ -163,6 +166,20 @@ def test_a_state_folder_of_others_and_a_token_that_is_none_are_errors(tmp_path):
     code, found = check(tmp_path, *LOCAL)
     assert (code, bad(found)) == (1, [("tokens", "error")])
     assert (tmp_path / "tokens" / "user").read_text() == "two words\n"
+
+
+def test_a_store_of_a_newer_harvester_or_of_somebody_else_is_an_error_and_is_not_touched(tmp_path):
+    store = tmp_path / "harvester.db"
+    with closing(sqlite3.connect(store)) as connection, connection:
+        connection.execute("CREATE TABLE meta (key TEXT, value TEXT)")
+        connection.execute("INSERT INTO meta VALUES ('schema_version', '99')")
+    before = store.read_bytes()
+    code, found = check(tmp_path, *LOCAL)
+    assert (code, bad(found)) == (1, [("store", "error")])
+    assert "newer harvester (schema 99" in texts(found)
+    assert ([path.name for path in tmp_path.iterdir()], store.read_bytes()) == (["harvester.db"], before)
+    store.write_text("a letter to somebody " * 100)
+    assert check(tmp_path, *LOCAL)[0] == 1
 
 
 def test_the_text_fits_a_terminal_and_ends_with_the_verdict(tmp_path):

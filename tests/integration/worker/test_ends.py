@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 
 import psutil
 import pytest
 
 from harvester.domain.protocol import wire
+from harvester_worker.pool import session_guard
 
 
 def starts_stubborn_processes():
@@ -57,18 +59,18 @@ def forks_as_fast_as_it_can():
 
 @pytest.fixture
 async def start(pilots, gateway, order, tmp_path):
-    return lambda function: running(pilots, gateway, order, function, tmp_path)
+    return lambda function, **environ: running(pilots, gateway, order, function, tmp_path, **environ)
 
 
-async def running(pilots, gateway, order, function, folder):
-    process = await pilots.start(finish_s=0.3, environ={MARK: str(folder)})
+async def running(pilots, gateway, order, function, folder, **environ):
+    process = await pilots.start(finish_s=0.3, environ={MARK: str(folder)} | environ)
     await gateway.send(*order(function, str(folder)))
     async with asyncio.timeout(20):
         while not all((folder / name).exists() and (folder / name).read_text() for name in ("orphan", "child")):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await asyncio.sleep(0.1)
     agent = psutil.Process(process.pid)
-    (zygote,) = agent.children()
+    (zygote,) = [each for each in agent.children() if each.name() == "harvester-zyg"]
     slot = next(each for each in zygote.children() if each.name().startswith("harvester-"))
     family = agent.children(recursive=True)
     return process, agent, zygote, slot, family
@@ -127,3 +129,45 @@ async def test_a_killed_agent_leaves_nothing_behind(start, tmp_path, function, a
     await all_gone(family, 2)
     await asyncio.sleep(0.3)
     assert not everybody(tmp_path)
+
+
+@FUNCTIONS
+async def test_a_session_that_pbs_kills_as_a_whole_leaves_nothing_behind_in_others(start, tmp_path, function):
+    process, agent, zygote, slot, family = await start(function(), PBS_JOBID=f"{os.getpid()}.head")
+    session = [each for each in [agent, *family] if os.getsid(each.pid) == os.getsid(agent.pid)]
+    assert {zygote, slot} <= set(session)
+    assert set(family) - set(session)  # what the function has started
+    for each in session:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    await process.wait()
+    await all_gone(family, 5)
+    async with asyncio.timeout(5):
+        while everybody(tmp_path):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.05)
+
+
+async def test_the_guard_of_a_pilots_session_is_ended_by_the_pilot_that_leaves(start, tmp_path):
+    process, agent, *_ = await start(starts_stubborn_processes(), PBS_JOBID=f"{os.getpid()}.head")
+    (guard,) = [each for each in agent.children() if each.name() == "harvester-grd"]
+    agent.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
+    assert not lives(guard)
+    assert not everybody(tmp_path)
+
+
+async def test_the_guard_spares_a_new_run_of_the_same_batch_job():
+    batch_job = f"{os.getpid()}.head"
+    died_at = session_guard.now_ticks()
+    await asyncio.sleep(0.05)  # start times are told in hundredths of a second
+    process = await asyncio.create_subprocess_exec(
+        "sleep", "30", env={"PATH": os.environ["PATH"], "PBS_JOBID": batch_job}, start_new_session=True
+    )
+    try:
+        mark = f"PBS_JOBID={batch_job}".encode()
+        assert session_guard.marked(mark, died_at) == []
+        assert session_guard.marked(mark, session_guard.now_ticks() + 1) == [process.pid]
+        assert session_guard.marked(mark + b"x", session_guard.now_ticks() + 1) == []
+    finally:
+        process.kill()
+        await process.wait()

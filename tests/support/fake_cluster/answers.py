@@ -17,7 +17,6 @@ class Call:
     arguments: tuple[str, ...]
     at: float  # by the cluster's clock
     environment: Mapping[str, str] = field(default_factory=dict)
-    folder: str = "/"
 
 
 @dataclass(frozen=True)

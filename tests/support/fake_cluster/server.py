@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from support.fake_cluster.answers import Answer, Call, Flavour
@@ -80,8 +81,8 @@ class FakeServer:
 
     # ---- threads
 
-    def _run(self, call: object, *arguments: object) -> None:
-        thread = threading.Thread(target=call, args=arguments, daemon=True)  # type: ignore[arg-type]  # a bound method
+    def _run(self, call: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=call, args=arguments, daemon=True)
         thread.start()
         self._threads = [each for each in self._threads if each.is_alive()] + [thread]
 
@@ -107,9 +108,7 @@ class FakeServer:
                     return
                 text += more
             pid, command, *arguments = text.removesuffix(_END).decode(errors="surrogateescape").split("\0")
-            call = Call(
-                command, tuple(arguments), self.cluster.now, _environment(pid), str(Path(f"/proc/{pid}/cwd").readlink())
-            )
+            call = Call(command, tuple(arguments), self.cluster.now, _environment(pid))
             answer = self.ask(call)
             if answer is None:
                 connection.recv(1)  # until the caller has been killed

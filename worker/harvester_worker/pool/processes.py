@@ -124,6 +124,11 @@ def kill_tree(pid: int) -> None:
     _stop_and_kill(lambda: [pid, *descendants(pid)])
 
 
+def kill_all(look: Callable[[], list[int]]) -> None:
+    """Kill the processes that `look` finds, and those that it finds because they were forked meanwhile."""
+    _stop_and_kill(look)
+
+
 def end_descendants(*, within_s: float) -> bool:
     """Kill and reap everything below the caller; return whether nothing is left.
 

@@ -173,13 +173,7 @@ class Slot:
         except RunFailed as error:
             failure = placed(error.failure, run.attempt)
         finally:
-            active.is_interruptible = False
-            self._host.close()
-            self._host.end()
-            active.context.end()
-            self._active = None
-            while self._ordered and self._ordered[0].number <= run.number:
-                self._ordered.popleft()
+            self._clear(active)
         is_evicted = active.context.was_handed_over  # also where the function has caught `Evicted`
         if is_evicted or is_unwound:
             value, pieces, failure = b"", (), None
@@ -193,6 +187,16 @@ class Slot:
             had_descendants=self._descendants.look(),
             is_unshared=is_unshared,
         ), pieces
+
+    def _clear(self, active: CurrentRun) -> None:
+        """End what belongs to a run, and forget the orders that were for it."""
+        active.is_interruptible = False
+        self._host.close()
+        self._host.end()
+        active.context.end()
+        self._active = None
+        while self._ordered and self._ordered[0].number <= active.run.number:
+            self._ordered.popleft()
 
     def _result(self, active: CurrentRun, beside: memoryview | None) -> list[Part]:
         run = active.run

@@ -6,8 +6,6 @@ Owns the order of the questions, and that an answer that does not come is a find
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 import signal
 import socket
 import tempfile
@@ -25,12 +23,12 @@ from harvester.cli import plugins
 from harvester.cli.render import findings as render
 from harvester.cli.session import INTERRUPTED, print_json
 from harvester.cli.site.host import host_facts
-from harvester.cli.site.listener import listening
 from harvester.cli.site.looks import look
 from harvester.cli.site.options import CheckOptions
-from harvester.cli.site.probe import ProbeSettings, Say, run_probe
+from harvester.cli.site.probe import Say
+from harvester.cli.site.probing import Probing, probed
 from harvester.cli.site.teller import answering_kind, aside, site_teller
-from harvester.cli.up import build, build_adapter, build_address
+from harvester.cli.up import build, build_adapter
 from harvester.cli.up.first_look import check_knowledge
 from harvester.config import Config
 from harvester.config_file import ConfigError, load_config
@@ -41,12 +39,12 @@ from harvester.domain.cluster.ports import (
     SchedulerError,
     SchedulerUnavailable,
     SubmissionRejected,
+    knowledge_of,
 )
 from harvester.domain.cluster.snapshot import ClusterSnapshot
-from harvester.domain.fitness import cluster_findings, host_findings, probe_findings, window_cost
+from harvester.domain.fitness import cluster_findings, host_findings, window_cost
 from harvester.domain.fitness.findings import Finding, Topic, error, exit_code, note, ok, ordered, verdict
 from harvester.domain.fitness.host_findings import HostFacts
-from harvester.domain.fitness.probe_findings import Expected
 from harvester.domain.fitness.site_facts import HearsBy, SiteFacts, SiteTeller
 from harvester.domain.harvest.planning import HarvestSettings, Shape
 
@@ -135,7 +133,7 @@ def _of_the_config(problem: ConfigError | plugins.PluginError) -> Finding:
 
 
 def _no_scheduler(problem: SchedulerError) -> Finding:
-    remedy = "see that its commands are on the PATH here and its controller answers; `harvester up` waits for it"
+    remedy = "see that its commands are on the PATH here, and that its controller answers"
     return error(Topic.SCHEDULER, f"the scheduler does not answer: {problem}", remedy)
 
 
@@ -153,9 +151,10 @@ class _Site:
         """Ask, and return what was found."""
         self._say("looking at the cluster")
         try:
-            # Glances are for modes in which nobody evicts pilots; what is emulated takes no time.
+            # Glances are for modes in which nobody evicts pilots; what is emulated or not seen takes no time.
             has_glances = self._config.harvest.mode != "preemptible"
-            looked = look(self._adapter, count=0 if self._is_emulated else 3, has_glances=has_glances)
+            is_timed = not self._is_emulated and knowledge_of(self._adapter).nodes
+            looked = look(self._adapter, count=3 if is_timed else 0, has_glances=has_glances)
         except SchedulerUnavailable as problem:
             return [_no_scheduler(problem)]
         snapshot = looked.snapshot
@@ -239,8 +238,6 @@ class _Site:
                     text = f'{self._host.user} may submit pilot "{shape.name}": {words}'
                     yield ok(Topic.RIGHTS, text, shape.name)
 
-    # ---- the probe
-
     def _probed(
         self, options: CheckOptions, facts: SiteFacts | None, shapes: tuple[Shape, ...], daemon: DaemonSettings
     ) -> Iterator[Finding]:
@@ -248,49 +245,11 @@ class _Site:
             text = "no compute node was asked: whether nodes see the gateway, the state folder and Python is not known"
             yield note(Topic.NODES, text, "run `harvester check --probe`, which submits one small batch job")
             return
-        kinds = {(shape.partition, daemon.orders[shape.name].interpreter): shape for shape in shapes}
-        for shape in kinds.values():
-            yield from self._probe(options, shape, facts, daemon)
-
-    def _probe(
-        self, options: CheckOptions, shape: Shape, facts: SiteFacts | None, daemon: DaemonSettings
-    ) -> Iterator[Finding]:
-        expected = Expected(
-            partition=shape.partition,
-            user=self._host.user,
-            uid=os.getuid(),
-            python=shape.python,
-            harvester=dict(self._host.versions)["harvester"],
-            state=self._host.state,
+        probing = Probing(
+            config=self._config,
+            host=self._host,
+            daemon=daemon,
             hears_by=facts.hears_by if facts is not None else HearsBy.PROCESS,
+            wait_s=options.wait_s,
         )
-        nonce = secrets.token_urlsafe(16)
-        try:
-            with self._answering(nonce) as gateways:
-                settings = ProbeSettings(
-                    partition=shape.partition,
-                    interpreter=daemon.orders[shape.name].interpreter,
-                    gateways=gateways,
-                    tls_ca=daemon.tls_ca,
-                    state=daemon.state_dir,
-                    nonce=nonce,
-                    account=daemon.account,
-                    qos=daemon.qos,
-                    nice=daemon.nice,
-                    wait_s=options.wait_s,
-                )
-                outcome = run_probe(settings, self._adapter, self._say)
-        except OSError as problem:
-            text = f"the probe could not be made: {problem.strerror or problem}"
-            yield error(Topic.NODES, text, "correct what is said of the state folder and the gateway's port")
-            return
-        yield from probe_findings.of_the_probe(outcome, expected)
-
-    @contextlib.contextmanager
-    def _answering(self, nonce: str) -> Iterator[tuple[str, ...]]:
-        """Yield the gateway's addresses, with somebody who answers there: a gateway that runs, or this check."""
-        if self._host.port.is_taken:
-            yield (build_address.pilots_url(self._config, self._config.gateway.port),)
-            return
-        with listening(self._config, nonce) as port:
-            yield (build_address.pilots_url(self._config, port),)
+        yield from probed(probing, shapes, self._adapter, self._say)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import getpass
@@ -12,6 +13,7 @@ import os
 import platform
 import shutil
 import socket
+import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -129,9 +131,11 @@ def _store(config: Config) -> str:
 
 
 def _store_trouble(config: Config) -> str:
-    """Return why a store that is not in the state folder cannot be used."""
-    if not config.store.url or importlib.util.find_spec("sqlmodel") is None:
+    """Return why the store cannot be used."""
+    if importlib.util.find_spec("sqlmodel") is None:
         return ""
+    if not config.store.url:
+        return _file_trouble(state_dir(config) / "harvester.db")
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - SQL is not needed by other commands
 
     from harvester.store.db.engine import make_engine  # noqa: PLC0415 - as above
@@ -147,6 +151,28 @@ def _store_trouble(config: Config) -> str:
         return " ".join(str(error).split())[:300]
     finally:
         engine.dispose()
+    return ""
+
+
+def _file_trouble(path: Path) -> str:
+    """Return why a SQLite store that is there cannot be used: not ours to open, no store, or of a newer harvester."""
+    from harvester.store.db.schema import VERSION  # noqa: PLC0415 - as above
+
+    if not path.exists():
+        return ""
+    if not os.access(path, os.R_OK | os.W_OK):
+        return f"{path} cannot be read and written by you"
+    try:
+        # Immutable: not even the files beside it are touched, which may be another user's, or in use.
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            rows = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchall()
+    except sqlite3.OperationalError:  # its tables may be on their way, in the file beside it
+        return ""
+    except sqlite3.DatabaseError as error:
+        return f"{path}: {error}"
+    found = next((str(value) for (value,) in rows), "")
+    if found.isdecimal() and int(found) > VERSION:
+        return f"{path} was written by a newer harvester (schema {found}; this one knows up to {VERSION})"
     return ""
 
 

@@ -88,7 +88,7 @@ class _Attempt:
             return ProbeRefused(why=str(error))
         except SchedulerUnavailable as error:
             self._cancel_by_name()
-            return ProbeRefused(why=str(error))
+            return ProbeRefused(why=str(error), is_answer=False)
         self._tell(f"the probe is batch job {batch_job_id} in {self._settings.partition}")
         try:
             return self._awaited(batch_job_id)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from harvester.cli.up.build import state_dir
-from harvester.config import Config
+from harvester.config import OWN_KINDS, Config
 from harvester.domain.cluster.ports import SchedulerAdapter
 from harvester.domain.fitness.site_facts import SiteTeller
 
@@ -72,10 +72,11 @@ def answering_kind() -> str:
 
 def aside(config: Config, folder: Path) -> Config:
     """Return the configuration with an emulated cluster kept in `folder`: that of the state folder may be in use."""
-    kind, own = config.scheduler.kind, config.scheduler.submission
+    kind = config.scheduler.kind
     if kind == "local":
         return msgspec.structs.replace(config, state=str(folder))
-    if own.work_dir or state_dir(config).is_dir() or not hasattr(config.scheduler, kind):
+    own = getattr(config.scheduler, kind) if kind in OWN_KINDS else None  # else: of another package
+    if own is None or own.work_dir or state_dir(config).is_dir():
         return config
     # The state folder may not be there yet; batch scripts lie somewhere for a moment only.
     elsewhere = {kind: msgspec.structs.replace(own, work_dir=str(folder))}

@@ -13,7 +13,13 @@ import uuid_utils
 
 from harvester.daemon.pilots.folders import PilotFolders
 from harvester.daemon.settings import DaemonSettings
-from harvester.domain.cluster.ports import PilotOrder, SchedulerAdapter, SubmissionRejected
+from harvester.domain.cluster.ports import (
+    PilotOrder,
+    SchedulerAbsent,
+    SchedulerAdapter,
+    SubmissionRejected,
+    SubmissionUnsent,
+)
 from harvester.domain.cluster.snapshot import ClusterSnapshot
 from harvester.domain.harvest.planning import Shape, SubmitPilot
 from harvester.domain.model.pilots import PilotEvent, PilotState
@@ -39,8 +45,9 @@ class Launcher:
     def launch(self, order: SubmitPilot, snapshot: ClusterSnapshot, now: float) -> PilotRecord:
         """Submit a pilot and return it, QUEUED.
 
-        Raises `SubmissionRejected` (the pilot is FAILED then), `SchedulerUnavailable` (it stays PLANNED until it is
-        found by its name, or is not), `StoreError`, and `OSError` where its folder cannot be made.
+        Raises `SubmissionRejected`, and `SchedulerUnavailable` where the scheduler surely has not heard of it (the
+        pilot is FAILED then); another `SchedulerUnavailable` (it stays PLANNED until it is found by its name, or is
+        not); `StoreError`, and `OSError` where its folder cannot be made.
         """
         shape = self._shapes[order.shape]
         pilot_id, token = str(uuid_utils.uuid7()), secrets.token_urlsafe(32)
@@ -60,7 +67,7 @@ class Launcher:
         self._store.add_pilot(record)
         try:
             batch_job_id = self._adapter.submit(self._batch_order(record, shape, order, str(path)))
-        except SubmissionRejected as error:
+        except (SubmissionRejected, SubmissionUnsent, SchedulerAbsent) as error:
             self._store.move_pilot(PilotMoved(pilot_id=pilot_id, event=PilotEvent.REJECTED, at=now, reason=str(error)))
             raise
         return self._store.move_pilot(

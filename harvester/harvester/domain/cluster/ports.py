@@ -28,12 +28,19 @@ class SchedulerAbsent(SchedulerUnavailable):
     """There is no such command here, so nobody was asked. It may be a disk that is not mounted yet."""
 
 
+class SubmissionUnsent(SchedulerUnavailable):
+    """The submission did not reach the scheduler, so there is no batch job. Try again later."""
+
+
 class SubmissionRejected(SchedulerError):
     """The scheduler answered, and the answer was no. Back off: the same order will be refused again."""
 
 
 class LimitReached(SubmissionRejected):
-    """As many as our user, account or QOS may submit are submitted: one more may be when one of them has ended."""
+    """No more for now: as many as our user, account or QOS may submit are submitted, or no node has a place for it.
+
+    One more may be submitted when one of them has ended.
+    """
 
 
 class PilotOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,8 +99,9 @@ class SchedulerAdapter(Protocol):
     def submit(self, order: PilotOrder) -> str:
         """Submit a pilot and return its batch job id.
 
-        Raises `SubmissionRejected` when the scheduler refuses, `SchedulerUnavailable` when nobody knows whether the
-        batch job exists now: look for its name in later snapshots before anything is resubmitted.
+        Raises `SubmissionRejected` when the scheduler refuses, `SchedulerAbsent` or `SubmissionUnsent` when it surely
+        has not heard of it, and `SchedulerUnavailable` when nobody knows whether the batch job exists now: look for its
+        name in later snapshots before anything is resubmitted.
         """
         ...
 

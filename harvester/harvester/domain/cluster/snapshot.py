@@ -135,6 +135,7 @@ class Partition(msgspec.Struct, frozen=True, kw_only=True):
     priority_tier: int = 1  # partitions of a higher tier go first on the nodes that they share
     refuses: str = ""  # why it takes no pilots of ours, in words that end a sentence; empty where it may take them
     gives_whole_nodes: bool = False  # nobody else's batch job shares a node with one of it
+    most: Resources | None = None  # that a batch job in it may take of one node; 0 CPUs or memory: no limit on these
     exempt_time: timedelta = timedelta(0)  # a batch job is not evicted before it has run for so long
 
 

@@ -56,7 +56,7 @@ class Dispatcher:
         self._ledger = Ledger(epoch, self._queues, settings.horizon.total_seconds())
         self._expiry = Expiry()
         self._steps = Steps(self._ledger, self._expiry, settings.poison_deaths)
-        self._margin_s = settings.margin.total_seconds()
+        self._lease_s, self._margin_s = settings.lease.total_seconds(), settings.margin.total_seconds()
         self._granting = Granting(
             self._ledger,
             margin_s=self._margin_s,
@@ -113,8 +113,7 @@ class Dispatcher:
     def checkpointed(self, pilot_id: str, invocation_id: str, fence: int, seq: int, now: float) -> list[Effect]:
         """A checkpoint came."""
         entry = self._ledger.valid(pilot_id, invocation_id, fence)
-        kind = AckKind.CHECKPOINT
-        ack = Acknowledge(pilot_id=pilot_id, kind=kind, invocation_id=invocation_id, fence=fence, seq=seq)
+        ack = Acknowledge(pilot_id=pilot_id, kind=AckKind.CHECKPOINT, invocation_id=invocation_id, fence=fence, seq=seq)
         if entry is None or entry.is_over:
             return [ack]
         entry.has_checkpoint = entry.has_progressed = True
@@ -174,7 +173,7 @@ class Dispatcher:
             pilot = self._ledger.pilots[pilot_id] = PilotEntry.remembered(pilot_id, now, now)
         pilot.capacity, pilot.python = arrival.capacity, arrival.python
         pilot.is_known = pilot.is_connected = True
-        self._renew(pilot, arrival.time_left_s, now)
+        pilot.renew(self._lease_s, arrival.time_left_s, now)
         abandon, changes = compare(self._ledger, self._steps, pilot, arrival.held, now)
         pilot.recount()
         self._ledger.note_room(pilot)
@@ -190,7 +189,7 @@ class Dispatcher:
         pilot = self._ledger.pilots.get(pilot_id)
         if pilot is None:  # given up while it was silent, on a connection that was not
             return [SendDrain(pilot_id=pilot_id, reason=DrainReason.DISMISSED)]
-        self._renew(pilot, time_left_s, now)
+        pilot.renew(self._lease_s, time_left_s, now)
         return []
 
     def draining(self, pilot_id: str, reason: DrainReason, now: float) -> list[Effect]:
@@ -287,11 +286,6 @@ class Dispatcher:
             effects += self._steps.expire(now)
         self._granting.place(now, freed, effects)
         return effects
-
-    def _renew(self, pilot: PilotEntry, time_left_s: float, now: float) -> None:
-        pilot.last_seen_at = now
-        pilot.expires_at = now + self.settings.lease.total_seconds()
-        pilot.ends_at = now + time_left_s
 
     def _drain(self, pilot: PilotEntry, reason: DrainReason) -> list[Effect]:
         if pilot.drain is reason:

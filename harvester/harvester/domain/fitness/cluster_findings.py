@@ -69,7 +69,8 @@ def of_the_partitions(snapshot: ClusterSnapshot, settings: HarvestSettings) -> I
     """Yield, for each partition, whether it can be harvested, and why not."""
     for part in snapshot.partitions:
         nodes = [node for node in snapshot.nodes if part.name in node.partitions]
-        size = f"{counted(len(nodes), 'node')}, at most {span(part.max_time) if part.max_time else 'any time'}"
+        longest = f"at most {span(part.max_time)}" if part.max_time else "any walltime"
+        size = f"{counted(len(nodes), 'node')}, {longest}"
         is_used = any(shape.partition == part.name for shape in settings.shapes)
         head = f'"{part.name}"' + (" (pilots go here)" if is_used else "")
         if not snapshot.knowledge.nodes:

@@ -92,7 +92,7 @@ def _state_folder(host: HostFacts, *, is_seen: bool) -> Iterator[Finding]:
 
 def _store(host: HostFacts) -> Iterator[Finding]:
     if host.store_trouble:
-        remedy = "correct store.url, or leave it out for SQLite in the state folder"
+        remedy = "correct store.url or the file's rights, upgrade the harvester, or name another state folder"
         yield error(Topic.STORE, f"the store cannot be used: {host.store_trouble}", remedy)
     elif not host.state_trouble:
         yield ok(Topic.STORE, host.store)

@@ -29,6 +29,7 @@ class ProbeRefused(msgspec.Struct, frozen=True, kw_only=True):
     """The scheduler did not take it."""
 
     why: str
+    is_answer: bool = True  # False: nobody answered
 
 
 class ProbeWaits(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,8 +66,10 @@ def of_the_probe(outcome: ProbeOutcome, expected: Expected) -> Iterator[Finding]
     """Yield what a probe found out."""
     where = f'a compute node of "{expected.partition}"'
     match outcome:
-        case ProbeRefused(why=why):
-            remedy = "correct account, QOS or partition as the scheduler says, or ask for the right to submit there"
+        case ProbeRefused(why=why, is_answer=is_answer):
+            remedy = "see that the scheduler's commands are on the PATH here, and that its controller answers"
+            if is_answer:
+                remedy = "correct account, QOS or partition as the scheduler says, or ask for the right to submit there"
             yield error(Topic.NODES, f'the probe was refused in "{expected.partition}": {why}', remedy)
         case ProbeWaits(reason=reason, waited_s=waited_s):
             why = f" (it says: {reason})" if reason else ""

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from msgspec.structs import replace
 
-from harvester.domain.cluster.snapshot import NodeState
+from harvester.domain.cluster.snapshot import Node, NodeState
 from harvester.domain.harvest.modes import rules_of
 from harvester.domain.harvest.planning import (
     PENDING,
@@ -24,6 +24,7 @@ from harvester.domain.harvest.planning import (
     Situation,
     SubmitPilot,
 )
+from harvester.domain.harvest.shapes import within
 from harvester.domain.model.pilots import PilotState
 
 _CANCELLABLE = frozenset({PilotState.QUEUED, PilotState.READY})
@@ -101,6 +102,9 @@ class Brakes:
         partition = snapshot.partition(shape.partition)
         if partition is not None and partition.refuses:
             return f"partition {partition.name} takes no pilots: {partition.refuses}"
+        if partition is not None and within(shape.resources, partition.most) != shape.resources:
+            most = within(shape.resources, partition.most)
+            return f"partition {partition.name} gives {most} of a node at most, and shape {shape.name} asks for more"
         if snapshot.hidden and self._settings.mode is not HarvestMode.PREEMPTIBLE:
             mode = self._settings.mode
             return f"mode = {mode} must see whom pilots would delay, and the scheduler hides {snapshot.hidden}"
@@ -161,10 +165,12 @@ class Brakes:
 
     def _shunned(self, partition: str) -> tuple[str, ...]:
         """Return the nodes of a partition that are excluded or asleep. Slurm refuses unknown names in --exclude."""
+        return tuple(sorted(node.name for node in self._shunned_nodes if partition in node.partitions))
+
+    @cached_property
+    def _shunned_nodes(self) -> list[Node]:
         shunned = self._situation.excluded_nodes
-        nodes = self._situation.snapshot.nodes
-        found = (node for node in nodes if node.is_asleep or node.name in shunned)
-        return tuple(sorted(node.name for node in found if partition in node.partitions))
+        return [node for node in self._situation.snapshot.nodes if node.is_asleep or node.name in shunned]
 
     # ---- cancellations
 

@@ -23,8 +23,10 @@ def whole_nodes(snapshot: ClusterSnapshot, *, partition: str = "", python: str =
     taken so: then the site must say where pilots may go.
     """
     name = partition or untold_partition(snapshot)
+    part = snapshot.partition(name)
+    most = None if part is None else part.most
     kinds: Counter[Resources] = Counter(
-        node.total for node in snapshot.nodes if name in node.partitions and node.total.cpus
+        within(node.total, most) for node in snapshot.nodes if name in node.partitions and node.total.cpus
     )
     chosen = sorted(kinds.most_common(_MOST), key=lambda kind: kind[0].gpus > 0)
     return tuple(
@@ -35,6 +37,17 @@ def whole_nodes(snapshot: ClusterSnapshot, *, partition: str = "", python: str =
             python=python,
         )
         for number, (total, _) in enumerate(chosen)
+    )
+
+
+def within(total: Resources, most: Resources | None) -> Resources:
+    """Return what a batch job may take of a node that has `total`, where a partition allows `most` of one."""
+    if most is None:
+        return total
+    return Resources(
+        cpus=min(total.cpus, most.cpus or total.cpus),
+        gpus=total.gpus,
+        memory_mb=min(total.memory_mb, most.memory_mb or total.memory_mb),
     )
 
 

@@ -38,6 +38,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     """Failures in a row, and what follows from them."""
 
     failures: int = 0
+    grave: int = 0  # of these, the ones of a ladder that pauses: full limits before them bring no pause nearer
     until_at: float = 0.0
     failed_at: float = 0.0  # the newest failure
     reason: str = ""  # of the newest failure
@@ -47,10 +48,12 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     def failed(self, ladder: Ladder, reason: str, now: float) -> Backoff:
         """Return the state after one more failure."""
         failures = self.failures + 1
-        is_paused = ladder.pause_after is not None and failures >= ladder.pause_after
+        grave = self.grave + (ladder.pause_after is not None)
+        is_paused = ladder.pause_after is not None and grave >= ladder.pause_after
         step = ladder.steps[min(failures, len(ladder.steps)) - 1]
         return Backoff(
             failures=failures,
+            grave=grave,
             until_at=now + step.total_seconds(),
             failed_at=now,
             reason=reason,

@@ -71,6 +71,8 @@ _REMEDIES = (
     ),
     ("the pilot file", "set `state` to a folder on a filesystem that compute nodes see and your user may read there"),
     ("execve()", "set `python` in [[pilot]] to an interpreter that compute nodes have"),
+    ("/env: ", "set `python` in [[pilot]] to an interpreter that compute nodes have"),  # PBS: a pilot begins with env
+    ("cannot start ", "set `python` in [[pilot]] to an interpreter that is there"),  # of the local scheduler
     ("GLIBC", "set `python` in [[pilot]] to an interpreter that was built for the compute nodes"),
     ("error while loading shared", "set `python` in [[pilot]] to an interpreter that compute nodes can run"),
     ("oom", "raise `memory_mb` in [[pilot]]"),

@@ -78,11 +78,7 @@ def function(
     """
 
     def decorate(plain: Any) -> Function[Any, Any]:  # noqa: ANN401 - decorators meet anything
-        if isinstance(plain, (staticmethod, classmethod)):
-            raise TypeError(f"write @{type(plain).__name__} above @harvester.function, not below it")
-        if not callable(plain) or isinstance(plain, (type, Function)):
-            raise TypeError(f"harvester.function decorates plain functions; {plain!r} is not one")
-        check_runs(plain)
+        _check_plain(plain)
         traits = make_traits(
             plain,
             name=name,
@@ -97,6 +93,15 @@ def function(
         return Function(plain, traits, ship_module=ship_module)
 
     return decorate if plain is None else decorate(plain)
+
+
+def _check_plain(plain: object) -> None:
+    """Raise `TypeError` for what the decorator does not take."""
+    if isinstance(plain, (staticmethod, classmethod)):
+        raise TypeError(f"write @{type(plain).__name__} above @harvester.function, not below it")
+    if not callable(plain) or isinstance(plain, (type, Function)):
+        raise TypeError(f"harvester.function decorates plain functions; {plain!r} is not one")
+    check_runs(plain)
 
 
 def make_traits(

@@ -35,15 +35,8 @@ def simulate_published(log: IdleLog, lengths: Sequence[timedelta], *, nodes: int
     gaps = log.gaps()
     if not gaps:
         raise SimulationError(f"{log.source} shows no idle node in that time")
-    pilots = warming = ready = bound = 0
-    for gap in gaps:
-        bound += max(0, gap.samples - _WARM_UP)
-        for length in fill(gap.samples, fits):
-            pilots += 1
-            warming += _WARM_UP
-            ready += length - _WARM_UP
-    idle = sum(gap.samples for gap in gaps)
-    tally = Tally(idle=idle, ready=ready, warming=warming, bound=bound)
+    tally, pilots = _counted([gap.samples for gap in gaps], fits)
+    idle, ready = tally.idle, tally.ready
     count = len(log.times)
     node_count = nodes or log.node_count
     return Report(
@@ -56,10 +49,10 @@ def simulate_published(log: IdleLog, lengths: Sequence[timedelta], *, nodes: int
         nodes=node_count,
         idle_share=idle / count / node_count,
         mean_free_nodes=idle / count,
-        ready_bound=tally.share(bound),
+        ready_bound=tally.share(tally.bound),
         ready_share=tally.share(ready),
-        warming_share=tally.share(warming),
-        covered_share=tally.share(ready + warming),
+        warming_share=tally.share(tally.warming),
+        covered_share=tally.share(ready + tally.warming),
         pilots=pilots,
         evictions=0,
         starts_a_day=pilots / max(log.ends_at - log.times[0], 1.0) * 86_400,
@@ -69,6 +62,18 @@ def simulate_published(log: IdleLog, lengths: Sequence[timedelta], *, nodes: int
         parameters={"lengths_min": [length / _A_MINUTE for length in sorted(fits)], "warm_up_samples": _WARM_UP},
         skipped=log.skipped,
     )
+
+
+def _counted(gaps: Sequence[int], fits: Sequence[int]) -> tuple[Tally, int]:
+    """Return the samples of gaps that are filled with pilots, and how many pilots that takes."""
+    pilots = warming = ready = 0
+    for samples in gaps:
+        for length in fill(samples, fits):
+            pilots += 1
+            warming += _WARM_UP
+            ready += length - _WARM_UP
+    bound = sum(max(0, samples - _WARM_UP) for samples in gaps)
+    return Tally(idle=sum(gaps), ready=ready, warming=warming, bound=bound), pilots
 
 
 def fill(samples: int, fits: Sequence[int]) -> list[int]:

@@ -227,26 +227,9 @@ def _is_of(function: str) -> list[ColumnElement[bool]]:
 
 def _record(row: Sequence[Any], names: dict[str, str] | None = None) -> InvocationRecord:
     (
-        invocation_id,
-        function_id,
-        owner,
-        state,
-        encoding,
-        accepted_at,
-        started_at,
-        ended_at,
-        fence,
-        pilot_id,
-        attempts,
-        retries_used,
-        deaths,
-        checkpoint_at,
-        failure,
-        priority,
-        start_by,
-        end_by,
-        purged_at,
-    ) = row
+        invocation_id, function_id, owner, state, encoding, accepted_at, started_at, ended_at, fence, pilot_id,
+        attempts, retries_used, deaths, checkpoint_at, failure, priority, start_by, end_by, purged_at,
+    ) = row  # fmt: skip
     if names is not None:
         function_id = names.setdefault(function_id, function_id)
         owner = names.setdefault(owner, owner)

@@ -42,9 +42,6 @@ def main() -> int:
     try:
         # Nodes before batch jobs: see `source.Source`. `Nodes` tells all of a state, and not which GPUs are in use.
         found = _values(pyslurm.Nodes.load())
-        if any(name.startswith(("shard", "mps")) for node in found for name in node.configured_gres or ()):
-            sys.stderr.write("GPUs are shared here (shard, mps), and pyslurm does not tell which are")
-            return UNUSABLE
         used = pyslurm.node().get() if any(node.configured_gres for node in found) else {}
         nodes = "\n".join(node_line(node, used.get(node.name, {}).get("gres_used")) for node in found)
         rows = [words for job in pyslurm.job().get().values() if (words := job_words(job))["State"] not in _ENDED]

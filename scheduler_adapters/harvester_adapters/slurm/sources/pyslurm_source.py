@@ -20,10 +20,11 @@ from harvester_adapters.slurm.sources.pyslurm_reader import NO_ANSWER
 from harvester_adapters.slurm.sources.source import SlurmLook, SourceUnusable
 from harvester_adapters.slurm.text.config import SiteConfig
 from harvester_adapters.slurm.text.nodes import nodes
-from harvester_adapters.slurm.text.squeue import read_rows
+from harvester_adapters.slurm.text.squeue import ALL, read_rows
 
 _READER = (sys.executable, "-m", "harvester_adapters.slurm.sources.pyslurm_reader")
 _PLACES = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf", "/run/slurm/conf/slurm.conf")
+_FIELDS = frozenset(ALL)
 
 
 class _Document(msgspec.Struct, frozen=True):
@@ -70,6 +71,8 @@ def seen_in(text: str, *, wake: bool = False) -> SlurmLook:
         document = msgspec.json.decode(text, type=_Document)
     except (msgspec.DecodeError, UnicodeError) as error:
         raise SchedulerUnavailable(f"what pyslurm showed cannot be read: {error}") from error
+    if any(not _FIELDS.issubset(row) for row in document.batch_jobs):
+        raise SchedulerUnavailable("what pyslurm showed cannot be read: a batch job without all of its fields")
     odd: list[str] = []
     found = nodes(document.nodes, wake=wake, odd=odd)
     return SlurmLook(nodes=found, batch_jobs=read_rows(document.batch_jobs, odd=odd), odd=tuple(odd))

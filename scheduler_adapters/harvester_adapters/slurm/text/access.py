@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from harvester.domain.model.resources import Resources
 from harvester_adapters.slurm.text.words import NOTHING, integer
 
 _EVERYBODY = NOTHING | {"ALL"}
@@ -55,6 +56,15 @@ def gives_whole_nodes(words: Mapping[str, str]) -> bool:
         or words.get("ExclusiveTopo", "NO") == "YES"
         or words.get("Exclusive", "NO") not in _EVERYBODY | {"NO"}
     )
+
+
+def most_of_a_node(words: Mapping[str, str]) -> Resources | None:
+    """Return what a partition gives of one node at most; 0 for what it sets no limit to, None for none at all."""
+    cpus, memory = (words.get(key, "") for key in ("MaxCPUsPerNode", "MaxMemPerNode"))
+    most = Resources(
+        cpus=integer(cpus) if cpus.isdecimal() else 0, memory_mb=integer(memory) if memory.isdecimal() else 0
+    )
+    return most if most.cpus or most.memory_mb else None
 
 
 def _by_kind(words: Mapping[str, str], *, is_root: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 
 import msgspec
@@ -17,6 +18,7 @@ class SiteConfig(msgspec.Struct, frozen=True, kw_only=True):
     preempt_type: str  # "preempt/none", "preempt/partition_prio", "preempt/qos"
     preempt_mode: str  # the cluster's: "CANCEL", "GANG,SUSPEND"
     exempt_time: timedelta = timedelta(0)  # PreemptExemptTime: before it nobody is evicted
+    exempt_priority: str = ""  # min_exempt_priority: who has this priority or a higher one is not evicted
     gives_whole_nodes: bool = False  # select/linear: a node has one batch job
     private: frozenset[str] = frozenset()  # PrivateData: what a user is shown only of their own
 
@@ -49,6 +51,7 @@ def site_config(text: str) -> SiteConfig:
             preempt_type=words["PreemptType"],
             preempt_mode=words["PreemptMode"],
             exempt_time=duration(words.get("PreemptExemptTime", "")) or timedelta(0),
+            exempt_priority=_exempt_priority(words),
             gives_whole_nodes=words.get("SelectType") == "select/linear",
             private=frozenset(words.get("PrivateData", "").lower().split(",")) - {"none", ""},
         )
@@ -56,3 +59,11 @@ def site_config(text: str) -> SiteConfig:
         raise malformed(f"scontrol's configuration (it has no {error.args[0]})", text) from error
     except ValueError as error:
         raise malformed("scontrol's configuration (its PreemptExemptTime)", text) from error
+
+
+def _exempt_priority(words: Mapping[str, str]) -> str:
+    """Return the number in `PreemptParameters`, which was another key once."""
+    keys = ("PreemptParameters", "SlurmctldParameters", "SchedulerParameters")
+    options = ",".join(words.get(key, "") for key in keys)
+    found = re.search(r"(?:^|,)min_exempt_priority=(\d+)", options)
+    return found[1] if found else ""

@@ -57,7 +57,8 @@ _LEAVING = (
     ({"DRAIN", "DRAINED", "DRAINING"}, "it is being drained"),
     ({"MAINTENANCE", "MAINT"}, "a maintenance has begun"),
     ({"RESERVED"}, "a reservation has begun"),  # of somebody else: pilots run in none
-    ({"POWERED_DOWN", "POWERING_DOWN", "POWER_DOWN", "POWER_DRAIN"}, "it is being powered down"),
+    ({"POWERING_DOWN", "POWER_DOWN", "POWER_DRAIN"}, "it is being powered down"),
+    ({"POWERED_DOWN"}, "it is powered down"),
 )  # fmt: skip
 _REASON = re.compile(r" Reason=(.*) \[[^\[\]@]*@[\dT:-]+\]")  # [who@when] is Slurm's; comments may follow
 

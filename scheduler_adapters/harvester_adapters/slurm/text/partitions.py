@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from harvester.domain.cluster.snapshot import Partition
-from harvester_adapters.slurm.text.access import Submitter, gives_whole_nodes, refusal
+from harvester_adapters.slurm.text.access import Submitter, gives_whole_nodes, most_of_a_node, refusal
 from harvester_adapters.slurm.text.config import SiteConfig
 from harvester_adapters.slurm.text.preemption import PilotQos, Tier, not_by_qos, not_by_tier
 from harvester_adapters.slurm.text.words import NOTHING, duration, integer, lines, malformed, node_names, seconds
@@ -31,7 +31,7 @@ def partitions(text: str, site: SiteConfig, qos: PilotQos, submitter: Submitter 
         _partition(
             line,
             words,
-            why_not=_why_not(tier, tiers, site, qos) or _not_soon(exempt),
+            why_not=_why_not(tier, tiers, site, qos) or _not_soon(exempt) or _not_all(site),
             refuses=refusal(words, submitter, qos.name) if submitter is not None else "",
             grace=_grace(site, qos),
             exempt=exempt,
@@ -51,6 +51,15 @@ def _not_soon(exempt: timedelta) -> str:
     if exempt <= _BEARABLE:
         return ""
     return f"its batch jobs are evicted only after they have run for {exempt.total_seconds():g} s (PreemptExemptTime)"
+
+
+def _not_all(site: SiteConfig) -> str:
+    if not site.exempt_priority:
+        return ""
+    return (
+        f"batch jobs of priority {site.exempt_priority} or more are not evicted (min_exempt_priority), and nobody knows"
+        " a pilot's in advance"
+    )
 
 
 def _why_not(tier: Tier, tiers: list[Tier], site: SiteConfig, qos: PilotQos) -> str:
@@ -106,6 +115,7 @@ def _partition(
             priority_tier=integer(words["PriorityTier"]),
             refuses=refuses,
             gives_whole_nodes=is_whole,
+            most=most_of_a_node(words),
             exempt_time=exempt,
         )
     except (KeyError, ValueError) as error:

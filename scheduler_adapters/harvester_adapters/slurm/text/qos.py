@@ -46,6 +46,16 @@ def _qos(line: str) -> Qos:
         raise malformed("a QOS of sacctmgr", line) from error
 
 
+def admin_arguments(user: str) -> tuple[str, ...]:
+    """Return the command that tells what a user may see and do."""
+    return ("sacctmgr", "--noheader", "--parsable2", "show", "user", user, "format=adminlevel")
+
+
+def is_operator(text: str) -> bool:
+    """Return whether the answer to `admin_arguments` names a user from whom nothing is hidden."""
+    return text.strip().lower() in {"operator", "administrator"}
+
+
 def association_arguments(user: str) -> tuple[str, ...]:
     """Return the command that tells which QOS a user's batch jobs get when they name none."""
     return (

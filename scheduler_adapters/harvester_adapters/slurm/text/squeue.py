@@ -16,6 +16,7 @@ from harvester.domain.cluster.snapshot import BatchJob, BatchState, WaitsFor
 from harvester.domain.model.resources import Resources
 from harvester_adapters.oddities import each
 from harvester_adapters.slurm.text.reasons import limit_in, waits_for
+from harvester_adapters.slurm.text.states import LEFT, batch_state, told_reason
 from harvester_adapters.slurm.text.words import (
     NOTHING,
     duration,
@@ -42,28 +43,6 @@ _LAST = "Name"  # users choose it, so it is nearest to the end
 GLANCE = ("JobID", "Partition", "UserName", "State", "Reason", "PriorityLong", _LAST)
 ALL = (*_WANTS, "EndTime", "PreemptTime", "NodeList", _LAST)
 
-_S = BatchState
-_BATCH_STATES = {
-    "PENDING": _S.PENDING, "REQUEUED": _S.PENDING, "REQUEUE_HOLD": _S.PENDING, "REQUEUE_FED": _S.PENDING,
-    "RESV_DEL_HOLD": _S.PENDING, "SPECIAL_EXIT": _S.PENDING,
-    # Its nodes are its own already: they boot, or a prolog runs.
-    "CONFIGURING": _S.RUNNING, "RUNNING": _S.RUNNING, "RESIZING": _S.RUNNING, "SIGNALING": _S.RUNNING,
-    "COMPLETING": _S.COMPLETING, "STAGE_OUT": _S.COMPLETING,
-    "SUSPENDED": _S.SUSPENDED, "STOPPED": _S.SUSPENDED,
-    "COMPLETED": _S.COMPLETED, "PREEMPTED": _S.PREEMPTED,
-    "CANCELLED": _S.CANCELLED, "REVOKED": _S.CANCELLED,
-    "TIMEOUT": _S.TIMEOUT, "DEADLINE": _S.DEADLINE,
-    "NODE_FAIL": _S.NODE_FAIL, "BOOT_FAIL": _S.NODE_FAIL, "LAUNCH_FAILED": _S.FAILED,
-    "FAILED": _S.FAILED, "OUT_OF_MEMORY": _S.OUT_OF_MEMORY,
-}  # fmt: skip
-_LEFT = frozenset({_S.COMPLETED, _S.FAILED})
-# States that are told apart by their word only, which is then the reason where Slurm gives none.
-_TOLD_BY_WORD = frozenset(
-    {
-        "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT", "CONFIGURING", "RESIZING",
-        "SIGNALING", "STAGE_OUT", "STOPPED", "REVOKED", "BOOT_FAIL", "LAUNCH_FAILED",
-    }
-)  # fmt: skip
 # USER, MCS and TOPO share a node with their like, of which a pilot is none. Up to 25.11 OverSubscribe=NO means that the
 # nodes are the batch job's alone; from 26.05 on it is what everybody has, and Exclusive tells.
 _SHARED = frozenset({"", "NO", "(null)", "N/A"})
@@ -144,7 +123,7 @@ def _unread(field: dict[str, str]) -> BatchJob | None:
         name=field["Name"],
         user=field["UserName"],
         partition=field["Partition"],
-        state=_BATCH_STATES.get(field["State"], BatchState.UNKNOWN),
+        state=batch_state(field["State"]),
         nodes=nodes,
         waits_for=WaitsFor.UNKNOWN,
     )
@@ -153,20 +132,21 @@ def _unread(field: dict[str, str]) -> BatchJob | None:
 def glimpses(text: str, question: Question) -> tuple[BatchJob, ...]:
     """Return what a glance shows of the batch jobs: who they are, their state, and what they wait for."""
     _, *rows = _rows(text, question)
+    return each(rows, _glimpse, _unread, [])
+
+
+def _glimpse(field: dict[str, str]) -> BatchJob:
     try:
-        return tuple(
-            BatchJob(
-                batch_job_id=field["JobID"],
-                name=field["Name"],
-                user=field["UserName"],
-                partition=field["Partition"],
-                state=_BATCH_STATES.get(field["State"], BatchState.UNKNOWN),
-                waits_for=waits_for(field["State"], field["Reason"], integer(field["PriorityLong"])),
-            )
-            for field in rows
+        return BatchJob(
+            batch_job_id=field["JobID"],
+            name=field["Name"],
+            user=field["UserName"],
+            partition=field["Partition"],
+            state=batch_state(field["State"]),
+            waits_for=waits_for(field["State"], field["Reason"], integer(field["PriorityLong"])),
         )
     except ValueError as error:
-        raise malformed("a row of squeue", text) from error
+        raise malformed("a row of squeue", "|".join(field.values())) from error
 
 
 def _rows(text: str, question: Question) -> list[dict[str, str]]:
@@ -186,11 +166,11 @@ def _batch_job(field: dict[str, str], exclusive: str) -> BatchJob:
     try:
         if not field["JobID"].isdecimal():
             raise ValueError("JobID")  # noqa: TRY301 - one message for every field, below
-        state = _BATCH_STATES.get(field["State"], BatchState.UNKNOWN)
+        state = batch_state(field["State"])
         preempt_at = instant(field.get("PreemptTime", ""))
         # A pilot that leaves within the grace time ends COMPLETED on 22.05 and PREEMPTED on 24.11; the time of the
         # preemption is told by both.
-        if preempt_at is not None and state in _LEFT:
+        if preempt_at is not None and state in LEFT:
             state = BatchState.PREEMPTED
         node_count = _node_count(field, is_pending=state is BatchState.PENDING)
         return BatchJob(
@@ -199,7 +179,7 @@ def _batch_job(field: dict[str, str], exclusive: str) -> BatchJob:
             user=field["UserName"],
             partition=field["Partition"],
             state=state,
-            reason=_told_reason(field),
+            reason=told_reason(field["State"], field["Reason"]),
             nodes=node_names(field.get("NodeList", "")) or node_names(field["SchedNodes"]),
             requested=_requested(field, node_count),
             node_count=node_count,
@@ -232,13 +212,6 @@ def _wants(field: dict[str, str], node_count: int, exclusive: str) -> dict[str, 
         "excluded_nodes": node_names(field["ExcNodes"]),
         "reservation": "" if field["Reservation"] in NOTHING else field["Reservation"],
     }
-
-
-def _told_reason(field: dict[str, str]) -> str:
-    """Return the reason that people are told."""
-    if field["Reason"] not in NOTHING:
-        return field["Reason"]
-    return field["State"] if field["State"] in _TOLD_BY_WORD else ""
 
 
 def _reason(field: dict[str, str]) -> str:

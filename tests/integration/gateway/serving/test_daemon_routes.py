@@ -97,6 +97,16 @@ async def test_a_drained_node_that_the_cluster_has_lost_can_be_undrained(rig):
     assert (await rig.admin.post("/v1/daemon/undrain", json={"nodes": "n2"})).json()["drained"] == ["n1"]
 
 
+async def test_a_node_that_new_pilots_cannot_be_kept_off_is_not_drained(rig, problem):
+    tick(rig.store, knowledge=Knowledge(nodes=False, lost=("No nodes are seen.", "States are hints.")))
+    refused = problem(await rig.admin.post("/v1/daemon/drain", json={"nodes": "n1"}), 422)
+    assert "cannot be kept off a node here: No nodes are seen." in refused["detail"]
+    assert "harvester evict" in refused["remedy"]
+    assert "admin" in problem(await rig.http.post("/v1/daemon/drain", json={"nodes": "n1"}), 403)["remedy"]
+    assert rig.store.note(control.CONTROL_NOTE) is None
+    assert (await rig.admin.post("/v1/daemon/undrain", json={"nodes": "n1"})).status_code == 200
+
+
 async def test_a_waiting_invocation_is_told_which_nodes_are_drained(rig):
     await rig.register()
     invocation_id = await rig.accepted("double", 1)

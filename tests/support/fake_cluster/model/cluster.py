@@ -10,6 +10,7 @@ import copy
 
 from support.fake_cluster.model.lives import START, Lives
 from support.fake_cluster.model.records import (
+    Amount,
     End,
     FakeBatchJob,
     FakeNode,
@@ -54,9 +55,13 @@ class FakeCluster(Scheduling, Lives):
             raise Refused(Refusal.NO_SUCH_QUEUE, wish.queue)
         if queue.max_time_s is not None and (wish.limit_s is None or wish.limit_s > queue.max_time_s):
             raise Refused(Refusal.OVER_LIMIT, wish.queue)
-        sizes = {node.total for node in self.nodes.values() if wish.queue in node.queues}
-        if not self.rules.takes_impossible and not any(size.holds(wish.each) for size in sizes):
+        if not self.rules.takes_impossible and not any(size.holds(wish.each) for size in self._sizes(wish.queue)):
             raise Refused(Refusal.TOO_LARGE, wish.queue)
+
+    def _sizes(self, queue: str) -> frozenset[Amount]:
+        if queue not in self._sizes_of:  # nodes neither come nor change their size
+            self._sizes_of[queue] = frozenset(node.total for node in self.nodes.values() if queue in node.queues)
+        return self._sizes_of[queue]
 
     def find(self, number: int) -> FakeBatchJob:
         """Return a batch job that is known still. Raises `Refused`."""

@@ -10,7 +10,16 @@ import heapq
 from collections.abc import Iterable, Iterator
 
 from support.fake_cluster.model.mom import Mom
-from support.fake_cluster.model.records import End, FakeBatchJob, FakeNode, FakeQueue, FakeReservation, Manners, Phase
+from support.fake_cluster.model.records import (
+    Amount,
+    End,
+    FakeBatchJob,
+    FakeNode,
+    FakeQueue,
+    FakeReservation,
+    Manners,
+    Phase,
+)
 from support.fake_cluster.model.rules import Eviction, Rules
 
 START = 1_796_000_000.0  # 29 November 2026: where the time of tests begins
@@ -43,6 +52,7 @@ class Lives:
         self.mom = mom
         self.reservations: list[FakeReservation] = []
         self.batch_jobs: dict[int, FakeBatchJob] = {}
+        self._sizes_of: dict[str, frozenset[Amount]] = {}  # by queue
         self.is_closed = False  # submissions are refused
         self.last_number = 0
         self._due: list[tuple[float, int]] = []  # when to see to which batch job (0: the scheduler)

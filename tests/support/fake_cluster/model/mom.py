@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import psutil
@@ -18,7 +19,7 @@ import psutil
 from support.fake_cluster.model.records import FakeBatchJob
 
 
-@dataclass
+@dataclass(eq=False)
 class Session:
     """The processes of one batch job, and when each signal was sent and the last process ended (monotonic)."""
 
@@ -44,10 +45,17 @@ class Session:
 
 
 class Mom:
-    """Starts batch jobs as processes on this machine, and ends them."""
+    """Starts batch jobs as processes on this machine, and ends them.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    variables: returns what the scheduler tells a batch job in its environment.
+    """
+
+    def __init__(self, variables: Callable[[FakeBatchJob], Mapping[str, str]]) -> None:
+        self._variables = variables
         self.sessions: dict[int, Session] = {}  # by batch job; the newest run
+        self.told: list[Session] = []  # those that got SIGTERM, in order
         self._open: list[Session] = []
 
     def start(self, batch: FakeBatchJob) -> None:
@@ -57,7 +65,7 @@ class Mom:
         with open(output, "ab") as file:  # noqa: PTH123 - os.devnull is a text
             leader = subprocess.Popen(
                 wish.command,
-                env=dict(wish.environment),
+                env={**dict(wish.environment), **self._variables(batch)},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -70,7 +78,9 @@ class Mom:
     def terminate(self, batch: FakeBatchJob) -> None:
         """SIGTERM to every process of the session."""
         session = self.sessions[batch.number]
-        session.told_at = session.told_at or time.monotonic()
+        if session.told_at is None:
+            session.told_at = time.monotonic()
+            self.told.append(session)
         session.send(signal.SIGTERM)
 
     def kill(self, batch: FakeBatchJob) -> None:

@@ -62,11 +62,11 @@ class FakeSlurm:
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
     for name in ("job-name", "partition", "time", "time-min", "chdir", "output", "mem", "gres", "account", "qos",
-                 "exclude", "nodelist", "deadline", "export", "signal", "comment", "reservation"):  # fmt: skip
+                 "exclude", "nodelist", "deadline", "export", "signal", "comment", "reservation", "wrap"):  # fmt: skip
         parser.add_argument(f"--{name}", default="")
     for name in ("nodes", "ntasks", "cpus-per-task", "nice"):
         parser.add_argument(f"--{name}", type=int, default=0 if name == "nice" else 1)
-    for name in ("parsable", "no-requeue", "hold"):
+    for name in ("parsable", "no-requeue", "hold", "test-only"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("script", nargs="?", default="")
     return parser
@@ -74,6 +74,9 @@ def _options() -> argparse.ArgumentParser:
 
 def _sbatch(cluster: FakeCluster, call: Call) -> Answer:
     asked = _options().parse_args(list(call.arguments))
+    if asked.test_only:  # it judges, and submits nothing
+        where = f"on nodes {next(iter(cluster.nodes))} in partition {asked.partition}"
+        return complained(f"sbatch: Job 1 to start at 2026-11-29T08:00:00 using 2 processors {where}\n", 0)
     try:
         batch = cluster.submit(_wish(cluster, call, asked))
     except Refused as refused:

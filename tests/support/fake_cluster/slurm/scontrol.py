@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from support.fake_cluster.answers import Answer, Call, complained, said
 from support.fake_cluster.model.cluster import FakeCluster
 from support.fake_cluster.model.records import FakeNode, FakeQueue, Refusal, Refused
@@ -46,7 +48,8 @@ def _show(cluster: FakeCluster, rest: list[str], version: str) -> Answer:
     what, *asked = rest
     match what:
         case "node" | "nodes":
-            return said("".join(node(each, cluster, version) for each in cluster.nodes.values()))
+            planned = words.planned_nodes(cluster)
+            return said("".join(node(each, cluster, version, planned) for each in cluster.nodes.values()))
         case "partition" | "partitions":
             return said("".join(_partition(each, cluster) for each in cluster.queues.values()))
         case "reservation" | "reservations":
@@ -59,7 +62,7 @@ def _show(cluster: FakeCluster, rest: list[str], version: str) -> Answer:
             return complained(f"invalid entity:{what} for keyword:show\n")
 
 
-def node(node: FakeNode, cluster: FakeCluster, version: str) -> str:
+def node(node: FakeNode, cluster: FakeCluster, version: str, planned: Collection[str]) -> str:
     """Return the line of one node."""
     total, used = node.total, node.used
     given = f"cpu={used.cpus},mem={used.memory_mb}M" if node.batch_jobs else ""
@@ -70,7 +73,7 @@ def node(node: FakeNode, cluster: FakeCluster, version: str) -> str:
         f" Gres={f'gpu:{total.gpus}' if total.gpus else '(null)'} GresDrain=N/A GresUsed=gpu:{used.gpus}"
         f" NodeAddr=127.0.0.1 NodeHostName={node.name} Version={version} RealMemory={total.memory_mb}"
         f" AllocMem={used.memory_mb} FreeMem={node.free.memory_mb} Sockets={total.cpus} Boards=1"
-        f" State={words.node_state(node, cluster)} ThreadsPerCore=1 TmpDisk=0 Weight=1 Owner=N/A MCS_label=N/A"
+        f" State={words.node_state(node, cluster, planned)} ThreadsPerCore=1 TmpDisk=0 Weight=1 Owner=N/A MCS_label=N/A"
         f" Partitions={','.join(node.queues)}  BootTime=2026-11-25T18:22:02 SlurmdStartTime=2026-11-25T19:31:23"
         f" LastBusyTime=2026-11-25T19:31:23 CfgTRES=cpu={total.cpus},mem={total.memory_mb}M,billing={total.cpus}"
         f" AllocTRES={given} CapWatts=n/a CurrentWatts=0 AveWatts=0{why}\n"
@@ -145,9 +148,10 @@ def sinfo(cluster: FakeCluster, call: Call, version: str) -> Answer:
     """Return the version, or a line a node and partition: name, partition, state."""
     if {"--version", "-V"} & {*call.arguments}:
         return said(f"slurm {version}\n")
+    planned = words.planned_nodes(cluster)
     return said(
         "".join(
-            f"{node.name} {queue} {words.node_state(node, cluster).lower()}\n"
+            f"{node.name} {queue} {words.node_state(node, cluster, planned).lower()}\n"
             for node in cluster.nodes.values()
             for queue in node.queues
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
 from support.fake_cluster.model.cluster import FakeCluster
@@ -95,7 +95,13 @@ def reason(batch: FakeBatchJob) -> str:
     return {"resources": "Resources", "priority": "Priority"}.get(batch.waits, "None")
 
 
-def node_state(node: FakeNode, cluster: FakeCluster) -> str:
+def planned_nodes(cluster: FakeCluster) -> frozenset[str]:
+    """Return the nodes that backfill has planned for somebody."""
+    planned = (batch.plan_nodes for batch in cluster.pending.values() if batch.plan_at is not None)
+    return frozenset(name for names in planned for name in names)
+
+
+def node_state(node: FakeNode, cluster: FakeCluster, planned: Collection[str]) -> str:
     """Return the state of a node, with its flags."""
     if node.is_down:
         base = "DOWN*"
@@ -106,6 +112,6 @@ def node_state(node: FakeNode, cluster: FakeCluster) -> str:
     flags = ["DRAIN"] if node.drained else []
     if any(node.name in each.nodes and each.start_at <= cluster.now < each.end_at for each in cluster.reservations):
         flags.append("RESERVED")
-    if any(node.name in batch.plan_nodes for batch in cluster.pending.values() if batch.plan_at is not None):
+    if node.name in planned:
         flags.append("PLANNED")
     return "+".join([base, *flags])

@@ -82,11 +82,25 @@ def test_a_soft_limit_that_is_no_level_of_the_scheduler_does_nothing():
 def test_an_express_queue_evicts_but_an_ordinary_one_beside_it_would_wait():
     sched = replace(SCHED, preempt_prio=DEFAULT)
     assert why(BARE, EXPRESS, sched=sched) == ""
-    assert why(BARE, EXPRESS, replace(WORKQ, priority=-5), sched=sched) == ""  # it gives way by the site's word
     assert why(BARE, EXPRESS, replace(WORKQ, is_open=False), sched=sched) == ""
-    assert "only batch jobs of express evict its pilots, those of workq wait" in why(
-        BARE, EXPRESS, replace(WORKQ, priority=5), sched=sched
-    )
+    for priority in (-5, 5):
+        assert "only batch jobs of express evict its pilots, those of workq wait" in why(
+            BARE, EXPRESS, replace(WORKQ, priority=priority), sched=sched
+        )
+
+
+def test_another_queue_whose_batch_jobs_are_all_over_their_soft_limit_may_wait_for_pilots():
+    other = replace(HARVEST, name="scavenge")
+    assert why(HARVEST, WORKQ, other) == ""
+    assert why(BARE, EXPRESS, other) == ""
+    only_ours = replace(other, soft_limits={"max_run_soft": "[u:alice=0]"})
+    assert "those of scavenge wait" in why(BARE, EXPRESS, only_ours)
+
+
+def test_no_queue_of_ordinary_batch_jobs_is_taken_where_the_pilots_has_lost_its_soft_limit():
+    site = QueueList(execution=(WORKQ, PbsQueue(name="prime", priority=100), replace(BARE, priority=10), EXPRESS))
+    found = partitions(site, VNODES, server(text("server.qmgr.txt")), (SCHED,), "alice")
+    assert [part.name for part in found if part.is_preemptible] == []
 
 
 def test_an_express_queue_below_the_sites_own_threshold_is_none():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from support.scripted_commands import ScriptedCommands
 
-from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected
+from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected, SubmissionUnsent
 from harvester.domain.cluster.snapshot import BatchState
 from harvester.domain.model.resources import Resources
 from harvester_adapters.psij.batch import BatchPilots, batch_script
@@ -94,8 +94,6 @@ def test_the_script_hands_on_each_word_of_the_command_as_it_is(word):
     ("code", "words"),
     [
         (255, "Failed in an LSF library call: Communication time out."),
-        (1, "Cannot connect to LSF. Please wait ..."),
-        (111, "qsub: cannot connect to server head (errno=111) Connection refused"),
         (-9, ""),
         (0, "submitted, I think"),
         (0, ""),
@@ -104,6 +102,22 @@ def test_the_script_hands_on_each_word_of_the_command_as_it_is(word):
 def test_an_answer_that_is_neither_yes_nor_no_proves_nothing(kind, code, words, tmp_path):
     executor = made(kind, tmp_path, ScriptedCommands((code, words)))
     with pytest.raises(SchedulerUnavailable, match=r"it may exist|told no id"):
+        executor.submit_pilot(order(tmp_path))
+
+
+@pytest.mark.parametrize("kind", EXECUTORS)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Cannot connect to LSF. Please wait ...",
+        "Failed in an LSF library call: Communication time out. Job not submitted.",
+        "qsub: cannot connect to server head (errno=111) Connection refused",
+        "pbsconf error: pbs conf variables not found: PBS_HOME PBS_EXEC qsub: cannot connect to server (errno=0)",
+    ],
+)
+def test_a_submission_that_reached_nobody_leaves_nothing_to_look_for(kind, words, tmp_path):
+    executor = made(kind, tmp_path, ScriptedCommands((111, "", words)))
+    with pytest.raises(SubmissionUnsent, match="so hv-0123abcd-0123456789ab was not submitted"):
         executor.submit_pilot(order(tmp_path))
 
 

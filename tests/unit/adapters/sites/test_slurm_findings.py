@@ -145,7 +145,9 @@ def test_the_qos_that_pilots_may_have_and_others_preempt_are_found():
     assert slurm_findings.evictable("", "") == ()
 
 
-def test_a_rehearsal_says_when_and_where():
-    words = "sbatch: Job 17 to start at 2026-11-29T08:03:51 using 2 processors on nodes n1 in partition harvest"
+@pytest.mark.parametrize("also", ["", " a"])  # 26.05 says one word more
+def test_a_rehearsal_says_when_and_where(also):
+    words = f"sbatch: Job 17 to start at 2026-11-29T08:03:51{also} using 2 processors on nodes n1 in partition harvest"
     assert slurm_findings.rehearsed(words) == "it would start at 2026-11-29 08:03:51 on n1"
+    assert slurm_findings.rehearsed(f"{words} sbatch: Preempts: 15,16") == "it would start at 2026-11-29 08:03:51 on n1"
     assert slurm_findings.rehearsed("something else") == "something else"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from harvester_adapters.slurm.text.access import Submitter, gives_whole_nodes, refusal
+from harvester.domain.model.resources import Resources
+from harvester_adapters.slurm.text.access import Submitter, gives_whole_nodes, most_of_a_node, refusal
 from harvester_adapters.slurm.text.config import SiteConfig
 from harvester_adapters.slurm.text.partitions import partitions
 from harvester_adapters.slurm.text.preemption import PilotQos
@@ -69,7 +70,14 @@ def read(site: SiteConfig, **changed: str):
     return partitions(prime + f"{LINE} State=UP {words}\n", site, PilotQos(), ME)[1]
 
 
+def test_what_a_partition_gives_of_a_node_at_most_is_known():
+    assert most_of_a_node(OPEN | {"MaxCPUsPerNode": "UNLIMITED", "MaxMemPerNode": "UNLIMITED"}) is None
+    assert most_of_a_node(OPEN | {"MaxCPUsPerNode": "48"}) == Resources(cpus=48)
+    assert most_of_a_node(OPEN | {"MaxMemPerNode": "1000"}) == Resources(cpus=0, memory_mb=1000)
+
+
 def test_all_of_it_is_in_the_partition():
+    assert read(SiteConfig(version="", preempt_type="", preempt_mode=""), MaxCPUsPerNode="2").most == Resources(cpus=2)
     site = SiteConfig(version="22.05.8", preempt_type="preempt/partition_prio", preempt_mode="CANCEL")
     assert read(site).refuses == ""
     assert "AllowAccounts" in read(site, AllowAccounts="physics").refuses

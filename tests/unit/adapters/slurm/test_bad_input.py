@@ -9,7 +9,7 @@ from harvester.domain.cluster.snapshot import BatchState, WaitsFor
 from harvester_adapters.slurm.text import squeue
 from harvester_adapters.slurm.text.config import site_config
 from harvester_adapters.slurm.text.reasons import limit_in
-from harvester_adapters.slurm.text.squeue import batch_jobs
+from harvester_adapters.slurm.text.squeue import batch_jobs, glimpses
 from harvester_adapters.slurm.text.words import duration, gpu_count, instant, node_names
 
 NONCE = "qwvzjk"
@@ -108,6 +108,15 @@ def test_one_odd_row_hides_no_other_and_its_batch_job_is_not_gone():
     assert "gestern" in odd[0]
 
 
+def test_an_odd_row_of_a_glance_hides_no_other():
+    question = squeue.at_a_glance(NONCE)
+    rows = (["JOBID", *["X"] * 6], *([number, "p", "eva", "PENDING", "Priority", priority, "n"] for number, priority in
+            (("1", "5"), ("2", "high"), ("3", "7"))))  # fmt: skip
+    text = "".join(f"\x1f{NONCE}".join(row) + f"\x1e{NONCE}\n" for row in rows)
+    waiting = [(batch.batch_job_id, batch.waits_for) for batch in glimpses(text, question)]
+    assert waiting == [("1", WaitsFor.NODES), ("2", WaitsFor.UNKNOWN), ("3", WaitsFor.NODES)]
+
+
 def test_where_most_rows_are_odd_the_answer_is_refused():
     with pytest.raises(SchedulerUnavailable, match="gestern"):
         batch_jobs(answer({"StartTime": "gestern"}, {}), ALL)
@@ -163,9 +172,10 @@ def test_limits_of_accounts_and_qos_are_told_from_other_reasons(reason, limit):
 
 
 def test_the_parts_of_a_heterogeneous_batch_job_have_ids_of_their_own():
-    """Seen on 22.05: squeue shows 15+0 and 15+1, and its JobID fields are 15 and 16."""
-    found = batch_jobs(answer({"JobID": "15", "Name": "het"}, {"JobID": "16", "Name": "het"}), ALL)
-    assert [batch.batch_job_id for batch in found] == ["15", "16"]
+    """Recorded on 22.05: squeue shows people 15+0 and 15+1, and its field JobID says 15 and 16."""
+    recorded = (Path(__file__).parent / "samples" / "22.05.8" / "both.squeue.txt").read_bytes().decode()
+    found = [batch for batch in batch_jobs(recorded, squeue.not_ended("nonce")) if batch.name == "het"]
+    assert sorted((batch.batch_job_id, batch.each.cpus) for batch in found) == [("15", 1), ("16", 2)]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from support.damage import changes, damaged
 
 from harvester.domain.cluster.ports import SchedulerUnavailable
+from harvester_adapters.slurm.sources.pyslurm_source import seen_in
 from harvester_adapters.slurm.text import squeue
+from harvester_adapters.slurm.text.access import Submitter
 from harvester_adapters.slurm.text.config import SiteConfig, site_config
 from harvester_adapters.slurm.text.excluded import excluded_nodes
 from harvester_adapters.slurm.text.nodes import nodes
@@ -27,6 +29,7 @@ from harvester_adapters.slurm.text.words import node_names as nodes_of_a_list
 
 SAMPLES = Path(__file__).parent / "samples"
 SITE = SiteConfig(version="22.05.8", preempt_type="preempt/partition_prio", preempt_mode="CANCEL")
+ME = Submitter(user="eva", account="lab", qos="low", groups=frozenset({"eva"}))
 QUEUE, GLANCE = squeue.not_ended("nonce"), squeue.at_a_glance("nonce")
 MADE_UP = {
     "qos": (b"normal||cluster|00:00:00\nprime|harvest,normal|cancel|\nharvest||cancel|00:01:00\n",),
@@ -38,7 +41,8 @@ READERS: dict[str, tuple[Callable[[str], object], str]] = {
     "squeue": (lambda text: batch_jobs(text, QUEUE), "*squeue.txt"),
     "glance": (lambda text: glimpses(text, GLANCE), "*glance.txt"),
     "node": (nodes, "*node.txt"),
-    "partition": (lambda text: partitions(text, SITE, PilotQos()), "*partition.txt"),
+    "partition": (lambda text: partitions(text, SITE, PilotQos(), ME), "*partition.txt"),
+    "pyslurm": (seen_in, "*pyslurm.json"),
     "reservation": (reservations, "*reservation.txt"),
     "config": (lambda text: (site := site_config(text), site.cuts_time_min, site.shows_excluded), "config.txt"),
     "qos": (qos_table, ""),

@@ -68,6 +68,7 @@ def test_what_a_state_means_with_and_without_leave_to_wake(word, state, woken):
 
 def test_a_node_that_an_admin_powers_down_is_left():
     assert leaving("MIXED+POWER_DOWN") == leaving("MIXED+POWER_DRAIN") == "it is being powered down"
+    assert leaving("IDLE+POWERED_DOWN") == "it is powered down"
 
 
 @pytest.mark.parametrize(

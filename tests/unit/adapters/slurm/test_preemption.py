@@ -180,6 +180,12 @@ def test_pilots_that_are_exempt_for_long_are_not_preemptible_and_a_minute_is_tol
     )
 
 
+def test_where_priority_exempts_nobody_knows_whether_a_pilot_goes():
+    found = exempt("00:00:00\nPreemptParameters = youngest_first,min_exempt_priority=1000")
+    assert found.why_not.startswith("batch jobs of priority 1000 or more are not evicted (min_exempt_priority)")
+    assert exempt("00:00:00\nPreemptParameters = youngest_first").is_preemptible
+
+
 def test_the_exempt_time_of_the_qos_wins_over_the_clusters():
     table = (*qos_table("scavenger||cancel|00:01:30|00:00:00\nother||cluster|00:00:00|\n"), URGENT)
     assert [qos.exempt_time for qos in table] == [timedelta(0), None, None]

@@ -77,7 +77,17 @@ def test_a_node_that_is_part_used_is_mixed_for_pyslurm_too():
     assert (found.state, found.free.cpus, found.features) == (NodeState.MIXED, 3, ("a",))
 
 
-@pytest.mark.parametrize("text", ["", "{}", "not json", '{"nodes": "", "batch_jobs": []}', '{"nodes": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "not json",
+        '{"nodes": "", "batch_jobs": []}',
+        '{"nodes": 1}',
+        '{"nodes": "NodeName=n", "batch_jobs": [{}]}',
+    ],
+)
 def test_what_is_no_document_is_no_empty_cluster(text):
     with pytest.raises(SchedulerUnavailable):
         seen_in(text)

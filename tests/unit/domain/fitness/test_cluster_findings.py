@@ -64,7 +64,7 @@ def test_a_good_site_has_nothing_bad_and_says_where_pilots_go():
     told = words(found)
     assert "slurm 22.05.8 answers, read from squeue: 2 nodes, 2 partitions, 0 batch jobs" in told
     assert '"harvest" (pilots go here) can be harvested' in told
-    assert '"prime" is not harvested: its batch jobs are never preempted (2 nodes, at most any time)' in told
+    assert '"prime" is not harvested: its batch jobs are never preempted (2 nodes, any walltime)' in told
     assert "grace time of 1 min" in told
     assert "hears of its eviction at once" in told
 
@@ -141,7 +141,7 @@ def test_pilots_that_are_exempt_from_eviction_for_a_while_are_a_warning():
 
 
 def test_what_an_adapter_cannot_see_is_told_and_not_judged():
-    blind = Knowledge(nodes=False, names=False, states=False, lost=("windows: it shows no nodes",))
+    blind = Knowledge(nodes=False, names=False, states=False, lost=("There are no windows.",))
     snapshot = msgspec.structs.replace(cluster(), knowledge=blind)
     found = [
         *cluster_findings.of_the_look(snapshot, None),
@@ -152,7 +152,7 @@ def test_what_an_adapter_cannot_see_is_told_and_not_judged():
         *cluster_findings.of_hidden_batch_jobs(snapshot, SETTINGS, None),
         *of_the_windows(snapshot, SETTINGS),
     ]
-    assert "note: windows: it shows no nodes" in words(found)
+    assert "note: There are no windows ->" in words(found)
     assert {each.severity for each in found} == {Severity.OK, Severity.NOTE}
     assert "taken as you say it is" in words(found)
 

@@ -94,6 +94,7 @@ def test_under_pbs_the_probe_must_lead_its_session():
 
 def test_a_refusal_is_an_error_and_a_wait_is_a_warning_with_the_schedulers_word():
     assert the_bad_one(ProbeRefused(why="Invalid account")).severity is Severity.ERROR
+    assert "PATH" in the_bad_one(ProbeRefused(why="qsub cannot be run", is_answer=False)).remedy
     bad = the_bad_one(ProbeWaits(reason="Resources", waited_s=120.0))
     assert (bad.severity, "Resources" in bad.text, "--wait" in bad.remedy) == (Severity.WARNING, True, True)
 

@@ -502,3 +502,11 @@ def test_a_plan_that_is_right_has_no_failure():
     plan = decide(POLICY, situation())
     assert plan.failure is None
     assert plan.checked() is plan
+
+
+def test_a_shape_that_is_larger_than_a_partition_gives_of_a_node_is_not_submitted():
+    small = situation(needs=(work(1),), snapshot=cluster(most=Resources(cpus=2)))
+    plan = decide(POLICY, small)
+    assert submitted(plan) == []
+    assert any("partition harvest gives 2 CPUs of a node at most" in note for note in plan.notes)
+    assert submitted(decide(POLICY, situation(needs=(work(1),), snapshot=cluster(most=Resources(cpus=4)))))

@@ -186,3 +186,13 @@ def test_a_partition_that_refuses_pilots_is_not_chosen_untold():
     refusing = Partition(name="closed", is_preemptible=True, refuses="only root may submit to it (RootOnly=YES)")
     snapshot = ClusterSnapshot(taken_at=0.0, scheduler="fake", nodes=(), batch_jobs=(), partitions=(refusing,))
     assert why_not_untold(snapshot, refusing) == refusing.refuses
+
+
+def test_whole_nodes_are_no_more_than_a_partition_gives_of_one():
+    most = Resources(cpus=48, memory_mb=1000)
+    shared = Partition(name="cpu", is_preemptible=True, most=most)
+    total = Resources(cpus=64, gpus=4, memory_mb=4000)
+    node = Node(name="n1", state=NodeState.IDLE, partitions=("cpu",), total=total, free=total)
+    snapshot = ClusterSnapshot(taken_at=0.0, scheduler="fake", nodes=(node,), batch_jobs=(), partitions=(shared,))
+    [shape] = whole_nodes(snapshot, partition="cpu")
+    assert shape.resources == Resources(cpus=48, gpus=4, memory_mb=1000)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harvester.domain.supervision.backoff import ANSWERS, CLEAR, SUBMISSIONS, URGENT, Backoff
+from harvester.domain.supervision.backoff import ANSWERS, CLEAR, LIMITS, SUBMISSIONS, URGENT, Backoff
 
 NOW = 1_000.0
 
@@ -30,6 +30,16 @@ def test_a_pause_begins_with_the_failure_that_brought_it_and_stays():
     for second in range(7):
         state = state.failed(SUBMISSIONS, "no", NOW + second)
     assert (state.paused_at, state.failed_at) == (NOW + 4, NOW + 6)
+
+
+def test_full_limits_bring_no_pause_nearer():
+    state = CLEAR
+    for _ in range(9):
+        state = state.failed(LIMITS, "full", NOW)
+    for _ in range(4):
+        state = state.failed(SUBMISSIONS, "no", NOW)
+    assert not state.is_paused
+    assert state.failed(SUBMISSIONS, "no", NOW).is_paused
 
 
 def test_nothing_has_failed_at_first():

@@ -94,6 +94,18 @@ def test_any_text_has_a_line_of_its_own_or_none(text):
     assert bool(line) == bool(text.strip())
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/usr/bin/env: '/no/such/python': No such file or directory",  # under PBS
+        "cannot start /no/such/python: [Errno 2] No such file or directory: '/no/such/python'",  # locally
+    ],
+)
+def test_a_python_that_is_not_there_has_its_remedy_with_every_scheduler(line):
+    assert telling_line(line) == line
+    assert "set `python` in [[pilot]]" in pilot_output.remedy(line)
+
+
 def test_no_output_at_all_asks_whether_nodes_see_the_state_folder():
     told = ending("the scheduler says failed (JobLaunchFailure)", None, "/tmp/state")
     assert told.startswith("the scheduler says failed (JobLaunchFailure); it wrote no output")

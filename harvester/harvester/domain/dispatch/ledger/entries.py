@@ -86,6 +86,11 @@ class PilotEntry:
         nothing = Resources(cpus=0)
         return cls(pilot_id, nothing, nothing, "", expires_at, now, expires_at, is_connected=False, is_known=False)
 
+    def renew(self, lease_s: float, time_left_s: float, now: float) -> None:
+        """Note that it was heard: its leases hold for `lease_s` more seconds, and it leaves in `time_left_s`."""
+        self.last_seen_at = now
+        self.expires_at, self.ends_at = now + lease_s, now + time_left_s
+
     @property
     def is_open(self) -> bool:
         """Whether it may be given work at all."""
