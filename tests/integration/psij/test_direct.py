@@ -71,7 +71,7 @@ def test_a_pilot_runs_with_its_own_environment_and_is_cancelled(pilots, tmp_path
 
 
 def test_the_end_of_a_pilot_is_told_and_one_of_an_earlier_process_is_found_again(pilots, tmp_path):
-    batch_job_id = pilots.submit_pilot(order(tmp_path, 1))
+    batch_job_id = pilots.submit_pilot(order(tmp_path, 3))
     assert state(direct(), batch_job_id) == [BatchState.RUNNING]
     wait_for(lambda: state(pilots, batch_job_id) == [BatchState.COMPLETED])
 
