@@ -93,10 +93,9 @@ class DirectPilots:
 
     def hints(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
         """Return what PSI/J has heard of batch jobs."""
-        known = ((batch_job_id, self._known(batch_job_id)) for batch_job_id in batch_job_ids)
-        found = tuple(hint(batch_job_id, state_of(job.status.state)) for batch_job_id, job in known if job is not None)
-        self._jobs = {each: job for each, job in self._jobs.items() if each in set(batch_job_ids)}
-        return found
+        asked = {batch_job_id: self._known(batch_job_id) for batch_job_id in batch_job_ids}
+        self._jobs = {batch_job_id: job for batch_job_id, job in asked.items() if job is not None}
+        return tuple(hint(batch_job_id, state_of(job.status.state)) for batch_job_id, job in self._jobs.items())
 
     def listed(self) -> tuple[BatchJob, ...]:
         """Return nothing: PSI/J lists ids without names."""
