@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from support.fake_cluster.faults import HANGING, Fault, FaultKind
 from support.fake_cluster.kinds import PBS, SLURM
-from support.fake_cluster.site import nodes
 
 from harvester.cli.site.probe import ProbeSettings, run_probe
 from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected
@@ -31,8 +30,8 @@ ORDER = PilotOrder(
 
 
 @pytest.fixture
-def site(kind, make_site):
-    return make_site(kind, nodes=nodes(2))
+def site(make_site, kind):
+    return make_site(kind)
 
 
 def teller(kind, timeout=timedelta(seconds=10)):
