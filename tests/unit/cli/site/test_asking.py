@@ -14,6 +14,7 @@ from harvester.cli.site.options import CheckOptions
 from harvester.cli.site.probe import ProbeSettings, run_probe
 from harvester.cli.site.teller import aside, site_teller
 from harvester.config_file import load_config
+from harvester.domain.cluster.knowledge import EVERYTHING, Knowledge
 from harvester.domain.cluster.snapshot import BatchJob, BatchState, ClusterSnapshot
 from harvester.domain.fitness.site_facts import SiteFacts
 
@@ -101,8 +102,9 @@ def test_a_schedulers_words_are_told_as_they_are_whatever_brackets_are_in_them()
 class Interrupted:
     """An adapter whose user presses Ctrl-C while the submission, which gets through, is not answered."""
 
-    def __init__(self):
+    def __init__(self, knowledge=EVERYTHING):
         self.submitted = self.cancelled = ()
+        self.knowledge = knowledge
 
     def submit(self, order):
         self.submitted = (order.name,)
@@ -113,21 +115,35 @@ class Interrupted:
             BatchJob(batch_job_id=f"id-{name}", name=name, user="ann", partition="harvest", state=BatchState.PENDING)
             for name in self.submitted
         )
-        return ClusterSnapshot(taken_at=0.0, scheduler="s", nodes=(), batch_jobs=batches, partitions=())
+        shown = batches if self.knowledge.names else ()
+        return ClusterSnapshot(taken_at=0.0, scheduler="s", nodes=(), batch_jobs=shown, partitions=())
 
     def cancel(self, *batch_job_ids):
         self.cancelled = batch_job_ids
 
 
-def test_a_probe_that_is_interrupted_while_it_is_submitted_is_cancelled_by_its_name(tmp_path):
+def interrupted_probe(adapter, state):
     settings = ProbeSettings(
-        partition="harvest", interpreter="python3", gateways=(), tls_ca="", state=tmp_path, nonce="n", wait_s=1.0
+        partition="harvest", interpreter="python3", gateways=(), tls_ca="", state=state, nonce="n", wait_s=1.0
     )
-    adapter = Interrupted()
+    said = []
     with pytest.raises(KeyboardInterrupt):
-        run_probe(settings, adapter, [].append)
+        run_probe(settings, adapter, said.append)
+    return said
+
+
+def test_a_probe_that_is_interrupted_while_it_is_submitted_is_cancelled_by_its_name(tmp_path):
+    adapter = Interrupted()
+    assert interrupted_probe(adapter, tmp_path) == []
     assert adapter.cancelled == (f"id-{adapter.submitted[0]}",)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_probe_that_may_exist_where_batch_jobs_are_not_listed_by_name_is_told(tmp_path):
+    adapter = Interrupted(Knowledge(nodes=False, names=False, states=False))
+    (said,) = interrupted_probe(adapter, tmp_path)
+    assert f"{adapter.submitted[0]} may exist" in said
+    assert adapter.cancelled == ()
 
 
 @pytest.mark.parametrize("kind", ["local", "slurm", "pbs"])
