@@ -1,4 +1,4 @@
-"""Acceptances that could not be written: refused where that is true, in doubt where a pilot may run them. Pure.
+"""Acceptances whose write failed: refused if nothing has run, in doubt if a pilot may have run them. Pure.
 
 Decision 0010 tells why.
 """

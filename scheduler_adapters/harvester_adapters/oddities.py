@@ -26,8 +26,8 @@ def each(
 ) -> tuple[Record, ...]:
     """Return the records of one answer, each read by `read`; of one that cannot be read, what `instead` makes of it.
 
-    One odd record of somebody's must not hide all others. Where most are odd the answer is in another format, and
-    `SchedulerUnavailable` is raised for the first.
+    One odd record of somebody's must not hide all others. Where half of them or more are odd the answer is in another
+    format, and `SchedulerUnavailable` is raised for the first.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 import shlex
 import signal
 import subprocess
@@ -43,6 +44,17 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
             )
         return self.stdout
 
+    def expect_done(self, over: re.Pattern[str]) -> None:
+        """Raise `SchedulerUnavailable` where a change of batch jobs has failed, unless it did for those that are over.
+
+        Parameters
+        ----------
+        over: what the scheduler says of one that is over; every line of its complaints must hold it.
+        """
+        complaints = [line for line in self.stderr.splitlines() if line.strip()] or [self.words]
+        if not all(over.search(line) for line in complaints):
+            self.expect_success()
+
 
 def run(argv: Sequence[str], *, timeout: timedelta, environment: Mapping[str, str]) -> CommandResult:
     """Run a command and return its answer, whatever its exit code.
@@ -69,17 +81,16 @@ def run(argv: Sequence[str], *, timeout: timedelta, environment: Mapping[str, st
     except OSError as error:
         kind = SchedulerAbsent if isinstance(error, FileNotFoundError) else SchedulerUnavailable
         raise kind(f"{argv[0]} cannot be run: {error.strerror}; is it on the PATH of this process?") from error
-    with process:
-        try:
-            stdout, stderr = process.communicate(timeout=timeout.total_seconds())
-        except subprocess.TimeoutExpired as error:
-            _kill(process)
-            raise SchedulerUnavailable(
-                f"{_brief(argv)} did not answer within {timeout.total_seconds():.2g} s and was killed"
-            ) from error
-        except BaseException:
-            _kill(process)
-            raise
+    try:
+        stdout, stderr = process.communicate(timeout=timeout.total_seconds())
+    except subprocess.TimeoutExpired as error:
+        _kill(process)
+        raise SchedulerUnavailable(
+            f"{_brief(argv)} did not answer within {timeout.total_seconds():.2g} s and was killed"
+        ) from error
+    except BaseException:
+        _kill(process)
+        raise
     return CommandResult(
         argv=tuple(argv),
         exit_code=process.returncode,
@@ -101,10 +112,13 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     try:
         process.communicate(timeout=_REAP_S)
-    except subprocess.TimeoutExpired:  # a grandchild left the session and holds the pipe
+    except subprocess.TimeoutExpired:
+        # A grandchild left the session and holds the pipe; or the command hangs in the kernel, at a file server that is
+        # away, and dies when that is back: nobody waits for it.
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
+        process.poll()
 
 
 def _brief(argv: Sequence[str]) -> str:

@@ -14,8 +14,10 @@ tools="gcc libc6-dev libslurm-dev python3-dev"
 apt-get -qq update
 # shellcheck disable=SC2086 # they are words
 apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install $tools >/dev/null
-library=$(dpkg-query --show --showformat='${Package}\n' 'libslurm[0-9]*' | head -n 1)
-apt-mark manual "$library" >/dev/null
+# The library itself stays. The list has packages that are only known of, too.
+library=$(dpkg-query --show --showformat='${db:Status-Status} ${Package}\n' 'libslurm[0-9]*' | sed -n 's/^installed //p')
+# shellcheck disable=SC2086 # as above
+apt-mark manual $library >/dev/null
 # 24.11.0 is not understood by Cython 3.1 and later. Quick to build matters more here than quick to run.
 echo 'Cython<3.1' >/tmp/constraints
 export PIP_CONSTRAINT=/tmp/constraints CFLAGS=-O0

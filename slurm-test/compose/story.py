@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from compose.stack import Stack
 
-ROUNDS = 600  # of examples/pi.py: some 20 seconds
+ROUNDS = 300  # of examples/pi.py: half a minute or less
 PRIME_S = 30
 ASK = """
 import json, sys

@@ -27,7 +27,7 @@ QUALITIES = f"QOS=normal,{site_kinds.SCAVENGER}"
 
 
 def asked(environment: Mapping[str, str]) -> Asked:
-    """Return what the compose file's variables ask for: SITE, NODES, CPUS, GPUS, GRACE, NO_ACCOUNTING aside."""
+    """Return what the compose file's variables ask for: SITE, NODES, CPUS, GPUS, GRACE; ACCOUNTING is `role`'s."""
     usual = Asked(nodes=4, gpus=2)
     return Asked(
         site=SiteKind(environment.get("SITE") or usual.site),

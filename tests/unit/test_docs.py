@@ -51,6 +51,11 @@ def test_links_between_documents_lead_to_files(document):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_a_merge_has_left_no_marks(document):
+    assert not re.findall(r"^(?:<{7} .*|={7}|>{7} .*)$", document.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_links_to_a_heading_lead_to_one(document):
     for file, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", document.read_text()):
         if "://" not in file:

@@ -1,4 +1,4 @@
-"""The functions that invocations name, kept at hand so that a call costs no look into the store.
+"""The functions that invocations name, kept in memory so that a call reads nothing from the store.
 
 Owns what is remembered, and for how long it is believed. What a name means is `visibility`'s to say, whether a function
 may be registered at all `validation.functions`'.

@@ -1,4 +1,4 @@
-"""The code of functions at hand: what was called last, and whatever else somebody in this process still holds.
+"""The code of functions in memory: what was called last, and what else this process still holds.
 
 Owns how much of it is kept. Each version is one object, however often it is read and by whom it is held: a million
 waiting invocations of a function share its body.

@@ -1,4 +1,4 @@
-"""Declared routes: served straight from what they declare, and taking nothing else.
+"""Routes as they are declared: each takes the parameters and bodies that it declares, and no others.
 
 Owns the way from a request to the route that takes it and back: one look into a table, the check of the query's names
 (a misspelt parameter is told, not passed over in silence), the endpoint, and the problem document for what it raises.

@@ -1,4 +1,4 @@
-"""Uvicorn's protocols, with an end to what a caller may do before it has shown a token.
+"""Uvicorn's protocols, with limits for connections that have shown no token.
 
 Owns the size of a request's head, and what silence is on a connection; `connections` counts and has the limits.
 """

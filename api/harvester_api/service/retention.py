@@ -1,4 +1,4 @@
-"""What is over is not kept for ever: results and arguments for a while, the record of an invocation a while longer.
+"""Retention: results and arguments are deleted some time after an end, the record of the invocation later.
 
 Owns when the store is asked to delete, and the files that go with it. What waits or runs is never touched.
 """

@@ -1,4 +1,4 @@
-"""A scheduler whose instants are by the daemon's clock, though the machine's clock has been set meanwhile."""
+"""A scheduler adapter whose times are those of the daemon's clock, even after the machine's clock was set."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class PbsAdapter:
         reservations_for: timedelta = timedelta(minutes=5),
         exported: Sequence[str] = EXPORTED,
     ) -> None:
-        self._run = SchedulerCommands(timeout=command_timeout, asking=_asking, exported=COMMANDS_NEED)
+        self._run = SchedulerCommands(timeout=command_timeout, asking=asking, exported=COMMANDS_NEED)
         self._last = CachedLook(self._look, cache_for=cache_for)
         self._user = getpass.getuser()
         self._slow = PbsSlowLook(
@@ -237,6 +237,6 @@ def _untold(vnodes: Sequence[Vnode], told: Sequence[BatchJob]) -> tuple[BatchJob
     return tuple(found)
 
 
-def _asking() -> dict[str, str]:
+def asking() -> dict[str, str]:
     """Return the environment for questions: this process's, in UTC and English."""
     return {**os.environ, "TZ": "UTC", "LC_ALL": "C"}

@@ -177,11 +177,11 @@ def _asked(words: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _least(each: list[Resources]) -> Resources:
+def _least(of_each: list[Resources]) -> Resources:
     return Resources(
-        cpus=min(one.cpus for one in each),
-        gpus=min(one.gpus for one in each),
-        memory_mb=min(one.memory_mb for one in each),
+        cpus=min(one.cpus for one in of_each),
+        gpus=min(one.gpus for one in of_each),
+        memory_mb=min(one.memory_mb for one in of_each),
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from harvester.domain.cluster.ports import PilotOrder
 
+QSTAT_S = 10  # for the answer about the walltime; node-time passes meanwhile
 NOTHING = "-"  # for an argument without a value: PBS drops empty ones
 
 # $1: the output. PBS would hand it over at the end, by scp unless the site says otherwise.
@@ -28,10 +29,10 @@ _IN_TIME = (
 # The host's name as PBS knows it; several moms may share a machine.
 _NODE = 'if read -r node <"$PBS_NODEFILE"; then HARVESTER_NODE_NAME="${node%%.*}"; export HARVESTER_NODE_NAME; fi'
 # Which walltime PBS has chosen between min_walltime and max_walltime is in no variable. Without an answer the pilot
-# goes by the longest, and PBS's SIGTERM at the end comes as an eviction.
+# goes by the longest, and PBS's SIGTERM at the end comes as an eviction. qstat waits for a server that does not answer.
 _END = (
     'test -r "${PBS_CONF_FILE:-/etc/pbs.conf}" && . "${PBS_CONF_FILE:-/etc/pbs.conf}"; '
-    'given="$("${PBS_EXEC:-/opt/pbs}/bin/qstat" -f "$PBS_JOBID" 2>/dev/null'
+    f'given="$(timeout {QSTAT_S} "${{PBS_EXEC:-/opt/pbs}}/bin/qstat" -f "$PBS_JOBID" 2>/dev/null'
     " | sed -n 's/^ *Resource_List.walltime = //p')\"; "
     'case "$given" in *:*:*) hours="${given%%:*}"; rest="${given#*:}"; minutes="${rest%%:*}"; seconds="${rest#*:}"; '
     "HARVESTER_JOB_END_TIME=$(( $(date +%s) + ${hours#0} * 3600 + ${minutes#0} * 60 + ${seconds#0} )); "

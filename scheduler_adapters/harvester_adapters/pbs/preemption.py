@@ -14,6 +14,7 @@ from datetime import timedelta
 import msgspec
 
 from harvester_adapters.pbs.site import PbsSched
+from harvester_adapters.pbs.words import limits
 
 KILL_DELAY = timedelta(seconds=10)
 """From SIGTERM to SIGKILL where a queue has no kill_delay of its own."""
@@ -22,7 +23,6 @@ RECIPE = "set max_run_soft=[o:PBS_ALL=0] on it, and queue_softlimits behind norm
 """What makes ordinary batch jobs evict pilots: every pilot is over its queue's soft limit."""
 
 _EXPRESS, _NORMAL, _SOFT = "express_queue", "normal_jobs", "queue_softlimits"
-_LIMIT = re.compile(r"([ugop]):([^=\]\s\"]+|\"[^\"]*\")\s*=\s*(\d{1,18})")
 
 
 class PbsQueue(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,11 +80,10 @@ def why_not_over(queue: PbsQueue, user: str) -> str:
     """Return why a pilot of `user` is not over its queue's soft limits; empty where the first one already is."""
     least = ""
     for name, text in queue.soft_limits.items():
-        limits = [(kind, entity.strip('"'), int(number)) for kind, entity, number in _LIMIT.findall(text)]
-        for kind, entity, number in limits:
-            of_us = entity in {"PBS_ALL", user} or (
-                entity == "PBS_GENERIC" and not any(k == "u" == kind and e == user for k, e, _ in limits)
-            )
+        found = limits(text)
+        has_own = any((kind, entity) == ("u", user) for kind, entity, _ in found)
+        for kind, entity, number in found:
+            of_us = entity in {"PBS_ALL", user} or (entity == "PBS_GENERIC" and not (kind == "u" and has_own))
             if of_us and number == 0:
                 return ""
             if of_us:

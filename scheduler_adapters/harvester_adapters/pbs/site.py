@@ -22,7 +22,6 @@ class PbsServer(msgspec.Struct, frozen=True, kw_only=True):
     max_walltime: timedelta | None  # of all queues
     shows_others: bool  # whether everybody sees everybody's batch jobs
     privileged: frozenset[str] = frozenset()  # operators and managers, who see them whatever the setting
-    soft_limits: dict[str, str] = {}  # max_run_soft and max_run_res_soft.* of the server
 
 
 class PbsSched(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +49,6 @@ def server(text: str) -> PbsServer:
             privileged=frozenset(
                 word.strip().partition("@")[0] for word in f"{get('operators')},{get('managers')},root".split(",")
             ),
-            soft_limits=soft_limits(found[0]),
         )
     except ValueError as error:
         raise malformed("qmgr's answer about the server", f"{error}") from error
@@ -86,6 +84,6 @@ def sched_of(partition: str, found: tuple[PbsSched, ...]) -> PbsSched:
 
 
 def soft_limits(record: PbsRecord) -> dict[str, str]:
-    """Return the soft limits on running batch jobs and their resources that a queue or a server has."""
+    """Return the soft limits on running batch jobs and their resources that a queue has."""
     names = ("max_run_soft", "max_run_res_soft.")
     return {key: value for key, value in record.attributes.items() if key.startswith(names)}

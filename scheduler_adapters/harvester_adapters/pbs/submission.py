@@ -19,10 +19,10 @@ from psij import Job
 from psij.executors.batch.pbs import PBSJobExecutor
 from psij.executors.batch.pbs_base import PBSExecutorConfig
 
-from harvester.domain.cluster.ports import LimitReached, PilotOrder, SchedulerUnavailable, SubmissionRejected
+from harvester.domain.cluster.ports import PilotOrder, SubmissionRejected
 from harvester_adapters.pbs.launch import command_line
 from harvester_adapters.pbs.words import checked_ids, plain_id
-from harvester_adapters.pilot_jobs import PilotSubmission, order_of
+from harvester_adapters.pilot_jobs import PilotSubmission, judge_failure, order_of, without_id
 from harvester_adapters.scheduler_command import CommandResult
 
 # What qsub, qdel and their like are run with; PBS's own variables say where the server is. None of it reaches a pilot.
@@ -118,26 +118,17 @@ def _seconds(length: timedelta) -> int:
 
 def judge_submission(order_name: str, answer: CommandResult) -> str:
     """Return the batch job id, or raise what an unsuccessful qsub deserves."""
-    if answer.exit_code:
-        words = answer.words or f"nothing, exit code {answer.exit_code}"
-        if answer.exit_code < 0 or _NO_CONTACT.search(words):
-            raise SchedulerUnavailable(f"qsub reached no server for {order_name} (it may exist): {words[:300]}")
-        kind = LimitReached if _FULL.search(words) else SubmissionRejected
-        raise kind(f"qsub refused {order_name}: {words[:300]}")
+    judge_failure(answer, order_name, no_contact=_NO_CONTACT, full=_FULL)
     last = answer.stdout.strip().rpartition("\n")[2]
     try:
         return plain_id(last)
     except ValueError:
-        raise SchedulerUnavailable(
-            f"qsub submitted {order_name} but told no id: {answer.stdout.strip()[:300]!r}; look for it by its name"
-        ) from None
+        raise without_id(answer, order_name) from None
 
 
 def judge_change(answer: CommandResult) -> None:
     """Raise `SchedulerUnavailable` unless a qdel, qhold or qrls was done for every batch job that is not over."""
-    complaints = [line for line in answer.stderr.splitlines() if line.strip()]
-    if answer.exit_code and not (complaints and all(_OVER.search(line) for line in complaints)):
-        answer.expect_success()
+    answer.expect_done(_OVER)
 
 
 class PbsPilotExecutor(PilotSubmission, PBSJobExecutor):

@@ -20,6 +20,7 @@ _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _WORD_BYTES = 8  # of PBS's sizes in words
 _LARGEST = 1 << 53  # beyond what any cluster counts; a larger number is a damaged answer
 _MOST_CHUNKS = 100_000
+_LIMIT = re.compile(r"([ugop]):([^=\]\s\"]+|\"[^\"]*\")\s*=\s*(\d{1,18})")
 _ID = re.compile(r"(\d{1,18}(?:\[\d{0,18}\])?)(?:\.\S*)?")
 _RESERVATION = re.compile(r"([A-Z]?\d{1,18})(?:\.\S*)?")
 
@@ -80,6 +81,11 @@ def resources(values: Mapping[str, str]) -> Resources:
         gpus=whole(values.get("ngpus", "0")),
         memory_mb=megabytes(values.get("mem", "0")),
     )
+
+
+def limits(text: str) -> list[tuple[str, str, int]]:
+    """Return the limits of `[u:PBS_GENERIC=2],[o:PBS_ALL=10]`: of whom, as kind (u, g, o, p) and name, and how many."""
+    return [(kind, name.strip('"'), int(number)) for kind, name, number in _LIMIT.findall(text)]
 
 
 @lru_cache(maxsize=4096)

@@ -19,10 +19,10 @@ from typing import IO, ClassVar
 from psij import Job, JobState, SubmitException
 from psij.executors.batch.batch_scheduler_executor import BatchSchedulerExecutorConfig
 
-from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected, SubmissionUnsent
+from harvester.domain.cluster.ports import PilotOrder
 from harvester.domain.cluster.snapshot import BatchJob, BatchState
 from harvester_adapters.asking import SchedulerCommands
-from harvester_adapters.pilot_jobs import PilotSubmission, order_of
+from harvester_adapters.pilot_jobs import PilotSubmission, judge_failure, order_of, without_id
 from harvester_adapters.psij.carrier import PsijSite
 from harvester_adapters.scheduler_command import CommandResult
 
@@ -110,10 +110,7 @@ class BatchPilots(PilotSubmission):
     def cancel_pilots(self, batch_job_ids: Sequence[str]) -> None:
         """Cancel batch jobs, in one command. Raises `SchedulerUnavailable`."""
         first, *others = self._checked(batch_job_ids)
-        answer = self._commands.act([*self.get_cancel_command(first), *others])
-        complaints = [line for line in answer.stderr.splitlines() if line.strip()] or [answer.words]
-        if answer.exit_code and not all(self.OVER.search(line) for line in complaints):
-            answer.expect_success()
+        self._commands.act([*self.get_cancel_command(first), *others]).expect_done(self.OVER)
 
     def hints(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
         """Return what the scheduler says of batch jobs. Raises `SchedulerUnavailable`."""
@@ -173,20 +170,13 @@ class BatchPilots(PilotSubmission):
         """Run the submit command with a time limit, which PSI/J has none of, and return the batch job id."""
         answer = self._commands.act(cmd)
         name = self._order.name if self._order is not None else "a pilot"
-        if answer.exit_code:
-            words = answer.words or f"nothing, exit code {answer.exit_code}"
-            if answer.exit_code > 0 and _NO_CONTACT.search(words) and _UNSENT.search(words):
-                raise SubmissionUnsent(f"{cmd[0]} reached no scheduler, so {name} was not submitted: {words}")
-            if answer.exit_code < 0 or _NO_CONTACT.search(words):
-                raise SchedulerUnavailable(f"{cmd[0]} reached no scheduler for {name} (it may exist): {words}")
-            raise SubmissionRejected(f"{cmd[0]} refused {name}: {words}")
+        judge_failure(answer, name, no_contact=_NO_CONTACT, unsent=_UNSENT)
         try:
             found = self.id_in(answer.stdout)
         except (SubmitException, IndexError):
             found = ""
         if not self.ID.fullmatch(found):
-            said = answer.stdout.strip()[:300]
-            raise SchedulerUnavailable(f"{cmd[0]} submitted {name} but told no id that can be read: {said!r}")
+            raise without_id(answer, name)
         return found
 
     @abstractmethod

@@ -1,14 +1,16 @@
 """Pilots through an executor of PSI/J that runs no commands, as Flux's, which calls Flux's own Python package.
 
-Owns its time limits: such a call cannot be killed, so it is left behind in its thread and counts as unanswered.
+Owns its time limits: such a call cannot be killed, so it is left behind in its thread and counts as unanswered. While
+many are left behind nothing more is asked, so that nothing is done later that was given up.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotInTime
+from concurrent.futures import Future
 from datetime import timedelta
 from functools import partial
 from typing import TypeVar
@@ -21,6 +23,7 @@ from harvester.domain.cluster.ports import (
     SchedulerError,
     SchedulerUnavailable,
     SubmissionRejected,
+    SubmissionUnsent,
 )
 from harvester.domain.cluster.snapshot import BatchJob
 from harvester_adapters.asking import SchedulerCommands
@@ -30,6 +33,7 @@ from harvester_adapters.psij.environment import exported, values
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+_MOST_CALLS = 4  # at a time, those that are not answered among them
 
 
 def flux_pilots(site: PsijSite, commands: SchedulerCommands) -> DirectPilots:
@@ -46,6 +50,10 @@ def flux_pilots(site: PsijSite, commands: SchedulerCommands) -> DirectPilots:
 
 class _Unknown(SchedulerError):
     """The executor says that it does not know a batch job."""
+
+
+class _NotAsked(SchedulerUnavailable):
+    """Too many calls are not answered, so this one was not made."""
 
 
 class DirectPilots:
@@ -65,14 +73,17 @@ class DirectPilots:
         self._name = name
         self._environment = dict(environment)
         self._timeout = timeout
-        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix=f"psij-{name}")
+        self._free = threading.BoundedSemaphore(_MOST_CALLS)
         self._executor = self._in_time(make, "its start")
         self._jobs: dict[str, Job] = {}  # that this process has submitted or asked about
 
     def submit_pilot(self, order: PilotOrder) -> str:
         """Submit a pilot and return its batch job id. Raises as `SchedulerAdapter.submit` does."""
         job = self._job(order)
-        self._in_time(lambda: self._executor.submit(job), f"the submission of {order.name}", SubmissionRejected)
+        try:
+            self._in_time(lambda: self._executor.submit(job), f"the submission of {order.name}", SubmissionRejected)
+        except _NotAsked as error:
+            raise SubmissionUnsent(str(error)) from error
         # The id comes by a callback, with the word that the batch job is in the queue.
         known = [JobState.QUEUED, JobState.ACTIVE, JobState.COMPLETED, JobState.FAILED, JobState.CANCELED]
         status = job.wait(timeout=self._timeout, target_states=known)
@@ -93,10 +104,9 @@ class DirectPilots:
 
     def hints(self, batch_job_ids: Sequence[str]) -> tuple[BatchJob, ...]:
         """Return what PSI/J has heard of batch jobs."""
-        known = ((batch_job_id, self._known(batch_job_id)) for batch_job_id in batch_job_ids)
-        found = tuple(hint(batch_job_id, state_of(job.status.state)) for batch_job_id, job in known if job is not None)
-        self._jobs = {each: job for each, job in self._jobs.items() if each in set(batch_job_ids)}
-        return found
+        asked = {batch_job_id: self._known(batch_job_id) for batch_job_id in batch_job_ids}
+        self._jobs = {batch_job_id: job for batch_job_id, job in asked.items() if job is not None}
+        return tuple(hint(batch_job_id, state_of(job.status.state)) for batch_job_id, job in self._jobs.items())
 
     def listed(self) -> tuple[BatchJob, ...]:
         """Return nothing: PSI/J lists ids without names."""
@@ -135,9 +145,23 @@ class DirectPilots:
 
     def _in_time(self, call: Callable[[], T], what: str, failure: type[SchedulerError] = SchedulerUnavailable) -> T:
         """Return what a call returns. Raises `SchedulerUnavailable` where it takes too long, else `failure`."""
+        give_up_at = time.monotonic() + self._timeout.total_seconds()
+        if not self._free.acquire(timeout=self._timeout.total_seconds()):
+            raise _NotAsked(f"{self._name}: {what} was not tried: {_MOST_CALLS} calls before it are not answered yet")
+        answer: Future[T] = Future()
+        # A daemon: Python waits at its end for the threads of an executor, however long they hang.
+        threading.Thread(target=self._perform, args=(call, answer), name=f"psij-{self._name}", daemon=True).start()
         try:
-            return self._threads.submit(call).result(self._timeout.total_seconds())
-        except NotInTime as error:
+            return answer.result(max(0.0, give_up_at - time.monotonic()))
+        except TimeoutError as error:
             raise SchedulerUnavailable(f"{self._name}: {what} was not answered in time") from error
         except Exception as error:  # whatever the executor's package raises
             raise failure(f"{self._name}: {what} failed: {error}") from error
+
+    def _perform(self, call: Callable[[], T], answer: Future[T]) -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the answer is waited for
+            answer.set_exception(error)
+        finally:
+            self._free.release()

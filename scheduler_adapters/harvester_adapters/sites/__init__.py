@@ -1,4 +1,5 @@
 """Sites: what each scheduler tells about itself, for `harvester check` and `harvester init`.
 
-A module a scheduler asks, and one reads; both only read, beside the adapters, whose looks stay as small as they are.
+For each scheduler one module asks, with commands that change nothing, and one says what the answers mean. They are
+apart from the adapters, whose looks stay as small as they are.
 """

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from harvester.domain.cluster.ports import PilotOrder
 from harvester.domain.fitness.site_facts import HearsBy, SiteFacts
+from harvester_adapters.pbs.adapter import asking
 from harvester_adapters.pbs.jobs import QSTAT
 from harvester_adapters.pbs.partitions import QSTAT_QUEUES
 from harvester_adapters.pbs.site import LIST_SCHED, LIST_SERVER
@@ -62,5 +63,4 @@ class PbsSite:
         """Judge nothing: PBS tells only at a submission; see `site`."""
 
     def _ask(self, argv: Sequence[str]) -> str:
-        environment = {**os.environ, "TZ": "UTC", "LC_ALL": "C"}
-        return run(argv, timeout=self._timeout, environment=environment).expect_success()
+        return run(argv, timeout=self._timeout, environment=asking()).expect_success()

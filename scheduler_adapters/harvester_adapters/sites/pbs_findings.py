@@ -5,7 +5,6 @@ Pure: text in, findings out. Whether a queue's pilots are evicted at all is the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
@@ -13,10 +12,9 @@ from harvester.domain.fitness.findings import Finding, Topic, error, note, ok, w
 from harvester.domain.fitness.sentences import span
 from harvester_adapters.asking import malformed
 from harvester_adapters.pbs.records import PbsRecord, blocks, dsv
-from harvester_adapters.pbs.words import duration
+from harvester_adapters.pbs.words import duration, limits
 
 _LONG_KILL_DELAY = timedelta(minutes=1)
-_LIMIT = re.compile(r"([ugop]):([^=\]\s\"]+|\"[^\"]*\")\s*=\s*(\d{1,18})")
 _LIMITS = {"max_queued": "have in a queue", "max_run": "run"}
 
 
@@ -41,7 +39,7 @@ def queues_of(text: str) -> list[PbsRecord]:
 def hides_batch_jobs(server: PbsRecord, user: str) -> bool:
     """Return whether the user sees only their own batch jobs: operators and managers see all."""
     sees_all = any(_is_listed(user, server.get(key)) for key in ("operators", "managers"))
-    return server.get("query_other_jobs") == "False" and not sees_all
+    return server.get("query_other_jobs") != "True" and not sees_all
 
 
 def of_the_server(server: PbsRecord, *, is_root: bool, is_strict: bool) -> Iterator[Finding]:
@@ -112,7 +110,7 @@ def of_the_queues(server: PbsRecord, queues: Sequence[PbsRecord], user: str, max
 
 def _least(limit: str, user: str) -> int | None:
     """Return the least that a limit leaves a user, None where it does not hold for them."""
-    numbers = {(kind, entity.strip('"')): int(number) for kind, entity, number in _LIMIT.findall(limit)}
+    numbers = {(kind, entity): number for kind, entity, number in limits(limit)}
     own = numbers.get(("u", user), numbers.get(("u", "PBS_GENERIC")))  # one's own goes before what holds for all
     found = [number for number in (own, numbers.get(("o", "PBS_ALL"))) if number is not None]
     return min(found, default=None)

@@ -15,9 +15,9 @@ from harvester.domain.fitness.findings import Finding, Topic, note, warning
 from harvester.domain.fitness.site_facts import HearsBy, SiteFacts
 from harvester_adapters.scheduler_command import CommandResult, own_name, run
 from harvester_adapters.sites import slurm_findings
+from harvester_adapters.slurm.adapter import asking
 from harvester_adapters.slurm.submission import EXPORTED, judge_submission, sbatch_arguments
-
-_TASTE = ("SLURM_", "SQUEUE_", "SCONTROL_", "SACCTMGR_", "SBATCH_")  # variables that would change the answers
+from harvester_adapters.slurm.text.qos import QOS_ARGUMENTS, admin_arguments, is_operator
 
 
 class SlurmSite:
@@ -111,7 +111,7 @@ class SlurmSite:
 
     def _evictable(self, user: str) -> tuple[str, ...]:
         try:
-            qos = self._ask(slurm_findings.QOS_ARGUMENTS).expect_success()
+            qos = self._ask(QOS_ARGUMENTS).expect_success()
             return slurm_findings.evictable(qos, self._ask(slurm_findings.own_qos_arguments(user)).expect_success())
         except SchedulerUnavailable:
             return ()
@@ -121,12 +121,9 @@ class SlurmSite:
         if os.geteuid() == 0:
             return True
         try:
-            return slurm_findings.is_operator(self._ask(slurm_findings.admin_arguments(user)).expect_success())
+            return is_operator(self._ask(admin_arguments(user)).expect_success())
         except SchedulerUnavailable:
             return False
 
     def _ask(self, argv: Sequence[str]) -> CommandResult:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(_TASTE)}
-        if "SLURM_CONF" in os.environ:
-            kept["SLURM_CONF"] = os.environ["SLURM_CONF"]
-        return run(argv, timeout=self._timeout, environment=kept | {"TZ": "UTC"})
+        return run(argv, timeout=self._timeout, environment=asking())

@@ -13,6 +13,7 @@ import msgspec
 
 from harvester.domain.fitness.findings import Finding, Topic, error, note, ok, warning
 from harvester.domain.fitness.sentences import listed, span
+from harvester_adapters.slurm.text.qos import qos_table
 from harvester_adapters.slurm.text.words import NOTHING, duration, malformed
 
 OLDEST = (22, 5)  # tested: 22.05, 24.11, 26.05
@@ -210,29 +211,18 @@ def _least(found: tuple[UserLimits, ...], field: str) -> int | None:
     return min((value for each in found if (value := getattr(each, field)) is not None), default=None)
 
 
-QOS_ARGUMENTS = ("sacctmgr", "--noheader", "--parsable2", "show", "qos", "format=name,preempt")
-
-
 def own_qos_arguments(user: str) -> tuple[str, ...]:
     """Return the command that tells which QOSs a user may have."""
     return ("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={user}", "format=qos")
 
 
 def evictable(qos: str, own: str) -> tuple[str, ...]:
-    """Return the QOSs of a user that others preempt, out of the answers about all QOSs and about the user's."""
+    """Return the QOSs of a user that others preempt, out of the answers about all QOSs and about the user's.
+
+    Raises `SchedulerUnavailable`.
+    """
     preempted: set[str] = set()
-    for line in qos.splitlines():
-        name, _, preempts = line.partition("|")
-        preempted.update(word for word in preempts.split(",") if word not in NOTHING and word != name)
+    for one in qos_table(qos):
+        preempted.update(name for name in one.preempts if name != one.name)
     may_have = {word for line in own.splitlines() for word in line.strip().split(",")}
     return tuple(sorted(preempted & may_have))
-
-
-def admin_arguments(user: str) -> tuple[str, ...]:
-    """Return the command that tells a user's rights."""
-    return ("sacctmgr", "--noheader", "--parsable2", "show", "user", user, "format=user,adminlevel")
-
-
-def is_operator(text: str) -> bool:
-    """Return whether the user sees what PrivateData hides from others."""
-    return any(line.rpartition("|")[2].strip() in {"Operator", "Administrator"} for line in text.splitlines())

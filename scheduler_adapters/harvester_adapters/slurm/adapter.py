@@ -70,7 +70,7 @@ class SlurmAdapter:
         source: str = SourceKind.COMMANDS,
         wake: bool = False,
     ) -> None:
-        self._run = SchedulerCommands(timeout=command_timeout, asking=_asking, exported=(*exported, "SLURM_CONF"))
+        self._run = SchedulerCommands(timeout=command_timeout, asking=asking, exported=(*exported, "SLURM_CONF"))
         self._last = CachedLook(self._look, cache_for=cache_for)
         self._submitter = _submitter(account, qos)
         self._slow = SlowLook(
@@ -199,7 +199,7 @@ def _hidden(slow: Slow, submitter: Submitter, batch_jobs: Sequence[BatchJob]) ->
     return "other users' batch jobs from this one (PrivateData=jobs; an operator sees all)"
 
 
-def _asking() -> dict[str, str]:
+def asking() -> dict[str, str]:
     """Return the environment for questions: this process's, without what would change their answers.
 
     SQUEUE_* and SLURM_TIME_FORMAT are a person's taste at a terminal.

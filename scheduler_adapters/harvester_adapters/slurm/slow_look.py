@@ -108,7 +108,7 @@ class SlowLook:
     def look_again(self, give_up_at: float) -> Slow:
         """Return it asked anew, because something was seen that it does not know; what is young stays."""
         if self._slow is not None and time.monotonic() - self._read_at < min(_DOUBT_S, self._keep_for):
-            return self._slow
+            return floated(self._slow, time.monotonic() - self._reserved_at)
         return self._look(give_up_at)
 
     @property

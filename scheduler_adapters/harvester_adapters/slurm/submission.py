@@ -1,8 +1,6 @@
 """Pilots into and out of Slurm, through PSI/J: one long-lived executor that submits and cancels.
 
-Owns the batch script, sbatch's options, and the judgement of what sbatch and scancel answer. Of PSI/J it takes the way
-of a submission; PSI/J's own idea of a batch job's state is switched off, because it takes a preempted or a missing
-batch job for a failed or completed one and has no time limit: the adapter's snapshot tells the states.
+Owns the batch script, sbatch's options, and the judgement of what sbatch and scancel answer.
 """
 
 from __future__ import annotations
@@ -21,8 +19,8 @@ from packaging.version import Version
 from psij import Job
 from psij.executors.batch.slurm import SlurmExecutorConfig, SlurmJobExecutor
 
-from harvester.domain.cluster.ports import LimitReached, PilotOrder, SchedulerUnavailable, SubmissionRejected
-from harvester_adapters.pilot_jobs import PilotSubmission, order_of
+from harvester.domain.cluster.ports import PilotOrder
+from harvester_adapters.pilot_jobs import PilotSubmission, judge_failure, order_of, without_id
 from harvester_adapters.scheduler_command import CommandResult
 
 # All that sbatch, and so the pilot, gets of the daemon's environment; Slurm adds its own SLURM_*. The choice is made
@@ -105,35 +103,20 @@ def batch_script(order: PilotOrder) -> str:
     return f"#!/bin/bash\nexec {shlex.join([*step, *order.command])}\n"
 
 
-def batch_job_id(order_name: str, output: str) -> str:
+def batch_job_id(order_name: str, answer: CommandResult) -> str:
     """Return the id in the output of `sbatch --parsable` (`123` or `123;cluster`).
 
     Raises `SchedulerUnavailable` where there is none: sbatch said that it succeeded, so the batch job may exist.
     """
-    last = output.strip().rpartition("\n")[2]
+    last = answer.stdout.strip().rpartition("\n")[2]
     if not (match := re.fullmatch(r"(\d+)(;.*)?", last.strip())):
-        raise SchedulerUnavailable(
-            f"sbatch submitted {order_name} but told no id: {output.strip()[:300]!r}; look for it by its name"
-        )
+        raise without_id(answer, order_name)
     return match[1]
 
 
 def judge_submission(order_name: str, answer: CommandResult) -> None:
     """Raise what an unsuccessful sbatch deserves."""
-    if not answer.exit_code:
-        return
-    words = answer.words or f"nothing, exit code {answer.exit_code}"
-    if answer.exit_code < 0 or _NO_CONTACT.search(words):
-        raise SchedulerUnavailable(f"sbatch reached no controller for {order_name} (it may exist): {words}")
-    kind = LimitReached if _FULL.search(words) else SubmissionRejected
-    raise kind(f"sbatch refused {order_name}: {words}")
-
-
-def judge_cancellation(answer: CommandResult) -> None:
-    """Raise `SchedulerUnavailable` unless every batch job is cancelled or was over already."""
-    complaints = [line for line in answer.stderr.splitlines() if line.strip()]
-    if answer.exit_code and not (complaints and all(_OVER.search(line) for line in complaints)):
-        answer.expect_success()
+    judge_failure(answer, order_name, no_contact=_NO_CONTACT, full=_FULL)
 
 
 def checked_ids(batch_job_ids: Sequence[str]) -> tuple[str, ...]:
@@ -194,6 +177,6 @@ class PilotExecutor(PilotSubmission, SlurmJobExecutor):
         if cmd[0] == "sbatch":
             name = next(option.partition("=")[2] for option in cmd if option.startswith("--job-name="))
             judge_submission(name, answer)
-            return batch_job_id(name, answer.stdout)
-        judge_cancellation(answer)
+            return batch_job_id(name, answer)
+        answer.expect_done(_OVER)
         return answer.stdout

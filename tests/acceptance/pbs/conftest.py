@@ -185,7 +185,7 @@ def need_python() -> None:
 @pytest.fixture
 def work() -> Iterator[Path]:
     """Yield a folder that everybody can write to; pytest's own are closed to everybody but root."""
-    folder = Path(tempfile.mkdtemp(prefix="work-", dir="/mnt"))
+    folder = Path(tempfile.mkdtemp(prefix="harvester-pbs-"))
     folder.chmod(0o1777)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)

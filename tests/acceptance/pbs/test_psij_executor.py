@@ -1,6 +1,7 @@
 """A real PBS reached through PSI/J alone, as classic PBS: what `kind = "psij"` does on a real scheduler."""
 
 import pytest
+from support.pbs import PILOTS, being
 from support.running import Running
 
 import harvester
@@ -46,11 +47,13 @@ def count(steps):
 
 
 @pytest.fixture
-def running(pbs, tmp_path):
-    config = tmp_path / "site.toml"
+def running(pbs, work, monkeypatch):
+    monkeypatch.setenv("HOME", str(work))  # PSI/J keeps files there
+    config = work / "site.toml"
     config.write_text(CONFIG)
-    running = Running(tmp_path / "state", "--config", str(config), "--port", "0", "--ready", "0")
-    running.start()
+    running = Running(work / "state", "--config", str(config), "--port", "0", "--ready", "0")
+    with being(PILOTS):
+        running.start()
     yield running
     running.stop()
     pbs.clear()

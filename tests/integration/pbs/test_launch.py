@@ -10,6 +10,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from harvester_adapters.pbs import launch
 from harvester_adapters.pbs.launch import command_line
 
 SHOW = (
@@ -113,8 +114,9 @@ def test_a_pilot_whose_walltime_pbs_has_chosen_knows_its_end(mom, order, walltim
     assert abs(ends_at - time.time() - seconds) < 5
 
 
-@pytest.mark.parametrize("script", ["exit 1", "echo nonsense", None])
-def test_where_nobody_tells_the_chosen_walltime_the_pilot_starts_all_the_same(mom, order, script):
+@pytest.mark.parametrize("script", ["exit 1", "echo nonsense", "exec sleep 600", None])
+def test_where_nobody_tells_the_chosen_walltime_the_pilot_starts_all_the_same(mom, order, script, monkeypatch):
+    monkeypatch.setattr(launch, "_END", launch._END.replace(f"timeout {launch.QSTAT_S}", "timeout 1"))
     mom.environment |= {"PBS_EXEC": str(mom.folder), "PBS_CONF_FILE": "/nowhere"}
     if script is not None:
         (mom.folder / "bin").mkdir()

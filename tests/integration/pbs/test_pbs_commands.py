@@ -11,6 +11,7 @@ import pytest
 
 from harvester.domain.cluster.ports import SchedulerAbsent, SchedulerUnavailable, SubmissionRejected
 from harvester.domain.cluster.snapshot import BatchState, NodeState
+from harvester_adapters.pbs import slow_look
 from harvester_adapters.pbs.adapter import PbsAdapter
 
 NO_SERVER = "echo 'Connection refused' >&2; echo 'cannot connect to server vm (errno=15010)' >&2; exit 162"
@@ -110,12 +111,15 @@ def test_what_became_of_ended_batch_jobs_is_asked_by_their_ids_whatever_else_is_
         adapter.ended(["113", "-u"])
 
 
-def test_a_queue_that_nobody_told_of_is_asked_for_again_but_not_at_every_look(fake_pbs, adapter):
+def test_a_queue_that_nobody_told_of_is_asked_for_again_but_not_at_every_look(fake_pbs, adapter, monkeypatch):
     adapter.snapshot()
     fake_pbs.queue.write_text(fake_pbs.queue.read_text().replace("queue=workq", "queue=brandnew"))
     adapter.snapshot()
     adapter.snapshot()
     assert len(fake_pbs.calls("qmgr")) == 2  # what is young stays
+    monkeypatch.setattr(slow_look, "_DOUBT_S", 0.0)  # a minute has passed
+    adapter.snapshot()
+    assert len(fake_pbs.calls("qmgr")) == 4
 
 
 def test_what_cannot_be_read_is_said_once(fake_pbs, adapter, caplog):

@@ -1,6 +1,7 @@
 """Pilots through an executor of PSI/J that runs no commands, as Flux's does: here PSI/J's own `local` one."""
 
 import sys
+import threading
 import time
 from datetime import timedelta
 
@@ -8,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from psij.executors.local import LocalJobExecutor
 
-from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected
+from harvester.domain.cluster.ports import PilotOrder, SchedulerUnavailable, SubmissionRejected, SubmissionUnsent
 from harvester.domain.cluster.snapshot import BatchState
 from harvester.domain.model.resources import Resources
 from harvester_adapters.psij.flux import DirectPilots
@@ -71,7 +72,7 @@ def test_a_pilot_runs_with_its_own_environment_and_is_cancelled(pilots, tmp_path
 
 
 def test_the_end_of_a_pilot_is_told_and_one_of_an_earlier_process_is_found_again(pilots, tmp_path):
-    batch_job_id = pilots.submit_pilot(order(tmp_path, 1))
+    batch_job_id = pilots.submit_pilot(order(tmp_path, 3))
     assert state(direct(), batch_job_id) == [BatchState.RUNNING]
     wait_for(lambda: state(pilots, batch_job_id) == [BatchState.COMPLETED])
 
@@ -91,3 +92,24 @@ def test_a_refused_submission_is_told_apart_from_one_that_takes_too_long(pilots,
 
     with pytest.raises(SchedulerUnavailable, match="the submission of hv-p1 was not answered in time"):
         direct(Slow, seconds=0.2).submit_pilot(order(tmp_path, 1))
+
+
+def test_what_is_given_up_behind_calls_that_hang_is_not_done_later(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    submitted, answers = [], threading.Event()
+
+    class Hangs(Local):
+        def submit(self, job):
+            submitted.append(job)
+            answers.wait(30)
+
+    hanging = direct(Hangs, seconds=0.1)
+    for _ in range(4):
+        with pytest.raises(SchedulerUnavailable, match="was not answered in time"):
+            hanging.submit_pilot(order(tmp_path, 1))
+    with pytest.raises(SubmissionUnsent, match="4 calls before it are not answered yet"):
+        hanging.submit_pilot(order(tmp_path, 1))
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "psij-local")
+    answers.set()
+    wait_for(lambda: not [thread for thread in threading.enumerate() if thread.name == "psij-local"])
+    assert len(submitted) == 4

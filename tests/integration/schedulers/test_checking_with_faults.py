@@ -34,6 +34,11 @@ ORDER = PilotOrder(
 )
 
 
+@pytest.fixture
+def site(make_site, kind):
+    return make_site(kind)
+
+
 def teller(kind, timeout=timedelta(seconds=10)):
     if kind is SLURM:
         return SlurmSite(source=("commands", ""), max_pilots=64, timeout=timeout)

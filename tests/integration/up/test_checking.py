@@ -138,6 +138,19 @@ def test_beside_a_harvester_that_runs_the_probe_reaches_its_gateway(tmp_path):
         assert running.stop() == 0
 
 
+def test_a_gateway_with_tls_that_runs_already_is_taken_for_a_gateway(tmp_path):
+    made, port = signed_for_loopback(tmp_path), free_port()
+    settings = {"certificate": made.certificate, "key": made.key, "ca": made.ca}
+    with_tls = [word for key, path in settings.items() for word in ("--set", f"gateway.tls_{key}={path}")]
+    running = Running(tmp_path / "state", *LOCAL, "--port", str(port), "--ready", "0", *with_tls).start()
+    try:
+        code, found = check(tmp_path / "state", *LOCAL, *with_tls, port=port)
+        assert (code, bad(found)) == (0, [])
+        assert f"a gateway answers at 127.0.0.1:{port} already" in texts(found)
+    finally:
+        assert running.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("words", "topic", "said"),
     [

@@ -24,9 +24,15 @@ def host(environ: Mapping[str, str], *, python: tuple[int, int], hostname: str) 
     return PilotLocation(
         python=f"{python[0]}.{python[1]}",
         node=_node(environ, hostname),
-        # PBS adds the server's name, with or without its domain; the daemon knows batch jobs without it.
-        batch_job_id=_first(environ, "SLURM_JOB_ID", "PBS_JOBID", "HARVESTER_BATCH_JOB_ID").partition(".")[0],
+        batch_job_id=_batch_job_id(environ),
     )
+
+
+def _batch_job_id(environ: Mapping[str, str]) -> str:
+    # First the word of an adapter, which is the id as that one knows it: of classic PBS, with the server's name.
+    told = _first(environ, "HARVESTER_BATCH_JOB_ID", "SLURM_JOB_ID")
+    # PBS adds the server's name, with or without its domain; the PBS adapter knows batch jobs without it.
+    return told or environ.get("PBS_JOBID", "").partition(".")[0]
 
 
 @functools.cache
@@ -41,7 +47,7 @@ def _node(environ: Mapping[str, str], hostname: str) -> str:
 
 
 def _first(environ: Mapping[str, str], *names: str) -> str:
-    """Return the value of the first of these variables that is set: Slurm's, PBS's, the local scheduler's."""
+    """Return the value of the first of these variables that is set."""
     return next((environ[name] for name in names if environ.get(name)), "")
 
 

@@ -25,6 +25,7 @@ END_S = 3.0
 """Time to end what is left."""
 
 _PAUSE_S = 0.02
+_LOOK_S = 0.1  # where nobody tells that the agent has gone
 
 
 def start_where_needed() -> None:
@@ -49,12 +50,22 @@ def _guard(agent: int, batch_job_id: str) -> NoReturn:
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):  # nobody shall wait for the end of a pipe that only the guard holds
         os.dup2(null, descriptor)
-    # A pid that is given away again is no child's: the agent is our parent until it dies.
-    if os.getppid() == agent:
-        watch = os.pidfd_open(agent)
-        select.select([watch], [], [])
+    wait_for_the_end_of(agent)
     _sweep(f"{MARK}={batch_job_id}".encode(), now_ticks())
     os._exit(0)
+
+
+def wait_for_the_end_of(agent: int) -> None:
+    """Return when the agent, our parent, has gone."""
+    try:
+        watch = os.pidfd_open(agent)
+    except (OSError, AttributeError):  # it has gone; or a kernel before 5.3, or a Python that was built for one
+        while os.getppid() == agent:
+            time.sleep(_LOOK_S)
+        return
+    # A pid that is given away again is no parent's: the agent is our parent until it dies.
+    if os.getppid() == agent:
+        select.select([watch], [], [])
 
 
 def _sweep(mark: bytes, died_at: int) -> None:

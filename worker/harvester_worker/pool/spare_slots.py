@@ -7,6 +7,7 @@ made. Must not know what they run.
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from harvester_worker.isolation.slot_environment import Surroundings
 
@@ -18,6 +19,14 @@ PAUSE_S = 0.005
 """From when one was taken, or made, to when the next one is made: a run that begins may need what a fork takes."""
 
 
+class Timer(Protocol):
+    """What comes later, until it is cancelled."""
+
+    def cancel(self) -> None:
+        """Let it not come."""
+        ...
+
+
 class SpareSlots:
     """The spare processes of one pilot.
 
@@ -27,15 +36,22 @@ class SpareSlots:
     count: how many there are to be.
     fork: forks a process in such surroundings; returns its number.
     drop: ends one that nobody has had.
+    later: calls something after so many seconds; the running loop's `call_later` where none is given.
     """
 
     def __init__(
-        self, first: Surroundings, count: int, *, fork: Callable[[Surroundings], int], drop: Callable[[int], None]
+        self,
+        first: Surroundings,
+        count: int,
+        *,
+        fork: Callable[[Surroundings], int],
+        drop: Callable[[int], None],
+        later: Callable[[float, Callable[[], None]], Timer] | None = None,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._later = later or asyncio.get_running_loop().call_later
         self._wanted, self._count, self._fork, self._drop = first, count, fork, drop
         self._spares: dict[int, Surroundings] = {}  # by number, the oldest first
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._make_later()
 
     def take(self, surroundings: Surroundings) -> int | None:
@@ -64,7 +80,7 @@ class SpareSlots:
 
     def _make_later(self) -> None:
         if self._timer is None:
-            self._timer = self._loop.call_later(PAUSE_S, self._make)
+            self._timer = self._later(PAUSE_S, self._make)
 
     def _make(self) -> None:
         self._timer = None

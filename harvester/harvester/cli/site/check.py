@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 from rich.status import Status
+from rich.text import Text
 
 from harvester.cli import plugins
 from harvester.cli.render import findings as render
@@ -108,7 +109,7 @@ def _telling(console: Console) -> Iterator[Say]:
         yield lambda words: console.print(f"harvester check: {words} …")
         return
     with Status("…", console=console) as status:
-        yield lambda words: status.update(f"{words} …")
+        yield lambda words: status.update(Text(f"{words} …"))  # a scheduler's words are no markup
 
 
 def _found(options: CheckOptions, say: Say) -> tuple[list[Finding], HostFacts | None]:

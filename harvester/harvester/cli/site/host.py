@@ -14,6 +14,7 @@ import pwd
 import shutil
 import socket
 import sqlite3
+import ssl
 import tempfile
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import harvester
 from harvester.cli.up import build_address
 from harvester.cli.up.address import check_host
 from harvester.cli.up.build import state_dir
-from harvester.cli.up.state_folder import StateFolderError, read_token, why_refused
+from harvester.cli.up.state_folder import StateFolderError, is_there, read_token, why_refused
 from harvester.config import Config
 from harvester.config_file import ConfigError
 from harvester.domain.fitness.host_findings import Answers, HostFacts
@@ -35,10 +36,10 @@ _ALL = ("0.0.0.0", "::")  # noqa: S104 - only compared with
 def host_facts(config: Config) -> HostFacts:
     """Return what is so on this host."""
     state = state_dir(config)
-    needed = (*_NEEDED, *(["ClusterShell"] if config.scheduler.kind == "slurm" else []))
     trouble = state_trouble(state)
+    needed = (*_NEEDED, *(["ClusterShell"] if config.scheduler.kind == "slurm" else []))
     port = config.gateway.port
-    answers, bind_trouble = _port(build_address.host(config), port)
+    answers, bind_trouble = _port(build_address.host(config), port, has_tls=bool(config.gateway.tls_certificate))
     return HostFacts(
         user=_user(),
         host=socket.gethostname(),
@@ -46,7 +47,7 @@ def host_facts(config: Config) -> HostFacts:
         missing=tuple(name for name in needed if importlib.util.find_spec(name) is None),
         state=str(state),
         state_trouble=trouble,
-        is_open=is_there(state) and state.is_dir() and bool(state.stat().st_mode & 0o077),
+        is_open=is_there(state) and bool(state.stat().st_mode & 0o077),
         running=running(state),
         filesystem=_filesystem(state),
         free_mb=None if trouble else shutil.disk_usage(_existing(state)).free // 2**20,
@@ -85,14 +86,6 @@ def _versions() -> tuple[tuple[str, str], ...]:
 def _existing(path: Path) -> Path:
     """Return the folder, or the nearest one above it that is there."""
     return next(each for each in (path, *path.parents) if is_there(each))
-
-
-def is_there(path: Path) -> bool:
-    """Return whether there is such a file or folder, as far as this user may see."""
-    try:
-        return path.exists()
-    except OSError:  # a folder above it is closed to us
-        return False
 
 
 def state_trouble(state: Path) -> str:
@@ -197,7 +190,7 @@ def _token_trouble(config: Config, state: Path) -> str:
     for name in ("user", "admin", *(user.name for user in config.user)):
         path = state / "tokens" / name
         try:
-            if not path.exists() or not path.stat().st_size:  # it is made at the start
+            if not is_there(path) or not path.stat().st_size:  # it is made at the start
                 continue
             other = holders.setdefault(read_token(path), name)
         except StateFolderError as error:
@@ -221,7 +214,7 @@ def _url_trouble(config: Config) -> str:
     return ""
 
 
-def _port(host: str, port: int) -> tuple[Answers, str]:
+def _port(host: str, port: int, *, has_tls: bool) -> tuple[Answers, str]:
     """Return who answers where the gateway is to listen, and why nobody can listen there."""
     if not port:
         return Answers(), ""
@@ -232,15 +225,19 @@ def _port(host: str, port: int) -> tuple[Answers, str]:
             probe.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            return Answers(is_taken=True, is_gateway=_is_gateway(host, port)), ""
+            return Answers(is_taken=True, is_gateway=_is_gateway(host, port, has_tls=has_tls)), ""
         return Answers(), error.strerror or str(error)
     return Answers(), ""
 
 
-def _is_gateway(host: str, port: int) -> bool:
-    """Return whether a gateway answers there without TLS."""
+def _is_gateway(host: str, port: int, *, has_tls: bool) -> bool:
+    """Return whether a gateway answers there. Nothing secret is said to it, so any certificate will do."""
     near = "127.0.0.1" if host in _ALL else host
     connection = http.client.HTTPConnection(near, port, timeout=_PATIENCE_S)
+    if has_tls:
+        anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(near, port, timeout=_PATIENCE_S, context=anybody)
     try:
         connection.request("GET", "/healthz")
         return b"alive" in connection.getresponse().read(1000)

@@ -14,6 +14,7 @@ import harvester
 from harvester.cli.site.options import InitOptions
 from harvester.cli.site.teller import answering_kind, aside, site_teller
 from harvester.cli.up import build, build_adapter, build_address
+from harvester.cli.up.state_folder import is_there
 from harvester.config import FIBONACCI_MIN, Config
 from harvester.config_file import ConfigError, load_config
 from harvester.domain.cluster.ports import SchedulerError, SchedulerUnavailable
@@ -30,7 +31,7 @@ _STDOUT = Path("-")
 def run_init(options: InitOptions) -> int:
     """Write the configuration and tell what was assumed; return the exit code. Raises `HarvesterError`."""
     path = options.output
-    if path != _STDOUT and path.exists() and not options.force:
+    if path != _STDOUT and is_there(path) and not options.force:
         raise HarvesterError(f"{path} is there already; name another with --output, or overwrite it with --force")
     kind = options.scheduler or answering_kind()
     try:

@@ -15,7 +15,14 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.domain.cluster.ports import PilotOrder, SchedulerAdapter, SchedulerUnavailable, SubmissionRejected
+from harvester.domain.cluster.ports import (
+    PilotOrder,
+    SchedulerAdapter,
+    SchedulerUnavailable,
+    SubmissionRejected,
+    SubmissionUnsent,
+    knowledge_of,
+)
 from harvester.domain.cluster.snapshot import BatchJob, BatchState
 from harvester.domain.fitness.probe_findings import (
     ProbeAnswered,
@@ -33,8 +40,8 @@ _TURN_S = 0.2
 _ASK_S = 3.0  # between two questions to the scheduler
 _SETTLE_S = 5.0  # after its end, for its files to be seen here: nodes and this host may cache a shared folder
 _WALLTIME = timedelta(minutes=2)
+_ENDS = "cancel it, or it ends at once when it is started, because its orders are gone"
 _TAIL = 16_384
-_LEFT = "cancel it, or it ends at once when it is started, because its orders are gone"
 
 Say = Callable[[str], None]
 
@@ -88,9 +95,10 @@ class _Attempt:
         except SubmissionRejected as error:
             return ProbeRefused(why=str(error))
         except SchedulerUnavailable as error:
-            self._cancel_by_name()
+            if not isinstance(error, SubmissionUnsent):
+                self._cancel_by_name()
             return ProbeRefused(why=str(error), is_answer=False)
-        except KeyboardInterrupt:  # the command was killed, and may have been heard
+        except KeyboardInterrupt:  # it may have got through
             self._cancel_by_name()
             raise
         try:
@@ -194,7 +202,7 @@ class _Attempt:
         try:
             self._adapter.cancel(batch_job_id)
         except SchedulerUnavailable as error:
-            self._say(f"batch job {batch_job_id} could not be cancelled ({error}); {_LEFT}")
+            self._say(f"batch job {batch_job_id} could not be cancelled ({error}); {_ENDS}")
 
     def _cancel_by_name(self) -> None:
         """Cancel it where its submission was not answered but happened."""
@@ -202,8 +210,10 @@ class _Attempt:
             found = [batch.batch_job_id for batch in self._adapter.glance() if batch.name == self._name]
             if found:
                 self._adapter.cancel(*found)
+            elif not knowledge_of(self._adapter).names:
+                self._say(f"a batch job called {self._name} may exist, which cannot be seen; {_ENDS}")
         except SchedulerUnavailable as error:
-            self._say(f"a batch job called {self._name} may exist ({error}); {_LEFT}")
+            self._say(f"a batch job called {self._name} may exist ({error}); {_ENDS}")
 
     def _tell(self, words: str) -> None:
         if words != self._told:

@@ -71,7 +71,10 @@ def answering_kind() -> str:
 
 
 def aside(config: Config, folder: Path) -> Config:
-    """Return the configuration with an emulated cluster kept in `folder`: that of the state folder may be in use."""
+    """Return the configuration with what is written for a moment, or emulated, in `folder`.
+
+    The emulated cluster of the state folder may be in use.
+    """
     kind = config.scheduler.kind
     if kind == "local":
         return msgspec.structs.replace(config, state=str(folder))

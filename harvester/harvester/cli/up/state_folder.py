@@ -37,6 +37,14 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     scheduler: str
 
 
+def is_there(path: Path) -> bool:
+    """Return whether a file or folder is there, as far as we may see: `exists` raises below a folder closed to us."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def why_refused(path: Path) -> str:
     """Return why a folder that is there is refused as a state folder, empty where it is not. Raises `OSError`."""
     mode = path.stat().st_mode

@@ -73,9 +73,7 @@ def of_the_partitions(snapshot: ClusterSnapshot, settings: HarvestSettings) -> I
         size = f"{counted(len(nodes), 'node')}, {longest}"
         is_used = any(shape.partition == part.name for shape in settings.shapes)
         head = f'"{part.name}"' + (" (pilots go here)" if is_used else "")
-        if not snapshot.knowledge.nodes:
-            yield ok(Topic.PARTITIONS, f"{head} is taken as you say it is: nobody can be asked", about=part.name)
-        elif not nodes:
+        if not nodes:
             yield note(Topic.PARTITIONS, f"{head} has no nodes", about=part.name)
         elif is_used and not part.is_up:
             text = f"{head} is not up, so no pilot starts there ({size})"

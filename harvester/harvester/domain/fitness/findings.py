@@ -11,6 +11,8 @@ from enum import StrEnum
 
 import msgspec
 
+from harvester.domain.fitness.sentences import counted
+
 
 class Severity(StrEnum):
     """How bad a finding is."""
@@ -89,13 +91,9 @@ def verdict(findings: Iterable[Finding]) -> str:
     """Return the findings as one sentence."""
     counts = Counter(finding.severity for finding in findings)
     errors, warnings = counts[Severity.ERROR], counts[Severity.WARNING]
-    also = f", and {_count(warnings, 'warning')}" if warnings else ""
+    also = f", and {counted(warnings, 'warning')}" if warnings else ""
     if errors:
-        return f"{_count(errors, 'error')}{also}: correct what is marked as an error before `harvester up`"
+        return f"{counted(errors, 'error')}{also}: correct what is marked as an error before `harvester up`"
     if warnings:
-        return f"{_count(warnings, 'warning')}: `harvester up` starts here, but see the remedies"
+        return f"{counted(warnings, 'warning')}: `harvester up` starts here, but see the remedies"
     return "nothing is in the way of `harvester up`"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -37,7 +37,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     state: str  # the state folder
     state_trouble: str = ""  # why it cannot be used; empty where it can
     is_open: bool = False  # other users may read it
-    running: int | None = None  # the process of another `harvester up` over it
+    running: int | None = None  # the process of another `harvester up` over it; 0: its number is not known
     filesystem: str = ""  # its type: "nfs4"; empty where nobody knows
     free_mb: int | None = None
     store: str  # "SQLite in the state folder", or the kind of another
@@ -72,7 +72,8 @@ def _state_folder(host: HostFacts, *, is_seen: bool) -> Iterator[Finding]:
         yield error(Topic.STATE_FOLDER, f"{where} cannot be used: {host.state_trouble}", "name another with --state")
         return
     if host.running is not None:
-        text = f"{where} is in use: `harvester up` (process {host.running}) runs over it now"
+        process = f" (process {host.running})" if host.running else ""
+        text = f"{where} is in use: `harvester up`{process} runs over it now"
         yield note(Topic.STATE_FOLDER, text)
     kind = f", filesystem {host.filesystem}" if host.filesystem else ""
     yield ok(Topic.STATE_FOLDER, f"{where} can be written by {host.user}{kind}")

@@ -56,8 +56,6 @@ def _strict_s(window: Window, snapshot: ClusterSnapshot, settings: HarvestSettin
 
 def of_the_windows(snapshot: ClusterSnapshot, settings: HarvestSettings) -> Iterator[Finding]:
     """Yield what could be harvested now, and what `strict` would give away of it."""
-    if not snapshot.knowledge.nodes:
-        return
     worth = window_worth(snapshot, settings)
     if not worth.windows:
         if settings.shapes:

@@ -1,4 +1,4 @@
-"""The daemon model of an idle log: what a daemon could have had, which sees each moment and never the next.
+"""The daemon model of an idle log: what a daemon could have harvested that knows nothing of the future.
 
 How to call it:
 

@@ -1,4 +1,4 @@
-"""From an older schema to the present one, a step a version. Data stay.
+"""From an older schema to the present one, one step for each version. Data is kept.
 
 A step is written once and never changed: it speaks of the tables as they were then, not of `tables`. Steps run in the
 transaction that opens the store, so that a process that dies on the way leaves the older schema as it was.

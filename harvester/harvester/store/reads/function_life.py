@@ -1,4 +1,4 @@
-"""How function versions go again: deleted by their owners, or unused for long. Knows no duration.
+"""How function versions end: deleted by their owners, or unused for long. Knows no duration.
 
 Going has two steps. A version that is deleted is found by no call any more, but its row stays: an invocation that was
 accepted in the same moment, or by another gateway on this store, still finds its code after a restart. The row goes

@@ -1,4 +1,4 @@
-"""A write that tells whether the database takes writes: what nobody wants, of the size of an ordinary group."""
+"""A write that tells whether the database takes writes: rows that nobody needs, of the size of an ordinary group."""
 
 from __future__ import annotations
 

@@ -113,11 +113,6 @@ class FakeCluster(Scheduling, Lives):
             batch.gone_at = self.now
             self.see(batch, self.now + self.rules.node_fail_s)
 
-    def repair_node(self, name: str) -> None:
-        """Have a node back."""
-        self.nodes[name].is_down = False
-        self.wake()
-
     def finish(self, number: int, exit_code: int = 0) -> None:
         """Let the process of a batch job end by itself now."""
         batch = self.find(number)

@@ -36,9 +36,7 @@ class FakePbs:
     """PBS's commands."""
 
     commands: ClassVar[tuple[str, ...]] = ("qsub", "qstat", "qdel", "qhold", "qrls", "pbsnodes", "qmgr", "pbs_rstat")
-    refused: ClassVar[Answer] = complained(
-        f"Connection refused\nqstat: cannot connect to server {SERVER} (errno=15010)\n", 255
-    )
+    refused: ClassVar[Answer] = complained(_NO_CONTACT, 255)
     words: ClassVar[Mapping[str, str]] = _GERMAN
 
     def answer(self, cluster: FakeCluster, call: Call) -> Answer:

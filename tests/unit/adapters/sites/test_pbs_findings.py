@@ -65,6 +65,7 @@ def test_without_planned_starts_strict_is_warned_of():
     [
         ({"query_other_jobs": "True"}, "ann", False),
         ({"query_other_jobs": "False"}, "ann", True),
+        ({"query_other_jobs": ""}, "ann", True),  # unset
         ({"query_other_jobs": "False"}, "oper", False),
         ({"query_other_jobs": "False", "managers": "ann@*,bob@login1"}, "bob", False),
     ],

@@ -11,6 +11,7 @@ from harvester.domain.cluster.ports import SchedulerUnavailable
 from harvester.domain.fitness.findings import Severity
 from harvester_adapters.sites import slurm_findings
 from harvester_adapters.sites.slurm_findings import configuration, of_the_configuration
+from harvester_adapters.slurm.text.qos import is_operator
 
 SAMPLES = Path(__file__).parent / "samples"
 VERSIONS = ("22.05.8", "24.11.5", "26.05.5")
@@ -87,9 +88,9 @@ def test_an_old_slurm_is_a_warning():
 def test_hidden_batch_jobs_are_seen_by_operators_alone():
     assert slurm_findings.hides_batch_jobs({"PrivateData": "accounts,jobs,nodes"})
     assert not slurm_findings.hides_batch_jobs({"PrivateData": "accounts,usage"})
-    assert slurm_findings.is_operator("ann|Operator\n")
-    assert not slurm_findings.is_operator("ann|None\n")
-    assert not slurm_findings.is_operator("")
+    assert is_operator("Operator\n")
+    assert not is_operator("None\n")
+    assert not is_operator("")
 
 
 @given(st.text(max_size=300))
@@ -161,7 +162,8 @@ def test_no_limits_are_not_told_and_garbage_is_refused():
 
 
 def test_the_qos_that_pilots_may_have_and_others_preempt_are_found():
-    qos = "normal|scavenger\nscavenger|\nhigh|normal,scavenger,low,high\nlow|\n"
+    preempts = {"normal": "scavenger", "scavenger": "", "high": "normal,scavenger,low,high", "low": ""}
+    qos = "".join(f"{name}|{others}|cluster|00:00:00|\n" for name, others in preempts.items())
     assert slurm_findings.evictable(qos, "normal,scavenger\nhigh\n") == ("normal", "scavenger")
     assert slurm_findings.evictable(qos, "high\n") == ()
     assert slurm_findings.evictable("", "") == ()

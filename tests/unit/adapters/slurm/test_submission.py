@@ -61,9 +61,9 @@ def test_an_sbatch_that_reached_no_controller_proves_nothing_and_one_that_was_re
 
 
 def test_an_sbatch_that_succeeds_without_an_id_proves_nothing_either():
-    assert batch_job_id("hv-p1", "sbatch: a banner\n123;cluster\n") == "123"
+    assert batch_job_id("hv-p1", answer(0, stdout="sbatch: a banner\n123;cluster\n")) == "123"
     with pytest.raises(SchedulerUnavailable, match="look for it by its name"):
-        batch_job_id("hv-p1", "")
+        batch_job_id("hv-p1", answer(0))
 
 
 @pytest.mark.parametrize(("state", "is_missed"), [(NodeState.RESERVED, True), (NodeState.IDLE, False)])

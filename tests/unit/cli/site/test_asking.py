@@ -1,14 +1,21 @@
 """How a site is asked: how often, and where what is written for a moment lies."""
 
+import io
+import os
 from collections import deque
 
 import pytest
+from rich.console import Console
 
+from harvester.cli.site.check import _telling
+from harvester.cli.site.host import host_facts
 from harvester.cli.site.looks import look
 from harvester.cli.site.options import CheckOptions
+from harvester.cli.site.probe import ProbeSettings, run_probe
 from harvester.cli.site.teller import aside, site_teller
 from harvester.config_file import load_config
-from harvester.domain.cluster.snapshot import ClusterSnapshot
+from harvester.domain.cluster.knowledge import EVERYTHING, Knowledge
+from harvester.domain.cluster.snapshot import BatchJob, BatchState, ClusterSnapshot
 from harvester.domain.fitness.site_facts import SiteFacts
 
 
@@ -83,3 +90,75 @@ def test_another_package_s_adapter_tells_of_its_site_itself_or_nobody_does(tmp_p
     telling = Telling()
     assert site_teller(config, telling) is telling
     assert site_teller(config, Asked()) is None
+
+
+def test_a_schedulers_words_are_told_as_they_are_whatever_brackets_are_in_them():
+    out = io.StringIO()
+    with _telling(Console(file=out, force_terminal=True, width=100)) as say:
+        say("the probe is pending: not on [/n1] nor [bold]")
+    assert "not on [/n1] nor [bold] …" in out.getvalue()
+
+
+class Interrupted:
+    """An adapter whose user presses Ctrl-C while the submission, which gets through, is not answered."""
+
+    def __init__(self, knowledge=EVERYTHING):
+        self.submitted = self.cancelled = ()
+        self.knowledge = knowledge
+
+    def submit(self, order):
+        self.submitted = (order.name,)
+        raise KeyboardInterrupt
+
+    def glance(self):
+        return tuple(
+            BatchJob(batch_job_id=f"id-{name}", name=name, user="ann", partition="harvest", state=BatchState.PENDING)
+            for name in self.submitted
+            if self.knowledge.names
+        )
+
+    def cancel(self, *batch_job_ids):
+        self.cancelled = batch_job_ids
+
+
+def interrupted_probe(adapter, state):
+    settings = ProbeSettings(
+        partition="harvest", interpreter="python3", gateways=(), tls_ca="", state=state, nonce="n", wait_s=1.0
+    )
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        run_probe(settings, adapter, said.append)
+    return said
+
+
+def test_a_probe_that_is_interrupted_while_it_is_submitted_is_cancelled_by_its_name(tmp_path):
+    adapter = Interrupted()
+    assert interrupted_probe(adapter, tmp_path) == []
+    assert adapter.cancelled == (f"id-{adapter.submitted[0]}",)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_probe_that_may_exist_where_batch_jobs_are_not_listed_by_name_is_told(tmp_path):
+    adapter = Interrupted(Knowledge(nodes=False, names=False, states=False))
+    (said,) = interrupted_probe(adapter, tmp_path)
+    assert f"{adapter.submitted[0]} may exist" in said
+    assert adapter.cancelled == ()
+
+
+@pytest.mark.parametrize("kind", ["local", "slurm", "pbs"])
+def test_a_state_folder_below_one_that_is_closed_to_us_is_a_finding_and_not_the_end(tmp_path, monkeypatch, kind):
+    closed = tmp_path / "closed"
+    state = closed / "mine"
+    config = load_config(None, {"scheduler.kind": kind, "state": str(state), "gateway.port": 0})
+    stat = os.stat
+
+    def refusing(path, *arguments, **options):
+        if closed in getattr(path, "parents", ()):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != closed)
+    closed.mkdir()
+    assert host_facts(config).state_trouble == f"{closed} cannot be written by you"
+    assert aside(config, tmp_path).state

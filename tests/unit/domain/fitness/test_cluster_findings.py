@@ -146,15 +146,11 @@ def test_what_an_adapter_cannot_see_is_told_and_not_judged():
     found = [
         *cluster_findings.of_the_look(snapshot, None),
         *cluster_findings.of_what_is_not_seen(snapshot),
-        *cluster_findings.of_the_partitions(snapshot, SETTINGS),
-        *cluster_findings.of_evictions(snapshot, SETTINGS, None),
         *cluster_findings.of_the_limits(snapshot, SETTINGS),
         *cluster_findings.of_hidden_batch_jobs(snapshot, SETTINGS, None),
-        *of_the_windows(snapshot, SETTINGS),
     ]
     assert "note: There are no windows ->" in words(found)
     assert {each.severity for each in found} == {Severity.OK, Severity.NOTE}
-    assert "taken as you say it is" in words(found)
 
 
 def test_a_partition_shorter_than_every_pilot_is_an_error_and_shorter_than_some_a_note():

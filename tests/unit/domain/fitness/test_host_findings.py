@@ -63,6 +63,10 @@ def test_the_gateway_of_a_harvester_over_another_state_folder_is_in_the_way():
     assert "--port" in bad.remedy
 
 
+def test_a_harvester_whose_process_nobody_knows_has_no_number():
+    assert any("is in use: `harvester up` runs over it now" in each.text for each in found(running=0))
+
+
 def test_a_folder_of_this_machine_alone_is_told_unless_somebody_has_seen_it_from_a_node():
     assert any("usually not shared" in each.text for each in found(filesystem="ext4"))
     assert not any("usually not shared" in each.text for each in found(filesystem="ext4", is_seen=True))

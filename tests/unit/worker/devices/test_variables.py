@@ -146,6 +146,7 @@ def test_slots_share_all_devices_out_without_overlap_by_every_variable(count, am
         ({"PBS_JOBID": "4.head"}, "4"),
         ({"PBS_JOBID": "4[2].head.example.org"}, "4[2]"),
         ({"HARVESTER_BATCH_JOB_ID": "local-3"}, "local-3"),
+        ({"HARVESTER_BATCH_JOB_ID": "4.head", "PBS_JOBID": "4.head"}, "4.head"),  # classic PBS, through PSI/J
         ({}, ""),
     ],
 )

@@ -11,9 +11,11 @@ from harvester.domain.model.resources import Resources
 MARGIN_S = 5.0
 
 
-def pilot(*, ends_at, cpus=1, is_connected=True):
-    room = Resources(cpus=cpus)
-    return PilotEntry(f"p{ends_at}", room, room, "3.11", ends_at, 0, 10_000, is_connected=is_connected)
+def pilot(*, ends_at, free=1, is_connected=True):
+    room = Resources(cpus=1)
+    return PilotEntry(
+        f"p{ends_at}", room, Resources(cpus=free), "3.11", ends_at, 0, 10_000, is_connected=is_connected
+    )  # fmt: skip
 
 
 class Site:
@@ -62,10 +64,24 @@ def test_a_need_is_halved_when_nothing_ran_for_as_long_as_it_is_and_every_pilot_
     assert site.function.quiet_since == needs_s + 61
 
 
+def test_the_time_in_which_nothing_ran_counts_from_the_acceptance():
+    site = Site(at=100.0)
+    now = site.function.duration.needs_s + 99
+    assert site.doubted(now, pilot(ends_at=now + 1)) == []
+    assert site.doubted(now + 2, pilot(ends_at=now + 3)) == [site.function]
+
+
 def test_a_pilot_that_has_the_time_is_waited_for():
     site = Site()
     now = site.function.duration.needs_s + 1
     assert site.doubted(now, pilot(ends_at=now + 1), pilot(ends_at=1e6)) == []
+
+
+def test_a_pilot_that_is_busy_counts_by_the_time_that_it_has():
+    site = Site()
+    now = site.function.duration.needs_s + 1
+    assert site.doubted(now, pilot(ends_at=1e6, free=0)) == [], "it has the time, once it has room"
+    assert site.doubted(now, pilot(ends_at=now + 1, free=0)) == [site.function]
 
 
 def test_what_no_pilot_can_run_for_another_reason_is_not_doubted():
