@@ -18,12 +18,25 @@ from compose import debian_base, engine, story, trials
 from compose.debian_base import Suite
 from compose.stack import Stack
 
+# For make's users too, who give it as VERSION, and know test-slurm, which takes the Slurm's.
+OFFERED = ", ".join(f"{suite} (Slurm {suite.slurm})" for suite in Suite)
+
+
+def suite(word: str) -> Suite:
+    """Return the Debian release of that name."""
+    try:
+        return Suite(word)
+    except ValueError:
+        told = f"name a Debian release, as in make's VERSION=trixie, not {word!r}: {OFFERED}"
+        raise argparse.ArgumentTypeError(told) from None
+
 
 def parse() -> argparse.Namespace:
     """Return the command line's arguments."""
     usual = Stack()
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--debian", type=Suite, choices=list(Suite), default=usual.suite, help="whose Slurm it has")
+    whose = f"whose Slurm it has: {OFFERED}"
+    common.add_argument("--debian", type=suite, metavar="SUITE", default=usual.suite, help=whose)
     like = argparse.ArgumentParser(add_help=False)
     like.add_argument("--site", type=SiteKind, choices=list(SiteKind), default=usual.site, help="who leaves for whom")
     like.add_argument("--grace", type=int, default=usual.grace_s, help="GraceTime before an eviction, in seconds")

@@ -23,9 +23,14 @@ SCRIPTS = Path("/usr/share/debootstrap/scripts")
 class Suite(StrEnum):
     """The Debian releases whose Slurm the cluster runs on."""
 
-    BOOKWORM = "bookworm"  # Slurm 22.05
-    TRIXIE = "trixie"  # 24.11
-    FORKY = "forky"  # 26.05, in November 2026
+    BOOKWORM = "bookworm"
+    TRIXIE = "trixie"
+    FORKY = "forky"
+
+    @property
+    def slurm(self) -> str:
+        """The Slurm that it carries; forky's in November 2026."""
+        return {Suite.BOOKWORM: "22.05", Suite.TRIXIE: "24.11", Suite.FORKY: "26.05"}[self]
 
 
 def name(suite: Suite) -> str:
