@@ -53,8 +53,10 @@ def parse() -> argparse.Namespace:
     build.add_argument("--wheels", type=Path, help="a folder of wheels that pip looks into first")
     verbs.add_parser("up", parents=[common, like], help="bring it up, and wait until it can be used")
     verbs.add_parser("down", parents=[common], help="remove containers, network and volumes")
-    verbs.add_parser("demo", parents=[common, like], help="up, the whole story step by step, down")
+    demo = verbs.add_parser("demo", parents=[common, like], help="up, the whole story step by step, down")
     test = verbs.add_parser("test", parents=[common, like], help="up, the tests of tests/acceptance/compose, down")
+    for verb in (demo, test):  # nobody asks their gateway from outside: any port will do, so that none is in the way
+        verb.set_defaults(port=0)
     inside = verbs.add_parser("acceptance", parents=[common], help="the other acceptance tests, in one container")
     for verb in (test, inside):
         verb.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
