@@ -31,17 +31,14 @@ def suite(word: str) -> Suite:
         raise argparse.ArgumentTypeError(told) from None
 
 
-def parse() -> argparse.Namespace:
+def parse(words: list[str] | None = None) -> argparse.Namespace:
     """Return the command line's arguments."""
     usual = Stack()
     common = argparse.ArgumentParser(add_help=False)
     whose = f"whose Slurm it has: {OFFERED}"
     common.add_argument("--debian", type=suite, metavar="SUITE", default=usual.suite, help=whose)
-    like = argparse.ArgumentParser(add_help=False)
-    like.add_argument("--site", type=SiteKind, choices=list(SiteKind), default=usual.site, help="who leaves for whom")
-    like.add_argument("--grace", type=int, default=usual.grace_s, help="GraceTime before an eviction, in seconds")
-    like.add_argument("--port", type=int, default=usual.port, help="the gateway's on this machine; 0: any free one")
-    like.add_argument("--no-accounting", action="store_true", help="without slurmdbd, so without QOS and accounts")
+    # Nobody asks the gateway of a demo or of tests from outside: any port will do, so that none is in the way.
+    staying, passing = _likeness(usual.port), _likeness(0)
     parser = argparse.ArgumentParser(
         prog="slurm-test/compose", description="A Slurm cluster of containers, for tests and for a first look."
     )
@@ -51,16 +48,26 @@ def parse() -> argparse.Namespace:
     build = verbs.add_parser("build", parents=[common], help="build the image that all containers are of")
     build.add_argument("--pyslurm", type=Path, help="a checkout of pyslurm that matches this Slurm, to be built in")
     build.add_argument("--wheels", type=Path, help="a folder of wheels that pip looks into first")
-    verbs.add_parser("up", parents=[common, like], help="bring it up, and wait until it can be used")
+    verbs.add_parser("up", parents=[common, staying], help="bring it up, and wait until it can be used")
     verbs.add_parser("down", parents=[common], help="remove containers, network and volumes")
-    demo = verbs.add_parser("demo", parents=[common, like], help="up, the whole story step by step, down")
-    test = verbs.add_parser("test", parents=[common, like], help="up, the tests of tests/acceptance/compose, down")
-    for verb in (demo, test):  # nobody asks their gateway from outside: any port will do, so that none is in the way
-        verb.set_defaults(port=0)
+    verbs.add_parser("demo", parents=[common, passing], help="up, the whole story step by step, down")
+    test = verbs.add_parser("test", parents=[common, passing], help="up, the tests of tests/acceptance/compose, down")
     inside = verbs.add_parser("acceptance", parents=[common], help="the other acceptance tests, in one container")
     for verb in (test, inside):
         verb.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
-    return parser.parse_args()
+    return parser.parse_args(words)
+
+
+def _likeness(port: int) -> argparse.ArgumentParser:
+    """Return the options of what the cluster is like."""
+    usual = Stack()
+    like = argparse.ArgumentParser(add_help=False)
+    like.add_argument("--site", type=SiteKind, choices=list(SiteKind), default=usual.site, help="who leaves for whom")
+    like.add_argument("--grace", type=int, default=usual.grace_s, help="GraceTime before an eviction, in seconds")
+    told = f"the gateway's on this machine; 0: any free one ({port})"
+    like.add_argument("--port", type=int, default=port, help=told)
+    like.add_argument("--no-accounting", action="store_true", help="without slurmdbd, so without QOS and accounts")
+    return like
 
 
 def stack_of(args: argparse.Namespace) -> Stack:

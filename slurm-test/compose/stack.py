@@ -89,6 +89,14 @@ class Stack:
         engine.say(f"in it: {wheels_there[0]}" if wheels_there else NO_PYSLURM)
         return f"{self.image} built"
 
+    def begin_afresh(self) -> None:
+        """Remove what an earlier cluster has left, before one that is removed afterwards; not a cluster in use."""
+        if self.compose("ps", "-q").strip():
+            raise ClusterError(
+                f"{self.project} is up, and its homes would be lost; first: make compose-down VERSION={self.suite}"
+            )
+        self.down()
+
     def up(self) -> str:
         """Bring it up and wait until all nodes can be used and the gateway listens."""
         if not engine.has_image(self.image):

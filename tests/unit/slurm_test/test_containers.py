@@ -124,3 +124,10 @@ def test_by_hand_the_cluster_is_the_one_that_make_brings_up(load):
 def test_a_slurms_number_in_place_of_a_debian_is_answered_with_both(load):
     with pytest.raises(argparse.ArgumentTypeError, match=r"VERSION=trixie, not '24.11': .*trixie \(Slurm 24.11\)"):
         load("compose.command_line").suite("24.11")
+
+
+@pytest.mark.parametrize(("verb", "port"), [("up", 8321), ("demo", 0), ("test", 0)])
+def test_only_a_cluster_that_stays_has_a_port_of_its_own(load, verb, port):
+    command_line = load("compose.command_line")
+    assert command_line.stack_of(command_line.parse([verb])).port == port
+    assert command_line.stack_of(command_line.parse([verb, "--port=8322"])).port == 8322
