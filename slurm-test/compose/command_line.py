@@ -89,7 +89,7 @@ def perform(args: argparse.Namespace) -> int:
             print(stack.build(args.pyslurm, args.wheels))
         case "up":
             print(stack.up())
-            print(f"  {' '.join(stack.command)} exec -u alice login bash")
+            print(f"  {' '.join(stack.command)} exec -u alice -w /home/alice login bash")
         case "down":
             print(stack.down())
         case "demo":
@@ -110,4 +110,6 @@ def main() -> int:
         print(f"compose {args.verb}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        if args.verb == "up":
+            engine.say(f"interrupted; what was made is still there: make compose-down VERSION={args.debian}")
         return 130

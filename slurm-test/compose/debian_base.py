@@ -53,10 +53,21 @@ def make(suite: Suite, mirror: str | None) -> str:
         # A release younger than this machine's debootstrap is made as unstable is.
         script = () if (SCRIPTS / suite).exists() else (str(SCRIPTS / "sid"),)
         keyring = f"--keyring={releases.KEYRING}"
-        engine.must("debootstrap", "--variant=minbase", keyring, suite, folder, address, *script)
+        try:
+            engine.must("debootstrap", "--variant=minbase", keyring, suite, folder, address, *script)
+        finally:
+            _unmount_within(folder)
         shutil.rmtree(Path(folder, "var/cache/apt/archives"), ignore_errors=True)
         with subprocess.Popen(["tar", "-C", folder, "-c", "."], stdout=subprocess.PIPE) as tar:
             done = subprocess.run(["docker", "import", "-", image], stdin=tar.stdout, capture_output=True, check=False)
         if done.returncode or tar.returncode:
             raise ClusterError(f"docker import ended with {done.returncode}: {done.stderr.decode(errors='replace')}")
     return f"{image} made"
+
+
+def _unmount_within(folder: str) -> None:
+    """Unmount what an interrupted debootstrap has left, /proc above all: the folder is to be removed, and only that."""
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for point in reversed(mounted):
+        if point.startswith(f"{folder}/"):
+            engine.must("umount", "--lazy", point)

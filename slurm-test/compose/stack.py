@@ -160,6 +160,8 @@ class Stack:
 
     def down(self) -> str:
         """Remove its containers, network and volumes; the image stays."""
+        if self.compose("ps", "-q").strip():
+            engine.say(f"removing {self.project}, some seconds")
         self.compose("down", "--volumes", "--timeout=5")
         return f"{self.project} is down; its volumes are removed, its image is kept"
 
