@@ -78,7 +78,9 @@ class Stack:
         host_files.bring(pyslurm, wheels)
         base = debian_base.name(self.suite)
         if not engine.has_image(base):
-            engine.say(f"{base} is not here, so Docker asks a registry; without one: make compose-base")
+            engine.say(
+                f"{base} is not here, so Docker asks a registry; without one: make compose-base VERSION={self.suite}"
+            )
         argv = ["docker", "build", "-t", self.image, "-f", str(FILE.with_name("Dockerfile"))]
         argv += ["--build-arg", f"DEBIAN={self.suite}"]
         if index := os.environ.get("PIP_INDEX_URL"):
