@@ -18,17 +18,27 @@ from compose import debian_base, engine, story, trials
 from compose.debian_base import Suite
 from compose.stack import Stack
 
+# For make's users too, who give it as VERSION, and know test-slurm, which takes the Slurm's.
+OFFERED = ", ".join(f"{suite} (Slurm {suite.slurm})" for suite in Suite)
 
-def parse() -> argparse.Namespace:
+
+def suite(word: str) -> Suite:
+    """Return the Debian release of that name."""
+    try:
+        return Suite(word)
+    except ValueError:
+        told = f"name a Debian release, as in make's VERSION=trixie, not {word!r}: {OFFERED}"
+        raise argparse.ArgumentTypeError(told) from None
+
+
+def parse(words: list[str] | None = None) -> argparse.Namespace:
     """Return the command line's arguments."""
     usual = Stack()
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--debian", type=Suite, choices=list(Suite), default=usual.suite, help="whose Slurm it has")
-    like = argparse.ArgumentParser(add_help=False)
-    like.add_argument("--site", type=SiteKind, choices=list(SiteKind), default=usual.site, help="who leaves for whom")
-    like.add_argument("--grace", type=int, default=usual.grace_s, help="GraceTime before an eviction, in seconds")
-    like.add_argument("--port", type=int, default=usual.port, help="the gateway's on this machine; 0: any free one")
-    like.add_argument("--no-accounting", action="store_true", help="without slurmdbd, so without QOS and accounts")
+    whose = f"whose Slurm it has: {OFFERED}"
+    common.add_argument("--debian", type=suite, metavar="SUITE", default=usual.suite, help=whose)
+    # Nobody asks the gateway of a demo or of tests from outside: any port will do, so that none is in the way.
+    staying, passing = _likeness(usual.port), _likeness(0)
     parser = argparse.ArgumentParser(
         prog="slurm-test/compose", description="A Slurm cluster of containers, for tests and for a first look."
     )
@@ -38,14 +48,26 @@ def parse() -> argparse.Namespace:
     build = verbs.add_parser("build", parents=[common], help="build the image that all containers are of")
     build.add_argument("--pyslurm", type=Path, help="a checkout of pyslurm that matches this Slurm, to be built in")
     build.add_argument("--wheels", type=Path, help="a folder of wheels that pip looks into first")
-    verbs.add_parser("up", parents=[common, like], help="bring it up, and wait until it can be used")
+    verbs.add_parser("up", parents=[common, staying], help="bring it up, and wait until it can be used")
     verbs.add_parser("down", parents=[common], help="remove containers, network and volumes")
-    verbs.add_parser("demo", parents=[common, like], help="up, the whole story step by step, down")
-    test = verbs.add_parser("test", parents=[common, like], help="up, the tests of tests/acceptance/compose, down")
+    verbs.add_parser("demo", parents=[common, passing], help="up, the whole story step by step, down")
+    test = verbs.add_parser("test", parents=[common, passing], help="up, the tests of tests/acceptance/compose, down")
     inside = verbs.add_parser("acceptance", parents=[common], help="the other acceptance tests, in one container")
     for verb in (test, inside):
         verb.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
-    return parser.parse_args()
+    return parser.parse_args(words)
+
+
+def _likeness(port: int) -> argparse.ArgumentParser:
+    """Return the options of what the cluster is like."""
+    usual = Stack()
+    like = argparse.ArgumentParser(add_help=False)
+    like.add_argument("--site", type=SiteKind, choices=list(SiteKind), default=usual.site, help="who leaves for whom")
+    like.add_argument("--grace", type=int, default=usual.grace_s, help="GraceTime before an eviction, in seconds")
+    told = f"the gateway's on this machine; 0: any free one ({port})"
+    like.add_argument("--port", type=int, default=port, help=told)
+    like.add_argument("--no-accounting", action="store_true", help="without slurmdbd, so without QOS and accounts")
+    return like
 
 
 def stack_of(args: argparse.Namespace) -> Stack:
@@ -67,7 +89,7 @@ def perform(args: argparse.Namespace) -> int:
             print(stack.build(args.pyslurm, args.wheels))
         case "up":
             print(stack.up())
-            print(f"  {' '.join(stack.command)} exec -u alice login bash")
+            print(f"  {' '.join(stack.command)} exec -u alice -w /home/alice login bash")
         case "down":
             print(stack.down())
         case "demo":
@@ -88,4 +110,6 @@ def main() -> int:
         print(f"compose {args.verb}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        if args.verb == "up":
+            engine.say(f"interrupted; what was made is still there: make compose-down VERSION={args.debian}")
         return 130

@@ -23,9 +23,14 @@ SCRIPTS = Path("/usr/share/debootstrap/scripts")
 class Suite(StrEnum):
     """The Debian releases whose Slurm the cluster runs on."""
 
-    BOOKWORM = "bookworm"  # Slurm 22.05
-    TRIXIE = "trixie"  # 24.11
-    FORKY = "forky"  # 26.05, in November 2026
+    BOOKWORM = "bookworm"
+    TRIXIE = "trixie"
+    FORKY = "forky"
+
+    @property
+    def slurm(self) -> str:
+        """The Slurm that it carries; forky's in November 2026."""
+        return {Suite.BOOKWORM: "22.05", Suite.TRIXIE: "24.11", Suite.FORKY: "26.05"}[self]
 
 
 def name(suite: Suite) -> str:
@@ -48,10 +53,21 @@ def make(suite: Suite, mirror: str | None) -> str:
         # A release younger than this machine's debootstrap is made as unstable is.
         script = () if (SCRIPTS / suite).exists() else (str(SCRIPTS / "sid"),)
         keyring = f"--keyring={releases.KEYRING}"
-        engine.must("debootstrap", "--variant=minbase", keyring, suite, folder, address, *script)
+        try:
+            engine.must("debootstrap", "--variant=minbase", keyring, suite, folder, address, *script)
+        finally:
+            _unmount_within(folder)
         shutil.rmtree(Path(folder, "var/cache/apt/archives"), ignore_errors=True)
         with subprocess.Popen(["tar", "-C", folder, "-c", "."], stdout=subprocess.PIPE) as tar:
             done = subprocess.run(["docker", "import", "-", image], stdin=tar.stdout, capture_output=True, check=False)
         if done.returncode or tar.returncode:
             raise ClusterError(f"docker import ended with {done.returncode}: {done.stderr.decode(errors='replace')}")
     return f"{image} made"
+
+
+def _unmount_within(folder: str) -> None:
+    """Unmount what an interrupted debootstrap has left, /proc above all: the folder is to be removed, and only that."""
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for point in reversed(mounted):
+        if point.startswith(f"{folder}/"):
+            engine.must("umount", "--lazy", point)

@@ -35,7 +35,10 @@ def ensure_running() -> None:
     if shutil.which("docker") is None:
         raise ClusterError("docker is not installed: apt-get install docker.io docker-compose")
     if (done := run("docker", "version", "--format", "{{.Server.Version}}")).returncode:
-        raise ClusterError(f"no Docker engine answers, start one (as root: dockerd): {done.stdout.strip()}")
+        told = done.stdout.strip()
+        if "permission denied" in told:
+            raise ClusterError(f"you may not use the Docker engine: be root, or of the group docker: {told}")
+        raise ClusterError(f"no Docker engine answers, start one (as root: dockerd): {told}")
 
 
 def compose() -> tuple[str, ...]:

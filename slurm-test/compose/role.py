@@ -61,16 +61,16 @@ def controller() -> NoReturn:
     start_munge()
     if has_accounting():
         wait_for(texts.ACCOUNTING, texts.ACCOUNTING_PORT)
-        make_first_entries()
+        make_entries()
     become("slurmctld", "-D")
 
 
-def make_first_entries() -> None:
-    """Make cluster, QOS, account and users in the database, unless they are there."""
+def make_entries() -> None:
+    """Make cluster, QOS, account and users in the database; where they are there, only what may have changed."""
     wait("slurmdbd to answer", lambda: sacctmgr("-n", "show", "qos").returncode == 0)
-    if texts.CLUSTER in sacctmgr("-n", "show", "cluster", "format=cluster%30").stdout.split():
-        return
-    for words in texts.first_entries(texts.asked(os.environ).grace_s):
+    is_there = texts.CLUSTER in sacctmgr("-n", "show", "cluster", "format=cluster%30").stdout.split()
+    entries = texts.later_entries if is_there else texts.first_entries
+    for words in entries(texts.asked(os.environ).grace_s):
         done = sacctmgr("-i", "-Q", *words)
         if done.returncode:
             raise ClusterError(f"sacctmgr {' '.join(words)} ended with {done.returncode}: {done.stdout}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -27,6 +28,7 @@ NO_PYSLURM = (
     " the harvester has one source of nodes and batch jobs there, the commands' text"
 )
 START_TIMEOUT_S = 120.0
+GATEWAY_PORT = 8321  # in the container
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,9 @@ class Stack:
         host_files.bring(pyslurm, wheels)
         base = debian_base.name(self.suite)
         if not engine.has_image(base):
-            engine.say(f"{base} is not here, so Docker asks a registry; without one: make compose-base")
+            engine.say(
+                f"{base} is not here, so Docker asks a registry; without one: make compose-base VERSION={self.suite}"
+            )
         argv = ["docker", "build", "-t", self.image, "-f", str(FILE.with_name("Dockerfile"))]
         argv += ["--build-arg", f"DEBIAN={self.suite}"]
         if index := os.environ.get("PIP_INDEX_URL"):
@@ -87,18 +91,51 @@ class Stack:
         engine.say(f"in it: {wheels_there[0]}" if wheels_there else NO_PYSLURM)
         return f"{self.image} built"
 
+    def begin_afresh(self) -> None:
+        """Remove what an earlier cluster has left, before one that is removed afterwards; not a cluster in use."""
+        if self.compose("ps", "-q").strip():
+            raise ClusterError(
+                f"{self.project} is up, and its homes would be lost; first: make compose-down VERSION={self.suite}"
+            )
+        self.down()
+
     def up(self) -> str:
         """Bring it up and wait until all nodes can be used and the gateway listens."""
         if not engine.has_image(self.image):
             raise ClusterError(f"{self.image} is not built; first: make compose-image VERSION={self.suite}")
+        self._ensure_port_is_free()
         begun_at = time.monotonic()
-        self.compose("up", "-d", "--no-build")
+        try:
+            self.compose("up", "-d", "--no-build")
+        except ClusterError as error:
+            raise ClusterError(
+                f"{error}\nwhat was made is still there: make compose-down VERSION={self.suite}"
+            ) from error
         deadline = begun_at + START_TIMEOUT_S
         while (states := self.node_states()).keys() != set(NODES) or not USABLE.issuperset(states.values()):
             self._give_up_after(deadline, f"the nodes are {states}")
         while self.ask("login", "harvester", "status").returncode:
             self._give_up_after(deadline, "the gateway does not answer")
-        return f"up in {time.monotonic() - begun_at:.1f} s: {len(NODES)} nodes, {self.image}"
+        return f"up in {time.monotonic() - begun_at:.1f} s: {len(NODES)} nodes, {self.image}, http://{self.address()}"
+
+    def address(self) -> str:
+        """Return the gateway's address and port on this machine; empty where it has none."""
+        done = engine.run(*self.command, "port", "login", str(GATEWAY_PORT), environment=self.environment)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    def _ensure_port_is_free(self) -> None:
+        """Say so before anything is made, and in fewer words than Docker."""
+        if not self.port or self.address().endswith(f":{self.port}"):
+            return
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", self.port))
+            except OSError as error:
+                raise ClusterError(
+                    f"port {self.port} of this machine's loopback is not to be had ({error.strerror}): make it another"
+                    f" by UP=--port=8322, or any that is free by UP=--port=0"
+                ) from error
 
     def _give_up_after(self, deadline: float, what: str) -> None:
         if time.monotonic() > deadline:
@@ -121,10 +158,12 @@ class Stack:
         done = self.ask(service, *argv, user=user)
         if done.returncode:
             raise ClusterError(f"{shlex.join(argv)} as {user} on {service} ended with {done.returncode}: {done.stdout}")
-        return done.stdout.strip()
+        return done.stdout.rstrip()
 
     def down(self) -> str:
         """Remove its containers, network and volumes; the image stays."""
+        if self.compose("ps", "-q").strip():
+            engine.say(f"removing {self.project}, some seconds")
         self.compose("down", "--volumes", "--timeout=5")
         return f"{self.project} is down; its volumes are removed, its image is kept"
 

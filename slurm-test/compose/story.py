@@ -83,8 +83,9 @@ class Teller:
 
 def tell(stack: Stack) -> int:
     """Bring the cluster up, play the story, take it down; return the exit code."""
+    stack.begin_afresh()
     try:
-        print(stack.up())
+        print(stack.up(), flush=True)
         play(Teller(stack))
     finally:
         stack.down()

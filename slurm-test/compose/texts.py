@@ -75,3 +75,8 @@ def first_entries(grace_s: int) -> tuple[tuple[str, ...], ...]:
         ("modify", "account", ACCOUNT, "set", *rights),
         *(("add", "user", user, f"Account={ACCOUNT}") for user in USERS),
     )
+
+
+def later_entries(grace_s: int) -> tuple[tuple[str, ...], ...]:
+    """Return sacctmgr's arguments for a database of an earlier start, which may have been asked for another grace."""
+    return (("modify", "qos", site_kinds.SCAVENGER, "set", f"GraceTime={grace_s}"),)

@@ -20,7 +20,7 @@ PYTEST = ROOT / ".venv" / "bin" / "python"
 
 def of_the_cluster(stack: Stack, words: list[str]) -> int:
     """Run tests/acceptance/compose on a fresh cluster; pytest's exit code is ours."""
-    stack.down()
+    stack.begin_afresh()
     try:
         print(stack.up(), flush=True)
         print(f"Slurm {stack.slurm_version()}, {stack.tell('login', '/venv/bin/python', '--version')}", flush=True)

@@ -44,6 +44,11 @@ def test_the_diagrams_are_the_tables(lifecycle):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_no_merge_has_left_its_marks(document):
+    assert re.findall(r"^(?:<{7} .*|={7}|>{7} .*)$", document.read_text(), re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_links_between_documents_lead_to_files(document):
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text()):
         if "://" not in target:

@@ -39,7 +39,7 @@ def test_slurm_has_prime_and_preemptible_partitions_and_users_with_both_qos(site
 
 def test_the_commands_and_pyslurm_show_the_same_cluster(site: Site):
     if site.containers.ask("login", "/venv/bin/python", "-c", "import pyslurm")[0]:
-        pytest.skip("pyslurm is not in this image: make compose-image BUILD=--pyslurm=DIR")
+        pytest.skip("pyslurm is not in this image: make test-compose BUILD=--pyslurm=DIR")
     for seconds in (60, 60, 60):
         site.prime("--nodes=3", seconds=seconds)
     told = site.containers.run("login", "/venv/bin/python", "/project/tests/acceptance/compose/both_sources.py")

@@ -1,5 +1,6 @@
 """The cluster of containers, as far as it can be checked without Docker: compose file and configuration."""
 
+import argparse
 import importlib
 import re
 from pathlib import Path
@@ -111,3 +112,22 @@ def test_the_images_context_names_only_what_is_there():
 def test_git_ignores_what_a_host_has_brought():
     lines = (FOLDER / "from-host" / ".gitignore").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#")] == ["*", "!.gitignore"]
+
+
+def test_by_hand_the_cluster_is_the_one_that_make_brings_up(load):
+    stack = load("compose.stack")
+    named = (FOLDER / ".env").read_text().strip()
+    for suite in load("compose.debian_base").Suite:
+        assert named.replace("${DEBIAN:-trixie}", suite) == f"COMPOSE_PROJECT_NAME={stack.Stack(suite=suite).project}"
+
+
+def test_a_slurms_number_in_place_of_a_debian_is_answered_with_both(load):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"VERSION=trixie, not '24.11': .*trixie \(Slurm 24.11\)"):
+        load("compose.command_line").suite("24.11")
+
+
+@pytest.mark.parametrize(("verb", "port"), [("up", 8321), ("demo", 0), ("test", 0)])
+def test_only_a_cluster_that_stays_has_a_port_of_its_own(load, verb, port):
+    command_line = load("compose.command_line")
+    assert command_line.stack_of(command_line.parse([verb])).port == port
+    assert command_line.stack_of(command_line.parse([verb, "--port=8322"])).port == 8322
