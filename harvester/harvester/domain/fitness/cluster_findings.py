@@ -78,7 +78,12 @@ def of_the_partitions(snapshot: ClusterSnapshot, settings: HarvestSettings) -> I
         elif not nodes:
             yield note(Topic.PARTITIONS, f"{head} has no nodes", about=part.name)
         elif why_not := _why_not(snapshot, part, settings.mode, is_used=is_used):
-            yield note(Topic.PARTITIONS, f"{head} is not harvested: {why_not} ({size})", about=part.name)
+            text = f"{head} is not harvested: {why_not} ({size})"
+            if is_used and not part.is_up:
+                remedy = "let the site open it, or name another one: until then no pilot can start"
+                yield warning(Topic.PARTITIONS, text, remedy, part.name)
+            else:
+                yield note(Topic.PARTITIONS, text, about=part.name)
         elif part.is_preemptible:
             grace = span(part.grace_time) if part.grace_time else "none"
             text = f"{head} can be harvested: pilots are evicted from it, grace time {grace} ({size})"

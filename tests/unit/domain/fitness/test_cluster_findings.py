@@ -72,8 +72,8 @@ def test_a_good_site_has_nothing_bad_and_says_where_pilots_go():
 def test_a_partition_that_is_down_or_has_no_nodes_is_said_to_be_so():
     told = words(cluster_findings.of_the_partitions(cluster(node("n1", partitions=("prime",))), SETTINGS))
     assert '"harvest" (pilots go here) has no nodes' in told
-    told = words(cluster_findings.of_the_partitions(cluster(node("n1"), partitions=(harvest(is_up=False),)), SETTINGS))
-    assert "it is not up" in told
+    (found,) = cluster_findings.of_the_partitions(cluster(node("n1"), partitions=(harvest(is_up=False),)), SETTINGS)
+    assert (found.severity, "it is not up" in found.text) == (Severity.WARNING, True)
 
 
 def test_without_preemption_the_mode_preemptible_is_an_error_with_a_remedy():
