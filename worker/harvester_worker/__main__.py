@@ -64,8 +64,8 @@ def main() -> int:
 def leave_at_once_if_signalled() -> None:
     """Until the agent hears signals, let each of its signals end this process's descendants first and then itself.
 
-    PBS looks for what is left of a batch job when its first process ends, and next at a poll, 10 to 40 s later: a zygote
-    that outlives this process by a moment would hold the node, and the scheduler, for so long.
+    PBS looks for what is left of a batch job when its first process ends, and next at a poll, 10 to 40 s later: a
+    zygote that outlives this process by a moment would hold the node, and the scheduler, for so long.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, _leave_at_once)

@@ -111,7 +111,7 @@ def is_rerunnable(order: str) -> bool:
     """Return whether pilots are submitted as rerunnable: unless D stands behind R wherever R does.
 
     One that is not rerunnable is spared by R, and whoever wants its node waits without a word; with D behind it, it is
-    deleted, which is quicker and starts nothing a second time. Where the order has no R it may get one while pilots run.
+    deleted, which is quicker and starts nothing a second time. An order without R may get one while pilots run.
     """
     parts = [letters.upper() for letters in order.split()[::2] if "R" in letters.upper()]
     return not parts or any("D" not in letters for letters in parts)

@@ -260,8 +260,9 @@ def test_a_refusal_has_the_queues_asked_anew_because_their_limits_may_have_chang
 
     monkeypatch.setattr(slow_look, "_DOUBT_S", 0.0)
     before = longest()
-    lower = fake_pbs.queues.read_text().replace("Queue: harvest\x1f", "Queue: harvest\x1fresources_max.walltime=00:03:00\x1f")
-    fake_pbs.queues.write_text(lower)
+    text = fake_pbs.queues.read_text()
+    lower = "Queue: harvest\x1fresources_max.walltime=00:03:00\x1f"
+    fake_pbs.queues.write_text(text.replace("Queue: harvest\x1f", lower))
     assert longest() == before
     fake_pbs.answers("qsub", "echo 'qsub: Job violates queue and/or server resource limits' >&2; exit 188")
     with pytest.raises(SubmissionRejected, match="violates queue"):
