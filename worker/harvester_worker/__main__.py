@@ -5,8 +5,10 @@ pilot, 4 its zygote is gone.
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 from harvester.domain.payload.decoding import UNREADABLE
 from harvester.domain.protocol import pilot_file
@@ -15,6 +17,8 @@ from harvester_worker.pool import processes, session_guard, zygote
 from harvester_worker.pool.output_limit import Outlet
 
 EXIT_UNUSABLE = 2
+END_S = 1.0
+"""Time to end what has been forked, when a signal comes before the agent begins."""
 
 
 def main() -> int:
@@ -36,6 +40,7 @@ def main() -> int:
     # First of all, while this process is small and has one thread. What follows is imported on both sides at once.
     processes.keep_memory()
     processes.adopt_orphans()  # the zygote's, if it dies
+    leave_at_once_if_signalled()
     session_guard.start_where_needed()
     outlet, folders = Outlet(to=1), TemporaryFolders()
     zygote_pid, to_zygote = zygote.start(outlet, folders)
@@ -54,6 +59,22 @@ def main() -> int:
         processes.end_descendants(within_s=agent.END_S)  # again, for an agent that did not even begin
         outlet.close()
         folders.close()
+
+
+def leave_at_once_if_signalled() -> None:
+    """Until the agent hears signals, let each of its signals end this process's descendants first and then itself.
+
+    PBS looks for what is left of a batch job when its first process ends, and next at a poll, 10 to 40 s later: a
+    zygote that outlives this process by a moment would hold the node, and the scheduler, for so long.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, _leave_at_once)
+
+
+def _leave_at_once(number: int, _frame: FrameType | None) -> None:
+    processes.end_descendants(within_s=END_S)
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 def _unusable(message: str) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from harvester.domain.cluster.ports import LimitReached, PilotOrder
+from harvester.domain.cluster.ports import LimitReached, PilotOrder, SubmissionRejected
 from harvester.domain.cluster.snapshot import BatchJob, BatchState, ClusterSnapshot
 from harvester.domain.cluster.windows import claims
 from harvester.domain.model.resources import Resources
@@ -77,7 +77,7 @@ class PbsAdapter:
             work_dir=work_dir,
             run=self._run.act,
             options=options or PbsSubmitOptions(),
-            must_be_rerunnable=self._must_be_rerunnable,
+            is_rerunnable=self._is_rerunnable,
             exported=exported,
         )
 
@@ -112,6 +112,11 @@ class PbsAdapter:
         """Submit a pilot and return its batch job id. Raises `SubmissionRejected` or `SchedulerUnavailable`."""
         try:
             return self._executor.submit_pilot(self._placed(order))
+        except LimitReached:
+            raise
+        except SubmissionRejected:
+            self._slow.doubt()  # a queue's longest walltime may have been lowered: the next pilot has to know
+            raise
         finally:
             self._last.forget()
 
@@ -143,9 +148,9 @@ class PbsAdapter:
         finally:
             self._last.forget()
 
-    def _must_be_rerunnable(self, queue: str) -> bool:
+    def _is_rerunnable(self, queue: str) -> bool:
         known = self._slow.known
-        return known is not None and known.must_be_rerunnable(queue)
+        return known is not None and known.is_rerunnable(queue)
 
     def _placed(self, order: PilotOrder) -> PilotOrder:
         """Return an order that keeps off the nodes that it excludes.

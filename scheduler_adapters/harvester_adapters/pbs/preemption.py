@@ -106,13 +106,14 @@ def not_by_order(order: str) -> str:
     return ""
 
 
-def is_requeued(order: str) -> bool:
-    """Return whether pilots must be rerunnable to be preempted at all: where R is the only way to end them.
+def is_rerunnable(order: str) -> bool:
+    """Return whether pilots are submitted as rerunnable: unless D stands behind R wherever R does.
 
     One that is not rerunnable is spared by R, and whoever wants its node waits without a word; with D behind it, it is
-    deleted, which is quicker and starts nothing a second time.
+    deleted, which is quicker and starts nothing a second time. An order without R may get one while pilots run.
     """
-    return any("R" in letters.upper() and "D" not in letters.upper() for letters in order.split()[::2])
+    parts = [letters.upper() for letters in order.split()[::2] if "R" in letters.upper()]
+    return not parts or any("D" not in letters for letters in parts)
 
 
 def not_preempted(queue: PbsQueue, others: Iterable[PbsQueue], sched: PbsSched, user: str) -> str:

@@ -15,7 +15,7 @@ import msgspec
 from harvester.domain.cluster.snapshot import BatchJob, Reservation
 from harvester_adapters.pbs.nodes import Vnode
 from harvester_adapters.pbs.partitions import QSTAT_QUEUES, QueueList, queue_list
-from harvester_adapters.pbs.preemption import is_requeued
+from harvester_adapters.pbs.preemption import is_rerunnable
 from harvester_adapters.pbs.reservations import PBS_RSTAT, reservations
 from harvester_adapters.pbs.site import LIST_SCHED, LIST_SERVER, PbsSched, PbsServer, sched_of, scheds, server
 
@@ -38,10 +38,10 @@ class PbsSlow(msgspec.Struct, frozen=True, kw_only=True):
         """The reservations' names, which are those of their queues, too."""
         return frozenset(reservation.name for reservation in self.reservations)
 
-    def must_be_rerunnable(self, queue: str) -> bool:
-        """Return whether pilots in a queue are evicted only where they may be put back into it."""
+    def is_rerunnable(self, queue: str) -> bool:
+        """Return whether pilots in a queue are submitted as such that may be put back into it."""
         own = next((each.sched_partition for each in self.queues.execution if each.name == queue), "")
-        return is_requeued(sched_of(own, self.scheds).preempt_order)
+        return is_rerunnable(sched_of(own, self.scheds).preempt_order)
 
     def misses(self, vnodes: Sequence[Vnode], batch_jobs: Sequence[BatchJob]) -> bool:
         """Return whether nodes or batch jobs show a queue or a reservation that this does not know."""
@@ -100,6 +100,11 @@ class PbsSlowLook:
         if self._slow is not None and time.monotonic() - self._read_at < min(_DOUBT_S, self._keep_for):
             return self._slow
         return self._look(give_up_at, host_of)
+
+    def doubt(self) -> None:
+        """Have it asked anew at the next look, because PBS refused what it allows; what is young stays."""
+        if time.monotonic() - self._read_at >= _DOUBT_S:
+            self._read_at = float("-inf")
 
     def _look(self, give_up_at: float, host_of: Mapping[str, str]) -> PbsSlow:
         # One call each: `qmgr -c a -c b` runs only the last.

@@ -139,7 +139,7 @@ class PbsPilotExecutor(PilotSubmission, PBSJobExecutor):
     work_dir: PSI/J writes an empty file there for each submission, which is removed at once.
     run: runs a command with a time limit; `SchedulerUnavailable` when it does not answer.
     options: what all pilots are submitted with.
-    must_be_rerunnable: returns whether pilots in a queue are evicted only where they may be put back into it.
+    is_rerunnable: returns whether pilots in a queue may be put back into it.
     exported: the variables of this process's environment that a pilot gets.
     """
 
@@ -152,12 +152,12 @@ class PbsPilotExecutor(PilotSubmission, PBSJobExecutor):
         work_dir: Path,
         run: Callable[[Sequence[str]], CommandResult],
         options: PbsSubmitOptions,
-        must_be_rerunnable: Callable[[str], bool],
+        is_rerunnable: Callable[[str], bool],
         exported: Sequence[str] = EXPORTED,
     ) -> None:
         self._run = run
         self._options = options
-        self._must_be_rerunnable = must_be_rerunnable
+        self._is_rerunnable = is_rerunnable
         self._exported = tuple(exported)
         super().__init__(config=PBSExecutorConfig(work_directory=work_dir))
 
@@ -179,7 +179,7 @@ class PbsPilotExecutor(PilotSubmission, PBSJobExecutor):
         arguments = qsub_arguments(
             order,
             options=self._options,
-            is_rerunnable=self._must_be_rerunnable(order.partition),
+            is_rerunnable=self._is_rerunnable(order.partition),
             environment={name: os.environ[name] for name in self._exported if name in os.environ},
         )
         return ["qsub", *arguments]

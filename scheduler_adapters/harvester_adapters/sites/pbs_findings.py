@@ -56,8 +56,10 @@ def of_the_server(server: PbsRecord, *, is_root: bool, is_strict: bool) -> Itera
     if server.get("job_history_enable") != "True":
         text = "PBS forgets batch jobs as they end (job_history_enable), so only a pilot itself tells how it ended"
         yield warning(Topic.SCHEDULER, text, 'qmgr -c "set server job_history_enable = True"', "job_history_enable")
-    if not server.get("backfill_depth"):
-        text = "PBS plans no starts here (backfill_depth is not set), so no window has a known end"
+    # Unset means 1: PBS plans for one of those that wait, where sched_config says strict_ordering.
+    if (depth := server.get("backfill_depth")) in {"", "0"}:
+        planned = "no starts" if depth else "the start of one batch job at most"
+        text = f"PBS plans {planned} (backfill_depth is {depth or 'not set'}), so hardly a window has a known end"
         remedy = "let the site set backfill_depth, and strict_ordering in sched_config, or use another mode than strict"
         found = warning if is_strict else note
         yield found(Topic.SCHEDULER, text, remedy, "backfill_depth")

@@ -242,8 +242,8 @@ def test_no_node_is_chosen_that_somebody_has_before_the_pilot_would_end(fake_pbs
     assert "select=1:ncpus=1:host=pn3" in fake_pbs.submitted()
 
 
-@pytest.mark.parametrize(("preempt_order", "expected"), [("D", "n"), ("R", "y"), ("RD", "n")])
-def test_pilots_are_rerunnable_where_the_site_preempts_by_requeueing_only(
+@pytest.mark.parametrize(("preempt_order", "expected"), [("D", "y"), ("R", "y"), ("RD", "n")])
+def test_pilots_are_rerunnable_unless_the_site_would_requeue_where_it_can_delete(
     fake_pbs, adapter, order, preempt_order, expected
 ):
     fake_pbs.sched.write_text(
@@ -253,6 +253,24 @@ def test_pilots_are_rerunnable_where_the_site_preempts_by_requeueing_only(
     adapter.submit(order)
     found = fake_pbs.submitted()
     assert found[found.index("-r") + 1] == expected
+
+
+def test_a_refusal_has_the_queues_asked_anew_because_their_limits_may_have_changed(
+    fake_pbs, adapter, order, monkeypatch
+):
+    def longest():
+        return adapter.snapshot().partition("harvest").max_time
+
+    monkeypatch.setattr(slow_look, "_DOUBT_S", 0.0)
+    before = longest()
+    text = fake_pbs.queues.read_text()
+    lower = "Queue: harvest\x1fresources_max.walltime=00:03:00\x1f"
+    fake_pbs.queues.write_text(text.replace("Queue: harvest\x1f", lower))
+    assert longest() == before
+    fake_pbs.answers("qsub", "echo 'qsub: Job violates queue and/or server resource limits' >&2; exit 188")
+    with pytest.raises(SubmissionRejected, match="violates queue"):
+        adapter.submit(order)
+    assert longest() == timedelta(minutes=3)
 
 
 def test_variables_that_a_pilot_gets_are_named_by_the_site(fake_pbs, tmp_path, order, monkeypatch):

@@ -147,6 +147,18 @@ async def test_a_session_that_pbs_kills_as_a_whole_leaves_nothing_behind_in_othe
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+async def test_a_signal_before_the_agent_hears_any_ends_its_zygote_before_it(pilots, number):
+    process = await pilots.start(until_ready=False, environ={"PBS_JOBID": f"{os.getpid()}.head"})
+    agent = psutil.Process(process.pid)
+    async with asyncio.timeout(10):
+        while len(children := agent.children()) < 2:  # noqa: ASYNC110 - guard and zygote; nobody tells
+            await asyncio.sleep(0.001)
+    agent.send_signal(number)
+    assert await process.wait() in {0, -number}
+    assert not [each for each in children if lives(each)]
+
+
 async def test_the_guard_of_a_pilots_session_is_ended_by_the_pilot_that_leaves(start, tmp_path):
     process, agent, *_ = await start(starts_stubborn_processes(), PBS_JOBID=f"{os.getpid()}.head")
     (guard,) = [each for each in agent.children() if each.name() == "harvester-grd"]

@@ -14,7 +14,7 @@ from harvester_adapters.pbs.nodes import nodes, vnode_list
 from harvester_adapters.pbs.partitions import QueueList, partitions, partitions_of, queue_list, settled
 from harvester_adapters.pbs.preemption import (
     PbsQueue,
-    is_requeued,
+    is_rerunnable,
     level,
     not_by_order,
     not_preempted,
@@ -136,13 +136,18 @@ def test_how_the_scheduler_preempts_says_whether_pilots_end(order, words):
     assert (why(HARVEST, WORKQ, sched=replace(SCHED, preempt_order=order)) == found) or not words
 
 
-def test_pilots_are_rerunnable_only_where_requeueing_is_the_only_way_to_end_them():
-    assert is_requeued("R")
-    assert is_requeued("CR")
-    assert is_requeued("D 50 R")
-    assert not is_requeued("D")
-    assert not is_requeued("RD")
-    assert not is_requeued("SD")
+def test_of_pilots_that_would_be_requeued_only_those_are_rerunnable_that_cannot_be_deleted():
+    assert is_rerunnable("R")
+    assert is_rerunnable("CR")
+    assert is_rerunnable("D 50 R")
+    assert is_rerunnable("RD 50 R")
+    assert not is_rerunnable("RD")
+    assert not is_rerunnable("D 50 RD")
+
+
+def test_pilots_are_rerunnable_where_nobody_is_requeued_because_the_order_may_change_while_they_run():
+    assert is_rerunnable("D")
+    assert is_rerunnable("SD")
 
 
 def test_the_recorded_sites_are_told_as_they_were():

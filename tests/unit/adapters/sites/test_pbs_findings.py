@@ -36,7 +36,7 @@ def the_one(found, about: str):
 def test_a_recorded_site_has_nothing_bad_and_tells_what_it_lacks():
     found = of_the_server()
     assert not [each for each in found if each.severity in BAD]
-    assert "no window has a known end" in the_one(found, "backfill_depth").text
+    assert "one batch job at most" in the_one(found, "backfill_depth").text
     assert "--probe" in found[0].remedy
 
 
@@ -57,6 +57,7 @@ def test_what_works_badly_is_a_warning_with_the_command_that_corrects_it(attribu
 
 def test_without_planned_starts_strict_is_warned_of():
     assert the_one(of_the_server(is_strict=True), "backfill_depth").severity is Severity.WARNING
+    assert "plans no starts" in the_one(of_the_server(backfill_depth="0"), "backfill_depth").text
     assert not [each for each in of_the_server(is_strict=True, backfill_depth="5") if each.about == "backfill_depth"]
 
 
