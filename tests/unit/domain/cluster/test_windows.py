@@ -183,3 +183,53 @@ def test_a_part_of_a_node_is_of_no_use_where_batch_jobs_get_whole_nodes():
         ("n1", False, ("harvest",)),
         ("n2", True, both),
     ]
+
+
+def test_a_node_or_a_batch_job_that_gives_nothing_hides_none_that_follows():
+    taken = running(None, "taken")
+    spoken_for = planned(NOW - 1, "soon", batch_job_id="9")
+    jobs = (planned(None, "n9"), taken, spoken_for, planned(NOW + 300, "last", batch_job_id="10"))
+    nodes = (node("full", NodeState.ALLOCATED), node("down", NodeState.DOWN, free=WHOLE), node("soon"), node("taken"))
+    found = windows.compute(snapshot(*nodes, node("last"), jobs=jobs), NOW)
+    assert ends(found) == {"last": NOW + 300}
+    without_an_end, too_late = running(None, "n1"), running(NOW + 901, "n1")
+    shown = snapshot(
+        node("n1", NodeState.ALLOCATED), jobs=(without_an_end, too_late, running(NOW + 60, "n1", batch_job_id="11"))
+    )
+    assert [window.from_at for window in windows.compute(shown, NOW, horizon=timedelta(minutes=15))] == [NOW + 60]
+
+
+def test_a_window_lasts_from_now_or_from_its_beginning_until_its_end():
+    end = planned(NOW + 900, "n1", "n2")
+    jobs = (end, running(NOW + 600, "n2"))
+    now, later = windows.compute(
+        snapshot(node("n1"), node("n2", NodeState.ALLOCATED), jobs=jobs), NOW, horizon=timedelta(hours=1)
+    )
+    assert (now.left(NOW), now.left(NOW + 100)) == (900, 800)
+    assert (later.left(NOW), later.left(NOW + 700)) == (300, 200)
+
+
+def test_what_a_batch_job_gives_back_is_its_share_of_each_of_its_nodes():
+    two = running(NOW + 60, "n1", "n2", requested=Resources(cpus=4, gpus=2, memory_mb=600))
+    seen = snapshot(node("n1", NodeState.ALLOCATED), node("n2", NodeState.ALLOCATED), jobs=(two,))
+    found = windows.compute(seen, NOW, horizon=timedelta(hours=1))
+    assert [window.resources for window in found] == [Resources(cpus=2, gpus=1, memory_mb=300)] * 2
+
+
+def test_what_comes_at_the_same_moment_is_decided():
+    both = (planned(NOW + 60, "n1"), planned(NOW + 60, "n1", batch_job_id="9"))
+    (window,) = windows.compute(snapshot(node("n1"), jobs=both), NOW)
+    assert "batch job 7" in window.why
+    over = (Reservation(name="r", nodes=("n1",), start_at=NOW - 60, end_at=NOW),)
+    assert ends(windows.compute(snapshot(node("n1"), reservations=over), NOW)) == {"n1": None}
+    full = node("n1", NodeState.ALLOCATED)
+    ahead = timedelta(minutes=15)
+    at_the_horizon = snapshot(full, jobs=(running(NOW + 900, "n1"),))
+    assert len(windows.compute(at_the_horizon, NOW, horizon=ahead)) == 1
+    wanted_at_once = snapshot(full, jobs=(running(NOW + 600, "n1"), planned(NOW + 600, "n1")))
+    assert windows.compute(wanted_at_once, NOW, horizon=ahead) == ()
+
+
+def test_one_free_cpu_is_a_window():
+    (window,) = windows.compute(snapshot(node("n1", NodeState.MIXED, free=Resources(cpus=1))), NOW)
+    assert (window.resources.cpus, window.is_whole) == (1, False)
