@@ -6,7 +6,6 @@ Owns what is started and in which order it ends, and the tokens. What the pilot 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import hashlib
 import secrets
 import shutil
@@ -31,6 +30,7 @@ from harvester.store.records import PilotRecord
 from harvester.store.store import Store, open_store
 from harvester.testing.thread_pilot import PilotPlace, ThreadPilot
 from harvester.testing.thread_run import LIMIT_BYTES, TIME_LEFT_S
+from harvester_adapters.scheduler_command import own_name
 from harvester_api.app import create_app
 from harvester_api.server import GatewayServer
 from harvester_api.settings import GatewaySettings, Offer, Role, Token
@@ -153,7 +153,7 @@ class InProcessHarvester:
         )
         return GatewaySettings(
             tokens=(
-                Token(name=getpass.getuser(), role=Role.USER, token=self.token),
+                Token(name=own_name(), role=Role.USER, token=self.token),
                 Token(name="admin", role=Role.ADMIN, token=self.admin_token),
             ),
             offers=(offer,),

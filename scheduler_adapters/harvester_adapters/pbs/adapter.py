@@ -6,7 +6,6 @@ is made by `submission`. Decides nothing about pilots, and remembers nothing tha
 
 from __future__ import annotations
 
-import getpass
 import os
 import time
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from harvester_adapters.pbs.submission import (
     judge_change,
 )
 from harvester_adapters.pbs.words import checked_ids
+from harvester_adapters.scheduler_command import own_name
 
 # Of several ids: some are unknown by now, or have ended. The others are told nevertheless.
 _SOME_ARE_OVER = frozenset({35, 153})
@@ -66,7 +66,7 @@ class PbsAdapter:
     ) -> None:
         self._run = SchedulerCommands(timeout=command_timeout, asking=asking, exported=COMMANDS_NEED)
         self._last = CachedLook(self._look, cache_for=cache_for)
-        self._user = getpass.getuser()
+        self._user = own_name()
         self._slow = PbsSlowLook(
             ask=self._run.ask, user=self._user, keep_for=slow_cache_for, reservations_for=reservations_for
         )

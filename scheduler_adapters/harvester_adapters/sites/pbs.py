@@ -5,7 +5,6 @@ Owns the commands. What they print is read by `pbs_findings`. PBS has no way to 
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Sequence
 from datetime import timedelta
@@ -16,7 +15,7 @@ from harvester_adapters.pbs.adapter import asking
 from harvester_adapters.pbs.jobs import QSTAT
 from harvester_adapters.pbs.partitions import QSTAT_QUEUES
 from harvester_adapters.pbs.site import LIST_SCHED, LIST_SERVER
-from harvester_adapters.scheduler_command import run
+from harvester_adapters.scheduler_command import own_name, run
 from harvester_adapters.sites import pbs_findings
 
 
@@ -41,7 +40,7 @@ class PbsSite:
 
     def site(self) -> SiteFacts:
         """Ask the server, the scheduler and the queues about themselves. Raises `SchedulerUnavailable`."""
-        user = getpass.getuser()
+        user = own_name()
         server = pbs_findings.server_of(self._ask(LIST_SERVER))
         scheds = pbs_findings.scheds_of(self._ask(LIST_SCHED))
         queues = pbs_findings.queues_of(self._ask(QSTAT_QUEUES))

@@ -76,7 +76,7 @@ def test_what_nodes_name_and_qstat_does_not_show_is_somebodys(fake_pbs, adapter)
 
 
 def test_what_a_site_hides_is_told(fake_pbs, tmp_path, monkeypatch):
-    monkeypatch.setenv("LOGNAME", "carol")  # nobody of these days
+    monkeypatch.setattr("harvester_adapters.pbs.adapter.own_name", lambda: "carol")  # nobody of these days
     adapter = PbsAdapter(work_dir=tmp_path / "psij", cache_for=timedelta(0))
     fake_pbs.change(
         "qmgr",
@@ -86,7 +86,9 @@ def test_what_a_site_hides_is_told(fake_pbs, tmp_path, monkeypatch):
     assert adapter.snapshot().hidden == ""  # we see others': we are an operator
     fake_pbs.queue.write_text("")
     assert "query_other_jobs" in adapter.snapshot().hidden
-    monkeypatch.setenv("LOGNAME", "oper")  # an operator, and nobody has a batch job
+    monkeypatch.setattr(
+        "harvester_adapters.pbs.adapter.own_name", lambda: "oper"
+    )  # an operator, and nobody has a batch job
     assert PbsAdapter(work_dir=tmp_path / "psij").snapshot().hidden == ""
 
 

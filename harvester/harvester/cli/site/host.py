@@ -10,7 +10,6 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import pwd
 import shutil
 import socket
 import sqlite3
@@ -26,6 +25,7 @@ from harvester.cli.up.state_folder import StateFolderError, is_there, read_token
 from harvester.config import Config
 from harvester.config_file import ConfigError
 from harvester.domain.fitness.host_findings import Answers, HostFacts
+from harvester_adapters.scheduler_command import own_name
 
 _NEEDED = ("fastapi", "uvicorn", "sqlmodel", "psij", "apscheduler", "psutil", "websockets")
 _TOLD = (("PSI/J", "psij-python"), ("pyslurm", "pyslurm"))
@@ -41,7 +41,7 @@ def host_facts(config: Config) -> HostFacts:
     port = config.gateway.port
     answers, bind_trouble = _port(build_address.host(config), port, has_tls=bool(config.gateway.tls_certificate))
     return HostFacts(
-        user=_user(),
+        user=own_name(),
         host=socket.gethostname(),
         versions=_versions(),
         missing=tuple(name for name in needed if importlib.util.find_spec(name) is None),
@@ -60,14 +60,6 @@ def host_facts(config: Config) -> HostFacts:
         port=answers,
         bind_trouble=bind_trouble,
     )
-
-
-def _user() -> str:
-    """Return who we are to the scheduler: LOGNAME may still be somebody else's after `su`."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 def _versions() -> tuple[tuple[str, str], ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -12,6 +11,7 @@ from harvester.cli.up import build
 from harvester.config import Config
 from harvester.config_file import ConfigError
 from harvester.domain.harvest.planning import Shape
+from harvester_adapters.scheduler_command import own_name
 from harvester_api.connections import ConnectionLimits
 from harvester_api.settings import GatewaySettings, Offer, Role, Token
 
@@ -72,7 +72,7 @@ def _tokens(config: Config, token: Callable[[str], str]) -> tuple[Token, ...]:
                 "remove one of the two files; `harvester up` then makes a new token",
             )
     return (
-        Token(name=getpass.getuser(), role=Role.USER, token=token("user")),
+        Token(name=own_name(), role=Role.USER, token=token("user")),
         Token(name="admin", role=Role.ADMIN, token=token("admin")),
         *(
             Token(
