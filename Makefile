@@ -85,7 +85,7 @@ unit: $(VENV)/.dev
 # What only reckons runs on all cores; then, by itself, what starts servers and Slurms and looks at the clock.
 RECKONING := tests/unit $(addprefix tests/integration/schedulers/,test_batch_jobs.py test_checking_with_faults.py test_faults.py)
 test: check
-	@$(BIN)/python -m pytest -q -n auto $(RECKONING)
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal $(RECKONING)
 	@$(BIN)/python -m pytest $(addprefix --ignore=,$(RECKONING))
 
 # 22.05, 24.11 or 26.05: what a Debian release carries. The folder build/debian-VERSION is kept for the next run.

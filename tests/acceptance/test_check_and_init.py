@@ -11,6 +11,7 @@ from support.running import Running, free_port
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(180)]
 
+IN_MEMORY = "is in memory ("
 PILOT = '[scheduler]\nkind = "slurm"\n[[pilot]]\nname = "cpu"\npartition = "harvest"\npython = "{python}"\n'
 
 
@@ -28,7 +29,13 @@ def check(state, *words):
 
 
 def bad(findings):
-    return [(each["topic"], each["severity"]) for each in findings if each["severity"] in {"warning", "error"}]
+    """Return what is bad, but for the test's own folder in memory: it lies where this machine has its /tmp."""
+    return [
+        (each["topic"], each["severity"])
+        for each in findings
+        if each["severity"] in {"warning", "error"}
+        and not (each["topic"] == "state folder" and IN_MEMORY in each["text"])
+    ]
 
 
 def texts(findings, topic=""):
@@ -110,7 +117,10 @@ def test_a_slurm_that_is_away_is_an_error(clean, tmp_path, monkeypatch):
 def test_the_text_fits_a_terminal(clean, tmp_path):
     done = run("check", "--scheduler", "slurm", "--state", str(tmp_path), "--port", str(free_port()))
     assert max(map(len, done.stdout.splitlines())) <= 80
-    assert done.stdout.endswith("nothing is in the way of `harvester up`\n")
+    verdict = "nothing is in the way of `harvester up`"
+    if IN_MEMORY in " ".join(done.stdout.split()):
+        verdict = "1 warning: `harvester up` starts here, but see the remedies"
+    assert done.stdout.endswith(f"{verdict}\n")
 
 
 @pytest.mark.parametrize(
