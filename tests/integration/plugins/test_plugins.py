@@ -67,7 +67,7 @@ def test_an_adapter_that_no_package_adds_is_refused_with_those_that_there_are(ou
     with pytest.raises(ConfigError) as refused:
         build_adapter.adapter(load_config(None, {"scheduler.kind": "lsf"}))
     assert refused.value.field == "scheduler.kind"
-    assert refused.value.problem == 'there is no scheduler adapter "lsf"; there are local, slurm, house'
+    assert refused.value.problem == 'there is no scheduler adapter "lsf"; there are local, slurm, pbs, psij, house'
 
 
 @pytest.mark.parametrize(
