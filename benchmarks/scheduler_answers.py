@@ -54,7 +54,7 @@ def reader(kind: SiteKind, made: FakeCluster) -> Reader:
         of_jobs = answer("squeue", *question.arguments)
         return lambda: (len(slurm_nodes.nodes(of_nodes)), len(squeue.batch_jobs(of_jobs, question)))
     of_nodes, of_jobs = answer(*pbs_nodes.PBSNODES), answer(*pbs_jobs.QSTAT)
-    queues = queue_list(answer(*QSTAT_QUEUES)).execution
+    queues = queue_list(answer(*QSTAT_QUEUES), "ann").execution
 
     def read() -> tuple[int, int]:
         vnodes = pbs_nodes.vnode_list(of_nodes)
