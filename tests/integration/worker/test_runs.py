@@ -118,6 +118,35 @@ async def test_a_cancelled_function_is_interrupted_and_its_slot_goes_on(gateway,
     assert value_of(await gateway.wait_for(wire.Finished, "i-3")) == pid
 
 
+async def test_what_a_cancelled_function_was_importing_can_be_imported_by_the_next_run(
+    gateway, pilots, order, tmp_path
+):
+    # As modules in C do it, numpy's for one: half an import is the only one of its process.
+    once = (
+        "import sys, time\nif hasattr(sys, 'once'): raise ImportError('more than once per process')\nsys.once = True\n"
+    )
+    (tmp_path / "once.py").write_text(once + "open(__file__ + '.begun', 'w').close()\ntime.sleep(60)\n")
+
+    def load(folder):
+        import sys
+
+        sys.path.append(folder)
+        import once  # what the test has written
+
+        return once.__name__
+
+    await pilots.start()
+    await gateway.send(*order(load, str(tmp_path)))
+    await gateway.wait_for(wire.Started, "i-1")
+    while not (tmp_path / "once.py.begun").exists():  # noqa: ASYNC110 - a file has no event
+        await asyncio.sleep(0.01)
+    await gateway.send(wire.Cancel(invocation_id="i-1", fence=1))
+    assert (await gateway.wait_for(wire.GivenBack, "i-1")).end is ActivationEnd.CANCELLED
+    (tmp_path / "once.py").write_text(once)
+    await gateway.send(*order(load, str(tmp_path), invocation_id="i-2"))
+    assert value_of(await gateway.wait_for(wire.Finished, "i-2")) == "once"
+
+
 async def test_a_cancelled_function_that_does_not_listen_is_killed(gateway, pilots, order):
     def stubborn():
         import time

@@ -128,7 +128,7 @@ class RunEnded(_Message, frozen=True):
     is_signalled: bool = False  # the scheduler's signal reached the slot during the run
     had_descendants: bool = False  # it has started processes
     is_unshared: bool = False  # it has not begun: the directory of large payloads is gone from this node
-    is_last: bool = False  # something goes on that the run has started, and ends with this slot
+    is_last: bool = False  # this slot ends: something goes on that the run has started, or a module is half imported
 
 
 ToAgent = Progress | Counted | Waits | RunEnded

@@ -18,11 +18,13 @@ STOP_SIGNAL = signal.SIGRTMIN
 SCHEDULERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 """Slurm sends them to every process of the step. The agent decides what follows; a slot only records them."""
 
+_IMPORTS = "<frozen importlib._bootstrap>"  # the file of an import's own frames; CPython cuts tracebacks by this name
+
 
 class CurrentRun:
     """The run that a slot is at, as its two threads and its signals see it."""
 
-    __slots__ = ("context", "is_interruptible", "is_signalled", "is_stopped", "run")
+    __slots__ = ("context", "is_interruptible", "is_signalled", "is_stopped", "run", "was_importing")
 
     context: SlotContext
 
@@ -31,6 +33,7 @@ class CurrentRun:
         self.is_interruptible = False
         self.is_stopped = False
         self.is_signalled = False
+        self.was_importing = False  # when it was interrupted
 
 
 class SlotSignals:
@@ -72,8 +75,18 @@ class SlotSignals:
         if (current := self._current()) is not None:
             current.is_signalled = True
 
-    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+    def _interrupt(self, _number: int, frame: FrameType | None) -> None:
         current = self._current()
         if current is not None and current.is_interruptible and current.is_stopped:
             current.is_interruptible = False  # once
+            current.was_importing = _is_importing(frame)
             raise Stopped
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Return whether a frame is within an import: after half of one, modules in C (numpy's) refuse another."""
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORTS:
+            return True
+        frame = frame.f_back
+    return False

@@ -186,6 +186,7 @@ class Slot:
             is_signalled=active.is_signalled,
             had_descendants=self._descendants.look(),
             is_unshared=is_unshared,
+            is_last=active.was_importing,
         ), pieces
 
     def _clear(self, active: CurrentRun) -> None:
